@@ -1,0 +1,127 @@
+/** Validation errors with field paths, worded as upstream's `field.Error` (apimachinery util/validation/field). */
+import { StatusError } from './status.ts';
+
+export type FieldErrorType =
+  | 'FieldValueNotFound'
+  | 'FieldValueRequired'
+  | 'FieldValueDuplicate'
+  | 'FieldValueInvalid'
+  | 'FieldValueNotSupported'
+  | 'FieldValueForbidden'
+  | 'FieldValueTooLong'
+  | 'FieldValueTooMany'
+  | 'InternalError'
+  | 'FieldValueTypeInvalid';
+
+const words: Record<FieldErrorType, string> = {
+  FieldValueNotFound: 'Not found',
+  FieldValueRequired: 'Required value',
+  FieldValueDuplicate: 'Duplicate value',
+  FieldValueInvalid: 'Invalid value',
+  FieldValueNotSupported: 'Unsupported value',
+  FieldValueForbidden: 'Forbidden',
+  FieldValueTooLong: 'Too long',
+  FieldValueTooMany: 'Too many',
+  InternalError: 'Internal error',
+  FieldValueTypeInvalid: 'Invalid value',
+};
+
+export interface FieldError {
+  readonly type: FieldErrorType;
+  /** `spec.containers[0].name`. */
+  readonly field: string;
+  readonly badValue?: unknown;
+  readonly detail: string;
+}
+
+/** A value as Go's %v/%q prints it inside such messages: strings quoted, structs as JSON. */
+export function printBadValue(value: unknown): string {
+  if (value === null || value === undefined) return 'null';
+  if (typeof value === 'string') return JSON.stringify(value);
+  if (typeof value === 'object') return JSON.stringify(value);
+  return String(value);
+}
+
+/** `Invalid value: "x": must be …`, without the field. */
+export function fieldErrorBody(e: FieldError): string {
+  const word = words[e.type];
+  let s: string;
+  switch (e.type) {
+    case 'FieldValueRequired':
+    case 'FieldValueForbidden':
+    case 'FieldValueTooLong':
+    case 'InternalError':
+      s = word;
+      break;
+    default:
+      s = `${word}: ${printBadValue(e.badValue)}`;
+  }
+  return e.detail === '' ? s : `${s}: ${e.detail}`;
+}
+
+export function formatFieldError(e: FieldError): string {
+  return `${e.field}: ${fieldErrorBody(e)}`;
+}
+
+export const required = (field: string, detail = ''): FieldError => ({ type: 'FieldValueRequired', field, detail });
+export const invalid = (field: string, badValue: unknown, detail: string): FieldError => ({
+  type: 'FieldValueInvalid',
+  field,
+  badValue,
+  detail,
+});
+export const typeInvalid = (field: string, badValue: unknown, detail: string): FieldError => ({
+  type: 'FieldValueTypeInvalid',
+  field,
+  badValue,
+  detail,
+});
+export const forbiddenField = (field: string, detail: string): FieldError => ({
+  type: 'FieldValueForbidden',
+  field,
+  detail,
+});
+export const duplicate = (field: string, badValue: unknown): FieldError => ({
+  type: 'FieldValueDuplicate',
+  field,
+  badValue,
+  detail: '',
+});
+export const notFoundField = (field: string, badValue: unknown): FieldError => ({
+  type: 'FieldValueNotFound',
+  field,
+  badValue,
+  detail: '',
+});
+export const tooLong = (field: string, maxLength: number): FieldError => ({
+  type: 'FieldValueTooLong',
+  field,
+  detail: maxLength >= 0 ? `may not be more than ${maxLength} bytes` : 'value is too long',
+});
+export const tooMany = (field: string, actual: number, max: number): FieldError => ({
+  type: 'FieldValueTooMany',
+  field,
+  badValue: actual,
+  detail: `must have at most ${max} item${max === 1 ? '' : 's'}`,
+});
+/** `supported values: "A", "B"`, in the order given. */
+export const notSupported = (field: string, badValue: unknown, supported: readonly string[]): FieldError => ({
+  type: 'FieldValueNotSupported',
+  field,
+  badValue,
+  detail: supported.length === 0 ? '' : `supported values: ${supported.map((v) => JSON.stringify(v)).join(', ')}`,
+});
+
+/** 422 Invalid from a list of field errors, as upstream's `errors.NewInvalid`. */
+export function invalidStatus(group: string, kind: string, name: string, errors: readonly FieldError[]): StatusError {
+  const qualifiedKind = group === '' ? kind : `${kind}.${group}`;
+  let text = '<nil>';
+  if (errors.length === 1) text = formatFieldError(errors[0]!);
+  else if (errors.length > 1) text = `[${[...new Set(errors.map(formatFieldError))].join(', ')}]`;
+  return new StatusError(422, 'Invalid', `${qualifiedKind} "${name}" is invalid: ${text}`, {
+    ...(name === '' ? {} : { name }),
+    ...(group === '' ? {} : { group }),
+    kind,
+    causes: errors.map((e) => ({ reason: e.type, message: fieldErrorBody(e), field: e.field })),
+  });
+}

@@ -1,0 +1,126 @@
+/**
+ * The `Schema` tree: the shape of a type, built-in (from the catalogue) or custom (from a CRD's OpenAPI v3 schema). Every
+ * behaviour that depends on shape is one visitor over this tree. Children are resolved lazily: types may be recursive, and
+ * most are never looked at in the life of a process.
+ */
+
+/** How upstream's Go encoder writes a field (KEP-free fact of encoding/json struct tags). */
+export type Presence =
+  /** written when set, even to its zero value */
+  | 'pointer'
+  /** dropped when zero or empty (a non-pointer struct is written all the same) */
+  | 'omitempty'
+  /** always written, with its zero value when unset (see `Field.zero`) */
+  | 'always'
+  /** dropped when the struct is all zero */
+  | 'omitzero';
+
+export interface Field {
+  readonly name: string;
+  /** Resolved on first use. */
+  readonly schema: Schema;
+  readonly required: boolean;
+  readonly presence: Presence;
+  /** What an `always` field, or a non-pointer struct with omitempty, is written as when unset. */
+  readonly zero?: unknown;
+  /** Protobuf field number; 0 for custom resources. */
+  readonly number: number;
+  /** Constant default (applied when the field is absent or null). Shared: never mutate. */
+  readonly default?: unknown;
+  readonly enum?: readonly string[];
+  readonly patchStrategy?: 'merge' | 'replace' | 'retainKeys' | 'merge,retainKeys';
+  readonly patchMergeKey?: string;
+}
+
+/** Constraints of a CRD's OpenAPI v3 schema; built-in types are validated by hand-written functions instead. */
+export interface Constraints {
+  readonly enum?: readonly unknown[];
+  readonly pattern?: string;
+  readonly format?: string;
+  readonly minimum?: number;
+  readonly maximum?: number;
+  readonly exclusiveMinimum?: boolean;
+  readonly exclusiveMaximum?: boolean;
+  readonly multipleOf?: number;
+  readonly minLength?: number;
+  readonly maxLength?: number;
+  readonly minItems?: number;
+  readonly maxItems?: number;
+  readonly uniqueItems?: boolean;
+  readonly minProperties?: number;
+  readonly maxProperties?: number;
+  readonly allOf?: readonly unknown[];
+  readonly anyOf?: readonly unknown[];
+  readonly oneOf?: readonly unknown[];
+  readonly not?: unknown;
+  /** `x-kubernetes-validations`. */
+  readonly rules?: readonly unknown[];
+}
+
+interface Base {
+  /** Accepts null (CRD `nullable`). */
+  readonly nullable?: boolean;
+  readonly constraints?: Constraints;
+  /** CRD default for this node, where the parent is not a struct (list items, map values). */
+  readonly default?: unknown;
+}
+
+export interface ObjectSchema extends Base {
+  readonly kind: 'object';
+  /** Swagger definition name, e.g. `io.k8s.api.core.v1.PodSpec`; empty for the anonymous structs of a CRD. */
+  readonly name: string;
+  readonly fields: ReadonlyMap<string, Field>;
+  /** Names of required fields, in order. */
+  readonly required: readonly string[];
+  /** `x-kubernetes-map-type: atomic`. */
+  readonly atomic: boolean;
+  /** `x-kubernetes-preserve-unknown-fields`: unknown members are kept. */
+  readonly preserveUnknown: boolean;
+  /** `x-kubernetes-embedded-resource`, or a root: has apiVersion, kind and metadata of its own. */
+  readonly embedded: boolean;
+}
+
+export interface MapSchema extends Base {
+  readonly kind: 'map';
+  readonly values: Schema;
+  readonly atomic: boolean;
+}
+
+export interface ListSchema extends Base {
+  readonly kind: 'list';
+  readonly items: Schema;
+  readonly listType: 'atomic' | 'set' | 'map';
+  /** For listType map. */
+  readonly mapKeys: readonly string[];
+}
+
+/** Go's type decides how a scalar is checked, normalized and coded. */
+export type ScalarType =
+  | 'string'
+  | 'boolean'
+  | 'int32'
+  | 'int64'
+  | 'double'
+  /** base64 text in JSON */
+  | 'bytes'
+  | 'quantity'
+  /** metav1.Time, RFC 3339 with seconds; null when zero */
+  | 'time'
+  /** metav1.MicroTime */
+  | 'microTime'
+  /** metav1.Duration, Go duration text */
+  | 'duration'
+  | 'intOrString';
+
+export interface ScalarSchema extends Base {
+  readonly kind: 'scalar';
+  readonly type: ScalarType;
+}
+
+/** Any JSON: runtime.RawExtension, FieldsV1, apiextensions JSON, schema-less CRD nodes. */
+export interface AnySchema extends Base {
+  readonly kind: 'any';
+  readonly raw?: 'rawExtension' | 'fieldsV1' | 'json';
+}
+
+export type Schema = ObjectSchema | MapSchema | ListSchema | ScalarSchema | AnySchema;

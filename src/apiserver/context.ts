@@ -1,0 +1,107 @@
+/**
+ * What is known of a request once it is parsed and authenticated: the value that filters, admission, strategies and verb
+ * handlers pass along.
+ */
+import type { ResourceInfo } from '../api/catalog/resource.ts';
+import type { IncomingRequest, UserInfo } from './request.ts';
+
+/** Upstream's RequestInfo: the path and method, taken apart. */
+export interface RequestInfo {
+  readonly isResourceRequest: boolean;
+  /** get, list, watch, create, update, patch, delete, deletecollection; lower-case HTTP method for non-resource paths. */
+  readonly verb: string;
+  /** `api` or `apis`. */
+  readonly apiPrefix: string;
+  readonly group: string;
+  readonly version: string;
+  /** Empty for cluster-scoped requests and for all namespaces. */
+  readonly namespace: string;
+  readonly resource: string;
+  readonly subresource: string;
+  readonly name: string;
+  /** What follows the resource in the path (proxy paths). */
+  readonly parts: readonly string[];
+  readonly path: string;
+  readonly labelSelector: string;
+  readonly fieldSelector: string;
+}
+
+export interface RequestContext {
+  readonly request: IncomingRequest;
+  readonly info: RequestInfo;
+  readonly user: UserInfo;
+  /** Resolved resource of the request (built-in or custom); undefined for non-resource requests. */
+  readonly resource: ResourceInfo | undefined;
+  /** Adds a `Warning: 299 - "…"` header; duplicates and empty texts are dropped, the total is bounded. */
+  warn(text: string): void;
+  /** Adds an audit annotation. */
+  annotate(key: string, value: string): void;
+  readonly signal: AbortSignal;
+}
+
+export type Operation = 'CREATE' | 'UPDATE' | 'DELETE' | 'CONNECT';
+
+/** What admission sees. Objects are in the version of the request and immutable; mutation returns a new one. */
+export interface AdmissionAttributes {
+  readonly context: RequestContext;
+  readonly operation: Operation;
+  readonly group: string;
+  readonly version: string;
+  readonly resource: string;
+  readonly subresource: string;
+  readonly kind: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly object: Record<string, unknown> | undefined;
+  readonly oldObject: Record<string, unknown> | undefined;
+  /** CreateOptions, UpdateOptions, DeleteOptions of the request. */
+  readonly options: Record<string, unknown>;
+  readonly dryRun: boolean;
+  readonly user: UserInfo;
+}
+
+export interface AdmissionPlugin {
+  readonly name: string;
+  handles(operation: Operation, group: string, resource: string, subresource: string): boolean;
+  /** Returns the object to go on with (the same one when nothing changed). Throws a StatusError to refuse. */
+  mutate?(
+    attributes: AdmissionAttributes,
+  ): Promise<Record<string, unknown> | undefined> | Record<string, unknown> | undefined;
+  /** Throws a StatusError to refuse. */
+  validate?(attributes: AdmissionAttributes): Promise<void> | void;
+}
+
+/** The chain of plugins, in upstream's order. */
+export interface Admission {
+  mutate(attributes: AdmissionAttributes): Promise<Record<string, unknown> | undefined>;
+  validate(attributes: AdmissionAttributes): Promise<void>;
+}
+
+export interface Authenticator {
+  /** undefined: this request carries no credentials it knows. Throws 401 for bad ones. */
+  authenticate(request: IncomingRequest): Promise<UserInfo | undefined>;
+}
+
+export interface AuthorizationAttributes {
+  readonly user: UserInfo;
+  readonly verb: string;
+  readonly isResourceRequest: boolean;
+  readonly group: string;
+  readonly version: string;
+  readonly resource: string;
+  readonly subresource: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly path: string;
+  readonly labelSelector?: string;
+  readonly fieldSelector?: string;
+}
+
+export type Decision = 'allow' | 'deny' | 'noOpinion';
+
+export interface Authorizer {
+  /** Synchronous where it can be: RBAC works on in-memory indexes. */
+  authorize(
+    attributes: AuthorizationAttributes,
+  ): { decision: Decision; reason: string } | Promise<{ decision: Decision; reason: string }>;
+}

@@ -1,0 +1,18 @@
+/** Real time for I/O alone (sockets, TLS handshakes, gRPC deadlines, webhooks): never virtual, never cluster time. */
+
+/** A signal that aborts after `ms` real milliseconds with a `TimeoutError`. */
+export function ioDeadline(ms: number): AbortSignal {
+  return AbortSignal.timeout(ms);
+}
+
+/** Calls `fn` after `ms` real milliseconds without keeping the process alive; returns what cancels it. */
+export function ioTimer(ms: number, fn: () => void): () => void {
+  const t = setTimeout(fn, ms);
+  t.unref();
+  return () => clearTimeout(t);
+}
+
+/** Real milliseconds since an arbitrary start, for measuring how long I/O took (metrics, logs). */
+export function ioNow(): number {
+  return performance.now();
+}

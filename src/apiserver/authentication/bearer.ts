@@ -1,0 +1,26 @@
+/** Where a request carries its bearer token: the Authorization header, or a WebSocket sub-protocol (browsers). */
+import type { IncomingRequest } from '../request.ts';
+
+const protocolPrefix = 'base64url.bearer.authorization.k8s.io.';
+
+/** The token of `Authorization: Bearer …`; undefined for none and for other schemes. */
+export function bearerToken(request: IncomingRequest): string | undefined {
+  const header = request.headers['authorization']?.trim() ?? '';
+  if (header !== '') {
+    const parts = header.split(' ');
+    if (parts.length >= 2 && parts[0]!.toLowerCase() === 'bearer' && parts[1] !== '') return parts[1];
+  }
+  return protocolToken(request);
+}
+
+function protocolToken(request: IncomingRequest): string | undefined {
+  const protocols = request.headers['sec-websocket-protocol'];
+  if (protocols === undefined || request.headers['upgrade']?.toLowerCase() !== 'websocket') return undefined;
+  for (const p of protocols.split(',')) {
+    const name = p.trim();
+    if (!name.startsWith(protocolPrefix)) continue;
+    const token = Buffer.from(name.slice(protocolPrefix.length), 'base64url').toString('utf8');
+    if (token !== '') return token;
+  }
+  return undefined;
+}

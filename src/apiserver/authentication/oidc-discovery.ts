@@ -1,0 +1,43 @@
+/** What lets others verify service account tokens: the OpenID discovery document and the key set, made once. */
+import type { ServiceAccountKeys } from './service-account-keys.ts';
+
+export interface OidcDocument {
+  readonly path: string;
+  readonly contentType: string;
+  readonly cacheControl: string;
+  readonly body: Buffer;
+}
+
+/**
+ * The two documents (`/.well-known/openid-configuration`, `/openid/v1/jwks`). `jwksUri`: full URL of the key set as clients
+ * outside reach it (upstream: `https://<advertised address>/openid/v1/jwks`).
+ */
+export function oidcDocuments(options: {
+  readonly keys: ServiceAccountKeys;
+  readonly issuer: string;
+  readonly jwksUri: string;
+}): readonly OidcDocument[] {
+  const { keys, algorithms } = options.keys.jwks();
+  const configuration = {
+    issuer: options.issuer,
+    jwks_uri: options.jwksUri,
+    response_types_supported: ['id_token'],
+    subject_types_supported: ['public'],
+    id_token_signing_alg_values_supported: algorithms,
+  };
+  const cacheControl = 'public, max-age=3600';
+  return [
+    {
+      path: '/.well-known/openid-configuration',
+      contentType: 'application/json',
+      cacheControl,
+      body: Buffer.from(JSON.stringify(configuration)),
+    },
+    {
+      path: '/openid/v1/jwks',
+      contentType: 'application/jwk-set+json',
+      cacheControl,
+      body: Buffer.from(JSON.stringify({ keys })),
+    },
+  ];
+}

@@ -1,0 +1,145 @@
+/**
+ * The keys that sign and verify service account tokens (`--service-account-signing-key-file`,
+ * `--service-account-key-file`), their key ids and JSON Web Keys, and the compact form of a signed token.
+ */
+import { createHash, createPrivateKey, createPublicKey, sign, verify, type KeyObject } from 'node:crypto';
+
+export type TokenAlgorithm = 'RS256' | 'ES256' | 'ES384' | 'ES512';
+
+const digests: Readonly<Record<TokenAlgorithm, string>> = {
+  RS256: 'sha256',
+  ES256: 'sha256',
+  ES384: 'sha384',
+  ES512: 'sha512',
+};
+
+interface VerifyKey {
+  readonly id: string;
+  readonly algorithm: TokenAlgorithm;
+  readonly key: KeyObject;
+}
+
+/** A token taken apart; its signature is not checked yet. */
+export interface ParsedToken {
+  readonly header: Readonly<Record<string, unknown>>;
+  readonly claims: Readonly<Record<string, unknown>>;
+  readonly signed: string;
+  readonly signature: Buffer;
+}
+
+function algorithmOf(key: KeyObject): TokenAlgorithm {
+  if (key.asymmetricKeyType === 'rsa') return 'RS256';
+  if (key.asymmetricKeyType === 'ec') {
+    switch (key.asymmetricKeyDetails?.namedCurve) {
+      case 'prime256v1':
+        return 'ES256';
+      case 'secp384r1':
+        return 'ES384';
+      case 'secp521r1':
+        return 'ES512';
+    }
+    throw new Error('unknown private key curve, must be 256, 384, or 521');
+  }
+  throw new Error(`unknown public key type ${key.asymmetricKeyType}, must be RSA or ECDSA`);
+}
+
+/** base64url of the SHA-256 of the key's SubjectPublicKeyInfo, as upstream names its keys. */
+function keyId(key: KeyObject): string {
+  return createHash('sha256')
+    .update(key.export({ type: 'spki', format: 'der' }))
+    .digest('base64url');
+}
+
+function pemBlocks(pem: string): string[] {
+  return pem.match(/-----BEGIN [A-Z ]+-----[\s\S]+?-----END [A-Z ]+-----/g) ?? [];
+}
+
+/** Takes a compact JWT apart; undefined when it is none. */
+export function parseToken(token: string): ParsedToken | undefined {
+  const parts = token.split('.');
+  if (parts.length !== 3) return undefined;
+  try {
+    const header: unknown = JSON.parse(Buffer.from(parts[0]!, 'base64url').toString('utf8'));
+    const claims: unknown = JSON.parse(Buffer.from(parts[1]!, 'base64url').toString('utf8'));
+    if (typeof header !== 'object' || header === null || typeof claims !== 'object' || claims === null)
+      return undefined;
+    return {
+      header: header as Record<string, unknown>,
+      claims: claims as Record<string, unknown>,
+      signed: `${parts[0]}.${parts[1]}`,
+      signature: Buffer.from(parts[2]!, 'base64url'),
+    };
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}
+
+export class ServiceAccountKeys {
+  readonly #signing: (VerifyKey & { header: string }) | undefined;
+  readonly #verify: VerifyKey[] = [];
+
+  /** PEM texts: one private key that signs, and any number of public (or private) keys that verify. */
+  constructor(options: { readonly signingKey?: string; readonly verifyKeys?: readonly string[] }) {
+    const add = (key: KeyObject): VerifyKey => {
+      const publicKey = key.type === 'private' ? createPublicKey(key) : key;
+      const id = keyId(publicKey);
+      const known = this.#verify.find((k) => k.id === id);
+      if (known !== undefined) return known;
+      const entry = { id, algorithm: algorithmOf(publicKey), key: publicKey };
+      this.#verify.push(entry);
+      return entry;
+    };
+    for (const pem of options.verifyKeys ?? [])
+      for (const block of pemBlocks(pem))
+        add(block.includes('PRIVATE KEY') ? createPrivateKey(block) : createPublicKey(block));
+    if (options.signingKey !== undefined) {
+      const key = createPrivateKey(options.signingKey);
+      const { id, algorithm } = add(key);
+      const header = Buffer.from(JSON.stringify({ alg: algorithm, kid: id })).toString('base64url');
+      this.#signing = { id, algorithm, key, header };
+    }
+  }
+
+  /** A signed compact JWT over `claims`. */
+  sign(claims: Readonly<Record<string, unknown>>): string {
+    const key = this.#signing;
+    if (key === undefined) throw new Error('no service account signing key');
+    const signed = `${key.header}.${Buffer.from(JSON.stringify(claims)).toString('base64url')}`;
+    const signature = sign(digests[key.algorithm], Buffer.from(signed), { key: key.key, dsaEncoding: 'ieee-p1363' });
+    return `${signed}.${signature.toString('base64url')}`;
+  }
+
+  /** Throws when no key of ours made the signature. */
+  verify(token: ParsedToken): void {
+    const kid = token.header['kid'];
+    const keys = typeof kid === 'string' && kid !== '' ? this.#verify.filter((k) => k.id === kid) : this.#verify;
+    if (keys.length === 0) throw new Error('invalid signature, no keys found');
+    const alg = token.header['alg'];
+    const data = Buffer.from(token.signed);
+    for (const k of keys) {
+      if (k.algorithm !== alg) continue;
+      if (verify(digests[k.algorithm], data, { key: k.key, dsaEncoding: 'ieee-p1363' }, token.signature)) return;
+    }
+    throw new Error('go-jose/go-jose: error in cryptographic primitive');
+  }
+
+  /** The public keys as JSON Web Keys, and the algorithms they are for. */
+  jwks(): { keys: Record<string, unknown>[]; algorithms: TokenAlgorithm[] } {
+    const keys = this.#verify.map((k) => {
+      const jwk = k.key.export({ format: 'jwk' }) as Record<string, unknown>;
+      return { use: 'sig', kty: jwk['kty'], kid: k.id, ...omit(jwk, 'kty', k.algorithm) };
+    });
+    const algorithms = [...new Set(this.#verify.map((k) => k.algorithm))].toSorted();
+    return { keys, algorithms };
+  }
+}
+
+/** Members in the order go-jose writes them: kty, kid, crv, alg, then the numbers. */
+function omit(jwk: Record<string, unknown>, member: string, alg: string): Record<string, unknown> {
+  const out: Record<string, unknown> = {};
+  if (jwk['crv'] !== undefined) out['crv'] = jwk['crv'];
+  out['alg'] = alg;
+  for (const [name, value] of Object.entries(jwk)) if (name !== member && name !== 'crv') out[name] = value;
+  return out;
+}

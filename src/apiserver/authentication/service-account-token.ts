@@ -1,0 +1,273 @@
+/**
+ * Service account tokens (KEP-1205 bound tokens and legacy Secret tokens): the claims they carry, and the check that the
+ * account and the object a token is bound to still are the ones it was made for. Signatures are verified once a token;
+ * the objects are looked at on every request, in the watch cache first and in the store when they are missing there.
+ */
+import { createHash, timingSafeEqual } from 'node:crypto';
+import type { Clock } from '../../base/clock.ts';
+import type { Random } from '../../base/random.ts';
+import { StatusError } from '../../api/status.ts';
+import type { Registries } from '../registry.ts';
+import type { KubeObjectLike, UserInfo } from '../request.ts';
+import { loopbackContext } from '../loopback.ts';
+import {
+  serviceAccountGroups,
+  serviceAccountUser,
+  splitServiceAccountUser,
+  type TokenAuthenticator,
+  type TokenIdentity,
+} from './authenticator.ts';
+import { parseToken, type ServiceAccountKeys } from './service-account-keys.ts';
+
+export const defaultIssuer = 'https://kubernetes.default.svc.cluster.local';
+const legacyIssuer = 'kubernetes/serviceaccount';
+const invalidSinceLabel = 'kubernetes.io/legacy-token-invalid-since';
+/** What clocks may differ by (go-jose's default leeway). */
+const leewaySeconds = 60;
+const cacheLimit = 8192;
+
+interface Reference {
+  readonly name: string;
+  readonly uid: string;
+}
+
+/** What a token is made for. */
+export interface TokenBinding {
+  readonly namespace: string;
+  readonly serviceAccount: Reference;
+  readonly pod?: Reference;
+  readonly secret?: Reference;
+  /** With a pod: the node it runs on (`uid` may be empty); alone: the node the token is bound to. */
+  readonly node?: Reference;
+  readonly audiences: readonly string[];
+  readonly expirationSeconds: number;
+  /** Seconds after which use of the token is remarked on; 0 for never. */
+  readonly warnAfterSeconds: number;
+}
+
+export interface ServiceAccountTokensOptions {
+  /** The first issuer signs; all are accepted. */
+  readonly issuers: readonly string[];
+  /** `--api-audiences`; upstream's default is the issuers. */
+  readonly audiences: readonly string[];
+  readonly keys: ServiceAccountKeys;
+  readonly registries: Registries;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+interface VerifiedToken {
+  readonly legacy: boolean;
+  readonly claims: Readonly<Record<string, unknown>>;
+}
+
+function record(value: unknown): Record<string, unknown> | undefined {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+    ? (value as Record<string, unknown>)
+    : undefined;
+}
+
+function text(value: unknown): string {
+  return typeof value === 'string' ? value : '';
+}
+
+function reference(value: unknown): Reference | undefined {
+  const r = record(value);
+  return r === undefined ? undefined : { name: text(r['name']), uid: text(r['uid']) };
+}
+
+function omitEmptyUid(r: Reference): Record<string, string> {
+  return r.uid === '' ? { name: r.name } : { name: r.name, uid: r.uid };
+}
+
+/** Go's %q of a string slice. */
+function quotedList(values: readonly string[]): string {
+  return `[${values.map((v) => JSON.stringify(v)).join(' ')}]`;
+}
+
+export class ServiceAccountTokens implements TokenAuthenticator {
+  readonly #options: ServiceAccountTokensOptions;
+  readonly #verified = new Map<string, VerifiedToken>();
+
+  constructor(options: ServiceAccountTokensOptions) {
+    this.#options = options;
+  }
+
+  get audiences(): readonly string[] {
+    return this.#options.audiences;
+  }
+
+  /** Signs a bound token. Returns it with its id (the JTI claim). */
+  issue(binding: TokenBinding): { token: string; id: string } {
+    const now = Math.floor(this.#options.clock.now() / 1000);
+    const id = this.#options.random.uuid();
+    const kubernetes: Record<string, unknown> = {
+      namespace: binding.namespace,
+      ...(binding.node === undefined ? {} : { node: omitEmptyUid(binding.node) }),
+      ...(binding.pod === undefined ? {} : { pod: omitEmptyUid(binding.pod) }),
+      ...(binding.secret === undefined ? {} : { secret: omitEmptyUid(binding.secret) }),
+      serviceaccount: omitEmptyUid(binding.serviceAccount),
+      ...(binding.warnAfterSeconds > 0 ? { warnafter: now + binding.warnAfterSeconds } : {}),
+    };
+    const token = this.#options.keys.sign({
+      aud: binding.audiences,
+      exp: now + binding.expirationSeconds,
+      iat: now,
+      iss: this.#options.issuers[0] ?? defaultIssuer,
+      jti: id,
+      'kubernetes.io': kubernetes,
+      nbf: now,
+      sub: serviceAccountUser(binding.namespace, binding.serviceAccount.name),
+    });
+    return { token, id };
+  }
+
+  async authenticateToken(token: string, audiences: readonly string[] | undefined): Promise<TokenIdentity | undefined> {
+    const verified = this.#verify(token);
+    if (verified === undefined) return undefined;
+    const { claims } = verified;
+    const own = this.#options.audiences;
+    const aud = claims['aud'];
+    let tokenAudiences = Array.isArray(aud) ? aud.map(String) : text(aud) === '' ? [] : [text(aud)];
+    if (tokenAudiences.length === 0) tokenAudiences = [...own];
+    const asked = audiences ?? own;
+    const granted = tokenAudiences.filter((a) => asked.includes(a));
+    if (granted.length === 0 && own.length > 0)
+      throw new Error(
+        `token audiences ${quotedList(tokenAudiences)} is invalid for the target audiences ${quotedList(asked)}`,
+      );
+    const user = verified.legacy ? await this.#legacyUser(token, claims) : await this.#boundUser(claims);
+    return { user, audiences: granted };
+  }
+
+  /** Issuer and signature; the outcome of good ones is kept. */
+  #verify(token: string): VerifiedToken | undefined {
+    const digest = createHash('sha256').update(token).digest('base64');
+    const hit = this.#verified.get(digest);
+    if (hit !== undefined) return hit;
+    const parsed = parseToken(token);
+    if (parsed === undefined) return undefined;
+    const issuer = text(parsed.claims['iss']);
+    const legacy = issuer === legacyIssuer;
+    if (!legacy && !this.#options.issuers.includes(issuer)) return undefined;
+    this.#options.keys.verify(parsed);
+    const verified = { legacy, claims: parsed.claims };
+    if (this.#verified.size >= cacheLimit) this.#verified.delete(this.#verified.keys().next().value!);
+    this.#verified.set(digest, verified);
+    return verified;
+  }
+
+  async #boundUser(claims: Readonly<Record<string, unknown>>): Promise<UserInfo> {
+    const now = this.#options.clock.now() / 1000;
+    const exp = claims['exp'];
+    const nbf = claims['nbf'];
+    const iat = claims['iat'];
+    if (typeof nbf === 'number' && now + leewaySeconds < nbf) throw new Error('service account token is not valid yet');
+    if (typeof exp === 'number' && now - leewaySeconds > exp) throw new Error('service account token has expired');
+    if (typeof iat === 'number' && now + leewaySeconds < iat)
+      throw new Error('service account token is issued in the future');
+
+    const kubernetes = record(claims['kubernetes.io']) ?? {};
+    const namespace = text(kubernetes['namespace']);
+    const account = reference(kubernetes['serviceaccount']) ?? { name: '', uid: '' };
+    const pod = reference(kubernetes['pod']);
+    const secret = reference(kubernetes['secret']);
+    const node = reference(kubernetes['node']);
+
+    const found = await this.#find('serviceaccounts', namespace, account.name);
+    if (found === undefined) throw new Error(`serviceaccounts "${account.name}" not found`);
+    if (found.metadata['uid'] !== account.uid)
+      throw new Error(`service account UID (${text(found.metadata['uid'])}) does not match claim (${account.uid})`);
+    if (this.#deleted(found)) throw new Error(`service account ${namespace}/${account.name} has been deleted`);
+
+    if (secret !== undefined) await this.#checkBound('secrets', namespace, secret, 'secret', 'secret');
+    if (pod !== undefined) await this.#checkBound('pods', namespace, pod, 'pod', 'pod');
+    else if (node !== undefined) await this.#checkBound('nodes', '', node, 'node', 'node');
+
+    const extra: Record<string, readonly string[]> = {};
+    if (pod !== undefined && pod.name !== '' && pod.uid !== '') {
+      extra['authentication.kubernetes.io/pod-name'] = [pod.name];
+      extra['authentication.kubernetes.io/pod-uid'] = [pod.uid];
+    }
+    const jti = text(claims['jti']);
+    if (jti !== '') extra['authentication.kubernetes.io/credential-id'] = [`JTI=${jti}`];
+    if (node !== undefined && node.name !== '') {
+      extra['authentication.kubernetes.io/node-name'] = [node.name];
+      if (node.uid !== '') extra['authentication.kubernetes.io/node-uid'] = [node.uid];
+    }
+    return {
+      name: serviceAccountUser(namespace, account.name),
+      uid: account.uid,
+      groups: serviceAccountGroups(namespace),
+      ...(Object.keys(extra).length === 0 ? {} : { extra }),
+    };
+  }
+
+  async #checkBound(resource: string, namespace: string, bound: Reference, what: string, claim: string): Promise<void> {
+    const object = await this.#find(resource, namespace, bound.name);
+    if (object === undefined) throw new Error('service account token has been invalidated');
+    const uid = text(object.metadata['uid']);
+    if (uid !== bound.uid) {
+      const subject = what === 'secret' ? 'secret' : what;
+      throw new Error(`${subject} UID (${uid}) does not match service account ${claim} ref claim (${bound.uid})`);
+    }
+    if (this.#deleted(object)) throw new Error('service account token has been invalidated');
+  }
+
+  /** Marked for deletion longer ago than the leeway. */
+  #deleted(object: KubeObjectLike): boolean {
+    const at = object.metadata['deletionTimestamp'];
+    return typeof at === 'string' && Date.parse(at) < this.#options.clock.now() - leewaySeconds * 1000;
+  }
+
+  async #legacyUser(token: string, claims: Readonly<Record<string, unknown>>): Promise<UserInfo> {
+    const sub = text(claims['sub']);
+    if (sub === '') throw new Error('sub claim is missing');
+    const need = (claim: string, name: string): string => {
+      const value = text(claims[`kubernetes.io/serviceaccount/${claim}`]);
+      if (value === '') throw new Error(`${name} claim is missing`);
+      return value;
+    };
+    const namespace = need('namespace', 'namespace');
+    const secretName = need('secret.name', 'secretName');
+    const name = need('service-account.name', 'serviceAccountName');
+    const uid = need('service-account.uid', 'serviceAccountUID');
+    const subject = splitServiceAccountUser(sub);
+    if (subject === undefined || subject.namespace !== namespace || subject.name !== name)
+      throw new Error('sub claim is invalid');
+    const secret = await this.#find('secrets', namespace, secretName);
+    if (secret === undefined || secret.metadata['deletionTimestamp'] !== undefined)
+      throw new Error('Token has been invalidated');
+    const held = Buffer.from(text(record(secret['data'])?.['token']), 'base64');
+    const given = Buffer.from(token);
+    if (held.length !== given.length || !timingSafeEqual(held, given))
+      throw new Error("Token does not match server's copy");
+    const account = await this.#find('serviceaccounts', namespace, name);
+    if (account === undefined) throw new Error(`serviceaccounts "${name}" not found`);
+    if (account.metadata['deletionTimestamp'] !== undefined)
+      throw new Error(`ServiceAccount ${namespace}/${name} has been deleted`);
+    if (account.metadata['uid'] !== uid)
+      throw new Error(`ServiceAccount UID (${text(account.metadata['uid'])}) does not match claim (${uid})`);
+    const labels = record(secret.metadata['labels']);
+    if (text(labels?.[invalidSinceLabel]) !== '')
+      throw new Error(
+        `the token in secret ${namespace}/${secretName} for service account ${namespace}/${name} has been marked invalid. Use tokens from the TokenRequest API or manually created secret-based tokens, or remove the '${invalidSinceLabel}' label from the secret to temporarily allow use of this token`,
+      );
+    return { name: serviceAccountUser(namespace, name), uid, groups: serviceAccountGroups(namespace) };
+  }
+
+  async #find(resource: string, namespace: string, name: string): Promise<KubeObjectLike | undefined> {
+    const { registries } = this.#options;
+    const cached = registries.cachedGet('', resource, namespace, name);
+    if (cached !== undefined) return cached.object();
+    const registry = registries.registry('', resource);
+    if (registry === undefined || name === '') return undefined;
+    try {
+      const ctx = loopbackContext({ verb: 'get', resource: registry.resource, namespace, name });
+      return (await registry.get(ctx, namespace, name, '')).object();
+    } catch (error) {
+      if (error instanceof StatusError && error.code === 404) return undefined;
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,71 @@
+/**
+ * The authenticators in order: the in-process identity, client certificate, bearer token, anonymous. A request with
+ * credentials that nobody accepts is refused with 401, one without any is anonymous.
+ */
+import { unauthorized } from '../../api/status.ts';
+import type { Authenticator } from '../context.ts';
+import type { IncomingRequest, UserInfo } from '../request.ts';
+import { anonymousUser } from './anonymous.ts';
+import { withAuthenticatedGroup, type TokenAuthenticator, type TokenIdentity } from './authenticator.ts';
+import { bearerToken } from './bearer.ts';
+
+/** Asks each token authenticator in turn; the errors of all are kept when none accepts. */
+export function unionTokens(authenticators: readonly TokenAuthenticator[]): TokenAuthenticator {
+  return {
+    async authenticateToken(token, audiences): Promise<TokenIdentity | undefined> {
+      const errors: Error[] = [];
+      for (const authenticator of authenticators) {
+        try {
+          const identity = await authenticator.authenticateToken(token, audiences);
+          if (identity !== undefined) return identity;
+        } catch (error) {
+          errors.push(error instanceof Error ? error : new Error(String(error)));
+        }
+      }
+      if (errors.length === 0) return undefined;
+      if (errors.length === 1) throw errors[0]!;
+      throw new Error(`[${errors.map((e) => e.message).join(', ')}]`, { cause: errors });
+    },
+  };
+}
+
+export interface AuthenticationOptions {
+  /** Client certificates; undefined when there is no client CA. */
+  readonly clientCertificates: Authenticator | undefined;
+  readonly tokens: TokenAuthenticator;
+  /** `--anonymous-auth`; upstream's default is true. */
+  readonly anonymous: boolean;
+}
+
+export function createAuthenticator(options: AuthenticationOptions): Authenticator {
+  return {
+    async authenticate(request: IncomingRequest): Promise<UserInfo | undefined> {
+      if (request.identity !== undefined) return withAuthenticatedGroup(request.identity);
+      let failure: unknown;
+      if (options.clientCertificates !== undefined && request.peerCertificate !== undefined) {
+        try {
+          const user = await options.clientCertificates.authenticate(request);
+          if (user !== undefined) return withAuthenticatedGroup(user);
+        } catch (error) {
+          failure = error;
+        }
+      }
+      const token = bearerToken(request);
+      if (token !== undefined) {
+        try {
+          const identity = await options.tokens.authenticateToken(token, undefined);
+          if (identity !== undefined) return withAuthenticatedGroup(identity.user);
+          failure = new Error('invalid bearer token');
+        } catch (error) {
+          failure = error;
+        }
+      }
+      if (failure !== undefined || !options.anonymous) {
+        const refusal = unauthorized();
+        if (failure !== undefined) refusal.cause = failure;
+        throw refusal;
+      }
+      return anonymousUser;
+    },
+  };
+}

@@ -38,6 +38,10 @@ export interface ResourceInfo {
   readonly fieldLabels: readonly string[];
   /** The hub: the version in which objects are stored. */
   readonly storageVersion: string;
+  /** The group of the hub, where it is not this one: events.k8s.io Events are stored as core Events. */
+  readonly storageGroup?: string;
+  /** As discovery publishes it, for built-in resources that are stored. */
+  readonly storageVersionHash?: string;
   /** Key prefix below the store's root, e.g. `pods`, `minions`, `services/specs`, `apps`-less `deployments`. */
   readonly keyPrefix: string;
   /** Swagger definition of the kind in this version. */

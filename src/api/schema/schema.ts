@@ -17,14 +17,27 @@ export type Presence =
 
 export interface Field {
   readonly name: string;
+  /** Position in the Go struct, which is the order upstream writes members in. */
+  readonly index: number;
   /** Resolved on first use. */
   readonly schema: Schema;
   readonly required: boolean;
   readonly presence: Presence;
-  /** What an `always` field, or a non-pointer struct with omitempty, is written as when unset. */
+  /**
+   * What the member is written as when unset (`always` fields, and non-pointer structs even with omitempty); undefined
+   * when it is then left out. For structs `{}` stands for the zero struct, which has zero members of its own.
+   */
   readonly zero?: unknown;
+  /** A non-pointer struct: it exists even when unset, so defaults apply inside it. */
+  readonly embeddedStruct: boolean;
+  /** Go's `omitempty`, or a pointer: an empty value (or, for a pointer, null) is not written. */
+  readonly omitEmpty: boolean;
   /** Protobuf field number; 0 for custom resources. */
   readonly number: number;
+  /** Field numbers of the inlined messages that hold this member in protobuf, outermost first (Volume's sources: [2]). */
+  readonly within?: readonly number[];
+  /** The Go type as decode errors print it, where it is not the plain one: `v1.PullPolicy`, `v1.ResourceList`. */
+  readonly goType?: string;
   /** Constant default (applied when the field is absent or null). Shared: never mutate. */
   readonly default?: unknown;
   readonly enum?: readonly string[];
@@ -70,6 +83,8 @@ export interface ObjectSchema extends Base {
   /** Swagger definition name, e.g. `io.k8s.api.core.v1.PodSpec`; empty for the anonymous structs of a CRD. */
   readonly name: string;
   readonly fields: ReadonlyMap<string, Field>;
+  /** Fields that are written even when unset (their `zero` is not undefined), in order. */
+  readonly written: readonly Field[];
   /** Names of required fields, in order. */
   readonly required: readonly string[];
   /** `x-kubernetes-map-type: atomic`. */
@@ -92,6 +107,8 @@ export interface ListSchema extends Base {
   readonly listType: 'atomic' | 'set' | 'map';
   /** For listType map. */
   readonly mapKeys: readonly string[];
+  /** In protobuf a message of its own with a repeated `items` (ExtraValue, Verbs). */
+  readonly wrapped?: boolean;
 }
 
 /** Go's type decides how a scalar is checked, normalized and coded. */
@@ -123,4 +140,14 @@ export interface AnySchema extends Base {
   readonly raw?: 'rawExtension' | 'fieldsV1' | 'json';
 }
 
-export type Schema = ObjectSchema | MapSchema | ListSchema | ScalarSchema | AnySchema;
+/**
+ * A JSON Schema object or something else: JSONSchemaPropsOrBool, OrArray, OrStringArray of CustomResourceDefinition.
+ * Patches and apply treat it as one value.
+ */
+export interface EitherSchema extends Base {
+  readonly kind: 'either';
+  readonly object: ObjectSchema;
+  readonly other: ScalarSchema | ListSchema;
+}
+
+export type Schema = ObjectSchema | MapSchema | ListSchema | ScalarSchema | AnySchema | EitherSchema;

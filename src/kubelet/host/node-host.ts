@@ -1,0 +1,210 @@
+/**
+ * `NodeHost`: the second of the kubelet's two seams: what the machine offers besides the container runtime. Files and
+ * mounts, log files, cgroups, machine facts and usage, sockets. Implementations: `simulated` (in memory) and `linux`.
+ * Paths are absolute. Nothing else in this folder touches files, processes or sockets.
+ */
+import type { Duplex } from 'node:stream';
+import type {
+  CpuUsage,
+  FilesystemUsage,
+  LinuxContainerResources,
+  MemoryUsage,
+  NetworkUsage,
+} from '../runtime/container-runtime.ts';
+
+export interface MachineInfo {
+  readonly os: string;
+  readonly architecture: string;
+  readonly kernelVersion: string;
+  readonly osImage: string;
+  readonly machineId: string;
+  readonly systemUuid: string;
+  readonly bootId: string;
+  readonly cpuCores: number;
+  readonly memoryBytes: number;
+  readonly swapBytes: number;
+  readonly hugepages: readonly { pageSizeBytes: number; count: number }[];
+  readonly maxPids: number;
+  /** Capacity of the file system of the kubelet's root directory. */
+  readonly rootFsBytes: number;
+  /** When the machine started, in milliseconds since the epoch. */
+  readonly bootTime: number;
+}
+
+export interface HostAddress {
+  readonly type: 'InternalIP' | 'ExternalIP' | 'Hostname' | 'InternalDNS' | 'ExternalDNS';
+  readonly address: string;
+}
+
+export type FileType = 'file' | 'directory' | 'symlink' | 'socket' | 'charDevice' | 'blockDevice' | 'other';
+
+export interface FileStat {
+  readonly type: FileType;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly size: number;
+  /** Milliseconds since the epoch. */
+  readonly mtime: number;
+}
+
+/** One file of a configuration volume. Its path is relative to the volume, and has no `..`. */
+export interface PayloadFile {
+  readonly path: string;
+  readonly data: Uint8Array | string;
+  readonly mode: number;
+  /** Owner, where the volume wants another than the kubelet's user (token volumes). */
+  readonly uid?: number;
+}
+
+export interface MountOptions {
+  readonly fsType?: string;
+  readonly bind?: boolean;
+  readonly readOnly?: boolean;
+  readonly options?: readonly string[];
+}
+
+export interface MountPoint {
+  readonly device: string;
+  readonly path: string;
+  readonly type: string;
+}
+
+export interface VolumeUsage {
+  readonly capacityBytes: number;
+  readonly availableBytes: number;
+  readonly usedBytes: number;
+  readonly inodes: number;
+  readonly inodesFree: number;
+  readonly inodesUsed: number;
+}
+
+/** One entry of a container log in CRI's log format. */
+export interface LogEntry {
+  /** RFC 3339 with nanoseconds. */
+  readonly time: string;
+  readonly stream: 'stdout' | 'stderr';
+  /** True when the line goes on in the next entry: `data` has no line feed then. */
+  readonly partial: boolean;
+  /** The line with its line feed. */
+  readonly data: Buffer;
+}
+
+export interface ReadLogOptions {
+  /** Start at most this many lines before the end. */
+  readonly tailLines?: number;
+  /** Milliseconds since the epoch: skip older entries. */
+  readonly since?: number;
+  /** Go on after the end until `signal` aborts or `ended` says that no more will come. */
+  readonly follow?: boolean;
+  /** Asked at the end of the file while following: true when the writer has gone. */
+  readonly ended?: () => Promise<boolean>;
+  readonly signal?: AbortSignal;
+}
+
+export interface CgroupStats {
+  readonly cpu: CpuUsage;
+  readonly memory: MemoryUsage;
+  readonly processCount: number;
+}
+
+/** The cgroup hierarchy below the kubelet's root; names are paths such as `/kubepods/burstable/pod<uid>`. */
+export interface Cgroups {
+  readonly version: 1 | 2;
+  /** Creates it or sets its limits. */
+  ensure(name: string, resources: LinuxContainerResources & { pidsLimit?: number }): Promise<void>;
+  remove(name: string): Promise<void>;
+  list(parent: string): Promise<readonly string[]>;
+  stats(name: string): Promise<CgroupStats>;
+}
+
+export interface NodeUsage {
+  readonly cpu: CpuUsage;
+  readonly memory: MemoryUsage;
+  readonly network: NetworkUsage;
+  readonly rootFs: FilesystemUsage & {
+    capacityBytes: number;
+    availableBytes: number;
+    inodes: number;
+    inodesFree: number;
+  };
+  readonly processCount: number;
+  readonly swapUsageBytes: number;
+}
+
+export interface DialOptions {
+  /** Real milliseconds. */
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+export interface ListenOptions {
+  readonly address: string;
+  readonly port: number;
+}
+
+export interface HostListener {
+  readonly address: string;
+  readonly port: number;
+  close(): Promise<void>;
+}
+
+/**
+ * What only a host that sees every access can offer: content that is made when it is first read. A pod's token and
+ * `/etc/hosts` cost nothing then until somebody looks. `produce` may be called again when `maxAgeMs` has passed.
+ */
+export interface LazyContent {
+  directory(path: string, produce: () => Promise<readonly PayloadFile[]>, maxAgeMs?: number): void;
+  file(path: string, produce: () => Promise<string>): void;
+}
+
+export interface NodeHost {
+  readonly hostname: string;
+  machineInfo(): Promise<MachineInfo>;
+  addresses(): Promise<readonly HostAddress[]>;
+  /** The resolver configuration that pods with dnsPolicy Default inherit. */
+  resolvConf(): Promise<{ servers: readonly string[]; searches: readonly string[]; options: readonly string[] }>;
+  usage(): Promise<NodeUsage>;
+
+  stat(path: string): Promise<FileStat | undefined>;
+  list(path: string): Promise<readonly string[]>;
+  /** At most `maxBytes` from the start, or from the end with `fromEnd`; undefined when there is no such file. */
+  readFile(path: string, options?: { maxBytes?: number; fromEnd?: boolean }): Promise<Buffer | undefined>;
+  writeFile(path: string, data: Uint8Array | string, mode?: number): Promise<void>;
+  mkdir(path: string, mode?: number): Promise<void>;
+  /** Removes a file or a whole tree; never crosses a mount point. */
+  remove(path: string): Promise<void>;
+  /** Sets the group of a whole tree and makes it group-writable (fsGroup). */
+  setVolumeOwnership(path: string, gid: number, policy: 'Always' | 'OnRootMismatch'): Promise<void>;
+  /**
+   * Replaces the content of a configuration volume at once: a time-stamped directory, the `..data` link renamed over the
+   * old one, and a link for each top-level name. Returns whether anything changed.
+   */
+  writeAtomic(directory: string, files: readonly PayloadFile[]): Promise<boolean>;
+  /**
+   * Opens `subPath` below `base` without following a link out of it, creating directories as needed, and returns a path
+   * that stays bound to what was checked (for `ContainerConfig.mounts`).
+   */
+  bindSubPath(base: string, subPath: string, target: string, readOnly: boolean): Promise<string>;
+  readonly lazy?: LazyContent;
+
+  mount(source: string, target: string, options: MountOptions): Promise<void>;
+  unmount(target: string): Promise<void>;
+  mounts(): Promise<readonly MountPoint[]>;
+  volumeUsage(path: string): Promise<VolumeUsage>;
+
+  /** Entries in batches; ends at the end of the log unless following. Rotated predecessors are read as one log. */
+  readLog(path: string, options: ReadLogOptions): AsyncIterable<readonly LogEntry[]>;
+  rotateLog(path: string): Promise<void>;
+  logSize(path: string): Promise<number>;
+
+  /** Undefined where limits are not enforced by the kubelet. */
+  readonly cgroups?: Cgroups;
+
+  /** A TCP stream to a pod's or any other address, as seen from the node: for probes and hooks. */
+  dialTcp(address: string, port: number, options?: DialOptions): Promise<Duplex>;
+  /** The kubelet's own HTTP endpoint. */
+  listen(options: ListenOptions, onConnection: (stream: Duplex) => void): Promise<HostListener>;
+  /** True when nothing on the node holds that port. */
+  portFree(protocol: 'TCP' | 'UDP' | 'SCTP', address: string, port: number): Promise<boolean>;
+}

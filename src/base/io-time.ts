@@ -16,3 +16,8 @@ export function ioTimer(ms: number, fn: () => void): () => void {
 export function ioNow(): number {
   return performance.now();
 }
+
+/** Resolves after `ms` real milliseconds; keeps the process alive meanwhile. */
+export function ioSleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}

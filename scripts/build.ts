@@ -1,0 +1,72 @@
+/**
+ * `npm run build`: bundles the command and the library into `dist/` with lazy chunks and source maps, and writes the type
+ * declarations. `lmdb` stays outside (it brings prebuilt files). `--quick` leaves the declarations out.
+ */
+import { spawnSync } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { build } from 'esbuild';
+
+const root = join(import.meta.dirname, '..');
+const dist = join(root, 'dist');
+
+/** The command's first file: switches V8's compile cache on before anything else is loaded. */
+const launcher = `#!/usr/bin/env node
+import { enableCompileCache } from 'node:module';
+import { join } from 'node:path';
+import { homedir } from 'node:os';
+const cache = process.env.XDG_CACHE_HOME || (process.platform === 'darwin' ? join(homedir(), 'Library', 'Caches') : process.platform === 'win32' ? process.env.LOCALAPPDATA || homedir() : join(homedir(), '.cache'));
+enableCompileCache(join(cache, 'knarr', 'compile'));
+await import('./main.js');
+`;
+
+rmSync(dist, { recursive: true, force: true });
+mkdirSync(dist, { recursive: true });
+await build({
+  absWorkingDir: root,
+  entryPoints: { main: 'src/cli/main.ts', index: 'src/index.ts' },
+  outdir: dist,
+  bundle: true,
+  splitting: true,
+  format: 'esm',
+  platform: 'node',
+  target: 'node24',
+  minify: true,
+  keepNames: true,
+  sourcemap: true,
+  sourcesContent: false,
+  external: ['lmdb'],
+  loader: { '.json': 'json' },
+  banner: {
+    js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
+  },
+  logLevel: 'warning',
+});
+writeFileSync(join(dist, 'knarr.js'), launcher, { mode: 0o755 });
+// Data that is read from beside the code, not bundled.
+for (const data of ['src/api/catalog/catalog.json', 'src/dashboard/static'])
+  if (existsSync(join(root, data))) cpSync(join(root, data), join(dist, data.split('/').at(-1)!), { recursive: true });
+const descriptions = join(root, 'scripts', 'descriptions.ts');
+if (existsSync(descriptions)) run(process.execPath, [descriptions, join(dist, 'descriptions.json')]);
+if (!process.argv.includes('--quick')) {
+  run(join(root, 'node_modules/.bin/tsc'), [
+    '-p',
+    root,
+    '--noEmit',
+    'false',
+    '--declaration',
+    '--emitDeclarationOnly',
+    '--outDir',
+    join(dist, 'types-all'),
+  ]);
+  cpSync(join(dist, 'types-all', 'src'), join(dist, 'types'), { recursive: true });
+  rmSync(join(dist, 'types-all'), { recursive: true, force: true });
+}
+
+function run(command: string, args: readonly string[]): void {
+  const r = spawnSync(command, args, { cwd: root, stdio: 'inherit' });
+  if (r.status !== 0) {
+    console.error(`build: ${command} ended with ${r.status ?? r.signal}`);
+    process.exit(1);
+  }
+}

@@ -1,0 +1,156 @@
+/**
+ * Upstream-style flags over commander: `-v=2`, `--secure_port`, `--flag=false`, repeated `--feature-gates=A=true,B=false`.
+ * A command is a table of flags; the parsed values come back typed by the table.
+ */
+import { Command, CommanderError, Option } from 'commander';
+import { UsageError } from './errors.ts';
+
+export type FlagKind = 'string' | 'int' | 'bool' | 'list' | 'map' | 'duration';
+
+export interface Flag {
+  readonly name: string;
+  readonly kind: FlagKind;
+  readonly help: string;
+  readonly default?: unknown;
+  readonly short?: string;
+  readonly choices?: readonly string[];
+  /** Shown as the value's name in the help. */
+  readonly value?: string;
+}
+
+/** Values by flag name (kebab-case): string, number, boolean, string[], Record<string, string> or milliseconds. */
+export type FlagValues = Readonly<Record<string, unknown>>;
+
+const units: Record<string, number> = { ns: 1e-6, us: 1e-3, µs: 1e-3, ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+
+/** A Go duration as milliseconds; undefined when it is none. */
+export function goDuration(text: string): number | undefined {
+  if (text === '0') return 0;
+  let total = 0;
+  let rest = text;
+  while (rest !== '') {
+    const m = /^(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)/.exec(rest);
+    if (m === null) return undefined;
+    total += Number(m[1]) * units[m[2]!]!;
+    rest = rest.slice(m[0].length);
+  }
+  return text === '' ? undefined : total;
+}
+
+function parseValue(flag: Flag, text: string, previous: unknown): unknown {
+  const wrong = (why: string): UsageError =>
+    new UsageError(`invalid argument ${JSON.stringify(text)} for "--${flag.name}": ${why}`);
+  switch (flag.kind) {
+    case 'string':
+      if (flag.choices !== undefined && !flag.choices.includes(text))
+        throw wrong(`it is one of ${flag.choices.join(', ')}`);
+      return text;
+    case 'int': {
+      if (!/^-?\d+$/.test(text)) throw wrong('it is a whole number');
+      return Number(text);
+    }
+    case 'bool': {
+      if (['true', 't', '1', 'True', 'TRUE'].includes(text)) return true;
+      if (['false', 'f', '0', 'False', 'FALSE'].includes(text)) return false;
+      throw wrong('it is true or false');
+    }
+    case 'duration': {
+      const ms = goDuration(text);
+      if (ms === undefined) throw wrong('it is a duration such as 40s or 5m');
+      return ms;
+    }
+    case 'list': {
+      const items = text.split(',').filter((s) => s !== '');
+      for (const i of items)
+        if (flag.choices !== undefined && !flag.choices.includes(i))
+          throw wrong(`${i} is none of ${flag.choices.join(', ')}`);
+      return [...(Array.isArray(previous) && previous !== flag.default ? (previous as string[]) : []), ...items];
+    }
+    case 'map': {
+      const out: Record<string, string> = { ...(previous as Record<string, string> | undefined) };
+      for (const pair of text.split(',').filter((s) => s !== '')) {
+        const at = pair.indexOf('=');
+        if (at < 1) throw wrong(`${pair} is not of the form key=value`);
+        out[pair.slice(0, at)] = pair.slice(at + 1);
+      }
+      return out;
+    }
+  }
+}
+
+/** Upstream accepts `_` for `-` in flag names, and `-v=2`. */
+export function normalizeArgs(args: readonly string[]): string[] {
+  return args.map((a) => {
+    if (/^-[a-zA-Z]=/.test(a)) return `-${a[1]}${a.slice(3)}`;
+    if (!a.startsWith('--') || a === '--') return a;
+    const at = a.indexOf('=');
+    return at < 0 ? a.replaceAll('_', '-') : a.slice(0, at).replaceAll('_', '-') + a.slice(at);
+  });
+}
+
+export interface CommandSpec {
+  readonly name: string;
+  readonly summary: string;
+  /** A paragraph for `--help`. */
+  readonly description?: string;
+  readonly flags: readonly Flag[];
+  readonly argument?: { readonly name: string; readonly help: string; readonly optional?: boolean };
+  /** Examples for `--help`, command and what it does. */
+  readonly examples?: readonly (readonly [string, string])[];
+  run(values: FlagValues, argument: string | undefined): Promise<void>;
+}
+
+function valueName(flag: Flag): string {
+  if (flag.value !== undefined) return flag.value;
+  if (flag.choices !== undefined)
+    return flag.kind === 'list' ? flag.choices.slice(0, 2).join(',') + ',…' : flag.choices.join('|');
+  return { string: 'string', int: 'n', bool: 'bool', list: 'a,b,…', map: 'key=value,…', duration: 'duration' }[
+    flag.kind
+  ];
+}
+
+/** Adds one command to commander. */
+export function addCommand(program: Command, spec: CommandSpec): void {
+  const command = program
+    .command(spec.name)
+    .summary(spec.summary)
+    .description(spec.description ?? spec.summary);
+  command.configureOutput({ outputError: () => {} }).exitOverride();
+  for (const flag of spec.flags) {
+    const flags = `${flag.short === undefined ? '' : `-${flag.short}, `}--${flag.name} ${flag.kind === 'bool' ? '[bool]' : `<${valueName(flag)}>`}`;
+    const option = new Option(flags, flag.help);
+    option.argParser((text: string, previous: unknown) => parseValue(flag, text, previous));
+    if (flag.kind === 'bool') option.preset('true');
+    if (flag.default !== undefined)
+      option.default(flag.default, flag.kind === 'duration' ? `${(flag.default as number) / 1000}s` : undefined);
+    command.addOption(option);
+  }
+  if (spec.argument !== undefined)
+    command.argument(
+      spec.argument.optional === true ? `[${spec.argument.name}]` : `<${spec.argument.name}>`,
+      spec.argument.help,
+    );
+  if (spec.examples !== undefined && spec.examples.length > 0) {
+    const width = Math.max(...spec.examples.map(([c]) => c.length));
+    command.addHelpText(
+      'after',
+      `\nExamples:\n${spec.examples.map(([c, w]) => `  ${c.padEnd(width)}   # ${w}`).join('\n')}`,
+    );
+  }
+  command.action(async (...actionArgs: unknown[]) => {
+    const options = command.opts<Record<string, unknown>>();
+    const values: Record<string, unknown> = {};
+    for (const flag of spec.flags) values[flag.name] = options[camel(flag.name)];
+    await spec.run(values, spec.argument === undefined ? undefined : (actionArgs[0] as string | undefined));
+  });
+}
+
+function camel(name: string): string {
+  return name.replace(/-([a-z0-9])/g, (_, c: string) => c.toUpperCase());
+}
+
+/** Commander's own complaints as one line with a way on. */
+export function asUsageError(e: unknown): unknown {
+  if (!(e instanceof CommanderError) || e.exitCode === 0) return e;
+  return new UsageError(e.message.replace(/^error: /, ''));
+}

@@ -1,0 +1,48 @@
+/** The `knarr` command: its sub-commands, and how an error becomes one line and an exit code. */
+import { Command } from 'commander';
+import { knarrVersion } from '../cluster/version.ts';
+import { componentCommands } from './components.ts';
+import { UserError } from './errors.ts';
+import { addCommand, asUsageError, normalizeArgs } from './flags.ts';
+import { downCommand, kubeconfigCommand, resetCommand, statusCommand, versionCommand } from './manage.ts';
+import { upCommand } from './up.ts';
+
+const program = new Command('knarr')
+  .description('A complete Kubernetes cluster in one command.')
+  .version(knarrVersion, '--version', 'print the version')
+  .helpCommand(true)
+  .configureOutput({ outputError: () => {} })
+  .exitOverride();
+
+program.commandsGroup('Cluster:');
+for (const spec of [upCommand, downCommand, statusCommand, kubeconfigCommand, resetCommand, versionCommand])
+  addCommand(program, spec);
+program.commandsGroup('Components, each alone:');
+for (const spec of componentCommands) addCommand(program, spec);
+
+try {
+  await program.parseAsync(normalizeArgs(process.argv.slice(2)), { from: 'user' });
+} catch (raw) {
+  const e = asUsageError(raw);
+  if (e instanceof UserError) {
+    process.stderr.write(`knarr: ${e.message}\n`);
+    if (e.exitCode === 2) process.stderr.write('knarr: see "knarr --help"\n');
+    process.exitCode = e.exitCode;
+  } else if (!isHelp(raw)) {
+    process.stderr.write(`knarr: ${raw instanceof Error ? describe(raw) : String(raw)}\n`);
+    process.exitCode = 1;
+  }
+}
+
+function isHelp(e: unknown): boolean {
+  return e instanceof Error && 'exitCode' in e && e.exitCode === 0;
+}
+
+/** The message with its causes; the stack only where somebody asked for it. */
+function describe(e: Error): string {
+  if (process.env['KNARR_DEBUG'] !== undefined) return e.stack ?? e.message;
+  let text = e.message;
+  for (let cause = e.cause; cause instanceof Error; cause = cause.cause)
+    if (!text.includes(cause.message)) text += `: ${cause.message}`;
+  return text;
+}

@@ -1,0 +1,152 @@
+/** `knarr down | status | kubeconfig | reset | version`: what is said to, or about, a running cluster. */
+import { readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { ioNow, ioSleep } from '../base/io-time.ts';
+import { askServer } from '../cluster/control.ts';
+import { BrokenKubeconfigError, removeFromKubeconfig } from '../cluster/kubeconfig.ts';
+import { dataDirLayout, defaultKubeconfig } from '../cluster/paths.ts';
+import { gitVersion, knarrVersion, kubernetesVersion } from '../cluster/version.ts';
+import { UserError } from './errors.ts';
+import type { CommandSpec } from './flags.ts';
+import { dataDirFlag, dataDirOf } from './up.ts';
+
+function say(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+/** Asks the server to stop and waits until it has. False: none was running. */
+async function stopServer(dataDir: string): Promise<boolean> {
+  const status = await askServer(dataDir, 'stop');
+  if (status === undefined) return false;
+  const until = ioNow() + 60_000;
+  for (;;) {
+    try {
+      process.kill(status.pid, 0);
+    } catch (e) {
+      if ((e as NodeJS.ErrnoException).code === 'ESRCH') return true;
+      throw e;
+    }
+    if (ioNow() > until) throw new UserError(`process ${status.pid} has not stopped within a minute`);
+    await ioSleep(20);
+  }
+}
+
+export const downCommand: CommandSpec = {
+  name: 'down',
+  summary: 'stop a running cluster; its data stays',
+  flags: [dataDirFlag],
+  async run(values) {
+    const dataDir = dataDirOf(values);
+    say((await stopServer(dataDir)) ? 'stopped' : `no cluster is running on ${dataDir}`);
+  },
+};
+
+export const statusCommand: CommandSpec = {
+  name: 'status',
+  summary: 'tell whether a cluster is running, and where',
+  flags: [
+    dataDirFlag,
+    {
+      name: 'output',
+      short: 'o',
+      kind: 'string',
+      choices: ['text', 'json'],
+      default: 'text',
+      help: 'form of the answer',
+    },
+  ],
+  async run(values) {
+    const dataDir = dataDirOf(values);
+    const status = await askServer(dataDir, 'status');
+    if (values['output'] === 'json') say(JSON.stringify(status ?? { running: false, dataDir }));
+    else if (status === undefined) say(`not running (${dataDir})`);
+    else
+      say(
+        [
+          `running    process ${status.pid}, since ${status.startedAt}`,
+          `version    ${status.version}`,
+          `server     ${status.url}`,
+          `nodes      ${status.nodes} (${status.runtime})`,
+          `components ${status.components.join(', ')}`,
+          `data       ${status.dataDir}`,
+          `kubeconfig ${status.kubeconfig}`,
+        ].join('\n'),
+      );
+    if (status === undefined) process.exitCode = 1;
+  },
+};
+
+export const kubeconfigCommand: CommandSpec = {
+  name: 'kubeconfig',
+  summary: "print the administrator's kubeconfig",
+  flags: [dataDirFlag],
+  examples: [['knarr kubeconfig > k; kubectl --kubeconfig k get nodes', 'use it from elsewhere']],
+  async run(values) {
+    const file = dataDirLayout(dataDirOf(values)).adminConf;
+    try {
+      process.stdout.write(await readFile(file, 'utf8'));
+    } catch (e) {
+      throw new UserError(`no cluster has been started on ${dataDirOf(values)}: start one with "knarr up"`, {
+        cause: e,
+      });
+    }
+  },
+};
+
+export const resetCommand: CommandSpec = {
+  name: 'reset',
+  summary: 'stop the cluster and delete all of its data',
+  flags: [dataDirFlag],
+  async run(values) {
+    const dataDir = dataDirOf(values);
+    const layout = dataDirLayout(dataDir);
+    await stopServer(dataDir);
+    const there = await stat(dataDir).catch((e: NodeJS.ErrnoException) => {
+      if (e.code === 'ENOENT') return undefined;
+      throw e;
+    });
+    if (there !== undefined) {
+      const ours = await stat(layout.pki).catch((e: NodeJS.ErrnoException) => {
+        if (e.code === 'ENOENT' || e.code === 'ENOTDIR') return undefined;
+        throw e;
+      });
+      if (ours === undefined)
+        throw new UserError(`${dataDir} does not look like a data directory of knarr; nothing was deleted`);
+      for (const path of [layout.store, layout.pki, layout.adminConf, layout.state, layout.log])
+        await rm(path, { recursive: true, force: true });
+      await rm(dataDir, { recursive: true, force: true });
+    }
+    const file = defaultKubeconfig(process.env, process.platform);
+    try {
+      const text = await readFile(file, 'utf8');
+      const without = await removeFromKubeconfig(text, 'knarr');
+      if (without !== undefined) await writeFile(file, without, { mode: 0o600 });
+    } catch (e) {
+      if (e instanceof BrokenKubeconfigError)
+        throw new UserError(`${file} is no kubeconfig (${e.message}): the context "knarr" was left in it`, {
+          cause: e,
+        });
+      if ((e as NodeJS.ErrnoException).code !== 'ENOENT') throw e;
+    }
+    say(there === undefined ? `nothing to delete at ${dataDir}` : `deleted ${dataDir}`);
+  },
+};
+
+export const versionCommand: CommandSpec = {
+  name: 'version',
+  summary: 'print the version',
+  flags: [
+    {
+      name: 'output',
+      short: 'o',
+      kind: 'string',
+      choices: ['text', 'json'],
+      default: 'text',
+      help: 'form of the answer',
+    },
+  ],
+  async run(values) {
+    if (values['output'] === 'json')
+      say(JSON.stringify({ knarr: knarrVersion, kubernetes: kubernetesVersion, gitVersion, node: process.version }));
+    else say(`knarr ${knarrVersion} (Kubernetes ${kubernetesVersion}, Node ${process.version})`);
+  },
+};

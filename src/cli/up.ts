@@ -1,0 +1,317 @@
+/** `knarr up`: starts a whole cluster in this process (or, with --detach, in one left behind) and says how to reach it. */
+import { spawn } from 'node:child_process';
+import { constants, openSync } from 'node:fs';
+import { access, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { dirname, join, resolve } from 'node:path';
+import { SystemClock } from '../base/clock.ts';
+import { createLogger, formatJson, formatText } from '../base/logger.ts';
+import type { LogLevel } from '../base/logger.ts';
+import { SystemRandom } from '../base/random.ts';
+import { optionalComponents } from '../cluster/components.ts';
+import type { OptionalComponent } from '../cluster/components.ts';
+import { askServer, serveControl } from '../cluster/control.ts';
+import type { ServerStatus } from '../cluster/control.ts';
+import { BrokenKubeconfigError, checkKubeconfig, mergeKubeconfig, renderKubeconfig } from '../cluster/kubeconfig.ts';
+import type { KubeconfigEntry } from '../cluster/kubeconfig.ts';
+import { dataDirLayout, defaultDataDir, defaultKubeconfig } from '../cluster/paths.ts';
+import { gitVersion } from '../cluster/version.ts';
+import { UsageError, UserError } from './errors.ts';
+import type { CommandSpec, Flag, FlagValues } from './flags.ts';
+import { createProgress } from './progress.ts';
+
+export const dataDirFlag: Flag = {
+  name: 'data-dir',
+  kind: 'string',
+  value: 'DIR',
+  help: "where the cluster lives (default: the user's data folder)",
+};
+
+export function dataDirOf(values: FlagValues): string {
+  return resolve((values['data-dir'] as string | undefined) ?? defaultDataDir(process.env, process.platform));
+}
+
+export interface UpSettings {
+  readonly dataDir: string;
+  readonly port: number;
+  readonly bindAddress: string;
+  readonly nodes: number;
+  readonly runtime: 'auto' | 'containerd' | 'simulated';
+  readonly disable: readonly OptionalComponent[];
+  readonly kubeconfig: string | undefined;
+  readonly etcdServers: readonly string[];
+  readonly detach: boolean;
+  readonly logLevel: LogLevel;
+  readonly logFormat: 'text' | 'json';
+}
+
+const flags: readonly Flag[] = [
+  dataDirFlag,
+  { name: 'port', kind: 'int', default: 6443, help: "the API server's port; 0 picks a free one" },
+  { name: 'bind-address', kind: 'string', value: 'ADDRESS', default: '127.0.0.1', help: 'the address to serve on' },
+  { name: 'nodes', kind: 'int', default: 1, help: 'how many nodes' },
+  {
+    name: 'runtime',
+    kind: 'string',
+    choices: ['auto', 'containerd', 'simulated'],
+    default: 'auto',
+    help: 'what runs the containers; auto is simulated until real nodes are there',
+  },
+  { name: 'disable', kind: 'list', choices: optionalComponents, help: 'components to leave out' },
+  {
+    name: 'kubeconfig',
+    kind: 'string',
+    value: 'FILE',
+    help: 'write the kubeconfig there and touch nothing else (default: merge into $KUBECONFIG or ~/.kube/config)',
+  },
+  { name: 'etcd-servers', kind: 'list', value: 'URL,…', help: 'use this etcd cluster instead of the built-in store' },
+  { name: 'detach', kind: 'bool', default: false, help: 'return when the cluster is ready and leave it running' },
+  {
+    name: 'log-level',
+    kind: 'string',
+    choices: ['debug', 'info', 'warn', 'error'],
+    default: 'warn',
+    help: 'what is logged to standard error',
+  },
+  { name: 'log-format', kind: 'string', choices: ['text', 'json'], default: 'text', help: 'form of the log' },
+];
+
+function settingsOf(values: FlagValues): UpSettings {
+  const port = values['port'] as number;
+  const nodes = values['nodes'] as number;
+  if (port < 0 || port > 65_535)
+    throw new UsageError(`invalid argument "${port}" for "--port": it is between 0 and 65535`);
+  if (nodes < 0 || nodes > 5000)
+    throw new UsageError(`invalid argument "${nodes}" for "--nodes": it is between 0 and 5000`);
+  return {
+    dataDir: dataDirOf(values),
+    port,
+    bindAddress: values['bind-address'] as string,
+    nodes,
+    runtime: values['runtime'] as UpSettings['runtime'],
+    disable: (values['disable'] as OptionalComponent[] | undefined) ?? [],
+    kubeconfig: values['kubeconfig'] as string | undefined,
+    etcdServers: (values['etcd-servers'] as string[] | undefined) ?? [],
+    detach: values['detach'] as boolean,
+    logLevel: values['log-level'] as LogLevel,
+    logFormat: values['log-format'] as 'text' | 'json',
+  };
+}
+
+async function readIfThere(file: string): Promise<string | undefined> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (e) {
+    if ((e as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw new UserError(`cannot read ${file}: ${(e as Error).message}`, { cause: e });
+  }
+}
+
+/** Fails before anything is changed when the data directory, the kubeconfig or the port will not do. */
+async function checkGround(s: UpSettings): Promise<void> {
+  if (s.runtime === 'containerd')
+    throw new UserError('real nodes are not part of this version yet: leave --runtime out, or say --runtime simulated');
+  const running = await askServer(s.dataDir, 'status');
+  if (running !== undefined)
+    throw new UserError(
+      `${s.dataDir} is in use by a running cluster (process ${running.pid}, ${running.url}): stop it with "knarr down", or choose another --data-dir`,
+    );
+  const target = s.kubeconfig ?? defaultKubeconfig(process.env, process.platform);
+  if (s.kubeconfig === undefined) {
+    const text = await readIfThere(target);
+    if (text !== undefined)
+      try {
+        await checkKubeconfig(text);
+      } catch (e) {
+        if (!(e instanceof BrokenKubeconfigError)) throw e;
+        throw new UserError(
+          `${target} is no kubeconfig (${e.message}): mend it, or name another file with --kubeconfig FILE`,
+          { cause: e },
+        );
+      }
+  }
+  for (let dir = s.dataDir; ; dir = dirname(dir)) {
+    try {
+      await access(dir, constants.W_OK | constants.X_OK);
+      break;
+    } catch (e) {
+      const code = (e as NodeJS.ErrnoException).code;
+      if (code === 'ENOENT' && dirname(dir) !== dir) continue;
+      const what = code === 'ENOTDIR' ? 'is not a directory' : 'cannot be written to';
+      throw new UserError(`the data directory ${s.dataDir} ${what} (${dir}): choose another with --data-dir`, {
+        cause: e,
+      });
+    }
+  }
+  if (s.port !== 0) await checkPort(s.bindAddress, s.port);
+}
+
+function checkPort(host: string, port: number): Promise<void> {
+  return new Promise((done, fail) => {
+    const probe = createServer();
+    probe.once('error', (e: NodeJS.ErrnoException) => {
+      if (e.code === 'EADDRINUSE')
+        fail(
+          new UserError(`port ${port} on ${host} is in use: choose another with --port (0 picks a free one)`, {
+            cause: e,
+          }),
+        );
+      else
+        fail(
+          new UserError(`cannot serve on ${host}:${port}: ${e.message}; choose another --bind-address or --port`, {
+            cause: e,
+          }),
+        );
+    });
+    probe.listen({ host, port, exclusive: true }, () => probe.close(() => done()));
+  });
+}
+
+/** Writes a secret file whole or not at all, readable by its owner alone. */
+async function writeWhole(file: string, text: string): Promise<void> {
+  await mkdir(dirname(file), { recursive: true });
+  const temporary = `${file}.knarr-${process.pid}`;
+  await writeFile(temporary, text, { mode: 0o600 });
+  await rename(temporary, file);
+}
+
+async function writeKubeconfig(s: UpSettings, entry: KubeconfigEntry): Promise<string> {
+  if (s.kubeconfig !== undefined) {
+    const file = resolve(s.kubeconfig);
+    await writeWhole(file, renderKubeconfig(entry));
+    return file;
+  }
+  const file = defaultKubeconfig(process.env, process.platform);
+  await writeWhole(file, await mergeKubeconfig(await readIfThere(file), entry));
+  return file;
+}
+
+/** How to say `kubectl` for this kubeconfig. */
+function kubectlHint(s: UpSettings, file: string): string {
+  return s.kubeconfig === undefined ? 'kubectl --context knarr get nodes' : `kubectl --kubeconfig ${file} get nodes`;
+}
+
+async function serve(s: UpSettings, started: number): Promise<void> {
+  const clock = new SystemClock();
+  const logger = createLogger({
+    level: s.logLevel,
+    now: () => clock.now(),
+    sink: (r) => void process.stderr.write(`${s.logFormat === 'json' ? formatJson(r) : formatText(r)}\n`),
+  });
+  const progress = createProgress(process.stdout, process.env, (fn) => {
+    const t = clock.setTicker(80, fn);
+    return () => t.cancel();
+  });
+  let stopping = false;
+  const stopped = Promise.withResolvers<void>();
+  const stop = (): void => {
+    if (stopping) return;
+    stopping = true;
+    stopped.resolve();
+  };
+  process.on('SIGINT', stop);
+  process.on('SIGTERM', stop);
+
+  const { createCluster } = await import('../cluster/create-cluster.ts');
+  let cluster: Awaited<ReturnType<typeof createCluster>>;
+  try {
+    cluster = await createCluster({
+      dataDir: s.dataDir,
+      https: { host: s.bindAddress, port: s.port },
+      nodes: s.nodes,
+      disable: s.disable,
+      etcdServers: s.etcdServers,
+      clock,
+      random: new SystemRandom(),
+      logger,
+      onStep: (text) => progress.step(text),
+    });
+  } catch (e) {
+    progress.fail();
+    throw e;
+  }
+  try {
+    const entry: KubeconfigEntry = { name: 'knarr', ...cluster.adminCredentials! };
+    const layout = dataDirLayout(s.dataDir);
+    await writeWhole(layout.adminConf, renderKubeconfig(entry));
+    const kubeconfig = await writeKubeconfig(s, entry);
+    const status = (): ServerStatus => ({
+      pid: process.pid,
+      version: gitVersion,
+      url: cluster.url!,
+      dataDir: s.dataDir,
+      runtime: 'simulated',
+      startedAt: new Date(started).toISOString(),
+      ready: true,
+      kubeconfig,
+      components: cluster.components,
+      nodes: s.nodes,
+    });
+    const control = await serveControl(s.dataDir, { status, stop });
+    progress.done();
+    progress.line(`ready in ${((clock.now() - started) / 1000).toFixed(1)} s: ${cluster.url}`);
+    if (s.nodes > 0) progress.line('nodes are simulated: pods start, log and answer, but no container runs');
+    progress.line(`try: ${kubectlHint(s, kubeconfig)}`);
+    if (process.send !== undefined) process.send({ ready: status() });
+    await stopped.promise;
+    progress.step('stopping');
+    await control.close();
+  } finally {
+    await cluster.close();
+  }
+  progress.done();
+  process.off('SIGINT', stop);
+  process.off('SIGTERM', stop);
+}
+
+async function detach(s: UpSettings): Promise<void> {
+  await mkdir(s.dataDir, { recursive: true });
+  const layout = dataDirLayout(s.dataDir);
+  const log = openSync(layout.log, 'a', 0o600);
+  const args = process.argv.slice(2).filter((a) => !/^--detach(=|$)/.test(a));
+  const child = spawn(process.execPath, [...process.execArgv, process.argv[1]!, ...args], {
+    detached: true,
+    stdio: ['ignore', log, log, 'ipc'],
+    cwd: process.cwd(),
+  });
+  const status = await new Promise<ServerStatus>((done, fail) => {
+    child.once('message', (m) => done((m as { ready: ServerStatus }).ready));
+    child.once('error', fail);
+    child.once('exit', (code) => {
+      void readIfThere(layout.log).then((text) => {
+        const last = text?.trimEnd().split('\n').at(-1);
+        fail(
+          new UserError(
+            last === undefined || last === '' ? `the cluster ended with ${code}` : last.replace(/^knarr: /, ''),
+          ),
+        );
+      }, fail);
+    });
+  });
+  child.disconnect();
+  child.unref();
+  process.stdout.write(
+    `ready: ${status.url} (process ${status.pid}, log ${layout.log})\ntry: ${kubectlHint(s, status.kubeconfig)}\nstop: knarr down${s.dataDir === defaultDataDir(process.env, process.platform) ? '' : ` --data-dir ${join(s.dataDir)}`}\n`,
+  );
+}
+
+export const upCommand: CommandSpec = {
+  name: 'up',
+  summary: 'start a cluster',
+  description:
+    'Starts a whole Kubernetes cluster: store, API server, scheduler, controllers and nodes, in this one process. Ctrl-C stops it; starting again on the same data directory brings the same cluster back.',
+  flags,
+  examples: [
+    ['knarr up', 'a cluster on port 6443, context "knarr" in your kubeconfig'],
+    ['knarr up --nodes 3 --detach', 'three nodes, left running in the background'],
+    ['knarr up --port 0 --kubeconfig ./k --data-dir ./d', 'a throw-away cluster that touches nothing else'],
+    ['knarr up --disable kube-scheduler', 'bring your own scheduler'],
+  ],
+  async run(values) {
+    const started = new SystemClock().now() - process.uptime() * 1000;
+    const settings = settingsOf(values);
+    await checkGround(settings);
+    if (settings.detach) await detach(settings);
+    else await serve(settings, started);
+  },
+};

@@ -194,6 +194,7 @@ interface OutField {
   name: string;
   number: number;
   within: number[];
+  withinNames: string[];
   type: string;
   presence: PresenceField['presence'];
   nullZero: boolean;
@@ -238,6 +239,7 @@ function typeMetaFields(): OutField[] {
     name,
     number: 0,
     within: [],
+    withinNames: [],
     type: 'string',
     presence: 'omitempty',
     nullZero: false,
@@ -276,7 +278,7 @@ function extrasOf(outer: string, name: string, p: PresenceField | undefined): st
 }
 
 /** Fields of a message in struct order, inlined ones pulled up; `outer` is the definition whose JSON they appear in. */
-function fieldsOf(message: string, outer: string, within: number[]): OutField[] {
+function fieldsOf(message: string, outer: string, within: number[], withinNames: string[]): OutField[] {
   const node = messages.get(message)!;
   const definition = definitionOf(message);
   const pkg = packageOf(outer);
@@ -285,7 +287,8 @@ function fieldsOf(message: string, outer: string, within: number[]): OutField[] 
   const out: OutField[] = [];
   for (const [protoName, f] of Object.entries(node.fields ?? {})) {
     if (inline.includes(protoName)) {
-      out.push(...fieldsOf(resolveMessage(f.type, message), outer, [...within, f.id]));
+      const inlined = resolveMessage(f.type, message);
+      out.push(...fieldsOf(inlined, outer, [...within, f.id], [...withinNames, localOf(inlined)]));
       continue;
     }
     const name = rename[protoName] ?? protoName;
@@ -306,6 +309,7 @@ function fieldsOf(message: string, outer: string, within: number[]): OutField[] 
       name,
       number: f.id,
       within,
+      withinNames,
       type,
       presence: how,
       nullZero: how === 'always' && p?.go.startsWith('*') === true,
@@ -334,6 +338,7 @@ function fieldsOfGo(definition: string): OutField[] {
       name,
       number: 0,
       within: [],
+      withinNames: [],
       type: word(p.go),
       presence: p.presence,
       nullZero: false,
@@ -378,7 +383,7 @@ for (const definition of [...wanted].sort()) {
   if (special[definition] !== undefined || definition.endsWith('.version.Info') || definition === `${meta}.Patch`)
     continue;
   const message = messageOf.get(definition);
-  const fields = message !== undefined ? fieldsOf(message, definition, []) : fieldsOfGo(definition);
+  const fields = message !== undefined ? fieldsOf(message, definition, [], []) : fieldsOfGo(definition);
   if (message === undefined) {
     const order = tableOrder[localOf(definition)] ?? [];
     fields.sort((a, b) => order.indexOf(a.name) - order.indexOf(b.name));
@@ -551,7 +556,7 @@ function line(d: OutDefinition): string {
       letter === 'o' && structLike.has(f.type) ? 'o' : letter,
       ...f.extras,
     ];
-    if (f.within.length > 0) words.push(`in=${f.within.join('.')}`);
+    if (f.within.length > 0) words.push(`in=${f.within.join('.')}:${f.withinNames.join('.')}`);
     if (f.default !== undefined) words.push(`default=${JSON.stringify(f.default)}`);
     if (words.some((w) => /[ ;]/.test(w)))
       throw new Error(`word with a divider in ${d.definition}.${f.name}: ${words.join('|')}`);

@@ -22,6 +22,7 @@ export interface FieldText {
   readonly enum?: readonly string[];
   readonly goType?: string;
   readonly within?: readonly number[];
+  readonly withinNames?: readonly string[];
   readonly default?: unknown;
 }
 
@@ -72,7 +73,8 @@ function parseField(text: string): FieldText {
         field.goType = value;
         break;
       case 'in':
-        field.within = value.split('.').map(Number);
+        field.within = value.slice(0, value.indexOf(':')).split('.').map(Number);
+        field.withinNames = value.slice(value.indexOf(':') + 1).split('.');
         break;
       case 'default':
         field.default = JSON.parse(value);

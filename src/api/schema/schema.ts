@@ -36,8 +36,8 @@ export interface Field {
   readonly number: number;
   /** Field numbers of the inlined messages that hold this member in protobuf, outermost first (Volume's sources: [2]). */
   readonly within?: readonly number[];
-  /** The Go type as decode errors print it, where it is not the plain one: `v1.PullPolicy`, `v1.ResourceList`. */
-  readonly goType?: string;
+  /** Go's names of these inlined structs, which decode errors print. */
+  readonly withinNames?: readonly string[];
   /** Constant default (applied when the field is absent or null). Shared: never mutate. */
   readonly default?: unknown;
   readonly enum?: readonly string[];
@@ -76,6 +76,8 @@ interface Base {
   readonly constraints?: Constraints;
   /** CRD default for this node, where the parent is not a struct (list items, map values). */
   readonly default?: unknown;
+  /** The Go type as decode errors print it, where it is a named one: `v1.PullPolicy`, `v1.ResourceList`. */
+  readonly goType?: string;
 }
 
 export interface ObjectSchema extends Base {
@@ -93,6 +95,15 @@ export interface ObjectSchema extends Base {
   readonly preserveUnknown: boolean;
   /** `x-kubernetes-embedded-resource`, or a root: has apiVersion, kind and metadata of its own. */
   readonly embedded: boolean;
+  /** What visitors work out about this type once (a default plan, the zero value); follows from the rest. */
+  readonly derived: DerivedFacts;
+}
+
+export interface DerivedFacts {
+  /** `defaults.ts`: what there is to default in a value of this type; null when nothing. */
+  defaults?: unknown;
+  /** `canonicalize.ts`: the zero struct as it is written. */
+  zero?: Readonly<Record<string, unknown>>;
 }
 
 export interface MapSchema extends Base {

@@ -99,8 +99,8 @@ export interface SubjectAccessReviewStatus {
 }
 
 export interface SubjectRulesReviewStatus {
-  resourceRules: ResourceRule[];
-  nonResourceRules: NonResourceRule[];
+  resourceRules: ResourceRule[] | null;
+  nonResourceRules: NonResourceRule[] | null;
   incomplete: boolean;
   evaluationError?: string;
 }

@@ -36,8 +36,8 @@ export type EndpointSlice = {
   apiVersion?: string;
   metadata: ObjectMeta;
   addressType: string;
-  endpoints?: Endpoint[];
-  ports?: EndpointPort[];
+  endpoints?: Endpoint[] | null;
+  ports?: EndpointPort[] | null;
 };
 
 export type EndpointSliceList = {

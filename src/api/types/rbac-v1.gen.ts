@@ -10,7 +10,7 @@ export type ClusterRole = {
   kind?: string;
   apiVersion?: string;
   metadata: ObjectMeta;
-  rules?: PolicyRule[];
+  rules?: PolicyRule[] | null;
   aggregationRule?: AggregationRule;
 };
 
@@ -48,7 +48,7 @@ export type Role = {
   kind?: string;
   apiVersion?: string;
   metadata: ObjectMeta;
-  rules?: PolicyRule[];
+  rules?: PolicyRule[] | null;
 };
 
 export type RoleBinding = {

@@ -53,7 +53,7 @@ export type CSINodeList = {
 };
 
 export interface CSINodeSpec {
-  drivers: CSINodeDriver[];
+  drivers: CSINodeDriver[] | null;
 }
 
 export type CSIStorageCapacity = {

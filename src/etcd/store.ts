@@ -16,7 +16,7 @@ export interface KeyValue {
 
 export interface RangeRequest {
   readonly key: string;
-  /** Exclusive end; undefined: the single key. */
+  /** Exclusive end; undefined: the single key; `\0`: open above. */
   readonly end?: string;
   /** 0 or undefined: the newest durable revision. */
   readonly revision?: number;
@@ -112,5 +112,21 @@ export class FutureRevisionError extends Error {
   constructor() {
     super('etcdserver: mvcc: required revision is a future revision');
     this.name = 'FutureRevisionError';
+  }
+}
+
+/** A key-value is larger than a request may be (etcd's `--max-request-bytes`). */
+export class RequestTooLargeError extends Error {
+  constructor() {
+    super('etcdserver: request is too large');
+    this.name = 'RequestTooLargeError';
+  }
+}
+
+/** A flush failed: the store has ended and must be opened anew. */
+export class StoreFailedError extends Error {
+  constructor(cause: Error) {
+    super(`the store has failed: ${cause.message}`, { cause });
+    this.name = 'StoreFailedError';
   }
 }

@@ -1,0 +1,161 @@
+/**
+ * The engine on disk: LMDB through npm `lmdb`. All that was applied since the last flush goes into one LMDB transaction,
+ * written by a worker thread, and counts as durable when LMDB has synced data and meta page. LMDB's overlapping sync is off:
+ * it makes a commit visible before it is stable, and tells a lost page cache only by the machine's boot id.
+ */
+import { mkdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { open } from 'lmdb';
+import type { RootDatabase, RootDatabaseOptionsWithPath } from 'lmdb';
+import { lockDirectory } from './dir-lock.ts';
+import type { Engine, EngineOp } from './engine.ts';
+
+/** The file that holds everything, inside the data directory. */
+export const lmdbFileName = 'store.mdb';
+
+function compare(a: Uint8Array, b: Uint8Array): number {
+  return Buffer.compare(a, b);
+}
+
+/** Options of lmdb that its types leave out. */
+interface OpenOptions extends RootDatabaseOptionsWithPath {
+  /** Hands scans the bytes in place instead of a copy a record. */
+  decoder?: { decode(bytes: Uint8Array, length: number): Uint8Array };
+  decoderCopies?: boolean;
+}
+
+export class LmdbEngine implements Engine {
+  readonly #db: RootDatabase<Uint8Array, Uint8Array>;
+  readonly #file: string;
+  readonly #unlock: () => void;
+  #queued: EngineOp[] = [];
+  /** The flush that is being written; the next one waits for it. */
+  #flushing: Promise<void> = Promise.resolve();
+  #next: Promise<void> | undefined;
+  #failure: Error | undefined;
+  #closed = false;
+  /** The greatest key in the database, so that records in ascending order can be appended to full pages. */
+  #greatest: Uint8Array;
+
+  /** Opens or creates the store in `dir`. Throws `DataDirInUseError` when another store holds it. */
+  constructor(dir: string) {
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    this.#unlock = lockDirectory(dir);
+    this.#file = join(dir, lmdbFileName);
+    const options: OpenOptions = {
+      path: this.#file,
+      noSubdir: true,
+      keyEncoding: 'binary',
+      encoding: 'binary',
+      overlappingSync: false,
+      eventTurnBatching: false,
+      noMemInit: true,
+      cache: false,
+      maxDbs: 1,
+      maxReaders: 16,
+      decoder: { decode: (bytes, length) => bytes.subarray(0, length) },
+      decoderCopies: true,
+    };
+    try {
+      this.#db = open<Uint8Array, Uint8Array>(options);
+      this.#greatest = new Uint8Array(0);
+      for (const key of this.#db.getKeys({ reverse: true, limit: 1 })) this.#greatest = key;
+    } catch (error) {
+      this.#unlock();
+      throw new Error(`cannot open the store ${this.#file}: ${(error as Error).message}`, { cause: error });
+    }
+  }
+
+  applyBatch(ops: readonly EngineOp[]): void {
+    this.#check();
+    const queued = this.#queued;
+    for (let i = 0; i < ops.length; i++) queued.push(ops[i]!);
+  }
+
+  durable(): Promise<void> {
+    if (this.#failure) return Promise.reject(this.#failure);
+    if (this.#queued.length === 0) return this.#next ?? this.#flushing;
+    this.#next ??= this.#flushing.then(() => this.#flush());
+    return this.#next;
+  }
+
+  async #flush(): Promise<void> {
+    const ops = this.#queued;
+    this.#queued = [];
+    this.#flushing = this.#next!;
+    this.#next = undefined;
+    const db = this.#db;
+    let greatest = this.#greatest;
+    try {
+      await db.batch(() => {
+        for (const { key, value } of ops) {
+          if (value === undefined) {
+            void db.remove(key);
+          } else if (compare(key, greatest) > 0) {
+            greatest = key;
+            // The declared `put` has no options although the function takes them.
+            (db.put as (key: Uint8Array, value: Uint8Array, options: { append: boolean }) => void).call(
+              db,
+              key,
+              value,
+              {
+                append: true,
+              },
+            );
+          } else {
+            void db.put(key, value);
+          }
+        }
+      });
+      this.#greatest = greatest;
+    } catch (error) {
+      let cause = error;
+      const inner = (error as { commitError?: Promise<never> }).commitError;
+      if (inner) {
+        try {
+          await inner;
+        } catch (reason) {
+          cause = reason;
+        }
+      }
+      this.#failure = new Error(`the store ${this.#file} failed to write: ${(cause as Error).message}`, { cause });
+      throw this.#failure;
+    }
+  }
+
+  #check(): void {
+    if (this.#failure) throw this.#failure;
+    if (this.#closed) throw new Error(`the store ${this.#file} is closed`);
+  }
+
+  get(key: Uint8Array): Uint8Array | undefined {
+    if (this.#closed) throw new Error(`the store ${this.#file} is closed`);
+    // lmdb ends its shared read transaction in the next turn of the event loop by itself.
+    return this.#db.getBinary(key);
+  }
+
+  scan(from: Uint8Array, to: Uint8Array, visit: (key: Uint8Array, value: Uint8Array) => boolean | void): void {
+    if (this.#closed) throw new Error(`the store ${this.#file} is closed`);
+    for (const { key, value } of this.#db.getRange({ start: from, end: to })) {
+      if (visit(key, value) === false) break;
+    }
+    this.#db.resetReadTxn();
+  }
+
+  size(): number {
+    return statSync(this.#file).size;
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    const last = this.durable();
+    this.#closed = true;
+    try {
+      await last;
+    } catch {
+      // A failed flush has been told to everybody who waited for it; closing still has to let go of the files.
+    }
+    await this.#db.close();
+    this.#unlock();
+  }
+}

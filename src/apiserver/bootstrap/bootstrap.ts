@@ -1,0 +1,129 @@
+/**
+ * What an API server sees to when it starts, on a new store and on an old one: system namespaces, default RBAC, priority
+ * classes, flow control, the service range and the `kubernetes` Service. Writes go out together, so that group commit
+ * makes a few syncs of them; on an old store everything is compared in memory and nothing is written.
+ */
+import type { Logger } from '../../base/logger.ts';
+import type { KubeObject } from '../../api/object.ts';
+import type { Registries } from '../registry.ts';
+import {
+  authenticationConfigMap,
+  flowControlObjects,
+  kubernetesServiceObjects,
+  namespaceObjects,
+  priorityClassObjects,
+  serviceCidrObject,
+  type AdvertisedAddress,
+  type AuthenticationFiles,
+  type BootstrapObject,
+} from './objects.ts';
+import { policyObjects, type PolicyObject } from './policy.ts';
+import { reconcileBinding, reconcileRole } from './reconcile-rbac.ts';
+import { BootstrapWriter } from './writer.ts';
+
+const rbacGroup = 'rbac.authorization.k8s.io';
+
+export interface BootstrapOptions {
+  readonly registries: Registries;
+  readonly logger: Logger;
+  readonly authentication: AuthenticationFiles;
+  /** `--service-cluster-ip-range`: one range, or two of different families. */
+  readonly serviceCidrs: readonly string[];
+  /** undefined: no `kubernetes` Service (a server that nobody reaches over the network). */
+  readonly advertised: AdvertisedAddress | undefined;
+}
+
+async function ensure(writer: BootstrapWriter, o: BootstrapObject): Promise<void> {
+  if (!writer.serves(o.group, o.resource)) return;
+  if (writer.current(o.group, o.resource, o.object.metadata) === undefined)
+    await writer.create(o.group, o.resource, o.object);
+}
+
+function sameJson(a: unknown, b: unknown): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
+}
+
+/** Creates the object, or puts back the given members of an existing one. */
+async function ensureMembers(writer: BootstrapWriter, o: BootstrapObject, members: readonly string[]): Promise<void> {
+  const current = writer.current(o.group, o.resource, o.object.metadata);
+  if (current === undefined) {
+    await writer.create(o.group, o.resource, o.object);
+    return;
+  }
+  const change = (c: KubeObject): KubeObject => {
+    const next = { ...c };
+    for (const m of members) next[m] = o.object[m];
+    return next;
+  };
+  if (members.some((m) => !sameJson(sorted(current[m]), sorted(o.object[m]))))
+    await writer.update(o.group, o.resource, o.object.metadata, change);
+}
+
+/** The same value with the members of objects in order. */
+function sorted(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sorted);
+  if (typeof value !== 'object' || value === null) return value;
+  const source = value as Record<string, unknown>;
+  return Object.fromEntries(
+    Object.keys(source)
+      .toSorted()
+      .map((key) => [key, sorted(source[key])]),
+  );
+}
+
+/** Flow control objects follow the release as long as their annotation says so. */
+async function ensureFlowControl(writer: BootstrapWriter, o: BootstrapObject): Promise<void> {
+  const current = writer.current(o.group, o.resource, o.object.metadata);
+  if (current === undefined) await writer.create(o.group, o.resource, o.object);
+  else if (
+    current.metadata.annotations?.['apf.kubernetes.io/autoupdate-spec'] === 'true' &&
+    !sameJson(sorted(current['spec']), sorted(o.object['spec']))
+  )
+    await writer.update(o.group, o.resource, o.object.metadata, (c) => ({ ...c, spec: o.object['spec'] }));
+}
+
+async function ensurePolicy(writer: BootstrapWriter, o: PolicyObject): Promise<void> {
+  const { resource, object } = o;
+  const current = writer.current(rbacGroup, resource, object.metadata);
+  if (current === undefined) {
+    await writer.create(rbacGroup, resource, object);
+    return;
+  }
+  const reconcile = resource === 'roles' || resource === 'clusterroles' ? reconcileRole : reconcileBinding;
+  const result = reconcile(current, object);
+  if (result.kind === 'same') return;
+  if (result.kind === 'recreate') {
+    await writer.delete(rbacGroup, resource, object.metadata);
+    await writer.create(rbacGroup, resource, object);
+    return;
+  }
+  await writer.update(rbacGroup, resource, object.metadata, (newest) => {
+    const again = reconcile(newest, object);
+    return again.kind === 'update' ? again.object : newest;
+  });
+}
+
+/** Resolves when all of it is stored. The registries' caches must be filled; RBAC indexes follow by themselves. */
+export async function bootstrap(options: BootstrapOptions): Promise<void> {
+  const writer = new BootstrapWriter(options.registries);
+  await Promise.all(namespaceObjects().map((o) => ensure(writer, o)));
+  const cidr = serviceCidrObject(options.serviceCidrs);
+  const addresses = async (): Promise<void> => {
+    await ensure(writer, cidr);
+    if (options.advertised === undefined) return;
+    const [service, endpoints, slice] = kubernetesServiceObjects(options.advertised);
+    await Promise.all([
+      ensure(writer, service!),
+      ensureMembers(writer, endpoints!, ['subsets']),
+      ensureMembers(writer, slice!, ['endpoints', 'ports']),
+    ]);
+  };
+  await Promise.all([
+    ...policyObjects().map((o) => ensurePolicy(writer, o)),
+    ...priorityClassObjects().map((o) => ensure(writer, o)),
+    ...flowControlObjects().map((o) => ensureFlowControl(writer, o)),
+    ensureMembers(writer, authenticationConfigMap(options.authentication), ['data']),
+    addresses(),
+  ]);
+  options.logger.debug('bootstrap objects are in place');
+}

@@ -25,12 +25,20 @@ export interface IncomingRequest {
   /** Path without query, still percent-encoded. */
   readonly path: string;
   readonly query: URLSearchParams;
-  /** Lower-case names. */
+  /** The query as it came, without `?`; lets a reader skip parsing an empty one. */
+  readonly rawQuery?: string;
+  /** Lower-case names. A header that came several times stands joined by `, `. */
   readonly headers: Readonly<Record<string, string>>;
+  /** Names and values alternating as they came, for headers whose values must not be taken apart at commas. */
+  readonly rawHeaders?: readonly string[];
   readonly body: RequestBody;
   readonly remoteAddress: string;
   /** DER client certificate chain verified against the client CA, leaf first; undefined when none was shown. */
   readonly peerCertificate?: Buffer;
+  /** Which authority signed `peerCertificate`: the client CA, or the front-proxy (request header) CA. */
+  readonly peerAuthority?: 'client' | 'front-proxy';
+  /** A certificate was shown that no authority of ours signed, or that is expired: why. */
+  readonly peerCertificateError?: string;
   /** Set by the in-process transport alone: the caller is already known. Impersonation still applies. */
   readonly identity?: UserInfo;
   /** Aborts when the client has gone or the server's deadline passed. */

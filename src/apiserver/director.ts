@@ -1,0 +1,99 @@
+/**
+ * The director stands at the end of the filter chain and finds who serves a request: a verb of a resource, a connection to
+ * a node, pod or service, a path that is no resource, or nobody (404, 405 as upstream answers them).
+ */
+import type { ResourceInfo } from '../api/catalog/resource.ts';
+import { StatusError } from '../api/status.ts';
+import type { RequestContext, RequestInfo } from './context.ts';
+import type { Encoder } from './encode/encoder.ts';
+import { textResponse } from './filters/panic.ts';
+import type { Handler, Scope } from './filters/scope.ts';
+import type { OutgoingResponse } from './request.ts';
+import type { Routes } from './routes.ts';
+
+/** Which resources there are, built-in and custom. */
+export interface ResourceResolver {
+  resource(group: string, version: string, resource: string): ResourceInfo | undefined;
+  /** True for a group version that is built in: an unknown resource in it is answered with a Status. */
+  builtIn(group: string, version: string): boolean;
+}
+
+export interface Verbs {
+  handle(ctx: RequestContext): Promise<OutgoingResponse>;
+}
+
+export interface DirectorOptions {
+  readonly resources: ResourceResolver;
+  readonly verbs: Verbs;
+  readonly routes: Routes;
+  readonly encoder: Encoder;
+  /** Handlers of log, exec, attach, portforward and proxy. */
+  readonly connect: Handler;
+}
+
+/** 404 for what no route fits: `the server could not find the requested resource`. */
+export function noSuchRoute(): StatusError {
+  return new StatusError(404, 'NotFound', 'the server could not find the requested resource', {});
+}
+
+/** 405 for a route that lacks the method. */
+export function noSuchMethod(): StatusError {
+  return new StatusError(
+    405,
+    'MethodNotAllowed',
+    'the server does not allow this method on the requested resource',
+    {},
+  );
+}
+
+export function pageNotFound(): OutgoingResponse {
+  return textResponse(404, '404 page not found');
+}
+
+const connectSubresources = new Set(['log', 'exec', 'attach', 'portforward', 'proxy']);
+
+/** Throws 404 or 405 when the path and method fit no route of the resource. */
+function checkRoute(scope: Scope, info: RequestInfo, resource: ResourceInfo): void {
+  const parts = info.parts.length;
+  const method = scope.request.method;
+  if (info.verb === 'proxy' && info.subresource !== 'proxy') throw noSuchRoute();
+  // A namespace's own path carries its name as namespace, too.
+  const named = parts > 1;
+  if (resource.namespaced) {
+    if (info.namespace === '' && named) throw noSuchRoute();
+  } else if (info.namespace !== '' && resource.resource !== 'namespaces') throw noSuchRoute();
+  if (info.subresource !== '') {
+    const sub = resource.subresources.find((s) => s.name === info.subresource);
+    if (sub === undefined || (parts > 3 && info.subresource !== 'proxy')) throw noSuchRoute();
+    if (connectSubresources.has(info.subresource)) return;
+    if (method === 'HEAD' || !sub.verbs.includes(info.verb)) throw noSuchMethod();
+    return;
+  }
+  if (method === 'HEAD') throw noSuchMethod();
+  if (info.verb === 'create') {
+    if (named || (resource.namespaced && info.namespace === '')) throw noSuchMethod();
+  } else if ((info.verb === 'update' || info.verb === 'patch') && !named) throw noSuchMethod();
+  else if (info.verb === 'deletecollection' && resource.namespaced && info.namespace === '') throw noSuchMethod();
+  if (!resource.verbs.includes(info.verb)) throw noSuchMethod();
+}
+
+export function createDirector(options: DirectorOptions): Handler {
+  const { resources, verbs, routes, encoder, connect } = options;
+  return (scope) => {
+    const info = scope.info;
+    if (info.isResourceRequest) {
+      const resource = resources.resource(info.group, info.version, info.resource);
+      if (resource !== undefined) {
+        scope.resource = resource;
+        checkRoute(scope, info, resource);
+        if (info.subresource !== '' && connectSubresources.has(info.subresource)) return connect(scope);
+        encoder.negotiate(scope, resource);
+        return verbs.handle(scope);
+      }
+      if (resources.builtIn(info.group, info.version)) throw noSuchRoute();
+    }
+    const route = routes.find(info.path);
+    if (route !== undefined) return route(scope);
+    return pageNotFound();
+  };
+}

@@ -1,0 +1,226 @@
+/**
+ * The encoder turns what a handler answered into what goes out: bytes for HTTP, parsed objects for callers in the same
+ * process. Committed objects are spliced, lists are made in pieces, nothing is parsed on the plain JSON path.
+ */
+import type { ResourceInfo } from '../../api/catalog/resource.ts';
+import { apiVersionOf } from '../../api/object.ts';
+import { stringifyYaml } from '../../api/codec/yaml.ts';
+import { Slice } from '../../base/yield.ts';
+import type { Scope } from '../filters/scope.ts';
+import { cacheControl } from '../filters/cache-control.ts';
+import { acceptsGzip } from '../http/headers.ts';
+import type { Committed, KubeObjectLike, OutgoingResponse, ResponseBody } from '../request.ts';
+import type { TableMaker } from '../tables/table.ts';
+import type { ObjectCodec, ProtobufCodec } from './codec.ts';
+import { listChunks, listObject } from './list.ts';
+import { partialMetadata } from './metadata.ts';
+import { type Negotiated, Negotiator, mediaTypes, plainJson } from './negotiate.ts';
+import { WatchEncoder } from './watch.ts';
+import type { WireBody, WireHeaders, WireResponse } from './wire.ts';
+
+/** Bodies longer than this are compressed when the client takes gzip (upstream's threshold). */
+const gzipThreshold = 128 * 1024;
+
+export interface EncoderOptions {
+  readonly codec: ObjectCodec;
+  readonly tables: TableMaker;
+  readonly protobuf?: ProtobufCodec;
+}
+
+/** Verbs whose answers may be asked for as Table or PartialObjectMetadata. */
+const plainOffer = { transforms: false, watch: false, protobuf: false };
+
+export class Encoder {
+  readonly codec: ObjectCodec;
+  readonly tables: TableMaker;
+  readonly protobuf: ProtobufCodec | undefined;
+  readonly negotiator = new Negotiator();
+  readonly #watch: WatchEncoder;
+
+  constructor(options: EncoderOptions) {
+    this.codec = options.codec;
+    this.tables = options.tables;
+    this.protobuf = options.protobuf;
+    this.#watch = new WatchEncoder(this);
+  }
+
+  /** Settles what the answer of a resource request will look like; throws 406, or 400 for a bad `includeObject`. */
+  negotiate(scope: Scope, resource: ResourceInfo): void {
+    const output = this.negotiator.negotiate(scope.request, {
+      transforms: true,
+      watch: scope.info.verb === 'watch',
+      protobuf: this.protobuf?.supports(apiVersionOf(resource), resource.kind) ?? false,
+    });
+    if (output.as === 'Table') this.tables.includeObject(scope.request.query);
+    scope.output = output;
+  }
+
+  /** The answer as parsed objects, for a caller in the same process. Watches and streams are left as they are. */
+  async objects(scope: Scope, response: OutgoingResponse): Promise<unknown> {
+    const body = response.body;
+    const output = scope.output ?? plainJson;
+    switch (body.kind) {
+      case 'none':
+      case 'hijacked':
+        return undefined;
+      case 'object':
+        return this.transform(scope, output, body.object);
+      case 'committed':
+        return this.transform(scope, output, this.codec.object(body.committed, scope.resource!));
+      case 'list':
+        return listObject(this, scope, output, body);
+      case 'bytes': {
+        const text = Buffer.from(body.bytes.buffer, body.bytes.byteOffset, body.bytes.byteLength).toString('utf8');
+        return body.contentType.startsWith('application/json') ? (JSON.parse(text) as unknown) : text;
+      }
+      case 'watch':
+      case 'stream':
+        throw new Error(`a ${body.kind} answers a request that asked for one object`);
+    }
+  }
+
+  /** Table or metadata form of one object, where asked for. A Status is never transformed. */
+  transform(scope: Scope, output: Negotiated, object: KubeObjectLike): KubeObjectLike {
+    if (output.as === '' || object.kind === 'Status' || scope.resource === undefined) return object;
+    if (output.as === 'Table') return this.tables.ofObject(scope, output, object);
+    return partialMetadata(object, output.asVersion);
+  }
+
+  watchEncoder(): WatchEncoder {
+    return this.#watch;
+  }
+
+  /** The answer as bytes. Synchronous wherever the body is short. */
+  wire(scope: Scope, response: OutgoingResponse): WireResponse | Promise<WireResponse> {
+    const body = response.body;
+    switch (body.kind) {
+      case 'none':
+        return this.#finish(scope, response, undefined, { kind: 'none' });
+      case 'hijacked':
+        return this.#finish(scope, response, undefined, { kind: 'hijacked' });
+      case 'bytes':
+        return this.#bytes(scope, response, body.contentType, body.bytes);
+      case 'stream':
+        return this.#finish(scope, response, body.contentType, { kind: 'stream', stream: body.stream });
+      case 'object': {
+        const output = this.#outputFor(scope, response.status);
+        // What cannot be negotiated must not hide the error that is being told.
+        if (output === undefined)
+          return this.#bytes(scope, response, mediaTypes.json, Buffer.from(JSON.stringify(body.object, null, 2)));
+        return this.#bytes(
+          scope,
+          response,
+          mediaTypes[output.format],
+          this.encodeObject(output, this.transform(scope, output, body.object)),
+        );
+      }
+      case 'committed': {
+        const output = scope.output ?? plainJson;
+        const resource = scope.resource!;
+        if (output.format === 'json' && !output.pretty && output.as === '')
+          return this.#bytes(scope, response, mediaTypes.json, this.codec.json(body.committed, resource, true, '\n'));
+        const object = this.transform(scope, output, this.codec.object(body.committed, resource));
+        return this.#bytes(scope, response, mediaTypes[output.format], this.encodeObject(output, object));
+      }
+      case 'list':
+        return this.#list(scope, response, body);
+      case 'watch': {
+        const output = scope.output ?? plainJson;
+        const contentType =
+          output.format === 'protobuf' ? `${mediaTypes.protobuf};stream=watch` : mediaTypes[output.format];
+        return this.#finish(scope, response, contentType, {
+          kind: 'watch',
+          watch: this.#watch.wire(scope, output, body.source),
+        });
+      }
+    }
+  }
+
+  /** One parsed object in the negotiated format. */
+  encodeObject(output: Negotiated, object: KubeObjectLike): Buffer {
+    switch (output.format) {
+      case 'json':
+        return Buffer.from(output.pretty ? JSON.stringify(object, null, 2) : `${JSON.stringify(object)}\n`);
+      case 'yaml':
+        return Buffer.from(stringifyYaml(object));
+      case 'protobuf':
+        return this.protobuf!.encode(object);
+    }
+  }
+
+  #outputFor(scope: Scope, status: number): Negotiated | undefined {
+    if (scope.output !== undefined && status < 400) return scope.output;
+    const found = this.negotiator.find(scope.request, {
+      ...plainOffer,
+      protobuf: this.protobuf?.supports('v1', 'Status') ?? false,
+    });
+    if (found === undefined && status < 400) return plainJson;
+    return found;
+  }
+
+  async #list(scope: Scope, response: OutgoingResponse, body: ResponseBody & { kind: 'list' }): Promise<WireResponse> {
+    const output = scope.output ?? plainJson;
+    const gzip = acceptsGzip(scope.request.headers['accept-encoding']);
+    if (output.format !== 'json' || output.pretty) {
+      const object = await listObject(this, scope, output, body);
+      return this.#bytes(scope, response, mediaTypes[output.format], this.encodeObject(output, object));
+    }
+    const chunks = listChunks(this, scope, output, body);
+    const first = chunks.next();
+    if (first.done === true) return this.#bytes(scope, response, mediaTypes.json, Buffer.alloc(0));
+    const second = chunks.next();
+    if (second.done === true) return this.#bytes(scope, response, mediaTypes.json, first.value);
+    const rest = paced(first.value, second.value, chunks);
+    return this.#finish(scope, response, mediaTypes.json, { kind: 'chunks', chunks: rest, gzip }, gzip);
+  }
+
+  #bytes(scope: Scope, response: OutgoingResponse, contentType: string, bytes: Uint8Array): WireResponse {
+    if (bytes.length > gzipThreshold && acceptsGzip(scope.request.headers['accept-encoding']))
+      return this.#finish(scope, response, contentType, { kind: 'chunks', chunks: single(bytes), gzip: true }, true);
+    return this.#finish(scope, response, contentType, { kind: 'bytes', bytes });
+  }
+
+  #finish(
+    scope: Scope,
+    response: OutgoingResponse,
+    contentType: string | undefined,
+    body: WireBody,
+    gzip = false,
+  ): WireResponse {
+    const headers: WireHeaders = { 'audit-id': scope.auditId, 'cache-control': cacheControl };
+    if (contentType !== undefined) headers['content-type'] = contentType;
+    if (body.kind === 'bytes') headers['content-length'] = body.bytes.length;
+    if (gzip) {
+      headers['content-encoding'] = 'gzip';
+      headers['vary'] = 'Accept-Encoding';
+    }
+    if (scope.warnings !== undefined) headers['warning'] = scope.warnings.values.map(headerBytes);
+    if (response.headers !== undefined) for (const name in response.headers) headers[name] = response.headers[name]!;
+    return { status: response.status, headers, body };
+  }
+}
+
+/** Header bytes are latin1 on the wire: UTF-8 text goes out as its bytes. */
+function headerBytes(text: string): string {
+  return Buffer.from(text, 'utf8').toString('latin1');
+}
+
+async function* single(bytes: Uint8Array): AsyncGenerator<Buffer> {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  for (let at = 0; at < buffer.length; at += 65_536) yield buffer.subarray(at, at + 65_536);
+}
+
+/** Gives the event loop its turns while a long list is made. */
+async function* paced(first: Buffer, second: Buffer, rest: Iterator<Buffer>): AsyncGenerator<Buffer> {
+  const slice = new Slice();
+  yield first;
+  yield second;
+  for (;;) {
+    await slice.turn();
+    const next = rest.next();
+    if (next.done === true) return;
+    yield next.value;
+  }
+}
+
+export type { Committed };

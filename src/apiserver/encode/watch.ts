@@ -1,0 +1,141 @@
+/**
+ * Watch events on the wire: one JSON line each (or one protobuf frame), a batch written as one buffer. The line of an
+ * event is encoded once and shared by all watchers of the same form, in a cache that is bounded by bytes.
+ */
+import { apiVersionOf } from '../../api/object.ts';
+import type { Scope } from '../filters/scope.ts';
+import type { Committed, CommittedEvent, KubeObjectLike, WatchSource } from '../request.ts';
+import type { Encoder } from './encoder.ts';
+import { partialMetadata } from './metadata.ts';
+import type { Negotiated } from './negotiate.ts';
+import type { WireWatch } from './wire.ts';
+
+const cacheBytes = 2 * 1024 * 1024;
+
+interface Shared {
+  readonly line: Buffer;
+  readonly type: CommittedEvent['type'];
+  readonly form: string;
+}
+
+/** The object of a BOOKMARK event: nothing but its type and resource version. */
+export function bookmarkObject(scope: Scope, event: CommittedEvent): KubeObjectLike {
+  const resource = scope.resource!;
+  const mark = event.bookmark!;
+  const metadata: Record<string, unknown> = { resourceVersion: mark.resourceVersion };
+  if (mark.initialEventsEnd) metadata['annotations'] = { 'k8s.io/initial-events-end': 'true' };
+  return { kind: resource.kind, apiVersion: apiVersionOf(resource), metadata };
+}
+
+export class WatchEncoder {
+  readonly #encoder: Encoder;
+  /** Lines of the newest events, oldest first. */
+  readonly #shared = new Map<Committed, Shared>();
+  #sharedBytes = 0;
+
+  constructor(encoder: Encoder) {
+    this.#encoder = encoder;
+  }
+
+  /** A function that makes the object of an event in the form asked for. Tables carry their columns in the first only. */
+  objects(scope: Scope, output: Negotiated): (event: CommittedEvent) => KubeObjectLike {
+    const codec = this.#encoder.codec;
+    const resource = scope.resource!;
+    const plain = (event: CommittedEvent): KubeObjectLike =>
+      event.type === 'BOOKMARK' ? bookmarkObject(scope, event) : codec.object(event.committed, resource);
+    switch (output.as) {
+      case '':
+        return plain;
+      case 'Table': {
+        const rows = this.#encoder.tables.rows(scope, output);
+        let first = true;
+        return (event) => {
+          const object = plain(event);
+          const table: KubeObjectLike = {
+            kind: 'Table',
+            apiVersion: `meta.k8s.io/${output.asVersion}`,
+            metadata: { resourceVersion: (object.metadata['resourceVersion'] as string | undefined) ?? '' },
+            columnDefinitions: first ? rows.columns : null,
+            rows: [rows.row(object, event.type === 'BOOKMARK')],
+          };
+          first = false;
+          return table;
+        };
+      }
+      default:
+        return (event) => partialMetadata(plain(event), output.asVersion);
+    }
+  }
+
+  #line(scope: Scope, event: CommittedEvent, form: string): Buffer {
+    const cached = this.#shared.get(event.committed);
+    if (cached !== undefined && cached.type === event.type && cached.form === form) return cached.line;
+    const body = this.#encoder.codec.json(event.committed, scope.resource!, true, '}\n');
+    const head = heads[event.type];
+    const line = Buffer.allocUnsafeSlow(head.length + body.length);
+    head.copy(line, 0);
+    body.copy(line, head.length);
+    if (cached !== undefined) this.#sharedBytes -= cached.line.length;
+    this.#shared.set(event.committed, { line, type: event.type, form });
+    this.#sharedBytes += line.length;
+    if (this.#sharedBytes > cacheBytes) {
+      for (const [key, old] of this.#shared) {
+        if (this.#sharedBytes <= cacheBytes) break;
+        this.#shared.delete(key);
+        this.#sharedBytes -= old.line.length;
+      }
+    }
+    return line;
+  }
+
+  /** The events of a source as buffers, one a batch; a last ERROR event tells why the watch ended, when there is a reason. */
+  wire(scope: Scope, output: Negotiated, source: WatchSource): WireWatch {
+    const one = this.#encode(scope, output);
+    let ended = false;
+    return {
+      next: async () => {
+        if (ended) return undefined;
+        const batch = await source.next();
+        if (batch === undefined) {
+          ended = true;
+          return source.error === undefined ? undefined : this.#error(output, source.error);
+        }
+        if (batch.length === 1) return one(batch[0]!);
+        return Buffer.concat(batch.map(one));
+      },
+      close: () => source.close(),
+    };
+  }
+
+  #encode(scope: Scope, output: Negotiated): (event: CommittedEvent) => Buffer {
+    const resource = scope.resource!;
+    if (output.format === 'json' && output.as === '') {
+      const form = `${resource.group}/${resource.version}`;
+      return (event) => {
+        if (event.type !== 'BOOKMARK') return this.#line(scope, event, form);
+        return Buffer.from(`{"type":"BOOKMARK","object":${JSON.stringify(bookmarkObject(scope, event))}}\n`);
+      };
+    }
+    const make = this.objects(scope, output);
+    return (event) => this.#any(output, event.type, make(event));
+  }
+
+  #any(output: Negotiated, type: string, object: KubeObjectLike): Buffer {
+    if (output.format === 'protobuf') {
+      const protobuf = this.#encoder.protobuf!;
+      return protobuf.frame(type, protobuf.encode(object));
+    }
+    return Buffer.from(`{"type":"${type}","object":${JSON.stringify(object)}}\n`);
+  }
+
+  #error(output: Negotiated, status: KubeObjectLike): Buffer {
+    return this.#any(output, 'ERROR', status);
+  }
+}
+
+const heads: Readonly<Record<CommittedEvent['type'], Buffer>> = {
+  ADDED: Buffer.from('{"type":"ADDED","object":'),
+  MODIFIED: Buffer.from('{"type":"MODIFIED","object":'),
+  DELETED: Buffer.from('{"type":"DELETED","object":'),
+  BOOKMARK: Buffer.from('{"type":"BOOKMARK","object":'),
+};

@@ -1,0 +1,25 @@
+/** What the HTTP transports write: a status, headers with lower-case names, and a body in one of few shapes. */
+import type { Readable } from 'node:stream';
+
+export type WireHeaders = Record<string, string | number | readonly string[]>;
+
+export type WireBody =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'bytes'; readonly bytes: Uint8Array }
+  /** Made while the client takes it. `gzip`: compress on the way. */
+  | { readonly kind: 'chunks'; readonly chunks: AsyncIterable<Buffer>; readonly gzip: boolean }
+  | { readonly kind: 'watch'; readonly watch: WireWatch }
+  | { readonly kind: 'stream'; readonly stream: Readable }
+  | { readonly kind: 'hijacked' };
+
+export interface WireWatch {
+  /** The next batch of events as one buffer; undefined at the end. */
+  next(): Promise<Buffer | undefined>;
+  close(): void;
+}
+
+export interface WireResponse {
+  readonly status: number;
+  readonly headers: WireHeaders;
+  readonly body: WireBody;
+}

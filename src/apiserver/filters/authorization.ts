@@ -1,0 +1,58 @@
+/** Asks the authorizer whether the caller may do this; 403 with upstream's wording when it may not. */
+import { StatusError, forbidden } from '../../api/status.ts';
+import type { AuthorizationAttributes, Authorizer, Decision } from '../context.ts';
+import type { Filter, Scope } from './scope.ts';
+
+/** Told of every decision, for audit and for the tests that look for privileges we should not need. */
+export type AuthorizationObserver = (attributes: AuthorizationAttributes, decision: Decision, reason: string) => void;
+
+export function attributesOf(scope: Scope): AuthorizationAttributes {
+  const info = scope.info;
+  return {
+    user: scope.user,
+    verb: info.verb,
+    isResourceRequest: info.isResourceRequest,
+    group: info.group,
+    version: info.version,
+    resource: info.resource,
+    subresource: info.subresource,
+    namespace: info.namespace,
+    name: info.name,
+    path: info.path,
+    labelSelector: info.labelSelector,
+    fieldSelector: info.fieldSelector,
+  };
+}
+
+function sanitize(text: string): string {
+  return /[&<>]/.test(text) ? text.replace(/&/g, '&amp;').replace(/</g, '&lt;').replace(/>/g, '&gt;') : text;
+}
+
+function message(a: AuthorizationAttributes): string {
+  const q = JSON.stringify;
+  if (!a.isResourceRequest) return `User ${q(a.user.name)} cannot ${a.verb} path ${q(a.path)}`;
+  const resource = a.subresource === '' ? a.resource : `${a.resource}/${a.subresource}`;
+  const what = `User ${q(a.user.name)} cannot ${a.verb} resource ${q(resource)} in API group ${q(a.group)}`;
+  return a.namespace === '' ? `${what} at the cluster scope` : `${what} in the namespace ${q(a.namespace)}`;
+}
+
+/** 403 as upstream's responsewriters.Forbidden words it. */
+export function forbiddenByAuthorizer(a: AuthorizationAttributes, reason: string): StatusError {
+  const why = sanitize(message(a));
+  return forbidden({ group: a.group, resource: a.resource }, a.name, reason === '' ? why : `${why}: ${reason}`);
+}
+
+export function withAuthorization(authorizer: Authorizer, observe: AuthorizationObserver | undefined): Filter {
+  return (next) => async (scope) => {
+    const attributes = attributesOf(scope);
+    const answer = authorizer.authorize(attributes);
+    const { decision, reason } = answer instanceof Promise ? await answer : answer;
+    if (observe !== undefined) observe(attributes, decision, reason);
+    if (decision !== 'allow') {
+      scope.annotate('authorization.k8s.io/decision', 'forbid');
+      scope.annotate('authorization.k8s.io/reason', reason);
+      throw forbiddenByAuthorizer(attributes, reason);
+    }
+    return next(scope);
+  };
+}

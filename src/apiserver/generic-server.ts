@@ -1,0 +1,214 @@
+/**
+ * `GenericServer`: the filter chain, the director and the encoder joined up, and the life of the whole: what runs, what is
+ * being watched, and a graceful end. Transports hand it requests; what the API consists of is handed in.
+ */
+import type { Clock } from '../base/clock.ts';
+import { ioNow, ioTimer } from '../base/io-time.ts';
+import type { Logger } from '../base/logger.ts';
+import type { Random } from '../base/random.ts';
+import type { Authenticator, Authorizer } from './context.ts';
+import type { Encoder } from './encode/encoder.ts';
+import type { WireBody, WireResponse } from './encode/wire.ts';
+import type { AuditSink } from './filters/audit.ts';
+import { withAudit } from './filters/audit.ts';
+import { withAuthentication } from './filters/authentication.ts';
+import type { AuthorizationObserver } from './filters/authorization.ts';
+import { withAuthorization } from './filters/authorization.ts';
+import { Deadlines, withDeadline } from './filters/deadline.ts';
+import { withImpersonation } from './filters/impersonation.ts';
+import type { InFlight } from './filters/max-in-flight.ts';
+import { withMaxInFlight } from './filters/max-in-flight.ts';
+import { panicText, textResponse, withPanicRecovery } from './filters/panic.ts';
+import { withRequestInfo } from './filters/request-info.ts';
+import type { Handler } from './filters/scope.ts';
+import { Scope } from './filters/scope.ts';
+import type { Serve } from './http/serve.ts';
+import type { IncomingRequest, OutgoingResponse } from './request.ts';
+
+/** Told how requests went; the metrics are one. */
+export interface RequestObserver {
+  started(scope: Scope): void;
+  /** `bytes` of the answer where they are known. */
+  finished(scope: Scope, status: number, bytes: number): void;
+  dropped(scope: Scope): void;
+  watchStarted(scope: Scope): void;
+  watchEnded(scope: Scope): void;
+}
+
+export interface GenericServerOptions {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly authenticator: Authenticator;
+  readonly authorizer: Authorizer;
+  readonly encoder: Encoder;
+  readonly handler: Handler;
+  readonly observer?: RequestObserver;
+  readonly onAuthorization?: AuthorizationObserver;
+  readonly audit?: AuditSink;
+  /** Upstream's defaults: 60 s, 400, 200. */
+  readonly requestTimeoutMs?: number;
+  readonly maxRequestsInFlight?: number;
+  readonly maxMutatingRequestsInFlight?: number;
+}
+
+/** Something that lasts and must end when the server does: a watch, an upgraded connection. */
+export interface Lasting {
+  close(): void;
+}
+
+export class GenericServer implements Serve {
+  readonly encoder: Encoder;
+  readonly clock: Clock;
+  readonly inFlight: InFlight = { reading: 0, writing: 0 };
+  readonly #random: Random;
+  readonly #logger: Logger;
+  readonly #chain: Handler;
+  readonly #deadlines: Deadlines;
+  readonly #observer: RequestObserver | undefined;
+  readonly #lasting = new Set<Lasting>();
+  readonly #ended = new WeakMap<WireBody, () => void>();
+  #running = 0;
+  #closing = false;
+  #idle: (() => void) | undefined;
+
+  constructor(options: GenericServerOptions) {
+    this.encoder = options.encoder;
+    this.clock = options.clock;
+    this.#random = options.random;
+    this.#logger = options.logger;
+    this.#observer = options.observer;
+    this.#deadlines = new Deadlines(options.requestTimeoutMs ?? 60_000);
+    const observe = options.onAuthorization;
+    const filters = [
+      withPanicRecovery(options.logger),
+      withRequestInfo(),
+      withDeadline(this.#deadlines),
+      ...(options.audit === undefined ? [] : [withAudit(options.audit, options.clock)]),
+      withAuthentication(options.authenticator, options.logger),
+      withImpersonation(options.authorizer, observe),
+      withMaxInFlight(
+        options.maxRequestsInFlight ?? 400,
+        options.maxMutatingRequestsInFlight ?? 200,
+        this.inFlight,
+        (scope) => this.#observer?.dropped(scope),
+      ),
+      withAuthorization(options.authorizer, observe),
+      // What a handler refuses is known as a response to every filter around it.
+      withPanicRecovery(options.logger),
+    ];
+    this.#chain = filters.reduceRight<Handler>((next, filter) => filter(next), options.handler);
+  }
+
+  scope(request: IncomingRequest): Scope {
+    const given = request.headers['audit-id'];
+    return new Scope(request, given === undefined || given === '' ? this.#random.uuid() : given.slice(0, 64), ioNow());
+  }
+
+  /** Runs the chain. Never rejects. Counts as activity of the cluster until it settles. */
+  async run(scope: Scope): Promise<OutgoingResponse> {
+    if (this.#closing)
+      return textResponse(503, 'apiserver is shutting down.', { 'retry-after': '1', connection: 'close' });
+    const done = this.clock.activity.begin();
+    this.#running++;
+    this.#observer?.started(scope);
+    let response: OutgoingResponse;
+    try {
+      response = await this.#chain(scope);
+    } catch (error) {
+      this.#logger.error('filter chain failed', { error });
+      response = textResponse(500, panicText);
+    }
+    this.#running--;
+    if (this.#running === 0) this.#idle?.();
+    done();
+    return response;
+  }
+
+  async handle(request: IncomingRequest): Promise<WireResponse> {
+    const scope = this.scope(request);
+    let response = await this.run(scope);
+    let wire: WireResponse;
+    try {
+      const made = this.encoder.wire(scope, response);
+      wire = made instanceof Promise ? await made : made;
+    } catch (error) {
+      this.#logger.error("apiserver panic'd while encoding", { path: scope.info.path, error });
+      response = textResponse(500, panicText);
+      wire = await this.encoder.wire(scope, response);
+    }
+    const body = wire.body;
+    switch (body.kind) {
+      case 'watch':
+        this.#observer?.watchStarted(scope);
+        this.#lasts(body, body.watch, () => {
+          this.#observer?.watchEnded(scope);
+          this.#observer?.finished(scope, wire.status, 0);
+        });
+        break;
+      case 'stream': {
+        const stream = body.stream;
+        this.#lasts(body, { close: () => stream.destroy() }, () => this.#observer?.finished(scope, wire.status, 0));
+        break;
+      }
+      case 'bytes':
+        this.#observer?.finished(scope, wire.status, body.bytes.length);
+        break;
+      default:
+        this.#observer?.finished(scope, wire.status, 0);
+    }
+    return wire;
+  }
+
+  #lasts(body: WireBody, lasting: Lasting, ended: () => void): void {
+    const remove = this.last(lasting);
+    this.#ended.set(body, () => {
+      remove();
+      ended();
+    });
+    if (this.#closing) lasting.close();
+  }
+
+  /** Remembers something that must end with the server; returns what forgets it. */
+  last(lasting: Lasting): () => void {
+    this.#lasting.add(lasting);
+    return () => void this.#lasting.delete(lasting);
+  }
+
+  finished(body: WireBody): void {
+    const ended = this.#ended.get(body);
+    if (ended === undefined) return;
+    this.#ended.delete(body);
+    ended();
+  }
+
+  /** In-process requests that end after `run` are reported here. */
+  observed(scope: Scope, status: number): void {
+    this.#observer?.finished(scope, status, 0);
+  }
+
+  get observer(): RequestObserver | undefined {
+    return this.#observer;
+  }
+
+  get closing(): boolean {
+    return this.#closing;
+  }
+
+  /** Takes no new requests, ends watches and streams, and waits up to `grace` real milliseconds for what still runs. */
+  async close(grace: number): Promise<void> {
+    if (this.#closing) return;
+    this.#closing = true;
+    for (const lasting of this.#lasting) lasting.close();
+    if (this.#running > 0) {
+      await new Promise<void>((resolve) => {
+        const cancel = ioTimer(grace, resolve);
+        this.#idle = () => {
+          cancel();
+          resolve();
+        };
+      });
+    }
+    this.#deadlines.close();
+  }
+}

@@ -1,0 +1,130 @@
+/** HTTP/2 connections, through Node's stream API (the compatibility layer costs half as much again). */
+import * as http2 from 'node:http2';
+import type { TLSSocket } from 'node:tls';
+import type { Logger } from '../../base/logger.ts';
+import type { WireResponse } from '../encode/wire.ts';
+import { Exchange } from './exchange.ts';
+import type { ClientAuthorities, Peer } from './peer.ts';
+import { peerOf } from './peer.ts';
+import type { Serve } from './serve.ts';
+import { writeLongBody } from './write-body.ts';
+
+type ServerStream = http2.ServerHttp2Stream;
+
+const settings: http2.Settings = {
+  // Clients multiplex all their watches over one connection.
+  maxConcurrentStreams: 1000,
+  initialWindowSize: 256 * 1024,
+  enablePush: false,
+};
+
+/** What goes wrong with one stream is that client's affair; `close` follows and ends whatever works on it. */
+function ignoreStreamError(): void {}
+
+export class Http2Connections {
+  readonly #serve: Serve;
+  readonly #authorities: ClientAuthorities;
+  readonly #logger: Logger;
+  readonly #sessions = new Set<http2.ServerHttp2Session>();
+
+  constructor(serve: Serve, authorities: ClientAuthorities, logger: Logger) {
+    this.#serve = serve;
+    this.#authorities = authorities;
+    this.#logger = logger;
+  }
+
+  accept(socket: TLSSocket): void {
+    const peer = peerOf(socket, this.#authorities);
+    const session = http2.performServerHandshake(socket, {
+      settings,
+      maxSessionMemory: 64,
+    }) as http2.ServerHttp2Session;
+    this.#sessions.add(session);
+    session.on('close', () => this.#sessions.delete(session));
+    session.on('error', (error) => this.#logger.debug('http2 session failed', { error }));
+    session.on('stream', (stream, headers, flags, rawHeaders) =>
+      this.#onStream(peer, stream, headers, flags, rawHeaders as unknown as string[]),
+    );
+  }
+
+  #onStream(
+    peer: Peer,
+    stream: ServerStream,
+    headers: http2.IncomingHttpHeaders,
+    flags: number,
+    rawHeaders: readonly string[],
+  ): void {
+    stream.on('error', ignoreStreamError);
+    const method = headers[':method'] ?? 'GET';
+    const ended = (flags & http2.constants.NGHTTP2_FLAG_END_STREAM) !== 0;
+    const request = new Exchange({
+      method,
+      target: headers[':path'] ?? '/',
+      headers: headers as Record<string, string>,
+      rawHeaders,
+      peer,
+      body: ended ? undefined : stream,
+      onGone: (gone) => {
+        if (stream.destroyed || stream.aborted) gone();
+        else stream.on('aborted', gone);
+      },
+    });
+    const answer = this.#serve.handle(request);
+    answer.then(
+      (response) => this.#respond(stream, method, response),
+      (error: unknown) => {
+        this.#logger.error('request was not answered', { error });
+        stream.close(http2.constants.NGHTTP2_INTERNAL_ERROR);
+      },
+    );
+  }
+
+  #respond(stream: ServerStream, method: string, response: WireResponse): void {
+    const body = response.body;
+    if (stream.destroyed || stream.closed) {
+      abandon(body);
+      return;
+    }
+    const headers = response.headers as http2.OutgoingHttpHeaders;
+    headers[':status'] = response.status;
+    try {
+      if (body.kind === 'none' || method === 'HEAD') {
+        abandon(body);
+        stream.respond(headers, { endStream: true });
+      } else if (body.kind === 'bytes') {
+        stream.respond(headers);
+        stream.end(body.bytes);
+      } else {
+        stream.respond(headers);
+        void writeLongBody(stream, body, this.#logger).finally(() => this.#serve.finished(body));
+      }
+    } catch (error) {
+      // The client may have gone between the check and the call.
+      abandon(body);
+      this.#logger.debug('response was not taken', { error });
+      stream.destroy();
+      return;
+    }
+    // What the client still sends of a refused body is read and dropped.
+    if (!stream.readableEnded) stream.resume();
+  }
+
+  /** Lets streams finish and takes no new ones. */
+  drain(): void {
+    for (const session of this.#sessions) session.close();
+  }
+
+  destroy(): void {
+    for (const session of this.#sessions) session.destroy();
+  }
+
+  get size(): number {
+    return this.#sessions.size;
+  }
+}
+
+/** Releases what a body holds when it is not going to be written. */
+export function abandon(body: WireResponse['body']): void {
+  if (body.kind === 'watch') body.watch.close();
+  else if (body.kind === 'stream') body.stream.destroy();
+}

@@ -1,0 +1,103 @@
+/**
+ * Writes a response body to a stream of either HTTP version: short ones with a single `end`, long ones in chunks that
+ * wait for the client, compressed off the main thread where asked for, watches batch by batch.
+ */
+import type { Writable } from 'node:stream';
+import { Readable, pipeline } from 'node:stream';
+import { constants, createGzip } from 'node:zlib';
+import { ioTimer } from '../../base/io-time.ts';
+import type { Logger } from '../../base/logger.ts';
+import type { WireBody, WireWatch } from '../encode/wire.ts';
+
+/** A watcher that takes nothing for this long is cut off (real milliseconds). */
+const stallLimit = 30_000;
+
+/** Resolves when `sink` takes more, false when it is closed or stalls. */
+function drained(sink: Writable): Promise<boolean> {
+  if (sink.destroyed || sink.closed) return Promise.resolve(false);
+  return new Promise((resolve) => {
+    const settle = (ok: boolean) => (): void => {
+      sink.off('drain', onDrain);
+      sink.off('close', onClose);
+      cancel();
+      resolve(ok);
+    };
+    const onDrain = settle(true);
+    const onClose = settle(false);
+    const cancel = ioTimer(stallLimit, settle(false));
+    sink.on('drain', onDrain);
+    sink.on('close', onClose);
+  });
+}
+
+async function writeWatch(sink: Writable, watch: WireWatch): Promise<void> {
+  // The source may be waiting for events when the client leaves: closing it ends that wait.
+  const onClose = (): void => watch.close();
+  sink.on('close', onClose);
+  try {
+    for (;;) {
+      const bytes = await watch.next();
+      if (bytes === undefined) break;
+      if (sink.destroyed) return;
+      if (!sink.write(bytes) && !(await drained(sink))) {
+        sink.destroy();
+        return;
+      }
+    }
+    sink.end();
+  } finally {
+    sink.off('close', onClose);
+    watch.close();
+  }
+}
+
+async function writeChunks(sink: Writable, chunks: AsyncIterable<Buffer>): Promise<void> {
+  for await (const chunk of chunks) {
+    if (sink.destroyed) return;
+    if (!sink.write(chunk) && !(await drained(sink))) {
+      sink.destroy();
+      return;
+    }
+  }
+  sink.end();
+}
+
+/** Compresses in zlib's threads, at upstream's level. */
+function writeGzip(sink: Writable, chunks: AsyncIterable<Buffer>): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const gzip = createGzip({ level: constants.Z_BEST_SPEED, chunkSize: 65_536 });
+    pipeline(Readable.from(chunks, { highWaterMark: 2 }), gzip, sink, (error) => {
+      if (error) reject(error);
+      else resolve();
+    });
+  });
+}
+
+/** Resolves when the body has been handed over completely, or the client has gone. */
+export async function writeLongBody(sink: Writable, body: WireBody, logger: Logger): Promise<void> {
+  try {
+    switch (body.kind) {
+      case 'watch':
+        return await writeWatch(sink, body.watch);
+      case 'chunks':
+        return await (body.gzip ? writeGzip(sink, body.chunks) : writeChunks(sink, body.chunks));
+      case 'stream':
+        return await new Promise((resolve, reject) => {
+          pipeline(body.stream, sink, (error) => {
+            if (error) reject(error);
+            else resolve();
+          });
+        });
+      case 'none':
+      case 'bytes':
+      case 'hijacked':
+        return;
+    }
+  } catch (error) {
+    // The status line is out already: all that is left is to break the stream, so that the client sees it is cut short.
+    if (!sink.destroyed) {
+      logger.warn('response was cut short', { error });
+      sink.destroy();
+    } else logger.debug('client went away during a response', { error });
+  }
+}

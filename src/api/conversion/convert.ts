@@ -1,0 +1,29 @@
+/**
+ * Conversion of built-in objects between versions. Most versions of a kind differ in their apiVersion alone; the kinds that
+ * really differ have a file of their own here. Conversion goes through the hub, which is the storage version.
+ */
+import type { KubeObject } from '../object.ts';
+import { coreEventToEvents, eventsToCoreEvent } from './event.ts';
+import { autoscalingV1ToV2, autoscalingV2ToV1 } from './horizontal-pod-autoscaler.ts';
+
+type Conversion = (object: KubeObject) => KubeObject;
+
+/** `apiVersion kind` of the source and apiVersion of the target. */
+const conversions: ReadonlyMap<string, Conversion> = new Map<string, Conversion>([
+  ['v1 Event events.k8s.io/v1', coreEventToEvents],
+  ['events.k8s.io/v1 Event v1', eventsToCoreEvent],
+  ['autoscaling/v1 HorizontalPodAutoscaler autoscaling/v2', autoscalingV1ToV2],
+  ['autoscaling/v2 HorizontalPodAutoscaler autoscaling/v1', autoscalingV2ToV1],
+]);
+
+/** True when two versions of a kind have the same fields, so that only apiVersion has to change. */
+export function isSameShape(from: string, to: string, kind: string): boolean {
+  return from === to || !conversions.has(`${from} ${kind} ${to}`);
+}
+
+/** The object in another version: the same object when it is in that version already. */
+export function convert(object: KubeObject, apiVersion: string): KubeObject {
+  if (object.apiVersion === apiVersion) return object;
+  const conversion = conversions.get(`${object.apiVersion ?? ''} ${object.kind ?? ''} ${apiVersion}`);
+  return conversion === undefined ? { ...object, apiVersion } : conversion(object);
+}

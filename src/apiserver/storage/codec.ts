@@ -1,0 +1,404 @@
+/**
+ * The stored form of an object and its way into responses. What is stored is JSON with the type header first and no
+ * resourceVersion; a response splices the resourceVersion in behind the uid (upstream's order) and leaves the header off
+ * where a list's items carry none. On the way of get, list and watch nothing is parsed or stringified.
+ */
+import { parseTrustedJson, stringifyJson } from '../../api/codec/json.ts';
+import { convert, isSameShape } from '../../api/conversion/convert.ts';
+import type { KubeObject, ObjectMeta } from '../../api/object.ts';
+import type { Committed } from '../request.ts';
+import { fromKeyText, toKeyText } from './keys.ts';
+
+/** What selectors look at. */
+export interface Attributes {
+  readonly labels: Readonly<Record<string, string>> | undefined;
+  readonly fields: Readonly<Record<string, string>>;
+}
+
+export interface LayoutOptions {
+  /** `/registry` */
+  readonly root: string;
+  /** `pods`, `services/specs` */
+  readonly keyPrefix: string;
+  readonly namespaced: boolean;
+  /** Storage version. */
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly custom: boolean;
+  /** Fields for field selectors beyond name and namespace. */
+  readonly selectableFields?: (object: KubeObject) => Readonly<Record<string, string>>;
+  readonly parsed: ParsedCache;
+  /** Freezes parsed objects deeply, so that a mutation by a reader fails at once. */
+  readonly freeze: boolean;
+}
+
+/** How one resource lies in the store; shared by all its objects. */
+export class StorageLayout {
+  /** `/registry/pods/` */
+  readonly prefix: string;
+  readonly namespaced: boolean;
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly custom: boolean;
+  /** `{"kind":"Pod","apiVersion":"v1",` */
+  readonly header: Buffer;
+  readonly selectableFields: LayoutOptions['selectableFields'];
+  readonly parsed: ParsedCache;
+  readonly freeze: boolean;
+
+  constructor(options: LayoutOptions) {
+    this.prefix = `${options.root}/${options.keyPrefix}/`;
+    this.namespaced = options.namespaced;
+    this.apiVersion = options.apiVersion;
+    this.kind = options.kind;
+    this.custom = options.custom;
+    this.header = headerOf(options.kind, options.apiVersion, options.custom);
+    this.selectableFields = options.selectableFields;
+    this.parsed = options.parsed;
+    this.freeze = options.freeze;
+  }
+
+  key(namespace: string, name: string): string {
+    return this.namespaced
+      ? `${this.prefix}${toKeyText(namespace)}/${toKeyText(name)}`
+      : `${this.prefix}${toKeyText(name)}`;
+  }
+
+  /** Prefix of all keys of a namespace (of everything when empty or cluster-scoped). */
+  namespacePrefix(namespace: string): string {
+    return this.namespaced && namespace !== '' ? `${this.prefix}${toKeyText(namespace)}/` : this.prefix;
+  }
+
+  /** Stored bytes in this layout; what another version or writer stored is converted. */
+  normalize(bytes: Buffer): Buffer {
+    const n = this.header.length;
+    if (bytes.length > n && bytes.compare(this.header, 0, n, 0, n) === 0) return bytes;
+    return this.encode(convert(parseTrustedJson(bytes) as KubeObject, this.apiVersion));
+  }
+
+  /** The bytes to store for an object of the storage version. */
+  encode(object: KubeObject): Buffer {
+    const out: Record<string, unknown> = this.custom
+      ? { apiVersion: this.apiVersion, kind: this.kind }
+      : { kind: this.kind, apiVersion: this.apiVersion };
+    out['metadata'] = storedMetadata(object.metadata);
+    for (const member in object) {
+      if (member !== 'kind' && member !== 'apiVersion' && member !== 'metadata') out[member] = object[member];
+    }
+    return Buffer.from(`${stringifyJson(out)}\n`, 'utf8');
+  }
+}
+
+/** The bytes before `"metadata":` of an object. */
+export function headerOf(kind: string, apiVersion: string, custom: boolean): Buffer {
+  const k = `"kind":${JSON.stringify(kind)}`;
+  const v = `"apiVersion":${JSON.stringify(apiVersion)}`;
+  return Buffer.from(custom ? `{${v},${k},` : `{${k},${v},`, 'utf8');
+}
+
+const beforeVersion = ['name', 'generateName', 'namespace', 'selfLink', 'uid'] as const;
+const afterVersion = [
+  'generation',
+  'creationTimestamp',
+  'deletionTimestamp',
+  'deletionGracePeriodSeconds',
+  'labels',
+  'annotations',
+  'ownerReferences',
+  'finalizers',
+  'managedFields',
+] as const;
+
+/** Metadata in upstream's order, without resourceVersion. */
+function storedMetadata(meta: ObjectMeta): Record<string, unknown> {
+  const from = meta as Record<string, unknown>;
+  const out: Record<string, unknown> = {};
+  for (const k of beforeVersion) if (from[k] !== undefined && from[k] !== '') out[k] = from[k];
+  for (const k of afterVersion) if (from[k] !== undefined && from[k] !== null) out[k] = from[k];
+  return out;
+}
+
+/** Metadata in upstream's order with this resourceVersion. */
+function metadataAt(meta: ObjectMeta, revision: number): ObjectMeta {
+  const from = meta as Record<string, unknown>;
+  const out: Record<string, unknown> = {};
+  for (const k of beforeVersion) if (from[k] !== undefined && from[k] !== '') out[k] = from[k];
+  if (revision > 0) out['resourceVersion'] = String(revision);
+  for (const k of afterVersion) if (from[k] !== undefined && from[k] !== null) out[k] = from[k];
+  return out as ObjectMeta;
+}
+
+/**
+ * Keeps the parsed objects that were used last alive, up to a number of stored bytes; older ones stay reachable as long as
+ * somebody (an informer) holds them, and are parsed again otherwise.
+ */
+export class ParsedCache {
+  readonly #budget: number;
+  #queue: StoredObject[] = [];
+  #head = 0;
+  #bytes = 0;
+
+  /** `budget`: stored bytes whose parsed form is kept. */
+  constructor(budget: number) {
+    this.#budget = budget;
+  }
+
+  add(object: StoredObject): void {
+    this.#queue.push(object);
+    this.#bytes += object.bytes.length;
+    while (this.#bytes > this.#budget && this.#head < this.#queue.length - 1) {
+      const oldest = this.#queue[this.#head]!;
+      this.#head++;
+      this.#bytes -= oldest.bytes.length;
+      oldest.release();
+    }
+    if (this.#head > 4096 && this.#head * 2 > this.#queue.length) {
+      this.#queue = this.#queue.slice(this.#head);
+      this.#head = 0;
+    }
+  }
+}
+
+const uidMark = Buffer.from('"uid":"', 'latin1');
+const quote = 0x22;
+const brace = 0x7b;
+const newline = 0x0a;
+
+/** One version of one object, as the watch cache and responses hold it. Immutable. */
+export class StoredObject implements Committed {
+  readonly layout: StorageLayout;
+  readonly key: string;
+  /** 0: never stored (dry run), no resourceVersion is written. */
+  readonly revision: number;
+  readonly bytes: Buffer;
+  /** Offset behind the uid; 0: not looked for yet, -1: there is none. */
+  #splice = 0;
+  #parsed: KubeObject | WeakRef<KubeObject> | undefined;
+  #attributes: Attributes | undefined;
+
+  constructor(layout: StorageLayout, key: string, revision: number, bytes: Buffer) {
+    this.layout = layout;
+    this.key = key;
+    this.revision = revision;
+    this.bytes = bytes;
+  }
+
+  get namespace(): string {
+    if (!this.layout.namespaced) return '';
+    const start = this.layout.prefix.length;
+    return fromKeyText(this.key.slice(start, this.key.indexOf('/', start)));
+  }
+
+  get name(): string {
+    const start = this.layout.prefix.length;
+    return fromKeyText(this.key.slice(this.layout.namespaced ? this.key.indexOf('/', start) + 1 : start));
+  }
+
+  /** Hands over the parsed form (without resourceVersion) that the bytes were made of. */
+  adopt(object: KubeObject): void {
+    const whole: KubeObject = { ...object, metadata: metadataAt(object.metadata, this.revision) };
+    this.#keep(whole);
+  }
+
+  #keep(object: KubeObject): void {
+    if (this.layout.freeze) deepFreeze(object);
+    this.#parsed = object;
+    this.layout.parsed.add(this);
+  }
+
+  /** Called by the parsed cache: the object is no longer kept alive from here. */
+  release(): void {
+    if (this.#parsed !== undefined && !(this.#parsed instanceof WeakRef)) this.#parsed = new WeakRef(this.#parsed);
+  }
+
+  /** The parsed form when it is at hand, without making it. */
+  peek(): KubeObject | undefined {
+    return this.#parsed instanceof WeakRef ? this.#parsed.deref() : this.#parsed;
+  }
+
+  object(): KubeObject & { metadata: ObjectMeta & Record<string, unknown> } {
+    type Whole = KubeObject & { metadata: ObjectMeta & Record<string, unknown> };
+    const kept = this.peek();
+    if (kept !== undefined) return kept as Whole;
+    const object = this.#parse();
+    this.#keep(object);
+    return object as Whole;
+  }
+
+  #parse(): KubeObject {
+    const text = this.bytes.toString('utf8');
+    const at = this.#offset();
+    if (at < 0 || this.revision === 0) {
+      const object = parseTrustedJson(text) as KubeObject;
+      if (this.revision > 0) object.metadata = metadataAt(object.metadata, this.revision);
+      return object;
+    }
+    // All before the offset is ASCII, so bytes and characters agree.
+    return parseTrustedJson(`${text.slice(0, at)},"resourceVersion":"${this.revision}"${text.slice(at)}`) as KubeObject;
+  }
+
+  /** Labels and selectable fields; kept once asked for. */
+  attributes(): Attributes {
+    if (this.#attributes === undefined) {
+      const object = this.peek() ?? (parseTrustedJson(this.bytes) as KubeObject);
+      const fields: Record<string, string> = { 'metadata.name': this.name };
+      if (this.layout.namespaced) fields['metadata.namespace'] = this.namespace;
+      if (this.layout.selectableFields !== undefined) Object.assign(fields, this.layout.selectableFields(object));
+      this.#attributes = { labels: object.metadata.labels, fields };
+    }
+    return this.#attributes;
+  }
+
+  /** Takes over what is known of another version of the same content. */
+  withRevision(revision: number): StoredObject {
+    const other = new StoredObject(this.layout, this.key, revision, this.bytes);
+    other.#splice = this.#splice;
+    other.#attributes = this.#attributes;
+    return other;
+  }
+
+  #offset(): number {
+    if (this.#splice === 0) this.#splice = spliceOffset(this.bytes, this.layout.header.length);
+    return this.#splice;
+  }
+
+  #end(): number {
+    return this.bytes[this.bytes.length - 1] === newline ? this.bytes.length - 1 : this.bytes.length;
+  }
+
+  /**
+   * The JSON of this object in pieces, resourceVersion included, without a newline at the end. `header` replaces the type
+   * header (another version of the same shape); an empty one leaves it off.
+   */
+  pieces(header: Buffer | undefined): Buffer[] {
+    const skip = this.layout.header.length;
+    const out: Buffer[] = [];
+    let from = 0;
+    if (header !== undefined) {
+      out.push(header.length === 0 ? openBrace : header);
+      from = skip;
+    }
+    const at = this.#offset();
+    if (this.revision === 0) out.push(this.bytes.subarray(from, this.#end()));
+    else if (at < 0) return [Buffer.from(stringifyJson(reheader(this.object(), header)), 'utf8')];
+    else {
+      out.push(this.bytes.subarray(from, at));
+      out.push(Buffer.from(`,"resourceVersion":"${this.revision}"`, 'latin1'));
+      out.push(this.bytes.subarray(at, this.#end()));
+    }
+    return out;
+  }
+
+  /** Upper bound of what `writeInto` writes. */
+  maxSize(header: Buffer | undefined): number {
+    return this.bytes.length + (header?.length ?? 0) + 48;
+  }
+
+  /** Writes what `pieces` describes into `target` and returns the offset behind it. */
+  writeInto(target: Buffer, at: number, header: Buffer | undefined): number {
+    const splice = this.#offset();
+    if (splice < 0 && this.revision > 0) {
+      const bytes = Buffer.concat(this.pieces(header));
+      return at + bytes.copy(target, at);
+    }
+    let from = 0;
+    let to = at;
+    if (header !== undefined) {
+      if (header.length === 0) target[to++] = brace;
+      else to += header.copy(target, to);
+      from = this.layout.header.length;
+    }
+    if (this.revision === 0) return to + this.bytes.copy(target, to, from, this.#end());
+    to += this.bytes.copy(target, to, from, splice);
+    to += target.write(`,"resourceVersion":"${this.revision}"`, to, 'latin1');
+    return to + this.bytes.copy(target, to, splice, this.#end());
+  }
+}
+
+const openBrace = Buffer.from('{', 'latin1');
+const noHeader = Buffer.alloc(0);
+
+function reheader(object: KubeObject, header: Buffer | undefined): Record<string, unknown> {
+  if (header === undefined) return object;
+  const { kind: _kind, apiVersion: _apiVersion, ...rest } = object;
+  if (header.length === 0) return rest;
+  return { ...(JSON.parse(`${header.toString('utf8').slice(0, -1)}}`) as Record<string, unknown>), ...rest };
+}
+
+/** Behind the closing quote of metadata.uid, which upstream's order puts before everything that could imitate it. */
+function spliceOffset(bytes: Buffer, headerLength: number): number {
+  const mark = bytes.indexOf(uidMark, headerLength);
+  // Names cannot fill this much; a uid further on belongs to something else (an object that was stored without one).
+  if (mark < 0 || mark > headerLength + 2048) return -1;
+  const end = bytes.indexOf(quote, mark + uidMark.length);
+  return end < 0 ? -1 : end + 1;
+}
+
+export interface WriteOptions {
+  /** Items of built-in lists carry no type header. */
+  readonly typeHeader: boolean;
+  /** Version to answer in; the storage version when left out. */
+  readonly apiVersion?: string;
+}
+
+/** The replacement header for a version of the same shape; undefined: the stored one stays; null: needs conversion. */
+function headerFor(stored: StoredObject, options: WriteOptions): Buffer | undefined | null {
+  const { layout } = stored;
+  const same = options.apiVersion === undefined || options.apiVersion === layout.apiVersion;
+  if (!same && !layout.custom && !isSameShape(layout.apiVersion, options.apiVersion!, layout.kind)) return null;
+  if (!options.typeHeader) return noHeader;
+  return same ? undefined : headerOf(layout.kind, options.apiVersion!, layout.custom);
+}
+
+function plainBytes(committed: Committed, options: WriteOptions): Buffer {
+  const object =
+    options.apiVersion === undefined ? (committed.object() as KubeObject) : objectIn(committed, options.apiVersion);
+  if (options.typeHeader) return Buffer.from(stringifyJson(object), 'utf8');
+  const { kind: _kind, apiVersion: _apiVersion, ...rest } = object;
+  return Buffer.from(stringifyJson(rest), 'utf8');
+}
+
+/** A committed object as JSON, ready to be sent (no newline at the end). */
+export function writeCommitted(committed: Committed, options: WriteOptions): Buffer {
+  if (!(committed instanceof StoredObject)) return plainBytes(committed, options);
+  const header = headerFor(committed, options);
+  if (header === null) return plainBytes(committed, options);
+  const target = Buffer.allocUnsafe(committed.maxSize(header));
+  return target.subarray(0, committed.writeInto(target, 0, header));
+}
+
+/** Upper bound of what `writeCommittedInto` will need; undefined when the object has to be stringified anyway. */
+export function committedSize(committed: Committed, options: WriteOptions): number | undefined {
+  if (!(committed instanceof StoredObject)) return undefined;
+  const header = headerFor(committed, options);
+  return header === null ? undefined : committed.maxSize(header);
+}
+
+/** Writes into a buffer that has `committedSize` bytes free at `at`; returns the offset behind what was written. */
+export function writeCommittedInto(committed: Committed, target: Buffer, at: number, options: WriteOptions): number {
+  if (committed instanceof StoredObject) {
+    const header = headerFor(committed, options);
+    if (header !== null) return committed.writeInto(target, at, header);
+  }
+  return at + plainBytes(committed, options).copy(target, at);
+}
+
+/** The whole object with its type header as pieces that share the stored bytes. */
+export function spliceObject(committed: Committed): Buffer[] {
+  if (committed instanceof StoredObject) return committed.pieces(undefined);
+  return [Buffer.from(stringifyJson(committed.object()), 'utf8')];
+}
+
+/** The parsed object in a version; the shared one when that is the storage version. Never mutate. */
+export function objectIn(committed: Committed, apiVersion: string): KubeObject {
+  const object = committed.object() as KubeObject;
+  if (object.apiVersion === apiVersion) return object;
+  const custom = committed instanceof StoredObject && committed.layout.custom;
+  return custom ? { ...object, apiVersion } : convert(object, apiVersion);
+}
+
+function deepFreeze(value: unknown): void {
+  if (typeof value !== 'object' || value === null || Object.isFrozen(value)) return;
+  Object.freeze(value);
+  for (const member of Object.values(value)) deepFreeze(member);
+}

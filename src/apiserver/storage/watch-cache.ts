@@ -1,0 +1,573 @@
+/**
+ * The watch cache of one resource: one watch of the store feeds an ordered tree and a window of events. Reads walk a root of
+ * the tree; watchers follow the window. It starts on first use and starts again by itself when its watch breaks.
+ */
+import { ioTimer } from '../../base/io-time.ts';
+import type { Clock } from '../../base/clock.ts';
+import type { Logger } from '../../base/logger.ts';
+import { macrotask, Slice } from '../../base/yield.ts';
+import type { KubeObject } from '../../api/object.ts';
+import { badRequest, resourceExpired, serviceUnavailable } from '../../api/status.ts';
+import type { StatusError } from '../../api/status.ts';
+import { CompactedError } from '../../etcd/store.ts';
+import type { KeyValueStore, StoreEvent, StoreWatch } from '../../etcd/store.ts';
+import type { Committed } from '../request.ts';
+import { StoredObject } from './codec.ts';
+import type { StorageLayout } from './codec.ts';
+import {
+  decodeContinue,
+  encodeContinue,
+  expiredContinue,
+  expiredList,
+  parseResourceVersion,
+  tooLargeResourceVersion,
+} from './continue.ts';
+import { Dispatcher } from './dispatch.ts';
+import { EventLog, LogEvent } from './event-log.ts';
+import { prefixEnd } from './keys.ts';
+import type { Selection } from './selection.ts';
+import { Tree } from './tree.ts';
+import { FieldIndex } from './view.ts';
+import type { View } from './view.ts';
+import { Watcher } from './watcher.ts';
+import type { WatcherHost } from './watcher.ts';
+
+export interface WatchCacheOptions {
+  readonly layout: StorageLayout;
+  readonly store: KeyValueStore;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Field label that lists and watches are indexed by (`spec.nodeName`). */
+  readonly indexField?: string;
+  /**
+   * The store delivers events before it acknowledges a write, and nobody else writes: what is cached is always current.
+   */
+  readonly embedded: boolean;
+  readonly windowBytes: number;
+  readonly windowMs: number;
+}
+
+export interface ListQuery {
+  readonly limit: number;
+  readonly continue: string;
+  readonly resourceVersion: string;
+  readonly resourceVersionMatch: string;
+}
+
+export interface ListResult {
+  readonly resourceVersion: string;
+  readonly continue?: string;
+  readonly remainingItemCount?: number;
+  readonly items: Iterable<StoredObject>;
+}
+
+export interface WatchQuery {
+  readonly resourceVersion: string;
+  readonly sendInitialEvents: boolean | undefined;
+  readonly allowWatchBookmarks: boolean;
+}
+
+export type Follower = (type: 'put' | 'delete', object: StoredObject) => void;
+
+/** How long a reader waits for a revision that has not been seen yet. */
+const freshnessMs = 3000;
+const loadPage = 1000;
+
+interface Waiter {
+  readonly revision: number;
+  readonly resolve: () => void;
+}
+
+export class WatchCache implements WatcherHost {
+  readonly layout: StorageLayout;
+  readonly clock: Clock;
+  readonly #store: KeyValueStore;
+  readonly #logger: Logger;
+  readonly #embedded: boolean;
+  readonly #windowBytes: number;
+  readonly #windowMs: number;
+  readonly #indexField: string | undefined;
+  readonly #index: FieldIndex | undefined;
+  readonly #dispatcher: Dispatcher;
+  readonly #followers = new Set<Follower>();
+  readonly #watchers = new Set<Watcher>();
+  readonly #expected = new Map<string, { bytes: Buffer; object: KubeObject }>();
+  #tree = new Tree<StoredObject>();
+  #log: EventLog;
+  #revision = 0;
+  #ready = false;
+  #closed = false;
+  #starting: Promise<void> | undefined;
+  #watch: StoreWatch | undefined;
+  #waiters: Waiter[] = [];
+
+  constructor(options: WatchCacheOptions) {
+    this.layout = options.layout;
+    this.clock = options.clock;
+    this.#store = options.store;
+    this.#logger = options.logger;
+    this.#embedded = options.embedded;
+    this.#windowBytes = options.windowBytes;
+    this.#windowMs = options.windowMs;
+    this.#indexField = options.indexField;
+    this.#index = options.indexField === undefined ? undefined : new FieldIndex(options.indexField);
+    this.#dispatcher = new Dispatcher(options.indexField);
+    this.#log = this.#newLog();
+  }
+
+  get log(): EventLog {
+    return this.#log;
+  }
+
+  get revision(): number {
+    return this.#revision;
+  }
+
+  /** True when `get` can be trusted to be as new as the last finished write (embedded stores only). */
+  get current(): boolean {
+    return this.#ready && this.#embedded;
+  }
+
+  get ready(): boolean {
+    return this.#ready;
+  }
+
+  get size(): number {
+    return this.#tree.size;
+  }
+
+  get watcherCount(): number {
+    return this.#watchers.size;
+  }
+
+  #newLog(): EventLog {
+    return new EventLog({
+      maxBytes: this.#windowBytes,
+      maxAgeMs: this.#windowMs,
+      revision: this.#revision,
+      snapshot: this.#tree.snapshot(),
+    });
+  }
+
+  // Feeding --------------------------------------------------------------------------------------------------------------
+
+  /** Reads the resource and begins to follow it; the same promise for everybody who asks meanwhile. */
+  start(): Promise<void> {
+    if (this.#ready) return Promise.resolve();
+    if (this.#closed) return Promise.reject(serviceUnavailable('the server is shutting down'));
+    this.#starting ??= this.clock.activity.track(
+      this.#load().finally(() => {
+        this.#starting = undefined;
+      }),
+    );
+    return this.#starting;
+  }
+
+  async #load(): Promise<void> {
+    const { prefix } = this.layout;
+    const end = prefixEnd(prefix);
+    const slice = new Slice();
+    const entries: StoredObject[] = [];
+    let revision = 0;
+    for (let from = prefix; ;) {
+      const page = await this.#store.range({ key: from, end, limit: loadPage, revision });
+      revision ||= page.revision;
+      for (const kv of page.kvs) {
+        entries.push(this.#stored(kv.key, kv.modRevision, kv.value));
+        if (slice.spent) await slice.turn();
+      }
+      if (!page.more || page.kvs.length === 0) break;
+      from = `${page.kvs[page.kvs.length - 1]!.key}\0`;
+    }
+    this.#replace(entries, revision);
+    this.#watch = this.#store.watch(
+      { key: prefix, end, fromRevision: revision + 1 },
+      {
+        events: (events, upTo) => this.#events(events, upTo),
+        progress: (upTo) => this.#advance(upTo),
+        closed: (error) => this.#broken(error),
+      },
+    );
+    // What was written since the read has to arrive before this state can be called current.
+    await this.waitFor(await this.#store.currentRevision());
+    if (this.#closed) throw serviceUnavailable('the server is shutting down');
+    this.#ready = true;
+  }
+
+  #stored(key: string, revision: number, value: Buffer): StoredObject {
+    const expected = this.#expected.get(key);
+    if (expected !== undefined && (expected.bytes === value || expected.bytes.equals(value))) {
+      const object = new StoredObject(this.layout, key, revision, value);
+      object.adopt(expected.object);
+      return object;
+    }
+    let bytes = value;
+    try {
+      bytes = this.layout.normalize(value);
+    } catch (error) {
+      this.#logger.error('an object in the store cannot be read', { key, error });
+    }
+    return new StoredObject(this.layout, key, revision, bytes);
+  }
+
+  /** Takes over a whole new state; followers hear of the differences. */
+  #replace(entries: readonly StoredObject[], revision: number): void {
+    const before = this.#tree.snapshot();
+    this.#tree = Tree.fromSorted(entries);
+    this.#revision = revision;
+    this.#log = this.#newLog();
+    if (this.#index !== undefined) {
+      this.#index.clear();
+      for (const e of entries) this.#index.update(e, undefined);
+    }
+    if (this.#followers.size > 0) {
+      for (const old of before.range('', undefined)) {
+        if (this.#tree.get(old.key) === undefined) this.#tell('delete', old.withRevision(revision));
+      }
+      for (const e of entries) if (before.get(e.key)?.revision !== e.revision) this.#tell('put', e);
+    }
+    this.#wakeWaiters();
+  }
+
+  #events(events: readonly StoreEvent[], upTo: number): void {
+    const now = this.clock.now();
+    for (const { type, kv } of events) {
+      let event: LogEvent;
+      if (type === 'put') {
+        const current = this.#stored(kv.key, kv.modRevision, kv.value);
+        const previous = this.#tree.set(current);
+        event = new LogEvent(kv.modRevision, now, current, previous);
+      } else {
+        const previous = this.#tree.delete(kv.key);
+        if (previous === undefined) continue;
+        event = new LogEvent(kv.modRevision, now, undefined, previous);
+      }
+      this.#revision = kv.modRevision;
+      this.#index?.update(event.current, event.previous);
+      this.#log.append(event, this.#tree);
+      if (this.#followers.size > 0) {
+        if (event.current === undefined) this.#tell('delete', event.deleted().committed as StoredObject);
+        else this.#tell('put', event.current);
+      }
+      this.#dispatcher.dispatch(event);
+    }
+    this.#advance(upTo);
+    this.#dispatcher.flush();
+  }
+
+  #tell(type: 'put' | 'delete', object: StoredObject): void {
+    for (const follower of this.#followers) {
+      try {
+        follower(type, object);
+      } catch (error) {
+        this.#logger.error('a follower of a resource failed', { key: object.key, error });
+      }
+    }
+  }
+
+  #advance(revision: number): void {
+    if (revision <= this.#revision && this.#waiters.length === 0) return;
+    this.#revision = Math.max(this.#revision, revision);
+    this.#wakeWaiters();
+  }
+
+  #wakeWaiters(): void {
+    if (this.#waiters.length === 0) return;
+    const woken = this.#waiters.filter((w) => w.revision <= this.#revision);
+    if (woken.length === 0) return;
+    this.#waiters = this.#waiters.filter((w) => w.revision > this.#revision);
+    for (const w of woken) w.resolve();
+  }
+
+  /** The store's watch ended: everybody starts again from a fresh read. */
+  #broken(error: Error): void {
+    if (this.#closed) return;
+    this.#ready = false;
+    this.#watch = undefined;
+    const level = error instanceof CompactedError ? 'info' : 'warn';
+    this.#logger[level]('watch of the store ended, reading again', { prefix: this.layout.prefix, error });
+    for (const watcher of [...this.#watchers]) watcher.close();
+    void this.#restart();
+  }
+
+  async #restart(): Promise<void> {
+    for (let wait = 100; !this.#closed; wait = Math.min(wait * 2, 10_000)) {
+      try {
+        await this.start();
+        return;
+      } catch (error) {
+        if (this.#closed) return;
+        this.#logger.warn('cannot read a resource from the store', { prefix: this.layout.prefix, error });
+        await new Promise<void>((resolve) => ioTimer(wait, resolve));
+      }
+    }
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#ready = false;
+    this.#watch?.close();
+    for (const watcher of [...this.#watchers]) watcher.close();
+    this.#followers.clear();
+    for (const w of this.#waiters.splice(0)) w.resolve();
+  }
+
+  /** A write of `bytes`, made of `object`, is on its way: its event need not be parsed. Ends with `forget`. */
+  expect(key: string, bytes: Buffer, object: KubeObject): void {
+    this.#expected.set(key, { bytes, object });
+  }
+
+  forget(key: string, bytes: Buffer): void {
+    if (this.#expected.get(key)?.bytes === bytes) this.#expected.delete(key);
+  }
+
+  /** Bookmarks and the end of what is too old; called about once a minute. */
+  async tick(): Promise<void> {
+    this.#log.trim(this.clock.now());
+    const slice = new Slice();
+    for (const watcher of [...this.#watchers]) {
+      watcher.offerBookmark(this.#revision);
+      if (slice.spent) await slice.turn();
+    }
+  }
+
+  // Freshness ------------------------------------------------------------------------------------------------------------
+
+  /**
+   * Waits until everything up to `revision` is known.
+   * @throws {StatusError} 504 "Too large resource version"
+   */
+  async waitFor(revision: number): Promise<void> {
+    if (revision <= this.#revision) return;
+    if (this.#closed) throw serviceUnavailable('the server is shutting down');
+    await new Promise<void>((resolve, reject) => {
+      const waiter: Waiter = {
+        revision,
+        resolve: () => {
+          cancel();
+          resolve();
+        },
+      };
+      const cancel = ioTimer(freshnessMs, () => {
+        this.#waiters = this.#waiters.filter((w) => w !== waiter);
+        reject(tooLargeResourceVersion(revision, this.#revision));
+      });
+      this.#waiters.push(waiter);
+      // Asking makes a store that has nothing new for this resource say so.
+      void this.#store.currentRevision().catch(() => {});
+    });
+  }
+
+  /** Waits until everything that was durable when this was called is known. */
+  async consistent(): Promise<void> {
+    if (!this.#ready) await this.start();
+    await this.waitFor(await this.#store.currentRevision());
+  }
+
+  // Reading --------------------------------------------------------------------------------------------------------------
+
+  /** From what is cached now. */
+  get(key: string): StoredObject | undefined {
+    return this.#tree.get(key);
+  }
+
+  /** Everything now, in key order. */
+  all(from: string, end: string | undefined): Iterable<StoredObject> {
+    const snapshot = this.#tree.snapshot();
+    return { [Symbol.iterator]: () => snapshot.range(from, end) };
+  }
+
+  #currentView(selection: Selection): View {
+    if (this.#index !== undefined) {
+      const value = selection.exactField(this.#indexField!);
+      if (value !== undefined) return this.#index.view(value);
+    }
+    return this.#tree.snapshot();
+  }
+
+  /** A list with upstream's meaning of resourceVersion, resourceVersionMatch, limit and continue. */
+  async list(selection: Selection, query: ListQuery): Promise<ListResult> {
+    if (!this.#ready) await this.start();
+    const revision = parseResourceVersion(query.resourceVersion);
+    const match = query.resourceVersionMatch;
+    const prefix = this.layout.namespacePrefix(selection.namespace);
+    if (query.continue !== '' && selection.single === undefined) {
+      const token = decodeContinue(query.continue, prefix);
+      if (revision > 0) throw badRequest('specifying resource version is not allowed when using continue');
+      if (token.revision > 0) return this.#exact(selection, token.revision, token.startKey, query.limit, true);
+      await this.consistent();
+      return this.#page(this.#currentView(selection), selection, this.#revision, token.startKey, query.limit);
+    }
+    const legacyExact = match === '' && query.limit > 0 && revision > 0;
+    if (match === 'Exact' || legacyExact) {
+      return this.#exact(selection, revision, selection.from, query.limit, false);
+    }
+    if (query.resourceVersion === '') await this.consistent();
+    else await this.waitFor(revision);
+    const limit = query.resourceVersion === '0' ? 0 : query.limit;
+    return this.#page(this.#currentView(selection), selection, this.#revision, selection.from, limit);
+  }
+
+  async #exact(
+    selection: Selection,
+    revision: number,
+    from: string,
+    limit: number,
+    paging: boolean,
+  ): Promise<ListResult> {
+    await this.waitFor(revision);
+    if (revision >= this.#log.last) return this.#page(this.#currentView(selection), selection, revision, from, limit);
+    const snapshot = this.#log.snapshotAt(revision);
+    if (snapshot !== undefined) return this.#page(snapshot, selection, revision, from, limit);
+    try {
+      return await this.#listFromStore(selection, revision, from, limit);
+    } catch (error) {
+      if (!(error instanceof CompactedError)) throw error;
+      throw paging ? expiredContinue(from, this.layout.namespacePrefix(selection.namespace)) : expiredList();
+    }
+  }
+
+  async #page(view: View, selection: Selection, revision: number, from: string, limit: number): Promise<ListResult> {
+    const resourceVersion = String(revision);
+    const start = from > selection.from ? from : selection.from;
+    if (limit === 0 && selection.unrestricted) {
+      return { resourceVersion, items: { [Symbol.iterator]: () => view.range(start, selection.end) } };
+    }
+    const slice = new Slice();
+    const items: StoredObject[] = [];
+    let more = false;
+    for (const object of view.range(start, selection.end)) {
+      if (limit > 0 && items.length >= limit) {
+        more = true;
+        break;
+      }
+      if (selection.matches(object)) items.push(object);
+      if (slice.spent) await slice.turn();
+    }
+    if (!more) return { resourceVersion, items };
+    const last = items[items.length - 1]!;
+    return {
+      resourceVersion,
+      continue: encodeContinue(`${last.key}\0`, this.layout.namespacePrefix(selection.namespace), revision),
+      ...(selection.unrestricted ? { remainingItemCount: view.count(start, selection.end) - items.length } : {}),
+      items,
+    };
+  }
+
+  /** A state from before the window, as long as the store still has it. */
+  async #listFromStore(selection: Selection, revision: number, start: string, limit: number): Promise<ListResult> {
+    const items: StoredObject[] = [];
+    let more = false;
+    let remaining = 0;
+    let from = start > selection.from ? start : selection.from;
+    while (!more) {
+      const page = await this.#store.range({ key: from, end: selection.end, revision, limit: loadPage });
+      let seen = 0;
+      for (const kv of page.kvs) {
+        if (limit > 0 && items.length >= limit) {
+          more = true;
+          remaining = page.count - seen;
+          break;
+        }
+        seen++;
+        const object = this.#stored(kv.key, kv.modRevision, kv.value);
+        if (selection.matches(object)) items.push(object);
+        from = `${kv.key}\0`;
+      }
+      if (!page.more || more) break;
+      await macrotask();
+    }
+    const resourceVersion = String(revision);
+    if (!more) return { resourceVersion, items };
+    const prefix = this.layout.namespacePrefix(selection.namespace);
+    return {
+      resourceVersion,
+      continue: encodeContinue(`${items[items.length - 1]!.key}\0`, prefix, revision),
+      ...(selection.unrestricted ? { remainingItemCount: remaining } : {}),
+      items,
+    };
+  }
+
+  // Watching -------------------------------------------------------------------------------------------------------------
+
+  /** A watch with upstream's meaning of resourceVersion and sendInitialEvents. What fails after this is an ERROR event. */
+  async watch(selection: Selection, query: WatchQuery): Promise<Watcher> {
+    if (!this.#ready) await this.start();
+    const asked = parseResourceVersion(query.resourceVersion);
+    const { sendInitialEvents: initial } = query;
+    let failure: StatusError | undefined;
+    if (query.resourceVersion === '') await this.consistent();
+    else if (initial === true) {
+      await this.waitFor(asked).catch((error: unknown) => {
+        failure = error as StatusError;
+      });
+    }
+    const withState = initial === true || (initial === undefined && asked === 0);
+    const watcher = new Watcher(this, {
+      selection,
+      initial: withState ? this.#currentView(selection) : undefined,
+      after: withState || asked === 0 ? this.#revision : asked,
+      bookmarks: query.allowWatchBookmarks,
+      initialEventsEnd: initial === true && query.allowWatchBookmarks,
+    });
+    this.#watchers.add(watcher);
+    watcher.onClose(() => this.#watchers.delete(watcher));
+    if (this.#closed) watcher.close();
+    else if (failure !== undefined) watcher.fail(failure);
+    return watcher;
+  }
+
+  join(watcher: Watcher): void {
+    this.#dispatcher.add(watcher);
+  }
+
+  leave(watcher: Watcher): void {
+    this.#dispatcher.remove(watcher);
+  }
+
+  bookmark(revision: number, initialEventsEnd: boolean): Committed {
+    return new Bookmark(this.layout, revision, initialEventsEnd);
+  }
+
+  /** Hears of everything that exists, then of each change, synchronously and in revision order. */
+  async follow(follower: Follower): Promise<() => void> {
+    if (!this.#ready) await this.start();
+    if (this.#closed) throw resourceExpired('the server is shutting down');
+    for (const object of this.#tree.snapshot().range('', undefined)) follower('put', object);
+    this.#followers.add(follower);
+    return () => this.#followers.delete(follower);
+  }
+}
+
+/** What a BOOKMARK event carries: kind and resource version, nothing else. */
+class Bookmark implements Committed {
+  readonly key: string;
+  readonly revision: number;
+  readonly name = '';
+  readonly namespace = '';
+  readonly #layout: StorageLayout;
+  readonly #initialEventsEnd: boolean;
+
+  constructor(layout: StorageLayout, revision: number, initialEventsEnd: boolean) {
+    this.key = layout.prefix;
+    this.revision = revision;
+    this.#layout = layout;
+    this.#initialEventsEnd = initialEventsEnd;
+  }
+
+  get bytes(): Buffer {
+    return Buffer.from(JSON.stringify(this.object()), 'utf8');
+  }
+
+  object(): KubeObject & { metadata: Record<string, unknown> } {
+    return {
+      kind: this.#layout.kind,
+      apiVersion: this.#layout.apiVersion,
+      metadata: {
+        resourceVersion: String(this.revision),
+        ...(this.#initialEventsEnd ? { annotations: { 'k8s.io/initial-events-end': 'true' } } : {}),
+      },
+    };
+  }
+}

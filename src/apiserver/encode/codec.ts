@@ -1,15 +1,65 @@
-/** `ObjectCodec`: how the encoder gets at a committed object as JSON bytes or parsed, in the version that was asked for. */
+/** How the encoder gets at a committed object, as JSON bytes or parsed, in the version that a request asks for. */
 import type { ResourceInfo } from '../../api/catalog/resource.ts';
+import { apiVersionOf } from '../../api/object.ts';
 import type { Committed, KubeObjectLike } from '../request.ts';
+import type { WriteOptions } from '../storage/codec.ts';
+import { committedSize, objectIn, writeCommitted, writeCommittedInto } from '../storage/codec.ts';
 
-export interface ObjectCodec {
+interface Forms {
+  readonly apiVersion: string;
+  readonly whole: WriteOptions;
+  readonly bare: WriteOptions;
+}
+
+export class ObjectCodec {
+  readonly #forms = new WeakMap<ResourceInfo, Forms>();
+
+  #formsOf(resource: ResourceInfo): Forms {
+    let forms = this.#forms.get(resource);
+    if (forms === undefined) {
+      const apiVersion = apiVersionOf(resource);
+      forms = { apiVersion, whole: { typeHeader: true, apiVersion }, bare: { typeHeader: false, apiVersion } };
+      this.#forms.set(resource, forms);
+    }
+    return forms;
+  }
+
   /**
-   * JSON text in the version of `resource`, its resourceVersion in place. Without `typeHeader`, apiVersion and kind are
-   * left out (items of built-in lists). `end` is appended (a line feed, a comma). Usually a splice of the stored bytes.
+   * JSON in the version of `resource`, resourceVersion in place, with `before` and `after` around it: a splice of the
+   * stored bytes into one buffer, unless the version has another shape.
    */
-  json(committed: Committed, resource: ResourceInfo, typeHeader: boolean, end: string): Buffer;
+  json(committed: Committed, resource: ResourceInfo, before: Buffer, after: Buffer): Buffer {
+    const options = this.#formsOf(resource).whole;
+    const size = committedSize(committed, options);
+    if (size === undefined) return Buffer.concat([before, writeCommitted(committed, options), after]);
+    const target = Buffer.allocUnsafeSlow(before.length + size + after.length);
+    let at = before.copy(target, 0);
+    at = writeCommittedInto(committed, target, at, options);
+    at += after.copy(target, at);
+    return target.subarray(0, at);
+  }
+
+  /** Bytes that `writeInto` may need; undefined when only `bytes` serves this object. */
+  size(committed: Committed, resource: ResourceInfo, typeHeader: boolean): number | undefined {
+    const forms = this.#formsOf(resource);
+    return committedSize(committed, typeHeader ? forms.whole : forms.bare);
+  }
+
+  /** Writes the JSON at `at` and returns the offset behind it. */
+  writeInto(committed: Committed, resource: ResourceInfo, typeHeader: boolean, target: Buffer, at: number): number {
+    const forms = this.#formsOf(resource);
+    return writeCommittedInto(committed, target, at, typeHeader ? forms.whole : forms.bare);
+  }
+
+  bytes(committed: Committed, resource: ResourceInfo, typeHeader: boolean): Buffer {
+    const forms = this.#formsOf(resource);
+    return writeCommitted(committed, typeHeader ? forms.whole : forms.bare);
+  }
+
   /** Parsed, in the version of `resource`. Shared: never mutated. */
-  object(committed: Committed, resource: ResourceInfo): KubeObjectLike;
+  object(committed: Committed, resource: ResourceInfo): KubeObjectLike {
+    return objectIn(committed, this.#formsOf(resource).apiVersion) as KubeObjectLike;
+  }
 }
 
 /** Protobuf, where it is built in: the one seam for `application/vnd.kubernetes.protobuf` answers. */

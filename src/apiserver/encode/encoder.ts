@@ -4,14 +4,16 @@
  */
 import type { ResourceInfo } from '../../api/catalog/resource.ts';
 import { apiVersionOf } from '../../api/object.ts';
+import { stringifyJson } from '../../api/codec/json.ts';
 import { stringifyYaml } from '../../api/codec/yaml.ts';
 import { Slice } from '../../base/yield.ts';
 import type { Scope } from '../filters/scope.ts';
 import { cacheControl } from '../filters/cache-control.ts';
 import { acceptsGzip } from '../http/headers.ts';
-import type { Committed, KubeObjectLike, OutgoingResponse, ResponseBody } from '../request.ts';
+import type { KubeObjectLike, OutgoingResponse, ResponseBody } from '../request.ts';
 import type { TableMaker } from '../tables/table.ts';
-import type { ObjectCodec, ProtobufCodec } from './codec.ts';
+import { ObjectCodec } from './codec.ts';
+import type { ProtobufCodec } from './codec.ts';
 import { listChunks, listObject } from './list.ts';
 import { partialMetadata } from './metadata.ts';
 import { type Negotiated, Negotiator, mediaTypes, plainJson } from './negotiate.ts';
@@ -22,7 +24,6 @@ import type { WireBody, WireHeaders, WireResponse } from './wire.ts';
 const gzipThreshold = 128 * 1024;
 
 export interface EncoderOptions {
-  readonly codec: ObjectCodec;
   readonly tables: TableMaker;
   readonly protobuf?: ProtobufCodec;
 }
@@ -31,14 +32,13 @@ export interface EncoderOptions {
 const plainOffer = { transforms: false, watch: false, protobuf: false };
 
 export class Encoder {
-  readonly codec: ObjectCodec;
+  readonly codec = new ObjectCodec();
   readonly tables: TableMaker;
   readonly protobuf: ProtobufCodec | undefined;
   readonly negotiator = new Negotiator();
   readonly #watch: WatchEncoder;
 
   constructor(options: EncoderOptions) {
-    this.codec = options.codec;
     this.tables = options.tables;
     this.protobuf = options.protobuf;
     this.#watch = new WatchEncoder(this);
@@ -106,7 +106,7 @@ export class Encoder {
         const output = this.#outputFor(scope, response.status);
         // What cannot be negotiated must not hide the error that is being told.
         if (output === undefined)
-          return this.#bytes(scope, response, mediaTypes.json, Buffer.from(JSON.stringify(body.object, null, 2)));
+          return this.#bytes(scope, response, mediaTypes.json, Buffer.from(prettyJson(body.object)));
         return this.#bytes(
           scope,
           response,
@@ -118,7 +118,12 @@ export class Encoder {
         const output = scope.output ?? plainJson;
         const resource = scope.resource!;
         if (output.format === 'json' && !output.pretty && output.as === '')
-          return this.#bytes(scope, response, mediaTypes.json, this.codec.json(body.committed, resource, true, '\n'));
+          return this.#bytes(
+            scope,
+            response,
+            mediaTypes.json,
+            this.codec.json(body.committed, resource, nothing, newline),
+          );
         const object = this.transform(scope, output, this.codec.object(body.committed, resource));
         return this.#bytes(scope, response, mediaTypes[output.format], this.encodeObject(output, object));
       }
@@ -140,7 +145,7 @@ export class Encoder {
   encodeObject(output: Negotiated, object: KubeObjectLike): Buffer {
     switch (output.format) {
       case 'json':
-        return Buffer.from(output.pretty ? JSON.stringify(object, null, 2) : `${JSON.stringify(object)}\n`);
+        return Buffer.from(output.pretty ? prettyJson(object) : `${stringifyJson(object)}\n`);
       case 'yaml':
         return Buffer.from(stringifyYaml(object));
       case 'protobuf':
@@ -200,6 +205,14 @@ export class Encoder {
   }
 }
 
+const nothing = Buffer.alloc(0);
+const newline = Buffer.from('\n');
+
+/** Indented by two, for people. Integers beyond 2^53 (never in anything built in) lose their last digits here alone. */
+function prettyJson(object: unknown): string {
+  return JSON.stringify(object, (_key, value: unknown) => (typeof value === 'bigint' ? Number(value) : value), 2);
+}
+
 /** Header bytes are latin1 on the wire: UTF-8 text goes out as its bytes. */
 function headerBytes(text: string): string {
   return Buffer.from(text, 'utf8').toString('latin1');
@@ -222,5 +235,3 @@ async function* paced(first: Buffer, second: Buffer, rest: Iterator<Buffer>): As
     yield next.value;
   }
 }
-
-export type { Committed };

@@ -3,6 +3,7 @@
  * header, items of custom lists do. Tables and metadata lists are made item by item as well.
  */
 import type { ResourceInfo } from '../../api/catalog/resource.ts';
+import { stringifyJson } from '../../api/codec/json.ts';
 import { apiVersionOf } from '../../api/object.ts';
 import { Slice } from '../../base/yield.ts';
 import type { Scope } from '../filters/scope.ts';
@@ -15,6 +16,7 @@ type ListBody = ResponseBody & { kind: 'list' };
 
 /** A chunk is sent once it has grown to this. */
 const chunkBytes = 128 * 1024;
+const firstBytes = 16 * 1024;
 
 /** metav1.ListMeta in upstream's order. */
 export function listMeta(body: ListBody): Record<string, unknown> {
@@ -44,35 +46,58 @@ export function* listChunks(encoder: Encoder, scope: Scope, output: Negotiated, 
   const table = output.as === 'Table' ? encoder.tables.rows(scope, output) : undefined;
   let head = `{"kind":${JSON.stringify(type.kind)},"apiVersion":${JSON.stringify(type.apiVersion)},"metadata":${JSON.stringify(listMeta(body))},`;
   head += table === undefined ? '"items":[' : `"columnDefinitions":${JSON.stringify(table.columns)},"rows":[`;
-  let parts: Buffer[] = [];
-  let size = 0;
-  const add = (part: Buffer): void => {
-    parts.push(part);
-    size += part.length;
+  let target = Buffer.allocUnsafeSlow(firstBytes);
+  let at = 0;
+  /** Makes room for `n` bytes: a small buffer grows, a full chunk is returned to be sent. */
+  const room = (n: number): Buffer | undefined => {
+    if (at + n <= target.length) return undefined;
+    if (target.length < chunkBytes || at === 0) {
+      const grown = Buffer.allocUnsafeSlow(Math.max(at + n, Math.min(target.length * 4, chunkBytes)));
+      target.copy(grown, 0, 0, at);
+      target = grown;
+      return undefined;
+    }
+    const full = target.subarray(0, at);
+    target = Buffer.allocUnsafeSlow(Math.max(chunkBytes, n));
+    at = 0;
+    return full;
   };
-  add(Buffer.from(head));
+  const put = (bytes: Buffer): Buffer | undefined => {
+    const full = room(bytes.length);
+    at += bytes.copy(target, at);
+    return full;
+  };
+  put(Buffer.from(head));
   const typeHeader = resource.custom;
   let first = true;
   for (const committed of body.items) {
-    if (!first) add(comma);
+    const size = output.as === '' ? codec.size(committed, resource, typeHeader) : undefined;
+    if (size !== undefined) {
+      // The common way: straight from the stored bytes into the chunk.
+      const full = room(size + 1);
+      if (full !== undefined) yield full;
+      if (!first) target[at++] = comma;
+      at = codec.writeInto(committed, resource, typeHeader, target, at);
+    } else {
+      let item: Buffer;
+      if (output.as === '') item = codec.bytes(committed, resource, typeHeader);
+      else {
+        const object = codec.object(committed, resource);
+        const made = table === undefined ? partialMetadata(object, output.asVersion) : table.row(object);
+        item = Buffer.from(stringifyJson(made));
+      }
+      const full = put(first ? item : Buffer.concat([commaBytes, item]));
+      if (full !== undefined) yield full;
+    }
     first = false;
-    if (output.as === '') add(codec.json(committed, resource, typeHeader, ''));
-    else {
-      const object = codec.object(committed, resource);
-      const item = table === undefined ? partialMetadata(object, output.asVersion) : table.row(object);
-      add(Buffer.from(JSON.stringify(item)));
-    }
-    if (size >= chunkBytes) {
-      yield Buffer.concat(parts, size);
-      parts = [];
-      size = 0;
-    }
   }
-  add(tail);
-  yield Buffer.concat(parts, size);
+  const full = put(tail);
+  if (full !== undefined) yield full;
+  yield target.subarray(0, at);
 }
 
-const comma = Buffer.from(',');
+const comma = 0x2c;
+const commaBytes = Buffer.from(',');
 const tail = Buffer.from(']}\n');
 
 /** The list as one parsed object. */

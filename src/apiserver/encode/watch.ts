@@ -2,6 +2,7 @@
  * Watch events on the wire: one JSON line each (or one protobuf frame), a batch written as one buffer. The line of an
  * event is encoded once and shared by all watchers of the same form, in a cache that is bounded by bytes.
  */
+import { stringifyJson } from '../../api/codec/json.ts';
 import { apiVersionOf } from '../../api/object.ts';
 import type { Scope } from '../filters/scope.ts';
 import type { Committed, CommittedEvent, KubeObjectLike, WatchSource } from '../request.ts';
@@ -70,11 +71,7 @@ export class WatchEncoder {
   #line(scope: Scope, event: CommittedEvent, form: string): Buffer {
     const cached = this.#shared.get(event.committed);
     if (cached !== undefined && cached.type === event.type && cached.form === form) return cached.line;
-    const body = this.#encoder.codec.json(event.committed, scope.resource!, true, '}\n');
-    const head = heads[event.type];
-    const line = Buffer.allocUnsafeSlow(head.length + body.length);
-    head.copy(line, 0);
-    body.copy(line, head.length);
+    const line = this.#encoder.codec.json(event.committed, scope.resource!, heads[event.type], tail);
     if (cached !== undefined) this.#sharedBytes -= cached.line.length;
     this.#shared.set(event.committed, { line, type: event.type, form });
     this.#sharedBytes += line.length;
@@ -125,13 +122,15 @@ export class WatchEncoder {
       const protobuf = this.#encoder.protobuf!;
       return protobuf.frame(type, protobuf.encode(object));
     }
-    return Buffer.from(`{"type":"${type}","object":${JSON.stringify(object)}}\n`);
+    return Buffer.from(`{"type":"${type}","object":${stringifyJson(object)}}\n`);
   }
 
   #error(output: Negotiated, status: KubeObjectLike): Buffer {
     return this.#any(output, 'ERROR', status);
   }
 }
+
+const tail = Buffer.from('}\n');
 
 const heads: Readonly<Record<CommittedEvent['type'], Buffer>> = {
   ADDED: Buffer.from('{"type":"ADDED","object":'),

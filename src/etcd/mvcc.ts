@@ -36,13 +36,13 @@ import type {
   KeyValue,
   RangeResult,
   StoreEvent,
-  StoreWatch,
   StoreWatchRequest,
   StoreWatchSink,
 } from './store.ts';
 import { KeyNotFoundError, checkTxn } from './txn.ts';
 import type { Compare, RangeQuery, TxnOp, TxnOpResult, TxnRequest, TxnResult } from './txn.ts';
 import { WatchHub } from './watch-hub.ts';
+import type { PlacedWatch } from './watch-hub.ts';
 
 /** etcd's `--max-request-bytes`. */
 export const maxRequestBytes = 1.5 * 1024 * 1024;
@@ -718,7 +718,7 @@ export class Mvcc {
   }
 
   /** See `KeyValueStore.watch`; `end` may be `keysEnd`. */
-  watch(request: StoreWatchRequest, sink: StoreWatchSink): StoreWatch {
+  watch(request: StoreWatchRequest, sink: StoreWatchSink): PlacedWatch {
     const watch = this.#hub.watch(request.key, request.end, request.fromRevision ?? 0, sink);
     const failure = this.#failure;
     if (failure) {

@@ -21,6 +21,12 @@ export interface History {
   begin(): () => void;
 }
 
+/** A watch that knows how far it has come. */
+export interface PlacedWatch extends StoreWatch {
+  /** Everything up to this revision has been delivered or was not for this watch. */
+  readonly told: number;
+}
+
 interface Watcher {
   readonly sink: StoreWatchSink;
   readonly key: string;
@@ -61,7 +67,7 @@ export class WatchHub {
   }
 
   /** `from` 0: whatever comes after now. `end` may be `keysEnd`. */
-  watch(key: string, end: string | undefined, from: number, sink: StoreWatchSink): StoreWatch {
+  watch(key: string, end: string | undefined, from: number, sink: StoreWatchSink): PlacedWatch {
     const durable = this.#history.durableRevision();
     const start = from === 0 ? durable + 1 : from;
     const watcher: Watcher = {
@@ -77,7 +83,14 @@ export class WatchHub {
     this.#all.add(watcher);
     if (start > durable) this.#join(watcher);
     else void this.#catchUp(watcher, start);
+    const history = this.#history;
     return {
+      get told() {
+        // A synced watch has been told everything that is durable, unless its share of this very batch is still to come.
+        return watcher.synced && watcher.batch === undefined
+          ? Math.max(watcher.told, history.durableRevision())
+          : watcher.told;
+      },
       close: () => this.#remove(watcher),
     };
   }

@@ -1,0 +1,39 @@
+/** ImageLocality: nodes that have the pod's images already are better, the more so the more nodes have them. */
+import type { Plugin } from '../framework.ts';
+import { maxNodeScore } from '../framework.ts';
+import { normalizedImage } from '../pod-info.ts';
+
+const minThreshold = 23 * 1024 * 1024;
+const maxContainerThreshold = 1000 * 1024 * 1024;
+
+export const imageLocality: Plugin = {
+  name: 'ImageLocality',
+  weight: 1,
+  score({ info, table }) {
+    if (!table.hasImages) return undefined;
+    const spec = info.pod.spec!;
+    const containers = spec.containers.length + (spec.initContainers?.length ?? 0);
+    const images = [
+      ...info.images,
+      ...(spec.initContainers ?? []).map((c) => normalizedImage(c.image ?? '')),
+      ...(spec.volumes ?? []).flatMap((v) =>
+        v.image?.reference === undefined ? [] : [normalizedImage(v.image.reference)],
+      ),
+    ].filter((i) => table.imageNodes.has(i));
+    if (images.length === 0) return undefined;
+    const nodes = table.size;
+    const most = maxContainerThreshold * containers;
+    return {
+      score(row) {
+        let sum = 0;
+        for (const image of images) {
+          const size = table.imageSize(row, image);
+          if (size !== undefined) sum += Math.trunc(size * (table.imageNodes.get(image)! / nodes));
+        }
+        const bounded = Math.min(Math.max(sum, minThreshold), most);
+        return Math.trunc((maxNodeScore * (bounded - minThreshold)) / (most - minThreshold));
+      },
+    };
+  },
+  events: [],
+};

@@ -1,0 +1,597 @@
+/**
+ * kube-scheduler: follows pods and nodes, takes the most urgent pod, finds it a node, assumes it there at once and binds it in
+ * the background. Nothing here waits for the API server before the next pod is looked at.
+ */
+import type { Done } from '../base/activity.ts';
+import type { Clock } from '../base/clock.ts';
+import type { Logger } from '../base/logger.ts';
+import type { Random } from '../base/random.ts';
+import { macrotask, Slice } from '../base/yield.ts';
+import { controllerOf } from '../api/helpers/owner-refs.ts';
+import type { Selector } from '../api/selector.ts';
+import { compileLabelSelector, selectorFromSet } from '../api/selector.ts';
+import { StatusError } from '../api/status.ts';
+import { formatTime } from '../api/time.ts';
+import type { Node, PersistentVolumeClaim, Pod, PodCondition } from '../api/types/index.gen.ts';
+import { EventRecorder } from '../client/event-recorder.ts';
+import { InformerFactory } from '../client/informer-factory.ts';
+import type { Lister } from '../client/lister.ts';
+import { resources } from '../client/resources.ts';
+import type { TypedClient } from '../client/typed-client.ts';
+import type { Refused } from './cycle.ts';
+import { Evaluator, explain } from './cycle.ts';
+import type { ClusterEvent, Handle, Plugin, VolumeView } from './framework.ts';
+import { NodeTable } from './node-table.ts';
+import { defaultPlugins } from './plugins/default-plugins.ts';
+import { isBound, selectedNodeAnnotation, volumeBinding } from './plugins/volume-binding.ts';
+import type { PodInfo } from './pod-info.ts';
+import { podInfo } from './pod-info.ts';
+import { preempt } from './preemption.ts';
+import type { QueuedPod } from './queue.ts';
+import { SchedulingQueue } from './queue.ts';
+
+export interface SchedulerOptions {
+  readonly client: TypedClient;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  /** Pods that name this scheduler are scheduled. Default `default-scheduler`. */
+  readonly schedulerName?: string;
+  /** More plugins, after the default ones. */
+  readonly plugins?: readonly Plugin[];
+}
+
+export interface Scheduler {
+  start(): Promise<void>;
+  stop(): Promise<void>;
+  /** Pods waiting, by queue. */
+  readonly depth: { readonly active: number; readonly backoff: number; readonly unschedulable: number };
+}
+
+/** Binds under way at a time; past this the loop waits for one to end. */
+const maxBinding = 512;
+/** How long a claim may take to be bound before the pod gives its place back. */
+const bindVolumesWithin = 600_000;
+
+const podRef = resources.core.pods;
+
+function terminal(pod: Pod): boolean {
+  return pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed';
+}
+
+/** Do two states of an assigned pod differ in what scheduling looks at? */
+function matters(a: Pod, b: Pod): boolean {
+  return (
+    a.metadata.deletionTimestamp !== b.metadata.deletionTimestamp ||
+    a.metadata.generation !== b.metadata.generation ||
+    JSON.stringify(a.metadata.labels) !== JSON.stringify(b.metadata.labels) ||
+    a.status?.resize !== b.status?.resize ||
+    a.status?.startTime !== b.status?.startTime ||
+    JSON.stringify(a.status?.allocatedResources) !== JSON.stringify(b.status?.allocatedResources)
+  );
+}
+
+export function createScheduler(options: SchedulerOptions): Scheduler {
+  return new SchedulerImpl(options);
+}
+
+class SchedulerImpl implements Scheduler {
+  readonly #o: SchedulerOptions;
+  readonly #name: string;
+  readonly #informers: InformerFactory;
+  readonly #table = new NodeTable();
+  readonly #queue: SchedulingQueue;
+  readonly #events: EventRecorder;
+  readonly #evaluator: Evaluator;
+  readonly #handle: Handle;
+  readonly #nominated = new Map<string, Map<string, PodInfo>>();
+  readonly #nominatedAt = new Map<string, string>();
+  readonly #interest = new Map<string, ReadonlySet<ClusterEvent>>();
+  readonly #claimWaiters = new Map<string, Set<(claim: PersistentVolumeClaim) => void>>();
+  readonly #abort = new AbortController();
+  #binding = 0;
+  #bindingEnded: (() => void) | undefined;
+  #running = false;
+  #busy: Done | undefined;
+  #loop: Promise<void> = Promise.resolve();
+  #happened = new Set<ClusterEvent>();
+  #eventsDue = false;
+
+  constructor(options: SchedulerOptions) {
+    this.#o = options;
+    this.#name = options.schedulerName ?? 'default-scheduler';
+    const { client, clock, random, logger } = options;
+    this.#informers = new InformerFactory({ client, clock, random, logger });
+    this.#events = new EventRecorder({
+      client,
+      clock,
+      random,
+      logger,
+      component: this.#name,
+      queueLength: 20_000,
+      concurrency: 8,
+    });
+    const lister = <T extends keyof typeof resources.core & string>(r: T) =>
+      this.#informers.informer(resources.core[r]).lister;
+    const claims = lister('persistentvolumeclaims');
+    const volumeList = lister('persistentvolumes');
+    const namespaces = lister('namespaces');
+    const services = lister('services');
+    const classes = this.#informers.informer(resources.storage.storageclasses).lister;
+    const volumes: VolumeView = {
+      claim: (ns, name) => claims.get(name, ns),
+      volume: (name) => volumeList.get(name),
+      volumes: () => volumeList.list(),
+      storageClass: (name) => classes.get(name),
+    };
+    const owners: OwnerListers = {
+      replicaSets: this.#informers.informer(resources.apps.replicasets).lister,
+      statefulSets: this.#informers.informer(resources.apps.statefulsets).lister,
+      replicationControllers: lister('replicationcontrollers'),
+    };
+    this.#handle = {
+      table: this.#table,
+      namespaceLabels: (name) => namespaces.get(name)?.metadata.labels,
+      namespaces: () => namespaces.list(),
+      defaultSelector: (info) => defaultSelector(info, services, owners),
+      volumes,
+    };
+    const plugins = [
+      ...defaultPlugins(volumeBinding((claim, node) => this.#bindClaim(claim, node), volumes)),
+      ...(options.plugins ?? []),
+    ];
+    for (const p of plugins) this.#interest.set(p.name, new Set(p.events));
+    this.#evaluator = new Evaluator(plugins, this.#handle, random, {
+      on: (node) => this.#nominated.get(node)?.values(),
+      get size(): number {
+        return nominatedAt.size;
+      },
+    });
+    const nominatedAt = this.#nominatedAt;
+    this.#queue = new SchedulingQueue({
+      clock,
+      interested: (plugin, event) => this.#interest.get(plugin)?.has(event) ?? true,
+      gate: (pod) => {
+        for (const p of plugins) {
+          const reason = p.preEnqueue?.(pod);
+          if (reason !== undefined) return reason;
+        }
+        return undefined;
+      },
+      wake: () => this.#wake(),
+    });
+  }
+
+  get depth(): { readonly active: number; readonly backoff: number; readonly unschedulable: number } {
+    return this.#queue.depth;
+  }
+
+  async start(): Promise<void> {
+    const nodes = this.#informers.informer(resources.core.nodes);
+    nodes.addHandler({
+      onAdd: (node) => {
+        this.#table.setNode(node);
+        this.#event('NodeAdd');
+      },
+      onUpdate: (old, node) => this.#nodeUpdated(old, node),
+      onDelete: (node) => this.#table.removeNode(node.metadata.name!),
+    });
+    const pods = this.#informers.informer(podRef, { fieldSelector: 'status.phase!=Succeeded,status.phase!=Failed' });
+    pods.addHandler({
+      onAdd: (pod) => this.#podAdded(pod),
+      onUpdate: (old, pod) => this.#podUpdated(old, pod),
+      onDelete: (pod) => this.#podDeleted(pod),
+    });
+    this.#informers.informer(resources.core.persistentvolumeclaims).addHandler({
+      onAdd: (c) => this.#claimChanged(c),
+      onUpdate: (_, c) => this.#claimChanged(c),
+      onDelete: (c) => this.#claimChanged(c),
+    });
+    const changed = (event: ClusterEvent) => ({ onAdd: () => this.#event(event), onUpdate: () => this.#event(event) });
+    this.#informers.informer(resources.core.persistentvolumes).addHandler(changed('PvChange'));
+    this.#informers.informer(resources.storage.storageclasses).addHandler(changed('StorageClassAdd'));
+    this.#informers.informer(resources.core.namespaces).addHandler({
+      onUpdate: (old, ns) => {
+        if (JSON.stringify(old.metadata.labels) !== JSON.stringify(ns.metadata.labels)) this.#event('NamespaceLabel');
+      },
+    });
+    this.#informers.informer(resources.policy.poddisruptionbudgets);
+    this.#informers.start();
+    await this.#informers.synced();
+    this.#running = true;
+    this.#wake();
+  }
+
+  async stop(): Promise<void> {
+    this.#running = false;
+    this.#abort.abort(new Error('scheduler stopped'));
+    this.#queue.close();
+    await this.#informers.stop();
+    await this.#loop;
+    await this.#events.stop();
+  }
+
+  // What happens in the cluster.
+
+  #event(event: ClusterEvent): void {
+    this.#happened.add(event);
+    if (this.#eventsDue) return;
+    this.#eventsDue = true;
+    const done = this.#o.clock.activity.begin();
+    // Events of one turn are looked at together: a rolling restart must not scan the queue once a pod.
+    void macrotask().then(() => {
+      this.#eventsDue = false;
+      const events = this.#happened;
+      this.#happened = new Set();
+      this.#queue.happened(events);
+      done();
+    });
+  }
+
+  #nodeUpdated(old: Node, node: Node): void {
+    this.#table.setNode(node);
+    if (JSON.stringify(old.status?.allocatable) !== JSON.stringify(node.status?.allocatable))
+      this.#event('NodeAllocatable');
+    if (JSON.stringify(old.metadata.labels) !== JSON.stringify(node.metadata.labels)) this.#event('NodeLabel');
+    if (
+      old.spec?.unschedulable !== node.spec?.unschedulable ||
+      JSON.stringify(old.spec?.taints) !== JSON.stringify(node.spec?.taints)
+    )
+      this.#event('NodeTaint');
+  }
+
+  #podAdded(pod: Pod): void {
+    const node = pod.spec?.nodeName ?? '';
+    if (node !== '') {
+      if (terminal(pod)) return;
+      this.#queue.remove(pod.metadata.uid ?? '');
+      this.#table.addPod(podInfo(pod), node);
+      this.#event('AssignedPodAdd');
+    } else if (this.#mine(pod)) {
+      const nominated = pod.status?.nominatedNodeName ?? '';
+      if (nominated !== '') this.#nominate(podInfo(pod), nominated);
+      this.#queue.add(pod);
+    }
+  }
+
+  #mine(pod: Pod): boolean {
+    return (
+      (pod.spec?.schedulerName ?? 'default-scheduler') === this.#name &&
+      pod.metadata.deletionTimestamp === undefined &&
+      !terminal(pod)
+    );
+  }
+
+  #podUpdated(old: Pod, pod: Pod): void {
+    const uid = pod.metadata.uid ?? '';
+    if (old.metadata.uid !== pod.metadata.uid) {
+      this.#podDeleted(old);
+      this.#podAdded(pod);
+      return;
+    }
+    const node = pod.spec?.nodeName ?? '';
+    if (node === '') {
+      const queued = this.#queue.get(uid);
+      if (!this.#mine(pod)) {
+        if (queued !== undefined && queued.where !== 'taken') this.#queue.remove(uid);
+        return;
+      }
+      if (queued === undefined) {
+        if (this.#table.find(uid) === undefined) this.#queue.add(pod);
+        return;
+      }
+      const changed =
+        old.metadata.generation !== pod.metadata.generation ||
+        JSON.stringify(old.metadata.labels) !== JSON.stringify(pod.metadata.labels);
+      this.#queue.update(pod, changed);
+      return;
+    }
+    const at = this.#table.find(uid);
+    if (terminal(pod)) {
+      if (at !== undefined) {
+        this.#table.removePod(uid);
+        this.#event('AssignedPodDelete');
+      }
+      return;
+    }
+    this.#unnominate(uid);
+    if (at === undefined || at.node !== node) {
+      this.#queue.remove(uid);
+      this.#table.addPod(podInfo(pod), node);
+      this.#event('AssignedPodAdd');
+    } else if (matters(at.info.pod, pod)) {
+      this.#table.addPod(podInfo(pod), node);
+      this.#event(pod.metadata.deletionTimestamp === undefined ? 'AssignedPodUpdate' : 'AssignedPodDelete');
+    } else at.info.pod = pod;
+  }
+
+  #podDeleted(pod: Pod): void {
+    const uid = pod.metadata.uid ?? '';
+    this.#unnominate(uid);
+    this.#queue.remove(uid);
+    if (this.#table.find(uid) !== undefined) {
+      this.#table.removePod(uid);
+      this.#event('AssignedPodDelete');
+    }
+  }
+
+  #claimChanged(claim: PersistentVolumeClaim): void {
+    this.#event('PvcChange');
+    for (const waiter of this.#claimWaiters.get(`${claim.metadata.namespace}/${claim.metadata.name}`) ?? [])
+      waiter(claim);
+  }
+
+  #nominate(info: PodInfo, node: string): void {
+    this.#unnominate(info.uid);
+    let on = this.#nominated.get(node);
+    if (on === undefined) this.#nominated.set(node, (on = new Map()));
+    on.set(info.uid, info);
+    this.#nominatedAt.set(info.uid, node);
+  }
+
+  #unnominate(uid: string): void {
+    const node = this.#nominatedAt.get(uid);
+    if (node === undefined) return;
+    this.#nominatedAt.delete(uid);
+    const on = this.#nominated.get(node)!;
+    on.delete(uid);
+    if (on.size === 0) this.#nominated.delete(node);
+  }
+
+  // The loop.
+
+  #wake(): void {
+    if (!this.#running || this.#busy !== undefined) return;
+    this.#busy = this.#o.clock.activity.begin();
+    this.#loop = this.#run().finally(() => {
+      const done = this.#busy!;
+      this.#busy = undefined;
+      // A pod may have come between the last look and here.
+      if (this.#running && this.#queue.hasActive) this.#wake();
+      done();
+    });
+  }
+
+  async #run(): Promise<void> {
+    await macrotask();
+    const slice = new Slice(5);
+    while (this.#running) {
+      if (this.#binding >= maxBinding) await new Promise<void>((resolve) => (this.#bindingEnded = resolve));
+      const q = this.#queue.pop();
+      if (q === undefined) return;
+      this.#scheduleOne(q);
+      await slice.turn();
+    }
+  }
+
+  #scheduleOne(q: QueuedPod): void {
+    const info = podInfo(q.pod);
+    let verdict;
+    try {
+      verdict = this.#evaluator.schedule(info);
+    } catch (e) {
+      this.#o.logger.error('scheduling failed', { pod: q.key, err: e });
+      this.#failed(q, info, 'SchedulerError', e instanceof Error ? e.message : String(e));
+      return;
+    }
+    if (verdict.kind === 'placed') {
+      const node = this.#table.nodes[verdict.row]!;
+      this.#table.addPod(info, node.metadata.name!);
+      this.#unnominate(info.uid);
+      this.#binding++;
+      const done = this.#o.clock.activity.begin();
+      void this.#bind(q, info, node).finally(() => {
+        this.#binding--;
+        this.#bindingEnded?.();
+        this.#bindingEnded = undefined;
+        done();
+      });
+      return;
+    }
+    this.#refused(q, info, verdict);
+  }
+
+  async #bind(q: QueuedPod, info: PodInfo, node: Node): Promise<void> {
+    const { client, logger } = this.#o;
+    const name = info.pod.metadata.name!;
+    const nodeName = node.metadata.name!;
+    try {
+      for (const p of this.#evaluator.plugins) if (p.preBind !== undefined) await p.preBind(info, node);
+      await client.core.pods.createSubresource(name, info.namespace, 'binding', {
+        apiVersion: 'v1',
+        kind: 'Binding',
+        metadata: { name, namespace: info.namespace, uid: info.uid },
+        target: { kind: 'Node', name: nodeName },
+      });
+      this.#queue.done(q);
+      this.#events.event(podRef, info.pod, 'Normal', 'Scheduled', `Successfully assigned ${info.key} to ${nodeName}`);
+    } catch (e) {
+      if (this.#abort.signal.aborted) return;
+      // The pod may have been bound or deleted by somebody else; the informer knows.
+      const known = this.#table.find(info.uid);
+      if (known?.info === info) this.#table.removePod(info.uid);
+      if (e instanceof StatusError && e.code === 404) {
+        this.#queue.done(q);
+        return;
+      }
+      logger.warn('binding failed', { pod: info.key, node: nodeName, err: e });
+      this.#event('AssignedPodDelete');
+      this.#failed(q, info, 'SchedulerError', `binding rejected: ${e instanceof Error ? e.message : String(e)}`);
+    }
+  }
+
+  /** Tells a claim its node and waits until it is bound. */
+  async #bindClaim(claim: PersistentVolumeClaim, node: string): Promise<void> {
+    const { client, clock } = this.#o;
+    const { name, namespace } = claim.metadata;
+    const key = `${namespace}/${name}`;
+    if (claim.metadata.annotations?.[selectedNodeAnnotation] !== node)
+      await client.core.persistentvolumeclaims.patch(name!, namespace, 'merge', {
+        metadata: { annotations: { [selectedNodeAnnotation]: node } },
+      });
+    await new Promise<void>((resolve, reject) => {
+      let waiters = this.#claimWaiters.get(key);
+      if (waiters === undefined) this.#claimWaiters.set(key, (waiters = new Set()));
+      const end = (): void => {
+        timer.cancel();
+        waiters.delete(look);
+        if (waiters.size === 0) this.#claimWaiters.delete(key);
+        this.#abort.signal.removeEventListener('abort', aborted);
+      };
+      const aborted = (): void => {
+        end();
+        reject(this.#abort.signal.reason);
+      };
+      const look = (c: PersistentVolumeClaim): void => {
+        if (!isBound(c)) return;
+        end();
+        resolve();
+      };
+      const timer = clock.setTimer(bindVolumesWithin, () => {
+        end();
+        reject(new Error(`binding volumes: timed out waiting for claim ${key}`));
+      });
+      waiters.add(look);
+      this.#abort.signal.addEventListener('abort', aborted, { once: true });
+      const now = this.#handle.volumes.claim(namespace ?? '', name ?? '');
+      if (now !== undefined) look(now);
+    });
+  }
+
+  // Pods without a place.
+
+  #refused(q: QueuedPod, info: PodInfo, refused: Refused): void {
+    const budgets = this.#informers.informer(resources.policy.poddisruptionbudgets).lister;
+    const outcome =
+      this.#table.size === 0
+        ? { message: '' }
+        : preempt(
+            {
+              table: this.#table,
+              evaluator: this.#evaluator,
+              random: this.#o.random,
+              budgets: (ns) => budgets.list(ns),
+            },
+            info,
+            refused,
+          );
+    const message = explain(
+      this.#table.size,
+      refused,
+      'message' in outcome ? (outcome.message === '' ? '' : `preemption: ${outcome.message}`) : '',
+    );
+    this.#queue.unschedulable(q, refused.refusedBy);
+    this.#events.event(podRef, info.pod, 'Warning', 'FailedScheduling', message);
+    if ('victims' in outcome) {
+      this.#nominate(info, outcome.victims.node);
+      const done = this.#o.clock.activity.begin();
+      void this.#evict(info, outcome.victims.pods, outcome.victims.node, message).finally(done);
+    } else this.#report(info, 'Unschedulable', message, undefined);
+  }
+
+  #failed(q: QueuedPod, info: PodInfo, reason: string, message: string): void {
+    this.#events.event(podRef, info.pod, 'Warning', 'FailedScheduling', message);
+    this.#report(info, reason, message, undefined);
+    this.#queue.failed(q);
+  }
+
+  async #evict(info: PodInfo, victims: readonly PodInfo[], node: string, message: string): Promise<void> {
+    const { client, clock, logger } = this.#o;
+    await Promise.all(
+      victims.map(async (v) => {
+        if (v.pod.metadata.deletionTimestamp !== undefined) return;
+        try {
+          const condition = {
+            type: 'DisruptionTarget',
+            status: 'True',
+            reason: 'PreemptionByScheduler',
+            message: `${this.#name}: preempting to accommodate a higher priority pod`,
+            lastTransitionTime: formatTime(clock.now()),
+          };
+          await client.core.pods.patch(
+            v.pod.metadata.name!,
+            v.namespace,
+            'strategic',
+            { status: { conditions: [condition] } },
+            { subresource: 'status' },
+          );
+          await client.core.pods.delete(v.pod.metadata.name!, v.namespace, { preconditions: { uid: v.uid } });
+          this.#events.event(podRef, v.pod, 'Normal', 'Preempted', `Preempted by pod ${info.uid} on node ${node}`);
+        } catch (e) {
+          if (e instanceof StatusError && e.code === 404) return;
+          logger.warn('preempting failed', { pod: v.key, err: e });
+        }
+      }),
+    );
+    this.#report(info, 'Unschedulable', message, node);
+  }
+
+  /** Writes the PodScheduled condition (and the nomination) where it says something new. */
+  #report(info: PodInfo, reason: string, message: string, nominatedNodeName: string | undefined): void {
+    const current = this.#queue.get(info.uid)?.pod ?? info.pod;
+    const old = current.status?.conditions?.find((c) => c.type === 'PodScheduled');
+    const same = old?.status === 'False' && old.reason === reason && old.message === message;
+    if (same && (nominatedNodeName === undefined || current.status?.nominatedNodeName === nominatedNodeName)) return;
+    const condition: PodCondition = {
+      type: 'PodScheduled',
+      status: 'False',
+      reason,
+      message,
+      lastProbeTime: undefined,
+      lastTransitionTime:
+        old?.status === 'False' && old.lastTransitionTime !== undefined
+          ? old.lastTransitionTime
+          : formatTime(this.#o.clock.now()),
+      ...(current.metadata.generation === undefined ? {} : { observedGeneration: current.metadata.generation }),
+    };
+    const done = this.#o.clock.activity.begin();
+    void this.#o.client.core.pods
+      .patch(
+        info.pod.metadata.name!,
+        info.namespace,
+        'strategic',
+        {
+          metadata: { uid: info.uid },
+          status: { conditions: [condition], ...(nominatedNodeName === undefined ? {} : { nominatedNodeName }) },
+        },
+        { subresource: 'status', signal: this.#abort.signal },
+      )
+      .catch((e: unknown) => {
+        if (this.#abort.signal.aborted || (e instanceof StatusError && (e.code === 404 || e.code === 409))) return;
+        this.#o.logger.warn('updating the PodScheduled condition failed', { pod: info.key, err: e });
+      })
+      .finally(done);
+  }
+}
+
+interface OwnerListers {
+  readonly replicaSets: Lister<import('../api/types/index.gen.ts').ReplicaSet>;
+  readonly statefulSets: Lister<import('../api/types/index.gen.ts').StatefulSet>;
+  readonly replicationControllers: Lister<import('../api/types/index.gen.ts').ReplicationController>;
+}
+
+/** The merged selector of the pod's Services and of its ReplicaSet, StatefulSet or ReplicationController. */
+function defaultSelector(
+  info: PodInfo,
+  services: Lister<import('../api/types/index.gen.ts').Service>,
+  owners: OwnerListers,
+): Selector | undefined {
+  const labels: Record<string, string> = {};
+  for (const s of services.list(info.namespace)) {
+    const wanted = s.spec?.selector;
+    if (wanted === undefined || Object.entries(wanted).some(([k, v]) => info.labels[k] !== v)) continue;
+    Object.assign(labels, wanted);
+  }
+  const owner = controllerOf(info.pod);
+  if (owner?.kind === 'ReplicationController')
+    Object.assign(labels, owners.replicationControllers.get(owner.name, info.namespace)?.spec?.selector);
+  let selector = selectorFromSet(labels);
+  const set =
+    owner?.kind === 'ReplicaSet'
+      ? owners.replicaSets.get(owner.name, info.namespace)
+      : owner?.kind === 'StatefulSet'
+        ? owners.statefulSets.get(owner.name, info.namespace)
+        : undefined;
+  if (set !== undefined) selector = selector.add(...compileLabelSelector(set.spec?.selector).requirements);
+  return selector.empty ? undefined : selector;
+}

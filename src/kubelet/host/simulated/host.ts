@@ -1,0 +1,375 @@
+/**
+ * The simulated node: an in-memory file system, log store, settable machine facts, and the cluster's simulated network.
+ * Costs nothing per pod until somebody looks at its files.
+ */
+import type { Duplex } from 'node:stream';
+import type { Clock } from '../../../base/clock.ts';
+import type {
+  DialOptions,
+  FileStat,
+  HostAddress,
+  HostListener,
+  LazyContent,
+  ListenOptions,
+  LogEntry,
+  MachineInfo,
+  MountPoint,
+  NodeHost,
+  NodeUsage,
+  PayloadFile,
+  ReadLogOptions,
+  VolumeUsage,
+} from '../node-host.ts';
+import { FileView, FsError, newDir } from '../../runtime/simulated/file-system.ts';
+import type { SimulatedNetwork } from '../../runtime/simulated/network.ts';
+import { isLoopback } from '../../runtime/simulated/network.ts';
+import { SimulatedLogs } from './logs.ts';
+
+/** Settable facts of a simulated machine. */
+export interface SimulatedMachine {
+  readonly cpuCores?: number;
+  readonly memoryBytes?: number;
+  readonly diskBytes?: number;
+  readonly architecture?: string;
+  readonly osImage?: string;
+  readonly kernelVersion?: string;
+}
+
+export interface SimulatedHostOptions {
+  readonly hostname: string;
+  readonly clock: Clock;
+  readonly network: SimulatedNetwork;
+  readonly addresses: readonly string[];
+  readonly machine?: SimulatedMachine;
+  /** Bytes that the node's file system holds; 256 MiB when left out. */
+  readonly fileBytes?: number;
+  /** What the node's pods use now; the runtime tells. */
+  readonly usage?: () => { cpuCores: number; memoryBytes: number; processes: number };
+}
+
+interface Lazy {
+  readonly produce: () => Promise<readonly PayloadFile[]>;
+  readonly maxAgeMs: number;
+  made: number | undefined;
+  running: Promise<void> | undefined;
+}
+
+export class SimulatedHost implements NodeHost {
+  readonly hostname: string;
+  readonly files: FileView;
+  readonly logs: SimulatedLogs;
+  readonly lazy: LazyContent;
+  readonly network: SimulatedNetwork;
+  readonly #clock: Clock;
+  readonly #options: SimulatedHostOptions;
+  readonly #lazy = new Map<string, Lazy>();
+  readonly #started: number;
+  usageSource: (() => { cpuCores: number; memoryBytes: number; processes: number }) | undefined;
+
+  constructor(options: SimulatedHostOptions) {
+    this.#options = options;
+    this.#clock = options.clock;
+    this.hostname = options.hostname;
+    this.network = options.network;
+    this.usageSource = options.usage;
+    this.#started = options.clock.now();
+    this.files = new FileView(newDir(this.#started), () => options.clock.now(), {
+      quota: { used: 0, limit: options.fileBytes ?? 256 * 1024 * 1024 },
+    });
+    this.logs = new SimulatedLogs(() => options.clock.now());
+    this.files.before = (path) => {
+      if (this.#lazy.size === 0) return undefined;
+      const entry = this.#lazy.get(path);
+      return entry === undefined ? undefined : this.#make(path, entry);
+    };
+    this.lazy = {
+      directory: (path, produce, maxAgeMs) => {
+        this.#lazy.set(path, { produce, maxAgeMs: maxAgeMs ?? Infinity, made: undefined, running: undefined });
+      },
+      file: (path, produce) => {
+        const slash = path.lastIndexOf('/');
+        const name = path.slice(slash + 1);
+        this.#lazy.set(path, {
+          produce: async () => [{ path: name, data: await produce(), mode: 0o644 }],
+          maxAgeMs: -1,
+          made: undefined,
+          running: undefined,
+        });
+      },
+    };
+  }
+
+  #make(path: string, entry: Lazy): Promise<void> | undefined {
+    if (entry.running !== undefined) return undefined;
+    const now = this.#clock.now();
+    if (entry.made !== undefined && (entry.maxAgeMs < 0 || now - entry.made < entry.maxAgeMs)) return undefined;
+    const work = async () => {
+      const files = await entry.produce();
+      if (entry.maxAgeMs < 0) {
+        const f = files[0]!;
+        await this.files.mkdir(path.slice(0, path.lastIndexOf('/')) || '/', { parents: true });
+        await this.files.writeFile(path, f.data, f.mode);
+        this.#lazy.delete(path);
+      } else await this.writeAtomic(path, files);
+      entry.made = now;
+    };
+    entry.running = work().finally(() => (entry.running = undefined));
+    return entry.running;
+  }
+
+  machineInfo(): Promise<MachineInfo> {
+    const m = this.#options.machine ?? {};
+    const id = idOf(this.hostname);
+    return Promise.resolve({
+      os: 'linux',
+      architecture: m.architecture ?? 'amd64',
+      kernelVersion: m.kernelVersion ?? '6.12.0-simulated',
+      osImage: m.osImage ?? 'knarr simulated node',
+      machineId: id,
+      systemUuid: `${id.slice(0, 8)}-${id.slice(8, 12)}-${id.slice(12, 16)}-${id.slice(16, 20)}-${id.slice(20)}`,
+      bootId: `${id.slice(24)}-${id.slice(0, 4)}-4${id.slice(5, 8)}-8${id.slice(9, 12)}-${id.slice(12, 24)}`,
+      cpuCores: m.cpuCores ?? 32,
+      memoryBytes: m.memoryBytes ?? 256 * 2 ** 30,
+      swapBytes: 0,
+      hugepages: [],
+      maxPids: 4_194_304,
+      rootFsBytes: m.diskBytes ?? 1024 * 2 ** 30,
+      bootTime: this.#started,
+    });
+  }
+
+  addresses(): Promise<readonly HostAddress[]> {
+    return Promise.resolve([
+      ...this.#options.addresses.map((address) => ({ type: 'InternalIP', address }) as const),
+      { type: 'Hostname', address: this.hostname },
+    ]);
+  }
+
+  resolvConf(): Promise<{ servers: readonly string[]; searches: readonly string[]; options: readonly string[] }> {
+    return Promise.resolve({ servers: ['127.0.0.1'], searches: [], options: [] });
+  }
+
+  async usage(): Promise<NodeUsage> {
+    const now = this.#clock.now();
+    const used = this.usageSource?.() ?? { cpuCores: 0, memoryBytes: 0, processes: 0 };
+    const machine = await this.machineInfo();
+    const cores = used.cpuCores + 0.01;
+    const memory = used.memoryBytes + 64 * 2 ** 20;
+    const disk = this.files.quota.used;
+    return {
+      cpu: {
+        timestamp: now,
+        usageNanoCores: Math.round(cores * 1e9),
+        usageCoreNanoSeconds: Math.round(cores * (now - this.#started) * 1e6),
+      },
+      memory: {
+        timestamp: now,
+        workingSetBytes: memory,
+        availableBytes: machine.memoryBytes - memory,
+        usageBytes: memory,
+        rssBytes: memory,
+      },
+      network: { timestamp: now, interfaces: [{ name: 'eth0', rxBytes: 0, rxErrors: 0, txBytes: 0, txErrors: 0 }] },
+      rootFs: {
+        timestamp: now,
+        mountpoint: '/',
+        usedBytes: disk,
+        inodesUsed: 1000,
+        capacityBytes: machine.rootFsBytes,
+        availableBytes: machine.rootFsBytes - disk,
+        inodes: 10_000_000,
+        inodesFree: 9_999_000,
+      },
+      processCount: used.processes,
+      swapUsageBytes: 0,
+    };
+  }
+
+  async stat(path: string): Promise<FileStat | undefined> {
+    return this.files.stat(path);
+  }
+
+  async list(path: string): Promise<readonly string[]> {
+    return this.files.list(path);
+  }
+
+  async readFile(path: string, options: { maxBytes?: number; fromEnd?: boolean } = {}): Promise<Buffer | undefined> {
+    let data: Buffer;
+    try {
+      data = await this.files.readFile(path);
+    } catch (error) {
+      if (error instanceof FsError && (error.code === 'ENOENT' || error.code === 'ENOTDIR')) return undefined;
+      throw error;
+    }
+    const max = options.maxBytes ?? data.length;
+    return options.fromEnd ? data.subarray(Math.max(data.length - max, 0)) : data.subarray(0, max);
+  }
+
+  async writeFile(path: string, data: Uint8Array | string, mode?: number): Promise<void> {
+    await this.files.mkdir(path.slice(0, path.lastIndexOf('/')) || '/', { parents: true });
+    await this.files.writeFile(path, data, mode);
+  }
+
+  async mkdir(path: string, mode?: number): Promise<void> {
+    await this.files.mkdir(path, { parents: true, mode });
+  }
+
+  async remove(path: string): Promise<void> {
+    if (this.#lazy.size > 0) {
+      this.#lazy.delete(path);
+      for (const key of this.#lazy.keys()) if (key.startsWith(`${path}/`)) this.#lazy.delete(key);
+    }
+    this.logs.remove(path);
+    this.logs.removeUnder(path);
+    try {
+      await this.files.remove(path, { recursive: true });
+    } catch (error) {
+      if (!(error instanceof FsError) || error.code !== 'ENOENT') throw error;
+    }
+  }
+
+  /** Drops the content that would have been made below `path`; cheaper than `remove` where nothing else can be there. */
+  forgetLazy(paths: readonly string[]): void {
+    for (const p of paths) this.#lazy.delete(p);
+  }
+
+  async setVolumeOwnership(path: string, gid: number): Promise<void> {
+    const walk = async (at: string): Promise<void> => {
+      const s = await this.files.stat(at, false);
+      if (s === undefined || s.type === 'symlink') return;
+      await this.files.chown(at, undefined, gid);
+      await this.files.chmod(at, s.mode | (s.type === 'directory' ? 0o2070 : 0o060));
+      if (s.type === 'directory') for (const n of await this.files.list(at)) await walk(`${at}/${n}`);
+    };
+    await walk(path);
+  }
+
+  async writeAtomic(directory: string, files: readonly PayloadFile[]): Promise<boolean> {
+    const fs = this.files;
+    await fs.mkdir(directory, { parents: true });
+    const wanted = new Map(files.map((f) => [f.path, f]));
+    const old = await fs.stat(`${directory}/..data`, false);
+    const oldTarget = old === undefined ? undefined : await fs.readlink(`${directory}/..data`);
+    if (oldTarget !== undefined && (await this.#same(`${directory}/${oldTarget}`, wanted))) return false;
+    const stamp = `..${new Date(this.#clock.now()).toISOString().replace(/[-:]/g, '_').replace(/T/, '_').slice(0, 19)}.${String(this.#stamp++)}`;
+    await fs.mkdir(`${directory}/${stamp}`);
+    const tops = new Set<string>();
+    for (const f of files) {
+      const path = `${directory}/${stamp}/${f.path}`;
+      await fs.mkdir(path.slice(0, path.lastIndexOf('/')), { parents: true });
+      await fs.writeFile(path, f.data, f.mode);
+      if (f.uid !== undefined) await fs.chown(path, f.uid, undefined);
+      tops.add(f.path.split('/')[0]!);
+    }
+    await fs.symlink(stamp, `${directory}/..data_tmp`);
+    await fs.rename(`${directory}/..data_tmp`, `${directory}/..data`);
+    for (const name of tops)
+      if ((await fs.stat(`${directory}/${name}`, false)) === undefined)
+        await fs.symlink(`..data/${name}`, `${directory}/${name}`);
+    for (const name of await fs.list(directory))
+      if (!name.startsWith('..') && !tops.has(name)) await fs.remove(`${directory}/${name}`);
+    if (oldTarget !== undefined) await fs.remove(`${directory}/${oldTarget}`, { recursive: true });
+    return true;
+  }
+
+  #stamp = 0;
+
+  async #same(directory: string, wanted: ReadonlyMap<string, PayloadFile>): Promise<boolean> {
+    let seen = 0;
+    const walk = async (at: string, prefix: string): Promise<boolean> => {
+      for (const n of await this.files.list(at)) {
+        const s = await this.files.stat(`${at}/${n}`);
+        if (s?.type === 'directory') {
+          if (!(await walk(`${at}/${n}`, `${prefix}${n}/`))) return false;
+          continue;
+        }
+        const w = wanted.get(prefix + n);
+        if (w === undefined || w.mode !== s?.mode) return false;
+        const data = await this.files.readFile(`${at}/${n}`);
+        if (!data.equals(Buffer.from(w.data as string))) return false;
+        seen++;
+      }
+      return true;
+    };
+    return (await walk(directory, '')) && seen === wanted.size;
+  }
+
+  async bindSubPath(base: string, subPath: string): Promise<string> {
+    if (subPath.split('/').includes('..')) throw new Error(`subPath ${JSON.stringify(subPath)} must not contain '..'`);
+    const root = await this.files.locate(base);
+    const path = `${base}/${subPath}`;
+    let place = await this.files.locate(path).catch(() => undefined);
+    if (place?.node === undefined) {
+      await this.files.mkdir(path, { parents: true });
+      place = await this.files.locate(path);
+    }
+    if (place.path !== root.path && !place.path.startsWith(`${root.path}/`))
+      throw new Error(`subPath ${JSON.stringify(subPath)} leads outside of the volume`);
+    // The path itself, not what it leads to now: through `..data` a later version would not be seen on Linux either.
+    return place.path;
+  }
+
+  mount(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  unmount(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  mounts(): Promise<readonly MountPoint[]> {
+    return Promise.resolve([]);
+  }
+
+  async volumeUsage(path: string): Promise<VolumeUsage> {
+    const { bytes, inodes } = await this.files.usage(path).catch(() => ({ bytes: 0, inodes: 0 }));
+    const capacity = (await this.machineInfo()).rootFsBytes;
+    return {
+      capacityBytes: capacity,
+      availableBytes: capacity - this.files.quota.used,
+      usedBytes: bytes,
+      inodes: 10_000_000,
+      inodesFree: 10_000_000 - inodes,
+      inodesUsed: inodes,
+    };
+  }
+
+  readLog(path: string, options: ReadLogOptions): AsyncIterable<readonly LogEntry[]> {
+    return this.logs.read(path, options);
+  }
+
+  rotateLog(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  logSize(path: string): Promise<number> {
+    return Promise.resolve(this.logs.size(path));
+  }
+
+  async dialTcp(address: string, port: number, options: DialOptions = {}): Promise<Duplex> {
+    options.signal?.throwIfAborted();
+    const own = this.#options.addresses[0] ?? '';
+    // The node's own loopback is the simulated node's, not this machine's.
+    return this.network.dial(isLoopback(address) ? own : address, port, own);
+  }
+
+  listen(_options: ListenOptions, _onConnection: (stream: Duplex) => void): Promise<HostListener> {
+    return Promise.reject(new Error('a simulated node is reached through its streams, not through a socket'));
+  }
+
+  portFree(): Promise<boolean> {
+    return Promise.resolve(true);
+  }
+}
+
+/** 32 hex digits that stay the same for a name. */
+function idOf(name: string): string {
+  let out = '';
+  for (let i = 0; i < 4; i++) {
+    let h = 0x811c9dc5 ^ i;
+    for (let j = 0; j < name.length; j++) h = Math.imul(h ^ name.charCodeAt(j), 0x01000193);
+    h = Math.imul(h ^ (h >>> 13), 0x5bd1e995);
+    out += ((h ^ (h >>> 15)) >>> 0).toString(16).padStart(8, '0');
+  }
+  return out;
+}

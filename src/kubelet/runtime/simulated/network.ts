@@ -1,0 +1,142 @@
+/**
+ * The network of simulated nodes: which sandbox owns an address, how a connection reaches it, and the seam where Services
+ * are resolved to endpoints. One instance a cluster, shared by its nodes.
+ */
+import { connect } from 'node:net';
+import type { Duplex } from 'node:stream';
+
+/** Answers connections to one address. */
+export interface NetworkEndpoint {
+  /** Rejects with an error that carries `code` (`ECONNREFUSED`) when nothing listens. */
+  connect(port: number, from: string): Promise<Duplex> | Duplex;
+}
+
+/** Turns a Service's address and port into an endpoint's; undefined when it is no Service's; `refused` when it has none. */
+export type ServiceResolver = (
+  address: string,
+  port: number,
+  from: string,
+) => { readonly address: string; readonly port: number } | 'refused' | undefined;
+
+/** Addresses of a name; empty when there are none. */
+export type NameResolver = (name: string, namespace: string) => Promise<readonly string[]>;
+
+export function networkError(
+  code: 'ECONNREFUSED' | 'EHOSTUNREACH' | 'ETIMEDOUT',
+  address: string,
+  port: number,
+): Error {
+  return Object.assign(new Error(`connect ${code} ${address}:${port}`), { code, address, port });
+}
+
+export class SimulatedNetwork {
+  readonly #endpoints = new Map<string, NetworkEndpoint>();
+  #resolveService: ServiceResolver | undefined;
+  #resolveName: NameResolver | undefined;
+
+  /** Sets how Service addresses and node ports are resolved (the proxy). */
+  setServiceResolver(resolver: ServiceResolver | undefined): void {
+    this.#resolveService = resolver;
+  }
+
+  /** Sets how names are resolved inside pods (the cluster's DNS). */
+  setNameResolver(resolver: NameResolver | undefined): void {
+    this.#resolveName = resolver;
+  }
+
+  register(address: string, endpoint: NetworkEndpoint): void {
+    this.#endpoints.set(address, endpoint);
+  }
+
+  unregister(address: string, endpoint: NetworkEndpoint): void {
+    if (this.#endpoints.get(address) === endpoint) this.#endpoints.delete(address);
+  }
+
+  has(address: string): boolean {
+    return this.#endpoints.has(address);
+  }
+
+  resolveName(name: string, namespace: string): Promise<readonly string[]> {
+    return this.#resolveName?.(name, namespace) ?? Promise.resolve([]);
+  }
+
+  /** Opens a TCP connection to a Service, a pod, or an address of this machine. `from` is the caller's address. */
+  async dial(address: string, port: number, from = ''): Promise<Duplex> {
+    const service = this.#resolveService?.(address, port, from);
+    if (service === 'refused') throw networkError('ECONNREFUSED', address, port);
+    const to = service ?? { address, port };
+    const endpoint = this.#endpoints.get(to.address);
+    if (endpoint !== undefined) return endpoint.connect(to.port, from);
+    if (isLoopback(to.address)) return dialMachine(to.address, to.port);
+    throw networkError('EHOSTUNREACH', to.address, to.port);
+  }
+}
+
+export function isLoopback(address: string): boolean {
+  return address.startsWith('127.') || address === '::1' || address === 'localhost';
+}
+
+/** A real TCP connection to a process on this machine. */
+export function dialMachine(host: string, port: number): Promise<Duplex> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ host, port, noDelay: true, allowHalfOpen: true });
+    socket.once('connect', () => {
+      socket.off('error', reject);
+      resolve(socket);
+    });
+    socket.once('error', reject);
+  });
+}
+
+/** Hands out addresses of a CIDR, lowest free first, reusing what was given back only after a round. */
+export class AddressPool {
+  readonly #v6: boolean;
+  readonly #base: bigint;
+  readonly #size: number;
+  readonly #used = new Set<number>();
+  #next = 2;
+
+  /** `cidr`: `10.244.1.0/24`. The network's and the gateway's (.1) address are kept back. */
+  constructor(cidr: string) {
+    const [address = '', bits = ''] = cidr.split('/');
+    this.#v6 = address.includes(':');
+    const width = this.#v6 ? 128 : 32;
+    const prefix = Number(bits);
+    if (!/^\d+$/.test(bits) || prefix > width) throw new Error(`invalid CIDR address: ${cidr}`);
+    this.#base = (parseAddress(address) >> BigInt(width - prefix)) << BigInt(width - prefix);
+    this.#size = 2 ** Math.min(width - prefix, 24);
+  }
+
+  allocate(): string | undefined {
+    const last = this.#v6 ? this.#size : this.#size - 1;
+    for (let tried = 0; tried < last; tried++) {
+      if (this.#next >= last) this.#next = 2;
+      const n = this.#next++;
+      if (this.#used.has(n)) continue;
+      this.#used.add(n);
+      return formatAddress(this.#base + BigInt(n), this.#v6);
+    }
+    return undefined;
+  }
+
+  release(address: string): void {
+    this.#used.delete(Number(parseAddress(address) - this.#base));
+  }
+}
+
+function parseAddress(text: string): bigint {
+  if (!text.includes(':')) return text.split('.').reduce((n, p) => (n << 8n) | BigInt(p), 0n);
+  const [head = '', tail] = text.split('::') as [string, string?];
+  const left = head === '' ? [] : head.split(':');
+  const right = tail === undefined || tail === '' ? [] : tail.split(':');
+  const groups = [...left, ...Array<string>(8 - left.length - right.length).fill('0'), ...right];
+  return groups.reduce((n, g) => (n << 16n) | BigInt(`0x${g}`), 0n);
+}
+
+function formatAddress(n: bigint, v6: boolean): string {
+  if (!v6) return [24n, 16n, 8n, 0n].map((s) => String((n >> s) & 255n)).join('.');
+  const groups: string[] = [];
+  for (let s = 112n; s >= 0n; s -= 16n) groups.push(((n >> s) & 0xffffn).toString(16));
+  const zeros = /(?:^|:)0(?::0)+(?:$|:)/.exec(groups.join(':'));
+  return zeros === null ? groups.join(':') : groups.join(':').replace(zeros[0], '::');
+}

@@ -1,0 +1,162 @@
+/** Serves `/api`, `/apis` and below: classic discovery, and the aggregated form where `Accept` asks for it, with ETags. */
+import { createHash } from 'node:crypto';
+import { stringifyYaml } from '../../api/codec/yaml.ts';
+import { noSuchMethod, pageNotFound } from '../director.ts';
+import { notAcceptable, parseAccept } from '../encode/negotiate.ts';
+import type { Handler, Scope } from '../filters/scope.ts';
+import type { OutgoingResponse } from '../request.ts';
+import type { ResourceDirectory, ServedGroup } from '../resource-directory.ts';
+import type { Routes } from '../routes.ts';
+import { aggregatedList, apiGroup, apiResourceList } from './documents.ts';
+
+export interface DiscoveryOptions {
+  readonly directory: ResourceDirectory;
+  /** `host:port` under which clients reach this server, for `/api`. */
+  readonly serverAddress: () => string;
+}
+
+interface Document {
+  readonly value: Record<string, unknown>;
+  readonly json: Buffer;
+  readonly etag: string;
+}
+
+type Wanted = { readonly aggregated: '' | 'v2' | 'v2beta1'; readonly yaml: boolean };
+
+/** What the client accepts first of what discovery offers. */
+function wantedBy(accept: string, aggregates: boolean): Wanted | undefined {
+  if (accept === '') return { aggregated: '', yaml: false };
+  for (const clause of parseAccept(accept)) {
+    if (clause.type !== 'application' && clause.type !== '*') continue;
+    const yaml = clause.subtype === 'yaml';
+    if (!yaml && clause.subtype !== 'json' && clause.subtype !== '*') continue;
+    const as = clause.params.get('as');
+    if (as === undefined) return { aggregated: '', yaml };
+    const version = clause.params.get('v');
+    if (
+      aggregates &&
+      as === 'APIGroupDiscoveryList' &&
+      clause.params.get('g') === 'apidiscovery.k8s.io' &&
+      (version === 'v2' || version === 'v2beta1')
+    )
+      return { aggregated: version, yaml };
+  }
+  return undefined;
+}
+
+export class Discovery {
+  readonly #directory: ResourceDirectory;
+  readonly #serverAddress: () => string;
+  /** Documents of one generation of the directory. */
+  readonly #documents = new Map<string, Document>();
+  #generation = -1;
+
+  constructor(options: DiscoveryOptions) {
+    this.#directory = options.directory;
+    this.#serverAddress = options.serverAddress;
+  }
+
+  install(routes: Routes): void {
+    const api: Handler = (scope) => this.#legacyRoot(scope);
+    const apis: Handler = (scope) => this.#groupList(scope);
+    routes.add('/api', api);
+    routes.add('/api/', api, false);
+    routes.add('/apis', apis);
+    routes.add('/apis/', apis, false);
+    routes.addPrefix('/api/', (scope) => this.#below(scope, '/api/'));
+    routes.addPrefix('/apis/', (scope) => this.#below(scope, '/apis/'));
+  }
+
+  /** `/api/v1`, `/apis/apps`, `/apis/apps/v1`: paths of the index at `/`. */
+  paths(): string[] {
+    const paths: string[] = [];
+    for (const g of this.#directory.groups()) {
+      if (g.group !== '') paths.push(`/apis/${g.group}`);
+      for (const v of g.versions) paths.push(g.group === '' ? `/api/${v.version}` : `/apis/${g.group}/${v.version}`);
+    }
+    return paths;
+  }
+
+  #document(key: string, make: () => Record<string, unknown>): Document {
+    if (this.#generation !== this.#directory.generation) {
+      this.#documents.clear();
+      this.#generation = this.#directory.generation;
+    }
+    let document = this.#documents.get(key);
+    if (document === undefined) {
+      const value = make();
+      const text = JSON.stringify(value);
+      const etag = `"${createHash('sha512').update(text).digest('hex').toUpperCase()}"`;
+      document = { value, json: Buffer.from(`${text}\n`), etag };
+      this.#documents.set(key, document);
+    }
+    return document;
+  }
+
+  #named(): readonly ServedGroup[] {
+    return this.#directory.groups().filter((g) => g.group !== '');
+  }
+
+  #answer(scope: Scope, document: Document, wanted: Wanted): OutgoingResponse {
+    const media = wanted.yaml ? 'application/yaml' : 'application/json';
+    const bytes = wanted.yaml ? Buffer.from(stringifyYaml(document.value)) : document.json;
+    if (wanted.aggregated === '') {
+      return { status: 200, headers: { vary: 'Accept' }, body: { kind: 'bytes', contentType: media, bytes } };
+    }
+    const headers = { etag: document.etag, vary: 'Accept', 'cache-control': 'public' };
+    if (scope.request.headers['if-none-match'] === document.etag)
+      return { status: 304, headers, body: { kind: 'none' } };
+    const contentType = `${media};g=apidiscovery.k8s.io;v=${wanted.aggregated};as=APIGroupDiscoveryList`;
+    return { status: 200, headers, body: { kind: 'bytes', contentType, bytes } };
+  }
+
+  #wanted(scope: Scope, aggregates: boolean): Wanted {
+    if (scope.request.method !== 'GET' && scope.request.method !== 'HEAD') throw noSuchMethod();
+    const wanted = wantedBy(scope.request.headers['accept'] ?? '', aggregates);
+    if (wanted === undefined) throw notAcceptable(false);
+    return wanted;
+  }
+
+  #legacyRoot(scope: Scope): OutgoingResponse {
+    const wanted = this.#wanted(scope, true);
+    const core = this.#directory.groups().filter((g) => g.group === '');
+    if (wanted.aggregated !== '') {
+      const version = wanted.aggregated;
+      return this.#answer(scope, this.#document(`api ${version}`, () => aggregatedList(core, version)), wanted);
+    }
+    const address = this.#serverAddress();
+    const document = this.#document(`api ${address}`, () => ({
+      kind: 'APIVersions',
+      versions: core.flatMap((g) => g.versions.map((v) => v.version)),
+      serverAddressByClientCIDRs: [{ clientCIDR: '0.0.0.0/0', serverAddress: address }],
+    }));
+    return this.#answer(scope, document, wanted);
+  }
+
+  #groupList(scope: Scope): OutgoingResponse {
+    const wanted = this.#wanted(scope, true);
+    const version = wanted.aggregated;
+    const document =
+      version === ''
+        ? this.#document('apis', () => ({ kind: 'APIGroupList', apiVersion: 'v1', groups: this.#named().map(apiGroup) }))
+        : this.#document(`apis ${version}`, () => aggregatedList(this.#named(), version));
+    return this.#answer(scope, document, wanted);
+  }
+
+  #below(scope: Scope, prefix: '/api/' | '/apis/'): OutgoingResponse {
+    const parts = scope.info.path.slice(prefix.length).replace(/\/+$/, '').split('/');
+    const name = prefix === '/api/' ? '' : parts.shift()!;
+    const group = this.#directory.group(name);
+    if (group === undefined || parts.length > 1) return pageNotFound();
+    const version = parts[0];
+    if (version === undefined) {
+      const wanted = this.#wanted(scope, false);
+      const document = this.#document(`group ${name}`, () => ({ kind: 'APIGroup', apiVersion: 'v1', ...apiGroup(group) }));
+      return this.#answer(scope, document, wanted);
+    }
+    const served = group.versions.find((v) => v.version === version);
+    if (served === undefined) return pageNotFound();
+    const wanted = this.#wanted(scope, false);
+    return this.#answer(scope, this.#document(`version ${name}/${version}`, () => apiResourceList(served)), wanted);
+  }
+}

@@ -1,0 +1,36 @@
+/** `/version`: which release this is. The build metadata keeps version constraints of clients true. */
+import type { Handler } from '../filters/scope.ts';
+
+export interface VersionOptions {
+  /** `v1.36.4+knarr.1` */
+  readonly gitVersion: string;
+}
+
+export const defaultGitVersion = 'v1.36.4+knarr.1';
+
+/** version.Info as upstream's `/version` answers it. */
+export function versionInfo(options: VersionOptions): Record<string, string> {
+  const m = /^v(\d+)\.(\d+)/.exec(options.gitVersion);
+  const major = m?.[1] ?? '1';
+  const minor = m?.[2] ?? '36';
+  return {
+    major,
+    minor,
+    emulationMajor: major,
+    emulationMinor: minor,
+    minCompatibilityMajor: major,
+    minCompatibilityMinor: String(Number(minor) - 1),
+    gitVersion: options.gitVersion,
+    gitCommit: '',
+    gitTreeState: 'clean',
+    buildDate: '1970-01-01T00:00:00Z',
+    goVersion: `node${process.versions.node}`,
+    compiler: 'v8',
+    platform: `${process.platform === 'win32' ? 'windows' : process.platform}/${process.arch === 'x64' ? 'amd64' : process.arch}`,
+  };
+}
+
+export function versionHandler(options: VersionOptions): Handler {
+  const bytes = Buffer.from(JSON.stringify(versionInfo(options), null, 2));
+  return () => ({ status: 200, body: { kind: 'bytes', contentType: 'application/json', bytes } });
+}

@@ -1,0 +1,135 @@
+/**
+ * `ResourceDirectory`: every resource that this server serves: those of the catalogue whose group versions are enabled, and
+ * the custom ones as their definitions come and go. Discovery, OpenAPI and the director read it.
+ */
+import type { Catalog } from '../api/catalog/catalog.ts';
+import type { ResourceInfo } from '../api/catalog/resource.ts';
+import type { ResourceResolver } from './director.ts';
+
+export interface ServedVersion {
+  readonly group: string;
+  readonly version: string;
+  readonly resources: readonly ResourceInfo[];
+}
+
+export interface ServedGroup {
+  readonly group: string;
+  readonly preferredVersion: string;
+  readonly versions: readonly ServedVersion[];
+  readonly custom: boolean;
+}
+
+/** Upstream's order of versions (apimachinery version.CompareKubeAwareVersionStrings): GA, beta, alpha, newest first. */
+export function compareVersions(a: string, b: string): number {
+  const parse = (v: string): [number, number, number] | undefined => {
+    const m = /^v(\d+)(?:(alpha|beta)(\d+))?$/.exec(v);
+    if (m === null) return undefined;
+    return [m[2] === undefined ? 2 : m[2] === 'beta' ? 1 : 0, Number(m[1]), Number(m[3] ?? 0)];
+  };
+  const x = parse(a);
+  const y = parse(b);
+  if (x === undefined || y === undefined) {
+    if (x === undefined && y === undefined) return a < b ? -1 : a > b ? 1 : 0;
+    return x === undefined ? 1 : -1;
+  }
+  for (let i = 0; i < 3; i++) if (x[i] !== y[i]) return y[i]! - x[i]!;
+  return 0;
+}
+
+export class ResourceDirectory implements ResourceResolver {
+  readonly #builtIn: readonly ServedGroup[];
+  readonly #builtInVersions = new Set<string>();
+  readonly #byPath = new Map<string, ResourceInfo>();
+  /** Resources of each definition, all its served versions. */
+  readonly #custom = new Map<string, readonly ResourceInfo[]>();
+  #generation = 0;
+  #groups: readonly ServedGroup[] | undefined;
+
+  /** `enabled` decides about each built-in group version. */
+  constructor(catalog: Catalog, enabled: (group: string, version: string) => boolean) {
+    const groups: ServedGroup[] = [];
+    for (const g of catalog.groups) {
+      const versions = g.versions.filter((v) => enabled(g.group, v.version));
+      if (versions.length === 0) continue;
+      const preferred = versions.some((v) => v.version === g.preferredVersion) ? g.preferredVersion : versions[0]!.version;
+      groups.push({ group: g.group, preferredVersion: preferred, versions, custom: false });
+      for (const v of versions) {
+        this.#builtInVersions.add(`${g.group}/${v.version}`);
+        for (const r of v.resources) this.#byPath.set(`${g.group}/${v.version}/${r.resource}`, r);
+      }
+    }
+    this.#builtIn = groups;
+  }
+
+  /** Grows with every change; what was derived from an older one is stale. */
+  get generation(): number {
+    return this.#generation;
+  }
+
+  resource(group: string, version: string, resource: string): ResourceInfo | undefined {
+    return this.#byPath.get(`${group}/${version}/${resource}`);
+  }
+
+  builtIn(group: string, version: string): boolean {
+    return this.#builtInVersions.has(`${group}/${version}`);
+  }
+
+  /** Serves the versions of a custom resource, in place of those that were served for `definition` before. */
+  setCustom(definition: string, resources: readonly ResourceInfo[]): void {
+    this.#forget(definition);
+    if (resources.length > 0) this.#custom.set(definition, resources);
+    for (const r of resources) this.#byPath.set(`${r.group}/${r.version}/${r.resource}`, r);
+    this.#changed();
+  }
+
+  removeCustom(definition: string): void {
+    if (!this.#custom.has(definition)) return;
+    this.#forget(definition);
+    this.#changed();
+  }
+
+  #forget(definition: string): void {
+    for (const r of this.#custom.get(definition) ?? []) this.#byPath.delete(`${r.group}/${r.version}/${r.resource}`);
+    this.#custom.delete(definition);
+  }
+
+  #changed(): void {
+    this.#generation++;
+    this.#groups = undefined;
+  }
+
+  /** The core group first, then the built-in ones in discovery's order, then custom groups by name. */
+  groups(): readonly ServedGroup[] {
+    this.#groups ??= this.#collect();
+    return this.#groups;
+  }
+
+  group(name: string): ServedGroup | undefined {
+    return this.groups().find((g) => g.group === name);
+  }
+
+  #collect(): readonly ServedGroup[] {
+    const custom = new Map<string, Map<string, ResourceInfo[]>>();
+    for (const resources of this.#custom.values()) {
+      for (const r of resources) {
+        let versions = custom.get(r.group);
+        if (versions === undefined) custom.set(r.group, (versions = new Map()));
+        const list = versions.get(r.version);
+        if (list === undefined) versions.set(r.version, [r]);
+        else list.push(r);
+      }
+    }
+    const groups = [...this.#builtIn];
+    for (const group of [...custom.keys()].sort()) {
+      const versions = [...custom.get(group)!]
+        .sort(([a], [b]) => compareVersions(a, b))
+        .map(([version, resources]) => ({
+          group,
+          version,
+          resources: resources.sort((a, b) => (a.resource < b.resource ? -1 : 1)),
+        }));
+      groups.push({ group, preferredVersion: versions[0]!.version, versions, custom: true });
+    }
+    return groups;
+  }
+}

@@ -6,8 +6,8 @@ import type { KubeObject } from '../api/object.ts';
 import type { RequestContext } from './context.ts';
 
 /**
- * Answers a create. `object` is decoded, defaulted and not shared (metadata present); the result is sent with 201.
- * `admit` runs validating admission on the object; a handler calls it after its own static validation.
+ * Answers a create. `object` is decoded, defaulted, has passed mutating admission and is not shared (metadata present); the
+ * result is sent with 201. `admit` runs validating admission; a handler calls it after its own static validation.
  */
 export type VirtualCreate = (
   ctx: RequestContext,

@@ -1,0 +1,87 @@
+/**
+ * The certificate plugins: who may approve (CertificateApproval) and sign (CertificateSigning) for a signer, and that no
+ * client certificate for `system:masters` is asked for (CertificateSubjectRestriction).
+ */
+import type { CertificateSigningRequest } from '../../api/types/certificates-v1.gen.ts';
+import type { AdmissionAttributes, AdmissionPlugin, Authorizer } from '../context.ts';
+import { refuse } from './attributes.ts';
+import { csrSubject } from './csr-subject.ts';
+
+const group = 'certificates.k8s.io';
+const resource = 'certificatesigningrequests';
+const clientSigner = 'kubernetes.io/kube-apiserver-client';
+
+/** Allowed for this signer, or for all signers of its domain. */
+async function mayForSigner(authorizer: Authorizer, a: AdmissionAttributes, verb: string, signer: string) {
+  const ask = async (name: string): Promise<boolean> => {
+    const { decision } = await authorizer.authorize({
+      user: a.user,
+      verb,
+      isResourceRequest: true,
+      group,
+      version: '*',
+      resource: 'signers',
+      subresource: '',
+      namespace: '',
+      name,
+      path: '',
+    });
+    return decision === 'allow';
+  };
+  return (await ask(signer)) || (await ask(`${signer.split('/')[0]}/*`));
+}
+
+function signerOf(object: Record<string, unknown> | undefined): string {
+  return (object as unknown as CertificateSigningRequest | undefined)?.spec?.signerName ?? '';
+}
+
+export function certificateApproval(deps: { readonly authorizer: Authorizer }): AdmissionPlugin {
+  return {
+    name: 'CertificateApproval',
+    handles: (operation, g, r, subresource) =>
+      operation === 'UPDATE' && g === group && r === resource && subresource === 'approval',
+    async validate(a) {
+      const signer = signerOf(a.oldObject);
+      if (!(await mayForSigner(deps.authorizer, a, 'approve', signer)))
+        throw refuse(a, `user not permitted to approve requests with signerName ${JSON.stringify(signer)}`);
+    },
+  };
+}
+
+export function certificateSigning(deps: { readonly authorizer: Authorizer }): AdmissionPlugin {
+  return {
+    name: 'CertificateSigning',
+    handles: (operation, g, r, subresource) =>
+      operation === 'UPDATE' && g === group && r === resource && subresource === 'status',
+    async validate(a) {
+      const before = (a.oldObject as unknown as CertificateSigningRequest | undefined)?.status;
+      const after = (a.object as unknown as CertificateSigningRequest | undefined)?.status;
+      if (
+        before?.certificate === after?.certificate &&
+        JSON.stringify(before?.conditions ?? []) === JSON.stringify(after?.conditions ?? [])
+      )
+        return;
+      const signer = signerOf(a.oldObject);
+      if (!(await mayForSigner(deps.authorizer, a, 'sign', signer)))
+        throw refuse(a, `user not permitted to sign requests with signerName ${JSON.stringify(signer)}`);
+    },
+  };
+}
+
+export const certificateSubjectRestriction: AdmissionPlugin = {
+  name: 'CertificateSubjectRestriction',
+  handles: (operation, g, r, subresource) =>
+    operation === 'CREATE' && g === group && r === resource && subresource === '',
+  validate(a) {
+    if (signerOf(a.object) !== clientSigner) return;
+    let organizations: readonly string[];
+    try {
+      const request = (a.object as unknown as CertificateSigningRequest).spec?.request ?? '';
+      organizations = csrSubject(String(request)).organizations;
+    } catch (error) {
+      throw refuse(a, `failed to parse CSR: ${error instanceof Error ? error.message : String(error)}`);
+    }
+    if (organizations.includes('system:masters'))
+      throw refuse(a, `use of ${clientSigner} signer with system:masters group is not allowed`);
+  },
+};

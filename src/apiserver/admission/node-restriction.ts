@@ -1,0 +1,337 @@
+/**
+ * NodeRestriction: a kubelet changes only its own Node, lease, CSINode and slices, the status of the pods bound to it, and
+ * gets tokens only for those pods. The Node authorizer has let it pass; here the content is looked at.
+ */
+import type { CertificateSigningRequest } from '../../api/types/certificates-v1.gen.ts';
+import type { Node, PersistentVolume, PersistentVolumeClaim, Pod } from '../../api/types/core-v1.gen.ts';
+import { notFound } from '../../api/status.ts';
+import { nodeIdentity } from '../authorization/node.ts';
+import { podConfigMapNames, podSecretNames } from '../authorization/pod-references.ts';
+import type { AdmissionAttributes, AdmissionPlugin, Authorizer } from '../context.ts';
+import type { Registries } from '../registry.ts';
+import { cachedObject, metadataOf, refuse } from './attributes.ts';
+import { csrSubject } from './csr-subject.ts';
+
+const mirrorAnnotation = 'kubernetes.io/config.mirror';
+
+const kubeletLabels: ReadonlySet<string> = new Set([
+  'kubernetes.io/hostname',
+  'topology.kubernetes.io/zone',
+  'topology.kubernetes.io/region',
+  'failure-domain.beta.kubernetes.io/zone',
+  'failure-domain.beta.kubernetes.io/region',
+  'node.kubernetes.io/instance-type',
+  'beta.kubernetes.io/instance-type',
+  'kubernetes.io/os',
+  'kubernetes.io/arch',
+  'beta.kubernetes.io/os',
+  'beta.kubernetes.io/arch',
+]);
+
+function labelNamespace(key: string): string {
+  const slash = key.indexOf('/');
+  return slash < 0 ? '' : key.slice(0, slash);
+}
+
+function within(namespace: string, domain: string): boolean {
+  return namespace === domain || namespace.endsWith(`.${domain}`);
+}
+
+/** Of the changed labels those that a kubelet may not set on itself. */
+function forbiddenLabels(after: Record<string, string> = {}, before: Record<string, string> = {}): string[] {
+  const changed = new Set<string>();
+  for (const [k, v] of Object.entries(after)) if (before[k] !== v) changed.add(k);
+  for (const k of Object.keys(before)) if (after[k] === undefined) changed.add(k);
+  return [...changed]
+    .filter((label) => {
+      const ns = labelNamespace(label);
+      if (within(ns, 'node-restriction.kubernetes.io')) return true;
+      if (!within(ns, 'kubernetes.io') && !within(ns, 'k8s.io')) return false;
+      return !kubeletLabels.has(label) && !within(ns, 'kubelet.kubernetes.io') && !within(ns, 'node.kubernetes.io');
+    })
+    .toSorted();
+}
+
+/** What of the API a mirror pod would refer to, if anything. */
+function apiReference(pod: Pod): string | undefined {
+  if ((pod.spec?.serviceAccountName ?? '') !== '') return 'serviceaccounts';
+  if (podSecretNames(pod).size > 0) return 'secrets';
+  if (podConfigMapNames(pod).size > 0) return 'configmaps';
+  if ((pod.spec?.resourceClaims ?? []).length > 0) return 'resourceclaims';
+  for (const v of pod.spec?.volumes ?? []) {
+    if (v.csi !== undefined) return 'csidrivers (via CSI volumes)';
+    if (v.glusterfs !== undefined) return 'endpoints (via glusterFS volumes)';
+    if (v.persistentVolumeClaim !== undefined) return 'persistentvolumeclaims';
+    if (v.ephemeral !== undefined) return 'persistentvolumeclaims (via ephemeral volumes)';
+    for (const s of v.projected?.sources ?? []) {
+      if (s.serviceAccountToken !== undefined) return 'serviceaccounts (via projected volumes)';
+      if (s.clusterTrustBundle !== undefined) return 'clustertrustbundles';
+      if (s.podCertificate !== undefined) return 'podcertificates';
+    }
+  }
+  return undefined;
+}
+
+function same(a: unknown, b: unknown): boolean {
+  return a === b || JSON.stringify(a ?? null) === JSON.stringify(b ?? null);
+}
+
+const sameLabels = (a: Record<string, string> = {}, b: Record<string, string> = {}): boolean =>
+  Object.keys(a).length === Object.keys(b).length && Object.entries(a).every(([k, v]) => b[k] === v);
+
+export function nodeRestriction(deps: {
+  readonly registries: Registries;
+  readonly authorizer: Authorizer;
+}): AdmissionPlugin {
+  const { registries } = deps;
+  const getPod = (a: AdmissionAttributes, name: string): Pod => {
+    const pod = cachedObject<Pod>(registries, '', 'pods', a.namespace, name);
+    if (pod === undefined) throw notFound({ group: '', resource: 'pods' }, name);
+    return pod;
+  };
+
+  const podCreate = (node: string, a: AdmissionAttributes, pod: Pod): void => {
+    const q = JSON.stringify(node);
+    if (pod.metadata?.annotations?.[mirrorAnnotation] === undefined)
+      throw refuse(a, `pod does not have "${mirrorAnnotation}" annotation, node ${q} can only create mirror pods`);
+    if (pod.spec?.nodeName !== node) throw refuse(a, `node ${q} can only create pods with spec.nodeName set to itself`);
+    const owners = pod.metadata?.ownerReferences ?? [];
+    if (owners.length > 1)
+      throw refuse(a, `node ${q} can only create pods with a single owner reference set to itself`);
+    const owner = owners[0];
+    if (owner === undefined || owner.apiVersion !== 'v1' || owner.kind !== 'Node' || owner.name !== node)
+      throw refuse(a, `node ${q} can only create pods with an owner reference set to itself`);
+    if (owner.controller !== true)
+      throw refuse(a, `node ${q} can only create pods with a controller owner reference set to itself`);
+    if (owner.blockOwnerDeletion === true)
+      throw refuse(a, `node ${q} must not set blockOwnerDeletion on an owner reference`);
+    const object = cachedObject<Node>(registries, '', 'nodes', '', node);
+    if (object === undefined) throw notFound({ group: '', resource: 'nodes' }, node);
+    if (owner.uid !== object.metadata?.uid)
+      throw refuse(a, `node ${node} UID mismatch: expected ${owner.uid} got ${object.metadata?.uid}`);
+    const reference = apiReference(pod);
+    if (reference !== undefined) throw refuse(a, `node ${q} can not create pods that reference ${reference}`);
+  };
+
+  const admitPod = (node: string, a: AdmissionAttributes): void => {
+    const q = JSON.stringify(node);
+    switch (a.subresource) {
+      case '':
+        if (a.operation === 'CREATE') podCreate(node, a, a.object as unknown as Pod);
+        else if (a.operation === 'DELETE') {
+          if (getPod(a, a.name).spec?.nodeName !== node)
+            throw refuse(a, `node ${q} can only delete pods with spec.nodeName set to itself`);
+        } else
+          throw refuse(a, `unexpected operation "${a.operation}", node ${q} can only create and delete mirror pods`);
+        return;
+      case 'status': {
+        if (a.operation !== 'UPDATE') throw refuse(a, `unexpected operation "${a.operation}"`);
+        const old = a.oldObject as unknown as Pod;
+        const pod = a.object as unknown as Pod;
+        if (old.spec?.nodeName !== node)
+          throw refuse(a, `node ${q} can only update pod status for pods with spec.nodeName set to itself`);
+        if (!sameLabels(old.metadata?.labels, pod.metadata?.labels))
+          throw refuse(a, `node ${q} cannot update labels through pod status`);
+        const claims = (p: Pod): unknown => p.status?.resourceClaimStatuses ?? [];
+        if (!same(claims(old), claims(pod))) throw refuse(a, `node ${q} cannot update resource claim statues`);
+        if (!same(old.status?.extendedResourceClaimStatus, pod.status?.extendedResourceClaimStatus))
+          throw refuse(a, `node ${q} cannot update extended resource claim status`);
+        return;
+      }
+      case 'eviction': {
+        if (a.operation !== 'CREATE') throw refuse(a, `unexpected operation ${a.operation}`);
+        const name = a.name || metadataOf(a.object).name || '';
+        if (name === '') throw refuse(a, 'could not determine pod from request data');
+        if (getPod(a, name).spec?.nodeName !== node)
+          throw refuse(a, `node ${node} can only evict pods with spec.nodeName set to itself`);
+        return;
+      }
+      default:
+        throw refuse(a, `unexpected pod subresource "${a.subresource}", only 'status' and 'eviction' are allowed`);
+    }
+  };
+
+  const admitNode = (node: string, a: AdmissionAttributes): void => {
+    const q = JSON.stringify(node);
+    if (a.name !== node) throw refuse(a, `node ${q} is not allowed to modify node ${JSON.stringify(a.name)}`);
+    const object = a.object as unknown as Node | undefined;
+    if (a.operation === 'CREATE') {
+      if (object?.spec?.configSource !== undefined)
+        throw refuse(a, `node ${q} is not allowed to create pods with a non-nil configSource`);
+      const labels = forbiddenLabels(object?.metadata?.labels);
+      if (labels.length > 0)
+        throw refuse(a, `node ${q} is not allowed to set the following labels: ${labels.join(', ')}`);
+    }
+    if (a.operation !== 'UPDATE') return;
+    const old = a.oldObject as unknown as Node;
+    if (object?.spec?.configSource !== undefined && !same(object.spec.configSource, old.spec?.configSource))
+      throw refuse(a, `node ${q} is not allowed to update configSource to a new non-nil configSource`);
+    if (!same(object?.spec?.taints ?? [], old.spec?.taints ?? []))
+      throw refuse(a, `node ${q} is not allowed to modify taints`);
+    if (!same(object?.metadata?.ownerReferences ?? [], old.metadata?.ownerReferences ?? []))
+      throw refuse(a, `node ${q} is not allowed to modify ownerReferences`);
+    const labels = forbiddenLabels(object?.metadata?.labels, old.metadata?.labels);
+    if (labels.length > 0) throw refuse(a, `is not allowed to modify labels: ${labels.join(', ')}`);
+  };
+
+  const admitClaimStatus = (node: string, a: AdmissionAttributes): void => {
+    if (a.subresource !== 'status') throw refuse(a, 'may only update PVC status');
+    if (a.operation !== 'UPDATE') throw refuse(a, `unexpected operation "${a.operation}"`);
+    const strip = (o: unknown): unknown => {
+      const { metadata, status, spec } = o as PersistentVolumeClaim;
+      const { resourceVersion: _r, managedFields: _m, ...rest } = metadata ?? {};
+      const {
+        capacity: _c,
+        conditions: _d,
+        allocatedResources: _a,
+        allocatedResourceStatuses: _s,
+        ...other
+      } = status ?? {};
+      return { metadata: rest, spec, status: other };
+    };
+    if (!same(strip(a.oldObject), strip(a.object)))
+      throw refuse(
+        a,
+        `node ${JSON.stringify(node)} is not allowed to update fields other than status.quantity and status.conditions`,
+      );
+  };
+
+  const driverOfClaim = (namespace: string, name: string): string => {
+    const pvc = cachedObject<PersistentVolumeClaim>(registries, '', 'persistentvolumeclaims', namespace, name);
+    const pv = cachedObject<PersistentVolume>(registries, '', 'persistentvolumes', '', pvc?.spec?.volumeName ?? '');
+    return pv?.spec?.csi?.driver ?? '';
+  };
+
+  /** Is the audience one that a volume of the pod asks for? */
+  const podUsesAudience = (pod: Pod, audience: string): boolean => {
+    const namespace = pod.metadata?.namespace ?? '';
+    for (const v of pod.spec?.volumes ?? []) {
+      for (const s of v.projected?.sources ?? [])
+        if (s.serviceAccountToken !== undefined && (s.serviceAccountToken.audience ?? '') === audience) return true;
+      let driver = '';
+      if (v.ephemeral?.volumeClaimTemplate !== undefined)
+        driver = driverOfClaim(namespace, `${pod.metadata?.name}-${v.name}`);
+      else if (v.persistentVolumeClaim !== undefined)
+        driver = driverOfClaim(namespace, v.persistentVolumeClaim.claimName);
+      else if (v.csi !== undefined) driver = v.csi.driver;
+      if (driver === '') continue;
+      const found = cachedObject<{ spec?: { tokenRequests?: { audience: string }[] } }>(
+        registries,
+        'storage.k8s.io',
+        'csidrivers',
+        '',
+        driver,
+      );
+      if (found?.spec?.tokenRequests?.some((t) => t.audience === audience) === true) return true;
+    }
+    return false;
+  };
+
+  const admitToken = (node: string, a: AdmissionAttributes): void | Promise<void> => {
+    if (a.operation !== 'CREATE' || a.subresource !== 'token') return;
+    const spec = (a.object?.['spec'] ?? {}) as {
+      audiences?: string[];
+      boundObjectRef?: { apiVersion?: string; kind?: string; name?: string; uid?: string };
+    };
+    const ref = spec.boundObjectRef;
+    if (ref === undefined || ref.apiVersion !== 'v1' || ref.kind !== 'Pod' || (ref.name ?? '') === '')
+      throw refuse(a, 'node requested token not bound to a pod');
+    if ((ref.uid ?? '') === '') throw refuse(a, 'node requested token with a pod binding without a uid');
+    const pod = getPod(a, ref.name!);
+    if (ref.uid !== pod.metadata?.uid)
+      throw refuse(
+        a,
+        `the UID in the bound object reference (${ref.uid}) does not match the UID in record. The object might have been deleted and then recreated`,
+      );
+    if (pod.spec?.nodeName !== node)
+      throw refuse(a, 'node requested token bound to a pod scheduled on a different node');
+    const audiences = spec.audiences ?? [];
+    if (audiences.length > 1) throw refuse(a, 'node may only request 0 or 1 audiences');
+    const audience = audiences[0] ?? '';
+    if (podUsesAudience(pod, audience)) return;
+    const outcome = deps.authorizer.authorize({
+      user: a.user,
+      verb: 'request-serviceaccounts-token-audience',
+      isResourceRequest: true,
+      group: '',
+      version: 'v1',
+      resource: audience,
+      subresource: '',
+      namespace: a.namespace,
+      name: a.name,
+      path: '',
+    });
+    const decide = ({ decision }: { decision: string }): void => {
+      if (decision !== 'allow')
+        throw refuse(
+          a,
+          `audience ${JSON.stringify(audience)} not found in pod spec volume, ${a.user.name} is not authorized to request tokens for this audience`,
+        );
+    };
+    return outcome instanceof Promise ? outcome.then(decide) : decide(outcome);
+  };
+
+  const admitNamed = (node: string, a: AdmissionAttributes, what: string): void => {
+    const name = a.operation === 'CREATE' ? metadataOf(a.object).name : a.name;
+    if (name !== node) throw refuse(a, `can only access ${what} with the same name as the requesting node`);
+  };
+
+  const admitSlice = (node: string, a: AdmissionAttributes): void => {
+    const nodeName = (o: Record<string, unknown> | undefined): string | undefined =>
+      (o?.['spec'] as { nodeName?: string } | undefined)?.nodeName;
+    if (a.operation === 'CREATE' && nodeName(a.object) !== node)
+      throw refuse(a, 'can only create ResourceSlice with the same NodeName as the requesting node');
+    if (a.operation === 'DELETE' && nodeName(a.oldObject) !== node)
+      throw refuse(a, 'can only delete ResourceSlice with the same NodeName as the requesting node');
+  };
+
+  const admitCsr = (node: string, a: AdmissionAttributes): void => {
+    if (a.operation !== 'CREATE') return;
+    const csr = a.object as unknown as CertificateSigningRequest;
+    const signer = csr.spec?.signerName;
+    if (signer !== 'kubernetes.io/kubelet-serving' && signer !== 'kubernetes.io/kube-apiserver-client-kubelet') return;
+    let commonName: string;
+    try {
+      commonName = csrSubject(String(csr.spec?.request ?? '')).commonName;
+    } catch (error) {
+      throw refuse(a, `unable to parse csr: ${error instanceof Error ? error.message : String(error)}`);
+    }
+    if (commonName !== `system:node:${node}`) throw refuse(a, `can only create a node CSR with CN=system:node:${node}`);
+  };
+
+  const admit = (a: AdmissionAttributes): void | Promise<void> => {
+    const node = nodeIdentity(a.user);
+    if (node === undefined) return;
+    if (node === '') throw refuse(a, `could not determine node from user ${JSON.stringify(a.user.name)}`);
+    switch (`${a.group}/${a.resource}`) {
+      case '/pods':
+        return admitPod(node, a);
+      case '/nodes':
+        return admitNode(node, a);
+      case '/persistentvolumeclaims':
+        return admitClaimStatus(node, a);
+      case '/serviceaccounts':
+        return admitToken(node, a);
+      case 'coordination.k8s.io/leases':
+        if (a.namespace !== 'kube-node-lease')
+          throw refuse(a, 'can only access leases in the "kube-node-lease" system namespace');
+        return admitNamed(node, a, 'node lease');
+      case 'storage.k8s.io/csinodes':
+        return admitNamed(node, a, 'CSINode');
+      case 'resource.k8s.io/resourceslices':
+        return admitSlice(node, a);
+      case 'certificates.k8s.io/certificatesigningrequests':
+        return admitCsr(node, a);
+    }
+  };
+
+  return {
+    name: 'NodeRestriction',
+    handles: (operation) => operation !== 'CONNECT',
+    mutate(a) {
+      if (!a.user.name.startsWith('system:node:')) return a.object;
+      const done = admit(a);
+      return done instanceof Promise ? done.then(() => a.object) : a.object;
+    },
+  };
+}

@@ -1,0 +1,228 @@
+/**
+ * ResourceQuota: a request that would exceed a quota of its namespace is refused, one that fits is charged to the quota's
+ * status before it is stored. Requests of one namespace that wait at the same time are decided together and charged with
+ * one write a quota; a write that lost against another API server's is decided anew.
+ */
+import type { Clock } from '../../base/clock.ts';
+import { compareQuantity, quantitySign } from '../../api/quantity.ts';
+import type { KubeObject } from '../../api/object.ts';
+import type { ResourceQuota } from '../../api/types/core-v1.gen.ts';
+import { conflict, optimisticLockMessage, StatusError } from '../../api/status.ts';
+import type { AdmissionAttributes, AdmissionPlugin } from '../context.ts';
+import { loopbackContext } from '../loopback.ts';
+import type { Registries } from '../registry.ts';
+import { cachedObjects, metadataOf, refuse } from './attributes.ts';
+import { quotaEvaluator, quotaScopes, type QuotaEvaluator } from './quota-evaluators.ts';
+import {
+  addResources,
+  maskResources,
+  readResources,
+  resourcesText,
+  sameResources,
+  subtractToZero,
+  withoutZeros,
+  writeResources,
+  type ResourceList,
+} from './resource-list.ts';
+
+/** A quota as it is being decided on. */
+interface Working {
+  readonly quota: ResourceQuota;
+  readonly hard: ResourceList;
+  readonly before: ResourceList;
+  used: ResourceList;
+}
+
+interface Waiter {
+  readonly attributes: AdmissionAttributes;
+  readonly evaluator: QuotaEvaluator;
+  resolve(): void;
+  reject(error: unknown): void;
+}
+
+const retries = 3;
+
+function working(quota: ResourceQuota): Working {
+  const used = readResources(quota.status?.used as Record<string, string> | undefined);
+  return { quota, hard: readResources(quota.status?.hard as Record<string, string> | undefined), before: used, used };
+}
+
+/** Decides one request; new usage by quota for those it changes. Throws 403 when it does not fit. */
+function decide(quotas: readonly Working[], waiter: Waiter, now: number): Map<Working, ResourceList> {
+  const { attributes: a, evaluator } = waiter;
+  const object = a.object!;
+  const interesting: Working[] = [];
+  for (const w of quotas) {
+    const names = evaluator.matchingResources([...w.hard.keys()]);
+    const scopes = quotaScopes(w.quota);
+    if (names.length === 0 || !scopes.every((s) => evaluator.matchesScope(s, object))) continue;
+    const why = evaluator.constraint(names, object);
+    if (why !== undefined) throw refuse(a, `failed quota: ${w.quota.metadata?.name}: ${why}`);
+    if (names.some((n) => !w.used.has(n)))
+      throw refuse(a, `status unknown for quota: ${w.quota.metadata?.name}, resources: ${names.toSorted().join(',')}`);
+    interesting.push(w);
+  }
+  const usage = evaluator.usage(object, now);
+  const negative = [...usage].filter(([, q]) => quantitySign(q) < 0).map(([name]) => name);
+  if (negative.length > 0) throw refuse(a, `quota usage is negative for resource(s): ${negative.toSorted().join(',')}`);
+
+  let delta: ResourceList | undefined;
+  if (a.operation === 'UPDATE' && a.oldObject !== undefined && metadataOf(a.oldObject).resourceVersion)
+    delta = subtractToZero(usage, evaluator.usage(a.oldObject, now));
+  const changes = new Map<Working, ResourceList>();
+  for (const w of interesting) {
+    const covered = delta !== undefined && quotaScopes(w.quota).every((s) => evaluator.matchesScope(s, a.oldObject!));
+    const requested = maskResources(withoutZeros(covered ? delta! : usage), new Set(w.hard.keys()));
+    if (requested.size === 0) continue;
+    const next = addResources(w.used, requested);
+    if (a.subresource !== 'status') {
+      const exceeded = new Set<string>();
+      for (const name of requested.keys())
+        if (compareQuantity(next.get(name)!, w.hard.get(name)!) > 0) exceeded.add(name);
+      if (exceeded.size > 0)
+        throw refuse(
+          a,
+          `exceeded quota: ${w.quota.metadata?.name}, requested: ${resourcesText(maskResources(requested, exceeded))}, used: ${resourcesText(maskResources(w.used, exceeded))}, limited: ${resourcesText(maskResources(w.hard, exceeded))}`,
+        );
+    }
+    changes.set(w, next);
+  }
+  return changes;
+}
+
+export function resourceQuota(deps: { readonly registries: Registries; readonly clock: Clock }): AdmissionPlugin {
+  const { registries, clock } = deps;
+  const waiting = new Map<string, Waiter[]>();
+  const busy = new Set<string>();
+
+  const quotasOf = (namespace: string): ResourceQuota[] => [
+    ...cachedObjects<ResourceQuota>(registries, '', 'resourcequotas', namespace),
+  ];
+
+  /** Writes the usage; refuses with a conflict when the quota is not the one that was decided on. */
+  const charge = async (w: Working): Promise<void> => {
+    const registry = registries.registry('', 'resourcequotas')!;
+    const { namespace = '', name = '', resourceVersion } = w.quota.metadata ?? {};
+    const ctx = loopbackContext({
+      verb: 'update',
+      resource: registry.resource,
+      namespace,
+      name,
+      subresource: 'status',
+    });
+    await registry.update(
+      ctx,
+      namespace,
+      name,
+      (current) => {
+        if (current === undefined || current.metadata.resourceVersion !== resourceVersion)
+          throw conflict({ group: '', resource: 'resourcequotas' }, name, optimisticLockMessage);
+        const status = { ...(current['status'] as Record<string, unknown>), used: writeResources(w.used) };
+        return { ...current, status } as KubeObject;
+      },
+      {
+        dryRun: false,
+        fieldManager: 'kube-apiserver',
+        subresource: 'status',
+        options: {},
+        apply: false,
+        createIfMissing: false,
+      },
+    );
+  };
+
+  const settle = async (quotas: readonly ResourceQuota[], batch: readonly Waiter[], left: number): Promise<void> => {
+    const all = quotas.map(working);
+    const charged: Waiter[] = [];
+    for (const waiter of batch) {
+      try {
+        const changes = decide(all, waiter, clock.now());
+        if (waiter.attributes.dryRun || changes.size === 0) waiter.resolve();
+        else {
+          for (const [w, used] of changes) w.used = used;
+          charged.push(waiter);
+        }
+      } catch (error) {
+        waiter.reject(error);
+      }
+    }
+    if (charged.length === 0) return;
+    const changed = all.filter((w) => !sameResources(w.before, w.used));
+    const outcomes = await Promise.allSettled(changed.map(charge));
+    const lost = changed.filter((_, i) => outcomes[i]!.status === 'rejected');
+    if (lost.length === 0) {
+      for (const waiter of charged) waiter.resolve();
+      return;
+    }
+    const failure = (outcomes.find((o) => o.status === 'rejected') as PromiseRejectedResult).reason as unknown;
+    const conflicted = failure instanceof StatusError && (failure.code === 409 || failure.code === 404);
+    if (left <= 0 || !conflicted) {
+      for (const waiter of charged) waiter.reject(failure);
+      return;
+    }
+    // Only the quotas whose write failed are looked at again; the others are charged already.
+    const names = new Set(lost.map((w) => w.quota.metadata?.name));
+    const namespace = lost[0]!.quota.metadata?.namespace ?? '';
+    const again = await Promise.all(
+      quotasOf(namespace)
+        .filter((q) => names.has(q.metadata?.name))
+        .map((q) => live(namespace, q)),
+    );
+    await settle(again, charged, left - 1);
+  };
+
+  /** The quota as the store has it; the cached one when it is gone. */
+  const live = async (namespace: string, quota: ResourceQuota): Promise<ResourceQuota> => {
+    const registry = registries.registry('', 'resourcequotas')!;
+    const name = quota.metadata?.name ?? '';
+    const ctx = loopbackContext({ verb: 'get', resource: registry.resource, namespace, name });
+    try {
+      return (await registry.get(ctx, namespace, name, '')).object() as unknown as ResourceQuota;
+    } catch (error) {
+      if (error instanceof StatusError && error.code === 404) return quota;
+      throw error;
+    }
+  };
+
+  const run = async (namespace: string): Promise<void> => {
+    for (;;) {
+      const batch = waiting.get(namespace);
+      if (batch === undefined) return;
+      waiting.delete(namespace);
+      try {
+        await settle(quotasOf(namespace), batch, retries);
+      } catch (error) {
+        for (const waiter of batch) waiter.reject(error);
+      }
+    }
+  };
+
+  return {
+    name: 'ResourceQuota',
+    handles: (operation) => operation === 'CREATE' || operation === 'UPDATE',
+    validate(a) {
+      const { namespace, object } = a;
+      if (namespace === '' || object === undefined) return;
+      if (a.group === '' && a.resource === 'namespaces') return;
+      const evaluator = quotaEvaluator(a.group, a.resource);
+      if (evaluator === undefined || !evaluator.handles(a.operation, a.subresource, object, a.oldObject)) return;
+      if (!waiting.has(namespace) && !busy.has(namespace)) {
+        let any = false;
+        for (const _ of registries.cached('', 'resourcequotas', namespace)) {
+          any = true;
+          break;
+        }
+        if (!any) return;
+      }
+      return new Promise<void>((resolve, reject) => {
+        const waiter: Waiter = { attributes: a, evaluator, resolve, reject };
+        const batch = waiting.get(namespace);
+        if (batch !== undefined) batch.push(waiter);
+        else waiting.set(namespace, [waiter]);
+        if (busy.has(namespace)) return;
+        busy.add(namespace);
+        void run(namespace).finally(() => busy.delete(namespace));
+      });
+    },
+  };
+}

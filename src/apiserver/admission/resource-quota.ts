@@ -187,7 +187,10 @@ export function resourceQuota(deps: { readonly registries: Registries; readonly 
   const run = async (namespace: string): Promise<void> => {
     for (;;) {
       const batch = waiting.get(namespace);
-      if (batch === undefined) return;
+      if (batch === undefined) {
+        busy.delete(namespace);
+        return;
+      }
       waiting.delete(namespace);
       try {
         await settle(quotasOf(namespace), batch, retries);
@@ -221,7 +224,7 @@ export function resourceQuota(deps: { readonly registries: Registries; readonly 
         else waiting.set(namespace, [waiter]);
         if (busy.has(namespace)) return;
         busy.add(namespace);
-        void run(namespace).finally(() => busy.delete(namespace));
+        void run(namespace);
       });
     },
   };

@@ -1,0 +1,133 @@
+/**
+ * Who calls and what they may do, put together from options: authenticators, authorizers, the reviews and tokens that are
+ * answered from them, and the documents by which others verify tokens.
+ */
+import type { Clock } from '../base/clock.ts';
+import type { Random } from '../base/random.ts';
+import { createClientCertAuthenticator } from './authentication/client-cert.ts';
+import type { TokenAuthenticator } from './authentication/authenticator.ts';
+import { oidcDocuments, type OidcDocument } from './authentication/oidc-discovery.ts';
+import { createSelfSubjectReviewHandler, createTokenReviewHandler } from './authentication/reviews.ts';
+import { ServiceAccountKeys } from './authentication/service-account-keys.ts';
+import { defaultIssuer, ServiceAccountTokens } from './authentication/service-account-token.ts';
+import { createTokenFileAuthenticator } from './authentication/token-file.ts';
+import { createTokenRequestHandler } from './authentication/token-request.ts';
+import { createAuthenticator, unionTokens } from './authentication/union.ts';
+import { createEscalationChecks, type EscalationChecks } from './authorization/escalation.ts';
+import { NodeGraph } from './authorization/node-graph.ts';
+import { NodeAuthorizer } from './authorization/node.ts';
+import { RbacAuthorizer } from './authorization/rbac.ts';
+import { createAuthorizationReviews } from './authorization/reviews.ts';
+import { alwaysAllow, mastersAuthorizer, unionAuthorizer } from './authorization/union.ts';
+import { nodeRules } from './bootstrap/policy.ts';
+import type { Authenticator, Authorizer } from './context.ts';
+import type { Registries } from './registry.ts';
+import type { UserInfo } from './request.ts';
+import type { VirtualCreate, VirtualResources } from './virtual.ts';
+
+export type AuthorizationMode = 'AlwaysAllow' | 'Node' | 'RBAC';
+
+export interface SecurityOptions {
+  readonly registries: Registries;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** A client CA is configured. */
+  readonly clientCertificates: boolean;
+  /** `--anonymous-auth` */
+  readonly anonymous: boolean;
+  /** In order; upstream's cluster default is Node, RBAC. */
+  readonly authorizationModes: readonly AuthorizationMode[];
+  /** PEM texts. */
+  readonly serviceAccountKeys: { readonly signingKey?: string; readonly verifyKeys?: readonly string[] };
+  /** `--service-account-issuer`; default `https://kubernetes.default.svc.cluster.local`. */
+  readonly issuers?: readonly string[];
+  /** `--api-audiences`; default the issuers. */
+  readonly audiences?: readonly string[];
+  /** Full URL of the key set; default `https://<advertised>/openid/v1/jwks`. */
+  readonly jwksUri: string;
+  /** `--token-auth-file`, parsed. */
+  readonly staticTokens?: ReadonlyMap<string, UserInfo>;
+  readonly extendTokenExpiration?: boolean;
+  readonly maxTokenExpirationSeconds?: number;
+}
+
+export interface Security {
+  readonly authenticator: Authenticator;
+  readonly authorizer: Authorizer;
+  /** Checks for the strategies of roles and bindings. */
+  readonly escalation: EscalationChecks;
+  readonly tokens: ServiceAccountTokens;
+  /** Token requests and reviews, by `group/resource[/subresource]`. */
+  readonly virtualResources: VirtualResources;
+  readonly oidcDocuments: readonly OidcDocument[];
+  /** Fills the authorizers' indexes; before the first request. */
+  start(): Promise<void>;
+  close(): void;
+}
+
+export function createSecurity(options: SecurityOptions): Security {
+  const { registries, clock, random } = options;
+  const issuers = options.issuers ?? [defaultIssuer];
+  const audiences = options.audiences ?? issuers;
+  const keys = new ServiceAccountKeys(options.serviceAccountKeys);
+  const tokens = new ServiceAccountTokens({ issuers, audiences, keys, registries, clock, random });
+  const tokenAuthenticators: TokenAuthenticator[] = [];
+  if (options.staticTokens !== undefined) tokenAuthenticators.push(createTokenFileAuthenticator(options.staticTokens));
+  tokenAuthenticators.push(tokens);
+  const tokenAuthenticator = unionTokens(tokenAuthenticators);
+  const authenticator = createAuthenticator({
+    clientCertificates: options.clientCertificates ? createClientCertAuthenticator({ clock }) : undefined,
+    tokens: tokenAuthenticator,
+    anonymous: options.anonymous,
+  });
+
+  const modes = options.authorizationModes;
+  const rbac = new RbacAuthorizer();
+  const graph = new NodeGraph();
+  const byMode: Record<AuthorizationMode, () => Authorizer> = {
+    AlwaysAllow: () => alwaysAllow,
+    Node: () => new NodeAuthorizer(graph, nodeRules()),
+    RBAC: () => rbac,
+  };
+  const authorizer = unionAuthorizer([mastersAuthorizer, ...modes.map((mode) => byMode[mode]())]);
+
+  const virtualResources = new Map<string, VirtualCreate>([
+    [
+      '/serviceaccounts/token',
+      createTokenRequestHandler({
+        tokens,
+        registries,
+        clock,
+        extendExpiration: options.extendTokenExpiration ?? true,
+        maxExpirationSeconds: options.maxTokenExpirationSeconds ?? 0,
+      }),
+    ],
+    ['authentication.k8s.io/tokenreviews', createTokenReviewHandler({ tokens: tokenAuthenticator, audiences })],
+    ['authentication.k8s.io/selfsubjectreviews', createSelfSubjectReviewHandler({ clock })],
+    ...createAuthorizationReviews({
+      authorizer,
+      rbac: modes.includes('RBAC') ? rbac : undefined,
+      alwaysAllow: modes.includes('AlwaysAllow'),
+      nodeAuthorizer: modes.includes('Node'),
+    }),
+  ]);
+
+  return {
+    authenticator,
+    authorizer,
+    escalation: createEscalationChecks({ authorizer, rbac }),
+    tokens,
+    virtualResources,
+    oidcDocuments: oidcDocuments({ keys, issuer: issuers[0]!, jwksUri: options.jwksUri }),
+    async start() {
+      await Promise.all([
+        modes.includes('RBAC') ? rbac.start(registries) : undefined,
+        modes.includes('Node') ? graph.start(registries) : undefined,
+      ]);
+    },
+    close() {
+      rbac.close();
+      graph.close();
+    },
+  };
+}

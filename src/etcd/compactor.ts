@@ -12,12 +12,15 @@ export interface CompactorOptions {
   /** 0: history has no size. */
   readonly bytes: number;
   readonly index: KeyIndex;
-  readonly compact: (revision: number) => void;
+  /** Resolves when the space has been given back; never rejects. */
+  readonly compact: (revision: number) => Promise<void>;
 }
 
+/** What the newest revision was at `at`; it stands for all that happened since `since`. */
 interface Sample {
-  readonly at: number;
-  readonly revision: number;
+  readonly since: number;
+  at: number;
+  revision: number;
 }
 
 /** Samples a history's age is divided into. */
@@ -25,43 +28,41 @@ const grain = 10;
 
 export class Compactor {
   readonly #o: CompactorOptions;
-  /** What the newest revision was at some times within the age; oldest first, at most about `grain`. */
-  #samples: Sample[] = [];
-  #last: Sample = { at: 0, revision: 0 };
+  /** Oldest first, about `grain` at most. */
+  readonly #samples: Sample[] = [];
   #timer: Timer | undefined;
   #stopped = false;
+  #busy = false;
 
   constructor(options: CompactorOptions) {
     this.#o = options;
   }
 
-  /** A store has been opened at `revision`: what history it holds ages from now. */
-  opened(revision: number): void {
-    this.advanced(revision);
-  }
-
-  /** `revision` has become durable. */
+  /** `revision` has become durable, or a store has been opened at it: what history it holds ages from now. */
   advanced(revision: number): void {
     if (this.#stopped) return;
     const { clock, ageMs, bytes, index } = this.#o;
-    if (bytes > 0 && index.garbageBytes > bytes) {
+    if (bytes > 0 && index.garbageBytes > bytes && !this.#busy) {
       const to = index.revisionFor(bytes * 0.75);
       // What is still pending cannot be compacted to; the next call will see it.
-      if (to !== undefined && to <= revision) this.#o.compact(to);
+      if (to !== undefined && to <= revision) void this.#compact(to);
     }
     if (ageMs <= 0) return;
-    this.#last = { at: clock.monotonic(), revision };
+    const now = clock.monotonic();
     const newest = this.#samples.at(-1);
-    if (newest === undefined || this.#last.at - newest.at >= ageMs / grain) this.#samples.push(this.#last);
-    this.#arm();
+    if (newest !== undefined && now - newest.since < ageMs / grain) {
+      newest.at = now;
+      newest.revision = revision;
+    } else {
+      this.#samples.push({ since: now, at: now, revision });
+      this.#arm();
+    }
   }
 
   #arm(): void {
     if (this.#timer !== undefined || this.#samples.length === 0) return;
     const { clock, ageMs } = this.#o;
-    // A little late rather than early: at the end of the sample's grain all it stands for has aged.
-    const due = this.#samples[0]!.at + ageMs * (1 + 1 / grain);
-    this.#timer = clock.setTimer(Math.max(0, due - clock.monotonic()), () => {
+    this.#timer = clock.setTimer(Math.max(1, this.#samples[0]!.at + ageMs - clock.monotonic()), () => {
       this.#timer = undefined;
       this.#fire();
     });
@@ -72,11 +73,14 @@ export class Compactor {
     const old = clock.monotonic() - ageMs;
     let revision = 0;
     while (this.#samples.length > 0 && this.#samples[0]!.at <= old) revision = this.#samples.shift()!.revision;
-    // Without a later sample nothing later has happened, except within the last sample's grain.
-    if (this.#samples.length === 0 && this.#last.at <= old) revision = Math.max(revision, this.#last.revision);
-    if (revision > 0 && index.droppable(revision)) this.#o.compact(revision);
-    if (this.#samples.length === 0 && this.#last.at > old) this.#samples.push(this.#last);
+    if (revision > 0 && index.droppable(revision)) void this.#compact(revision);
     this.#arm();
+  }
+
+  async #compact(revision: number): Promise<void> {
+    this.#busy = true;
+    await this.#o.compact(revision);
+    this.#busy = false;
   }
 
   stop(): void {

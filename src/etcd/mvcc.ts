@@ -9,26 +9,13 @@ import type { Random } from '../base/random.ts';
 import { Slice } from '../base/yield.ts';
 import { Compactor } from './compactor.ts';
 import type { Engine, EngineOp } from './engine.ts';
-import { KeyIndex, Version, keysEnd } from './key-index.ts';
+import { KeyIndex, Version } from './key-index.ts';
 import { Lessor, LeaseNotFoundError, LeaseTtlTooLargeError, maxLeaseTtl, minLeaseTtl } from './lessor.ts';
 import type { Lease } from './lessor.ts';
 import { pickVersions } from './range.ts';
 import type { Picked } from './range.ts';
-import {
-  CorruptRecordError,
-  RecordWriter,
-  leaseOp,
-  leasesEnd,
-  leasesStart,
-  metaKey,
-  metaOp,
-  readHead,
-  readLease,
-  readMeta,
-  readValue,
-  recordKey,
-  recordsEnd,
-} from './record.ts';
+import { RecordWriter, leaseOp, metaOp, readHead, readValue, recordKey } from './record.ts';
+import { newId, recover } from './recover.ts';
 import { CompactedError, FutureRevisionError, RequestTooLargeError, StoreFailedError } from './store.ts';
 import type {
   CommitRequest,
@@ -39,8 +26,11 @@ import type {
   StoreWatchRequest,
   StoreWatchSink,
 } from './store.ts';
-import { KeyNotFoundError, checkTxn } from './txn.ts';
-import type { Compare, RangeQuery, TxnOp, TxnOpResult, TxnRequest, TxnResult } from './txn.ts';
+import { TxnRun } from './txn-apply.ts';
+import type { TxnStore } from './txn-apply.ts';
+import { checkTxn } from './txn.ts';
+import type { RangeQuery, TxnRequest, TxnResult } from './txn.ts';
+import { Values } from './values.ts';
 import { WatchHub } from './watch-hub.ts';
 import type { PlacedWatch } from './watch-hub.ts';
 
@@ -88,8 +78,9 @@ export class Mvcc {
   readonly #random: Random;
   readonly #log: Logger;
   readonly #gather: (() => Promise<void>) | undefined;
-  readonly #cacheBytes: number;
   readonly #index = new KeyIndex();
+  readonly #values: Values;
+  readonly #txnStore: TxnStore;
   readonly #lessor: Lessor;
   readonly #hub: WatchHub;
   readonly #compactor: Compactor;
@@ -101,10 +92,6 @@ export class Mvcc {
   #open: Batch = { ops: [], events: [], versions: [], waiters: [], revision: 1 };
   #flight: Batch | undefined;
   #pumping: Promise<void> | undefined;
-  /** Recently written values, oldest first. */
-  #recent: Version[] = [];
-  #recentAt = 0;
-  #recentBytes = 0;
   /** Revisions that running reads stand on; compaction removes nothing they need. */
   readonly #pins = new Map<number, number>();
   #cleaning: Promise<void> | undefined;
@@ -118,7 +105,7 @@ export class Mvcc {
     this.#random = options.random;
     this.#log = options.logger;
     this.#gather = options.gather;
-    this.#cacheBytes = options.engine.keepsArrays ? 0 : (options.cacheBytes ?? 4 * 1024 * 1024);
+    this.#values = new Values(options.engine, options.engine.keepsArrays ? 0 : (options.cacheBytes ?? 4 * 1024 * 1024));
     this.#writer = new RecordWriter(options.engine.keepsArrays ? 0 : slabBytes);
     this.#lessor = new Lessor(options.clock, (lease) => this.#expire(lease));
     this.#hub = new WatchHub(
@@ -130,16 +117,28 @@ export class Mvcc {
       },
       options.logger,
     );
+    this.#txnStore = {
+      index: this.#index,
+      values: this.#values,
+      lessor: this.#lessor,
+      pending: () => this.#pending,
+      checkRevision: (revision) => this.#checkRevision(revision, this.#pending),
+      write: (key, value, lease, revision, sub) => this.#write(key, value, lease, revision, sub),
+      pin: (revision) => this.#pin(revision),
+      finishRange: (picked, query) => this.#finishRange(picked, query),
+    };
     this.#compactor = new Compactor({
       clock: options.clock,
       ageMs: options.historyAgeMs ?? 300_000,
       bytes: options.historyBytes ?? 64 * 1024 * 1024,
       index: this.#index,
-      compact: (revision) => {
+      compact: async (revision) => {
         if (this.#failure || revision <= this.#compacted) return;
-        this.compact(revision).catch((error: unknown) => {
+        try {
+          await this.compact(revision, true);
+        } catch (error) {
           if (!this.#failure) this.#log.error('automatic compaction failed', { revision, error });
-        });
+        }
       },
     });
   }
@@ -152,76 +151,15 @@ export class Mvcc {
   }
 
   async #recover(): Promise<void> {
-    const identity = this.#engine.get(metaKey('store'));
-    if (identity === undefined) {
-      this.#clusterId = this.#newId();
-      this.#memberId = this.#newId();
-      this.#engine.applyBatch([metaOp('store', { format: 1, cluster: this.#clusterId, member: this.#memberId })]);
-      await this.#engine.durable();
-    } else {
-      const facts = readMeta('store', identity);
-      if (facts['format'] !== 1)
-        throw new Error(`the store is of format ${String(facts['format'])}; this version reads 1`);
-      this.#clusterId = String(facts['cluster']);
-      this.#memberId = String(facts['member']);
-    }
-    const compacted = this.#engine.get(metaKey('compact'));
-    if (compacted !== undefined) this.#compacted = Number(readMeta('compact', compacted)['revision']);
-
-    this.#engine.scan(leasesStart, leasesEnd, (key, value) => {
-      const { id, ttl } = readLease(key, value);
-      this.#lessor.grant(id, ttl);
-    });
-
-    const slice = new Slice();
-    let from: Uint8Array | undefined = recordKey(0, 0);
-    let newest = Math.max(1, this.#compacted);
-    while (from !== undefined) {
-      let n = 0;
-      let stopped: Uint8Array | undefined;
-      this.#engine.scan(from, recordsEnd, (key, record) => {
-        if ((n++ & (stride - 1)) === stride - 1 && slice.spent) {
-          stopped = Buffer.from(key);
-          return false;
-        }
-        const head = readHead(key, record);
-        const older = this.#index.head(head.key);
-        this.#index.restore(
-          new Version(
-            older?.key ?? head.key,
-            head.revision,
-            head.sub,
-            head.createRevision,
-            head.version,
-            head.lease,
-            head.size,
-            older,
-            undefined,
-          ),
-        );
-        newest = head.revision > newest ? head.revision : newest;
-        return true;
-      });
-      from = stopped;
-      await slice.turn();
-    }
-    this.#index.order();
-    this.#pending = this.#durable = this.#open.revision = newest;
-    this.#index.walk('', keysEnd, (head) => {
-      if (head.lease !== undefined && head.version !== 0) this.#lessor.attach(head.lease, head.key);
-    });
+    const found = await recover(this.#engine, this.#index, this.#lessor, this.#random);
+    this.#clusterId = found.clusterId;
+    this.#memberId = found.memberId;
+    this.#compacted = found.compactRevision;
+    this.#pending = this.#durable = this.#open.revision = found.revision;
     // A crash between a compaction and its clean-up leaves work behind.
     if (this.#index.droppable(this.#compacted)) this.#clean();
-    this.#compactor.opened(newest);
+    this.#compactor.advanced(found.revision);
     this.#lessor.start();
-  }
-
-  /** A positive 63-bit number. */
-  #newId(): string {
-    const b = this.#random.bytes(8);
-    b[0] = b[0]! & 0x7f;
-    const id = b.readBigUInt64BE();
-    return id === 0n ? '1' : id.toString();
   }
 
   get clusterId(): string {
@@ -297,7 +235,7 @@ export class Mvcc {
 
   #settle(batch: Batch): void {
     this.#durable = batch.revision;
-    this.#remember(batch.versions);
+    this.#values.remember(batch.versions);
     if (batch.events.length > 0) {
       this.#hub.dispatch(batch.events, batch.revision);
       this.#compactor.advanced(batch.revision);
@@ -324,101 +262,11 @@ export class Mvcc {
     this.#hub.close(reason);
   }
 
-  /** Keeps the values of just flushed versions for a while, as far as the bound allows. */
-  #remember(versions: readonly Version[]): void {
-    if (this.#cacheBytes === 0) {
-      for (const v of versions) v.cached = undefined;
-      return;
-    }
-    const recent = this.#recent;
-    for (const v of versions) {
-      if (v.cached === undefined) continue;
-      recent.push(v);
-      this.#recentBytes += v.size;
-    }
-    while (this.#recentBytes > this.#cacheBytes) {
-      const v = recent[this.#recentAt]!;
-      recent[this.#recentAt++] = undefined as unknown as Version;
-      this.#recentBytes -= v.size;
-      v.cached = undefined;
-    }
-    if (this.#recentAt > 1024 && this.#recentAt * 2 > recent.length) {
-      this.#recent = recent.slice(this.#recentAt);
-      this.#recentAt = 0;
-    }
-  }
-
   /** The batch whose flush makes what is pending about `revision` durable; undefined when it is already. */
   #batchOf(revision: number): Batch | undefined {
     if (revision <= this.#durable) return undefined;
     const flight = this.#flight;
     return flight !== undefined && revision <= flight.revision ? flight : this.#open;
-  }
-
-  // ---- values
-
-  #value(v: Version): Buffer {
-    if (v.cached !== undefined) return v.cached;
-    const record = this.#engine.get(recordKey(v.modRevision, v.sub));
-    if (record === undefined) throw new CorruptRecordError(`revision ${v.modRevision}/${v.sub} is missing`);
-    return readValue(record, v.modRevision, v.sub);
-  }
-
-  #keyValue(v: Version, keysOnly = false): KeyValue {
-    return {
-      key: v.key,
-      value: keysOnly ? noValue : this.#value(v),
-      createRevision: v.createRevision,
-      modRevision: v.modRevision,
-      version: v.version,
-      lease: v.lease,
-    };
-  }
-
-  /** A key-value whose value is read when it is first asked for; few who get one want it. */
-  #lazyKeyValue(v: Version): KeyValue {
-    let value: Buffer | undefined = v.cached;
-    const read = (): Buffer => this.#value(v);
-    return {
-      key: v.key,
-      get value() {
-        return (value ??= read());
-      },
-      createRevision: v.createRevision,
-      modRevision: v.modRevision,
-      version: v.version,
-      lease: v.lease,
-    };
-  }
-
-  #event(v: Version, value: Buffer | undefined): StoreEvent {
-    let previous: KeyValue | undefined;
-    let known = false;
-    const before = v.older !== undefined && v.older.version !== 0 ? v.older : undefined;
-    const look = (): KeyValue | undefined => {
-      if (before === undefined) return undefined;
-      if (before.cached === undefined && this.#engine.get(recordKey(before.modRevision, before.sub)) === undefined)
-        return undefined;
-      return this.#keyValue(before);
-    };
-    return {
-      type: value === undefined ? 'delete' : 'put',
-      kv: {
-        key: v.key,
-        value: value ?? noValue,
-        createRevision: v.createRevision,
-        modRevision: v.modRevision,
-        version: v.version,
-        lease: v.lease,
-      },
-      get previous() {
-        if (!known) {
-          known = true;
-          previous = look();
-        }
-        return previous;
-      },
-    };
   }
 
   // ---- writing; these run against the pending state
@@ -445,7 +293,7 @@ export class Mvcc {
     const batch = this.#open;
     batch.ops.push(op);
     batch.versions.push(v);
-    batch.events.push(this.#event(v, kept));
+    batch.events.push(this.#values.event(v, kept));
     batch.revision = revision;
     this.#pending = revision;
     return v;
@@ -464,7 +312,7 @@ export class Mvcc {
       return this.#answer(head?.modRevision ?? 0, () => ({
         ok: false,
         revision: this.#durable,
-        current: current && this.#keyValue(current),
+        current: current && this.#values.keyValue(current),
       }));
     }
     if (value === undefined && current === undefined) {
@@ -474,7 +322,7 @@ export class Mvcc {
       return Promise.reject(new LeaseNotFoundError());
     }
     const revision = this.#pending + 1;
-    const previous = current && this.#lazyKeyValue(current);
+    const previous = current && this.#values.lazyKeyValue(current);
     this.#write(key, value, value === undefined ? undefined : lease, revision, 0);
     return new Promise((resolve, reject) => {
       this.#wait(this.#open, { done: () => resolve({ ok: true, revision, previous }), fail: reject });
@@ -501,147 +349,14 @@ export class Mvcc {
   async txn(request: TxnRequest): Promise<TxnResult> {
     this.#check();
     checkTxn(request);
-    this.#precheck(request);
-    const revision = this.#pending + 1;
-    const unpin: (() => void)[] = [];
+    const run = new TxnRun(this.#txnStore);
     try {
-      const late = this.#apply(request, { revision, sub: 0 }, unpin);
+      const answer = run.apply(request);
       const at = this.#pending;
       await this.#answer(at, () => undefined);
-      return await late(at);
+      return await answer(at);
     } finally {
-      for (const u of unpin) u();
-    }
-  }
-
-  /** Everything that can be wrong with the branch that will run, before anything is written. */
-  #precheck(request: TxnRequest): void {
-    for (const op of this.#compareAll(request.compare) ? request.success : request.failure) {
-      switch (op.type) {
-        case 'txn':
-          this.#precheck(op.txn);
-          break;
-        case 'range':
-          this.#checkRevision(op.query.revision, this.#pending);
-          break;
-        case 'put': {
-          if (op.key.length + op.value.length > maxRequestBytes) throw new RequestTooLargeError();
-          if ((op.ignoreValue || op.ignoreLease) && this.#index.at(op.key, this.#pending) === undefined)
-            throw new KeyNotFoundError();
-          if (op.lease !== undefined && this.#lessor.get(op.lease) === undefined) throw new LeaseNotFoundError();
-          break;
-        }
-        case 'delete':
-          break;
-      }
-    }
-  }
-
-  #compareAll(compares: readonly Compare[]): boolean {
-    return compares.every((c) => {
-      const test = (v: Version | undefined): boolean => this.#compare(c, v);
-      if (c.end === undefined) return test(this.#index.at(c.key, this.#pending));
-      let all = true;
-      let any = false;
-      this.#index.walk(c.key, c.end, (head) => {
-        if (head.version === 0) return true;
-        any = true;
-        all = test(head);
-        return all;
-      });
-      return any ? all : test(undefined);
-    });
-  }
-
-  #compare(c: Compare, v: Version | undefined): boolean {
-    let order: number;
-    switch (c.target) {
-      case 'value':
-        if (v === undefined) return false;
-        order = Buffer.compare(this.#value(v), c.operand as Buffer);
-        break;
-      case 'lease': {
-        const a = BigInt(v?.lease ?? '0');
-        const b = BigInt(c.operand as string);
-        order = a < b ? -1 : a > b ? 1 : 0;
-        break;
-      }
-      case 'version':
-        order = (v?.version ?? 0) - (c.operand as number);
-        break;
-      case 'create':
-        order = (v?.createRevision ?? 0) - (c.operand as number);
-        break;
-      case 'mod':
-        order = (v?.modRevision ?? 0) - (c.operand as number);
-        break;
-    }
-    switch (c.result) {
-      case 'equal':
-        return order === 0;
-      case 'notEqual':
-        return order !== 0;
-      case 'greater':
-        return order > 0;
-      case 'less':
-        return order < 0;
-    }
-  }
-
-  /** Applies a transaction to the pending state; what it returns reads the values once they may be shown. */
-  #apply(
-    request: TxnRequest,
-    at: { revision: number; sub: number },
-    unpin: (() => void)[],
-  ): (revision: number) => Promise<TxnResult> {
-    const succeeded = this.#compareAll(request.compare);
-    const late: ((revision: number) => Promise<TxnOpResult>)[] = [];
-    for (const op of succeeded ? request.success : request.failure) late.push(this.#applyOp(op, at, unpin));
-    return async (revision) => {
-      const results: TxnOpResult[] = [];
-      for (const l of late) results.push(await l(revision));
-      return { revision, succeeded, results };
-    };
-  }
-
-  #applyOp(
-    op: TxnOp,
-    at: { revision: number; sub: number },
-    unpin: (() => void)[],
-  ): (revision: number) => Promise<TxnOpResult> {
-    switch (op.type) {
-      case 'range': {
-        const revision = op.query.revision || this.#pending;
-        unpin.push(this.#pin(revision));
-        const picked = pickVersions(this.#index, op.query, revision);
-        return async () => ({ type: 'range', ...(await this.#finishRange(picked, op.query)) });
-      }
-      case 'put': {
-        const head = this.#index.head(op.key);
-        const current = head !== undefined && head.version !== 0 ? head : undefined;
-        const previous = current && this.#lazyKeyValue(current);
-        if (previous && op.previous) unpin.push(this.#pin(current.modRevision));
-        const value = op.ignoreValue ? this.#value(current!) : op.value;
-        this.#write(op.key, value, op.ignoreLease ? current!.lease : op.lease, at.revision, at.sub++);
-        return async () => ({ type: 'put', previous: op.previous && previous ? { ...previous } : undefined });
-      }
-      case 'delete': {
-        const found: Version[] = [];
-        this.#index.walk(op.key, op.end ?? `${op.key}\0`, (head) => {
-          if (head.version !== 0) found.push(head);
-        });
-        if (op.previous && found.length > 0) unpin.push(this.#pin(at.revision - 1));
-        for (const v of found) this.#write(v.key, undefined, undefined, at.revision, at.sub++);
-        return async () => ({
-          type: 'delete',
-          deleted: found.length,
-          previous: op.previous ? found.map((v) => this.#keyValue(v)) : [],
-        });
-      }
-      case 'txn': {
-        const inner = this.#apply(op.txn, at, unpin);
-        return async (revision) => ({ type: 'txn', result: await inner(revision) });
-      }
+      run.end();
     }
   }
 
@@ -677,7 +392,7 @@ export class Mvcc {
       const v = this.#index.at(query.key, revision);
       if (v === undefined) return { revision: now, kvs: [], count: 0, more: false };
       const picked = pickVersions(this.#index, query, revision);
-      const kvs = query.countOnly ? [] : picked.versions.map((p) => this.#keyValue(p, query.keysOnly));
+      const kvs = query.countOnly ? [] : picked.versions.map((p) => this.#values.keyValue(p, query.keysOnly));
       return { revision: now, kvs, count: picked.count, more: picked.more };
     }
     const unpin = this.#pin(revision);
@@ -700,7 +415,7 @@ export class Mvcc {
     const byValue = query.target === 'value' && (query.order ?? 'none') !== 'none';
     const kvs: KeyValue[] = [];
     for (let i = 0; i < versions.length; i++) {
-      kvs.push(this.#keyValue(versions[i]!, query.keysOnly && !byValue));
+      kvs.push(this.#values.keyValue(versions[i]!, query.keysOnly && !byValue));
       if ((i & 15) === 15 && slice.spent) {
         await slice.turn();
         this.#check();
@@ -761,7 +476,7 @@ export class Mvcc {
           before,
           undefined,
         );
-        if (!visit(this.#event(v, value))) enough = true;
+        if (!visit(this.#values.event(v, value))) enough = true;
       }
       if ((++seen & 63) === 0 && slice.spent) enough = true;
       return true;
@@ -777,7 +492,7 @@ export class Mvcc {
     if (ttlSeconds > maxLeaseTtl) throw new LeaseTtlTooLargeError();
     let chosen = id;
     while (chosen === undefined || chosen === '0' || (id !== chosen && this.#lessor.get(chosen)))
-      chosen = this.#newId();
+      chosen = newId(this.#random);
     const lease = this.#lessor.grant(chosen, Math.max(Math.ceil(ttlSeconds), minLeaseTtl));
     this.#open.ops.push(leaseOp(lease.id, lease.ttl));
     await this.#flushed();

@@ -1,0 +1,195 @@
+/** A `knarr up` of its own for a benchmark, with what h2load and a probing client need. */
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { Agent, request } from 'node:https';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { RunningKnarr } from '../../test/support/knarr.ts';
+import { startKnarr } from '../../test/support/knarr.ts';
+import { percentile } from './median.ts';
+
+export interface BenchServer {
+  readonly knarr: RunningKnarr;
+  readonly cert: string;
+  readonly key: string;
+  readonly ca: string;
+  /** Anonymous resident memory, MiB, and mapped file pages beside it. */
+  memory(): { anonymous: number; mapped: number };
+  /** User and system CPU seconds used so far. */
+  cpuSeconds(): number;
+  json<T>(method: string, path: string, body?: unknown): Promise<T>;
+  dispose(): Promise<void>;
+}
+
+function field(text: string, name: string): string {
+  return new RegExp(`${name}: (\\S+)`).exec(text)![1]!;
+}
+
+export async function benchServer(args: readonly string[] = []): Promise<BenchServer> {
+  const dir = mkdtempSync(join(tmpdir(), 'knarr-bench-'));
+  const knarr = await startKnarr({ dir, args });
+  const text = readFileSync(knarr.kubeconfig, 'utf8');
+  const decode = (name: string): string => Buffer.from(field(text, name), 'base64').toString();
+  const pem = {
+    cert: decode('client-certificate-data'),
+    key: decode('client-key-data'),
+    ca: decode('certificate-authority-data'),
+  };
+  const files = { cert: join(dir, 'client.crt'), key: join(dir, 'client.key'), ca: join(dir, 'ca.crt') };
+  for (const n of ['cert', 'key', 'ca'] as const) writeFileSync(files[n], pem[n], { mode: 0o600 });
+  const agent = new Agent({ ...pem, keepAlive: true, maxSockets: 4 });
+  return {
+    knarr,
+    ...files,
+    memory() {
+      const status = readFileSync(`/proc/${knarr.process.pid}/status`, 'utf8');
+      const kb = (name: string): number => Number(new RegExp(`${name}:\\s+(\\d+)`).exec(status)![1]) / 1024;
+      return { anonymous: kb('RssAnon'), mapped: kb('RssFile') + kb('RssShmem') };
+    },
+    cpuSeconds() {
+      const parts = readFileSync(`/proc/${knarr.process.pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
+      return (Number(parts[11]) + Number(parts[12])) / 100;
+    },
+    json<T>(method: string, path: string, body?: unknown): Promise<T> {
+      const payload = body === undefined ? undefined : JSON.stringify(body);
+      return new Promise<T>((resolve, reject) => {
+        const r = request(
+          `${knarr.url}${path}`,
+          {
+            method,
+            agent,
+            headers:
+              payload === undefined
+                ? {}
+                : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(payload) },
+          },
+          (res) => {
+            const chunks: Buffer[] = [];
+            res.on('data', (d: Buffer) => chunks.push(d));
+            res.on('end', () => {
+              const answer = Buffer.concat(chunks).toString();
+              if ((res.statusCode ?? 500) >= 400)
+                reject(new Error(`${method} ${path}: ${res.statusCode} ${answer.slice(0, 500)}`));
+              else resolve(JSON.parse(answer) as T);
+            });
+            res.once('error', reject);
+          },
+        );
+        r.once('error', reject);
+        r.end(payload);
+      });
+    },
+    async dispose() {
+      agent.destroy();
+      await knarr.dispose();
+      rmSync(dir, { recursive: true, force: true });
+    },
+  };
+}
+
+export interface LoadResult {
+  readonly requestsPerSecond: number;
+  readonly megabytesPerSecond: number;
+  readonly failed: number;
+  /** Server CPU, microseconds a request. */
+  readonly cpuMicros: number;
+  /** A Lease update every 20 ms beside the load: latency, ms. */
+  readonly leaseP99: number;
+}
+
+const units: Record<string, number> = { KB: 1 / 1024, MB: 1, GB: 1024 };
+
+/** `h2load -c 10 -m 10` (or as said) with a Lease being updated beside it. */
+export async function load(
+  server: BenchServer,
+  options: {
+    path: string;
+    requests: number;
+    body?: string;
+    headers?: readonly string[];
+    clients?: number;
+    streams?: number;
+  },
+): Promise<LoadResult> {
+  const dir = mkdtempSync(join(tmpdir(), 'knarr-load-'));
+  const args = [
+    '-n',
+    String(options.requests),
+    '-c',
+    String(options.clients ?? 10),
+    '-m',
+    String(options.streams ?? 10),
+    '--cert',
+    server.cert,
+    '--key',
+    server.key,
+  ];
+  for (const h of options.headers ?? []) args.push('-H', h);
+  if (options.body !== undefined) {
+    writeFileSync(join(dir, 'body'), options.body);
+    args.push('-d', join(dir, 'body'), '-H', 'content-type: application/json');
+  }
+  args.push(`${server.knarr.url}${options.path}`);
+  const before = server.cpuSeconds();
+  const leases = leaseProbe(server);
+  const text = await new Promise<string>((resolve, reject) => {
+    const child = spawn('h2load', args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    let out = '';
+    child.stdout.on('data', (d: Buffer) => (out += d.toString()));
+    child.once('error', (e) =>
+      reject(new Error(`h2load (Debian's nghttp2-client) is wanted: ${e.message}`, { cause: e })),
+    );
+    child.once('close', () => resolve(out));
+  });
+  const latencies = await leases.stop();
+  const cpu = server.cpuSeconds() - before;
+  rmSync(dir, { recursive: true, force: true });
+  const rate = /finished in ([\d.]+)(m?s|m), ([\d.]+) req\/s, ([\d.]+)(KB|MB|GB)\/s/.exec(text);
+  const done = /requests: (\d+) total, \d+ started, \d+ done, (\d+) succeeded/.exec(text);
+  if (rate === null || done === null) throw new Error(`h2load said something else:\n${text}`);
+  const statuses = /status codes: (\d+) 2xx/.exec(text);
+  return {
+    requestsPerSecond: Number(rate[3]),
+    megabytesPerSecond: Number(rate[4]) * units[rate[5]!]!,
+    failed: Number(done[1]) - Number(statuses?.[1] ?? done[2]),
+    cpuMicros: (cpu * 1e6) / options.requests,
+    leaseP99: percentile(latencies, 99),
+  };
+}
+
+interface Lease {
+  metadata: { name: string; namespace: string; resourceVersion?: string };
+  spec: { holderIdentity: string; renewTime?: string };
+}
+
+function leaseProbe(server: BenchServer): { stop(): Promise<number[]> } {
+  let running = true;
+  const latencies: number[] = [];
+  const path = '/apis/coordination.k8s.io/v1/namespaces/default/leases';
+  const loop = (async () => {
+    const name = `probe-${Math.random().toString(36).slice(2)}`;
+    let lease = await server.json<Lease>('POST', path, {
+      apiVersion: 'coordination.k8s.io/v1',
+      kind: 'Lease',
+      metadata: { name },
+      spec: { holderIdentity: 'bench' },
+    });
+    while (running) {
+      const t = performance.now();
+      lease = await server.json<Lease>('PUT', `${path}/${name}`, {
+        ...lease,
+        spec: { ...lease.spec, renewTime: new Date().toISOString().replace('Z', '000Z') },
+      });
+      latencies.push(performance.now() - t);
+      await new Promise((r) => setTimeout(r, 20));
+    }
+    await server.json('DELETE', `${path}/${name}`);
+  })();
+  return {
+    async stop() {
+      running = false;
+      await loop;
+      return latencies;
+    },
+  };
+}

@@ -4,7 +4,7 @@
  */
 import type { Logger } from '../base/logger.ts';
 import { noSuchMethod } from './director.ts';
-import type { Handler, Scope } from './filters/scope.ts';
+import type { Scope } from './filters/scope.ts';
 import type { OutgoingResponse } from './request.ts';
 import type { Routes } from './routes.ts';
 

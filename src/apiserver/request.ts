@@ -18,7 +18,12 @@ export type RequestBody =
   /** A parsed object handed over in-process; the decoder makes a fresh copy of it. */
   | { readonly kind: 'object'; readonly value: unknown }
   /** Reads the bytes, failing with 413 past `limit`. */
-  | { readonly kind: 'bytes'; read(limit: number): Promise<Buffer> };
+  | {
+      readonly kind: 'bytes';
+      read(limit: number): Promise<Buffer>;
+      /** The bytes as they come, for proxies; instead of `read`. */
+      readonly stream?: () => Readable;
+    };
 
 export interface IncomingRequest {
   readonly method: string;

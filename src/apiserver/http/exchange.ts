@@ -105,7 +105,7 @@ export class Exchange implements IncomingRequest {
     else {
       const length = init.headers['content-length'];
       const declared = length === undefined ? undefined : Number(length);
-      this.body = { kind: 'bytes', read: (limit) => readBody(body, declared, limit) };
+      this.body = { kind: 'bytes', read: (limit) => readBody(body, declared, limit), stream: () => body };
     }
   }
 

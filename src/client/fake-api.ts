@@ -47,6 +47,40 @@ function fieldOf(object: unknown, path: string): string {
   return v === undefined || v === null ? '' : String(v);
 }
 
+/** Lists of objects are merged by these members in a strategic patch, whatever the type. */
+const mergeKeys = ['uid', 'type', 'name', 'key'];
+
+function strategicList(target: unknown[], patch: unknown[]): unknown[] {
+  if (patch.every((p) => typeof p === 'string')) return [...new Set([...target, ...patch])];
+  const out = [...target] as Record<string, unknown>[];
+  for (const item of patch as Record<string, unknown>[]) {
+    const key = mergeKeys.find((k) => item[k] !== undefined);
+    if (key === undefined) return patch;
+    const i = out.findIndex((o) => o[key] === item[key]);
+    if (item['$patch'] === 'delete') {
+      if (i !== -1) out.splice(i, 1);
+    } else if (i === -1) out.push(item);
+    else out[i] = strategicPatch(out[i], item) as Record<string, unknown>;
+  }
+  return out;
+}
+
+function strategicPatch(target: unknown, patch: unknown): unknown {
+  if (typeof patch !== 'object' || patch === null) return patch;
+  if (Array.isArray(patch)) return strategicList(Array.isArray(target) ? target : [], patch);
+  const base =
+    typeof target === 'object' && target !== null && !Array.isArray(target) ? (target as Record<string, unknown>) : {};
+  const out: Record<string, unknown> = { ...base };
+  for (const [k, v] of Object.entries(patch)) {
+    if (v === null) delete out[k];
+    else if (k.startsWith('$deleteFromPrimitiveList/')) {
+      const name = k.slice(k.indexOf('/') + 1);
+      out[name] = (out[name] as unknown[] | undefined)?.filter((x) => !(v as unknown[]).includes(x));
+    } else out[k] = strategicPatch(out[k], v);
+  }
+  return out;
+}
+
 function mergePatch(target: unknown, patch: unknown): unknown {
   if (typeof patch !== 'object' || patch === null || Array.isArray(patch)) return patch;
   const base =
@@ -266,7 +300,12 @@ export class FakeApi implements Transport {
       }
       case 'PATCH': {
         const current = this.#get(ref, namespace, name!);
-        const next = Array.isArray(body) ? jsonPatch(current, body as never) : mergePatch(current, body);
+        const strategic = request.contentType?.includes('strategic') === true;
+        const next = Array.isArray(body)
+          ? jsonPatch(current, body as never)
+          : strategic
+            ? strategicPatch(current, body)
+            : mergePatch(current, body);
         const sent = (body as Partial<KubeObject>).metadata;
         if (sent?.resourceVersion !== undefined && sent.resourceVersion !== current.metadata.resourceVersion) {
           throw conflict(ref, name!, optimisticLockMessage);
@@ -320,8 +359,10 @@ export class FakeApi implements Transport {
   ): KubeObject {
     const key = this.#key(ref, namespace, name);
     let merged: KubeObject;
-    if (subresource === 'status') merged = { ...current, status: next['status'] };
-    else if (subresource === 'finalize') merged = { ...current, spec: next['spec'] };
+    if (subresource === 'status') {
+      const { annotations } = next.metadata;
+      merged = { ...current, metadata: { ...current.metadata, annotations }, status: next['status'] };
+    } else if (subresource === 'finalize') merged = { ...current, spec: next['spec'] };
     else {
       const { uid, creationTimestamp, deletionTimestamp, generation } = current.metadata;
       merged = { ...next, status: ref.resource === 'events' ? undefined : (current['status'] ?? next['status']) };

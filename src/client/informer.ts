@@ -20,8 +20,11 @@ export interface InformerHandler<T> {
   /** `initial`: the object was there when the informer (or the handler) started. */
   onAdd?(object: T, initial: boolean): void;
   onUpdate?(old: T, object: T): void;
-  /** The last state known; after a break in the watch it may be older than what was deleted. */
-  onDelete?(object: T): void;
+  /**
+   * `object`: the last state known; after a break in the watch it may be older than what was deleted. `previous`: what the
+   * handlers had been told of last.
+   */
+  onDelete?(object: T, previous: T): void;
 }
 
 export interface InformerOptions<T extends KubeObject> {
@@ -266,9 +269,10 @@ export class Informer<T extends KubeObject = KubeObject> {
   #apply(event: WatchEvent<T>): void {
     const key = keyOf(event.object);
     if (event.type === 'DELETED') {
-      this.#store.delete(key);
+      const previous = this.#store.delete(key);
+      if (previous === undefined) return;
       const last = this.#o.transform?.(event.object) ?? event.object;
-      for (const h of this.#handlers) this.#call(() => h.onDelete?.(last));
+      for (const h of this.#handlers) this.#call(() => h.onDelete?.(last, previous));
       return;
     }
     this.#put(key, this.#o.transform?.(event.object) ?? event.object, false);
@@ -281,7 +285,7 @@ export class Informer<T extends KubeObject = KubeObject> {
     } else if (old.metadata.uid !== object.metadata.uid) {
       // Deleted and made again behind a break of the watch: two objects, not one that changed.
       for (const h of this.#handlers) {
-        this.#call(() => h.onDelete?.(old));
+        this.#call(() => h.onDelete?.(old, old));
         this.#call(() => h.onAdd?.(object, initial));
       }
     } else {
@@ -308,7 +312,7 @@ export class Informer<T extends KubeObject = KubeObject> {
       for (const key of [...this.#store.keys()]) {
         if (objects.has(key)) continue;
         const old = this.#store.delete(key)!;
-        for (const h of this.#handlers) this.#call(() => h.onDelete?.(old));
+        for (const h of this.#handlers) this.#call(() => h.onDelete?.(old, old));
         if ((++n & 31) === 0 && slice.spent) await slice.turn();
       }
       this.#version = version;

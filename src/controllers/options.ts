@@ -1,0 +1,67 @@
+/** Settings of the controllers, named and defaulted as kube-controller-manager's flags. Durations in milliseconds. */
+
+export interface CertificateSigner {
+  /** Signs a PEM PKCS #10 request for a signer name; returns a PEM certificate. */
+  sign(request: {
+    readonly signerName: string;
+    readonly csrPem: string;
+    readonly usages: readonly string[];
+    readonly expirationSeconds: number | undefined;
+  }): Promise<string>;
+}
+
+export interface ControllerOptions {
+  /** PEM of the cluster's CA, published as ConfigMap kube-root-ca.crt and put into token secrets (`--root-ca-file`). */
+  readonly rootCA?: string;
+  /** Signs certificate requests (`--cluster-signing-cert-file`); without it none is signed. */
+  readonly certificateSigner?: CertificateSigner;
+  /** Makes the token of a kubernetes.io/service-account-token Secret (`--service-account-private-key-file`). */
+  readonly signServiceAccountToken?: (claims: {
+    readonly namespace: string;
+    readonly serviceAccountName: string;
+    readonly serviceAccountUid: string;
+    readonly secretName: string;
+  }) => Promise<string>;
+  /** `--cluster-cidr`, comma-separated for dual stack. */
+  readonly clusterCIDR?: string;
+  /** `--allocate-node-cidrs`, default false. */
+  readonly allocateNodeCIDRs?: boolean;
+  /** `--node-cidr-mask-size-ipv4`, default 24. */
+  readonly nodeCIDRMaskSizeIPv4?: number;
+  /** `--node-cidr-mask-size-ipv6`, default 64. */
+  readonly nodeCIDRMaskSizeIPv6?: number;
+  /** `--node-monitor-period`, default 5 s. */
+  readonly nodeMonitorPeriodMs?: number;
+  /** `--node-monitor-grace-period`, default 50 s. */
+  readonly nodeMonitorGracePeriodMs?: number;
+  /** `--node-startup-grace-period`, default 60 s. */
+  readonly nodeStartupGracePeriodMs?: number;
+  /** `--unhealthy-zone-threshold`, default 0.55. */
+  readonly unhealthyZoneThreshold?: number;
+  /** `--large-cluster-size-threshold`, default 50. */
+  readonly largeClusterSizeThreshold?: number;
+  /** `--node-eviction-rate`, default 0.1 a second. */
+  readonly nodeEvictionRate?: number;
+  /** `--secondary-node-eviction-rate`, default 0.01 a second. */
+  readonly secondaryNodeEvictionRate?: number;
+  /** `--terminated-pod-gc-threshold`, default 12,500. */
+  readonly terminatedPodGCThreshold?: number;
+  /** `--resource-quota-sync-period`, default 5 min. */
+  readonly resourceQuotaSyncPeriodMs?: number;
+  /** `--horizontal-pod-autoscaler-sync-period`, default 15 s. */
+  readonly horizontalPodAutoscalerSyncPeriodMs?: number;
+  /** `--horizontal-pod-autoscaler-downscale-stabilization`, default 5 min. */
+  readonly horizontalPodAutoscalerDownscaleStabilizationMs?: number;
+  /** `--horizontal-pod-autoscaler-tolerance`, default 0.1. */
+  readonly horizontalPodAutoscalerTolerance?: number;
+  /** `--max-endpoints-per-slice`, default 100. */
+  readonly maxEndpointsPerSlice?: number;
+  /** `--mirroring-max-endpoints-per-subset`, default 1000. */
+  readonly mirroringMaxEndpointsPerSubset?: number;
+  /** `--pvclaimbinder-sync-period`, default 15 s. */
+  readonly pvClaimBinderSyncPeriodMs?: number;
+  /** `--legacy-service-account-token-clean-up-period`, default one year. */
+  readonly legacyServiceAccountTokenCleanUpPeriodMs?: number;
+  /** `--cluster-name`, default kubernetes. */
+  readonly clusterName?: string;
+}

@@ -1,0 +1,49 @@
+/** Hashes in names: FNV over canonical JSON, in an alphabet that spells no words (apimachinery util/rand, util/hash). */
+
+const alphabet = 'bcdfghjklmnpqrstvwxz2456789';
+
+/** Maps each character into the safe alphabet. */
+export function safeEncode(text: string): string {
+  let out = '';
+  for (let i = 0; i < text.length; i++) out += alphabet[text.charCodeAt(i) % alphabet.length];
+  return out;
+}
+
+/** FNV-1a, 32 bits, over UTF-8. */
+export function fnv32a(text: string | Uint8Array, seed = 0x811c9dc5): number {
+  const bytes = typeof text === 'string' ? Buffer.from(text, 'utf8') : text;
+  let h = seed;
+  for (const b of bytes) h = Math.imul(h ^ b, 0x01000193);
+  return h >>> 0;
+}
+
+/** FNV-1, 32 bits, over UTF-8. */
+export function fnv32(text: string | Uint8Array, seed = 0x811c9dc5): number {
+  const bytes = typeof text === 'string' ? Buffer.from(text, 'utf8') : text;
+  let h = seed;
+  for (const b of bytes) h = Math.imul(h, 0x01000193) ^ b;
+  return h >>> 0;
+}
+
+/** JSON with sorted keys and without undefined members: equal values, equal text. */
+export function canonicalJson(value: unknown): string {
+  if (value === null || typeof value !== 'object') return JSON.stringify(value) ?? 'null';
+  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`;
+  const o = value as Record<string, unknown>;
+  const parts: string[] = [];
+  for (const k of Object.keys(o).toSorted()) {
+    if (o[k] !== undefined) parts.push(`${JSON.stringify(k)}:${canonicalJson(o[k])}`);
+  }
+  return `{${parts.join(',')}}`;
+}
+
+/** The pod-template-hash of a template. `collisionCount` keeps two templates of one hash apart. */
+export function computeHash(template: unknown, collisionCount: number | undefined): string {
+  let h = fnv32a(canonicalJson(template));
+  if (collisionCount !== undefined) {
+    const bytes = Buffer.alloc(8);
+    bytes.writeUInt32LE(collisionCount >>> 0);
+    h = fnv32a(bytes, h);
+  }
+  return safeEncode(String(h));
+}

@@ -1,0 +1,74 @@
+/**
+ * The strategy of a kind that has none of its own: spec belongs to the object, status to its status subresource, and the
+ * generation counts changes of what is not status. Custom resources and new kinds start from here.
+ */
+import { jsonEqual } from '../../api/patch/values.ts';
+import type { KubeObject } from '../../api/object.ts';
+import type { ResourceInfo } from '../../api/catalog/resource.ts';
+import type { Draft, ResourceStrategies, Strategy } from '../strategy.ts';
+
+function copyStatus(object: Draft, old: KubeObject): void {
+  if (old['status'] === undefined) delete object['status'];
+  else object['status'] = old['status'];
+}
+
+/** Everything but type, metadata and status. */
+function specChanged(object: KubeObject, old: KubeObject): boolean {
+  const ignored = new Set(['apiVersion', 'kind', 'metadata', 'status']);
+  for (const member of new Set([...Object.keys(object), ...Object.keys(old)])) {
+    if (!ignored.has(member) && object[member] !== old[member] && !jsonEqual(object[member], old[member])) return true;
+  }
+  return false;
+}
+
+export interface DefaultStrategyOptions {
+  /** The kind has a status subresource, so writes of the object leave status alone. */
+  readonly hasStatus: boolean;
+  /** metadata.generation is kept. */
+  readonly hasGeneration: boolean;
+}
+
+/** Strategies of the object and of its `status` subresource. */
+export function defaultStrategies(options: DefaultStrategyOptions): {
+  readonly main: Strategy;
+  readonly status: Strategy;
+} {
+  const main: Strategy = {
+    prepareForCreate(_ctx, object) {
+      if (options.hasStatus) delete object['status'];
+      if (options.hasGeneration) object.metadata.generation = 1;
+    },
+    prepareForUpdate(_ctx, object, old) {
+      if (options.hasStatus) copyStatus(object, old);
+      if (options.hasGeneration && specChanged(object, old)) {
+        object.metadata.generation = (old.metadata.generation ?? 0) + 1;
+      }
+    },
+    resetFields: options.hasStatus ? [['status']] : [],
+  };
+  const status: Strategy = {
+    prepareForUpdate(_ctx, object, old) {
+      for (const member of Object.keys(object)) {
+        if (!['apiVersion', 'kind', 'metadata', 'status'].includes(member) && old[member] === undefined) {
+          delete object[member];
+        }
+      }
+      for (const member of Object.keys(old)) {
+        if (!['apiVersion', 'kind', 'metadata', 'status'].includes(member)) object[member] = old[member];
+      }
+      // Labels and the like are not this endpoint's, except for what the managedFields record of it.
+      const managed = object.metadata.managedFields;
+      object.metadata = { ...old.metadata, resourceVersion: object.metadata.resourceVersion };
+      if (managed !== undefined) object.metadata.managedFields = managed;
+    },
+    resetFields: [['spec'], ['metadata', 'labels'], ['metadata', 'annotations']],
+  };
+  return { main, status };
+}
+
+/** Default strategies for a resource of the catalogue or of a CRD. */
+export function defaultStrategiesFor(resource: ResourceInfo): ResourceStrategies {
+  const hasStatus = resource.subresources.some((s) => s.name === 'status');
+  const { main, status } = defaultStrategies({ hasStatus, hasGeneration: hasStatus || resource.custom });
+  return { main, subresources: hasStatus ? { status } : {} };
+}

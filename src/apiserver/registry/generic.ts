@@ -1,0 +1,187 @@
+/**
+ * `GenericRegistry`: one resource with all its served versions. Reads come from the watch cache, writes go through strategy,
+ * admission, managedFields and the store.
+ */
+import { Slice } from '../../base/yield.ts';
+import type { ResourceInfo } from '../../api/catalog/resource.ts';
+import { apiVersionOf } from '../../api/object.ts';
+import type { KubeObject } from '../../api/object.ts';
+import { notFound, StatusError } from '../../api/status.ts';
+import type { RequestContext } from '../context.ts';
+import type {
+  DeleteRequestOptions,
+  ReadListOptions,
+  ReadWatchOptions,
+  Registry,
+  Updater,
+  WriteOutcome,
+  WriteRequestOptions,
+} from '../registry.ts';
+import type { Committed, ResponseBody } from '../request.ts';
+import type { StoredObject } from '../storage/codec.ts';
+import { parseResourceVersion } from '../storage/continue.ts';
+import { Selection } from '../storage/selection.ts';
+import type { WatchCache } from '../storage/watch-cache.ts';
+import { deleteObject, removeObject } from './delete.ts';
+import type { Deleted } from './delete.ts';
+import { readFieldSelector, readLabelSelector } from './selectable-fields.ts';
+import type { TypeSupport } from './type-support.ts';
+import { createObject, groupResource, updateObject } from './write.ts';
+import type { UpdateOptions, WriteSupport } from './write.ts';
+
+/** Objects of a collection that are deleted at the same time. */
+const deleteWorkers = 64;
+
+/** Ends watches in time; shared by all registries. */
+export interface WatchDeadlines {
+  /** Calls `end` after `seconds`; returns what takes that back. */
+  after(seconds: number, end: () => void): () => void;
+  /** How long a watch lasts that does not say, in seconds. */
+  defaultSeconds(): number;
+}
+
+export interface GenericRegistryOptions {
+  readonly support: Omit<WriteSupport, 'types' | 'hub' | 'resource'>;
+  /** In the storage version. */
+  readonly resource: ResourceInfo;
+  /** By apiVersion, the storage version among them. */
+  readonly versions: ReadonlyMap<string, TypeSupport>;
+  readonly deadlines: WatchDeadlines;
+}
+
+export class GenericRegistry implements Registry {
+  readonly resource: ResourceInfo;
+  readonly cache: WatchCache;
+  /** For verbs that go further than the interface (scale, binding, eviction). */
+  readonly support: WriteSupport;
+  readonly #versions: ReadonlyMap<string, TypeSupport>;
+  readonly #deadlines: WatchDeadlines;
+
+  constructor(options: GenericRegistryOptions) {
+    this.resource = options.resource;
+    this.cache = options.support.objects.cache;
+    this.#versions = options.versions;
+    this.#deadlines = options.deadlines;
+    const hub = options.versions.get(apiVersionOf(options.resource))!;
+    const apiVersions = new WeakMap<ResourceInfo, TypeSupport>();
+    this.support = {
+      ...options.support,
+      resource: options.resource,
+      hub,
+      types: (ctx) => {
+        const info = ctx.resource;
+        if (info === undefined) return hub;
+        let types = apiVersions.get(info);
+        if (types === undefined) {
+          types = this.#versions.get(apiVersionOf(info)) ?? hub;
+          apiVersions.set(info, types);
+        }
+        return types;
+      },
+    };
+  }
+
+  /** Type support of a served version. */
+  types(apiVersion: string): TypeSupport | undefined {
+    return this.#versions.get(apiVersion);
+  }
+
+  /** Where an object lies in the store. */
+  key(namespace: string, name: string): string {
+    return this.support.objects.layout.key(namespace, name);
+  }
+
+  async get(_ctx: RequestContext, namespace: string, name: string, resourceVersion: string): Promise<StoredObject> {
+    const key = this.key(namespace, name);
+    const { cache } = this;
+    let object: StoredObject | undefined;
+    if (resourceVersion === '') {
+      if (!cache.ready) await cache.start();
+      object = cache.current ? cache.get(key) : (await this.support.objects.readFresh(key)).object;
+    } else {
+      const revision = parseResourceVersion(resourceVersion);
+      if (!cache.ready) await cache.start();
+      await cache.waitFor(revision);
+      object = cache.get(key);
+    }
+    if (object === undefined) throw notFound(groupResource(this.resource), name);
+    return object;
+  }
+
+  #selection(ctx: RequestContext, options: ReadListOptions | ReadWatchOptions): Selection {
+    return new Selection(this.support.objects.layout, {
+      namespace: options.namespace,
+      labels: readLabelSelector(options.labelSelector),
+      fields: readFieldSelector(ctx.resource ?? this.resource, options.fieldSelector),
+    });
+  }
+
+  async list(ctx: RequestContext, options: ReadListOptions): Promise<ResponseBody & { kind: 'list' }> {
+    const result = await this.cache.list(this.#selection(ctx, options), options);
+    return { kind: 'list', ...result };
+  }
+
+  async watch(ctx: RequestContext, options: ReadWatchOptions): Promise<ResponseBody & { kind: 'watch' }> {
+    const source = await this.cache.watch(this.#selection(ctx, options), options);
+    const { timeoutSeconds } = options;
+    const seconds =
+      timeoutSeconds === undefined || timeoutSeconds <= 0 ? this.#deadlines.defaultSeconds() : timeoutSeconds;
+    source.onClose(this.#deadlines.after(seconds, () => source.expire()));
+    return { kind: 'watch', source };
+  }
+
+  create(
+    ctx: RequestContext,
+    namespace: string,
+    object: KubeObject,
+    options: WriteRequestOptions,
+  ): Promise<StoredObject> {
+    return createObject(this.support, ctx, namespace, object, options);
+  }
+
+  update(
+    ctx: RequestContext,
+    namespace: string,
+    name: string,
+    updater: Updater,
+    options: UpdateOptions,
+  ): Promise<WriteOutcome> {
+    return updateObject(this.support, ctx, namespace, name, updater, options, async (current, last) => {
+      const removed = await removeObject(this.support, ctx, current);
+      return removed === undefined ? undefined : last;
+    });
+  }
+
+  delete(ctx: RequestContext, namespace: string, name: string, options: DeleteRequestOptions): Promise<Deleted> {
+    return deleteObject(this.support, ctx, namespace, name, options);
+  }
+
+  async deleteCollection(
+    ctx: RequestContext,
+    list: ReadListOptions,
+    options: DeleteRequestOptions,
+  ): Promise<readonly Committed[]> {
+    const { items } = await this.cache.list(this.#selection(ctx, list), list);
+    const deleted: Committed[] = [];
+    const running = new Set<Promise<void>>();
+    const failures: unknown[] = [];
+    const slice = new Slice();
+    for (const item of items) {
+      if (failures.length > 0 || ctx.signal.aborted) break;
+      deleted.push(item);
+      const work: Promise<void> = this.delete(ctx, item.namespace, item.name, options).then(
+        () => void running.delete(work),
+        (error: unknown) => {
+          running.delete(work);
+          if (!(error instanceof StatusError && error.reason === 'NotFound')) failures.push(error);
+        },
+      );
+      running.add(work);
+      if (running.size >= deleteWorkers) await Promise.race(running);
+      await slice.turn();
+    }
+    await Promise.all(running);
+    if (failures.length > 0) throw failures[0];
+    return deleted;
+  }
+}

@@ -1,0 +1,93 @@
+/** One resource's objects in the store: read the newest, compare and commit, delete; the watch cache is told what to expect. */
+import type { KubeObject } from '../../api/object.ts';
+import { StatusError } from '../../api/status.ts';
+import type { KeyValue, KeyValueStore } from '../../etcd/store.ts';
+import { StoredObject } from '../storage/codec.ts';
+import type { StorageLayout } from '../storage/codec.ts';
+import type { WatchCache } from '../storage/watch-cache.ts';
+
+/** etcd's limit on a request. */
+const maxObjectBytes = 1.5 * 1024 * 1024;
+
+export interface Current {
+  readonly object: StoredObject | undefined;
+  /** False: it comes from a cache that may lag behind the store. */
+  readonly fresh: boolean;
+}
+
+export type Written =
+  | { readonly ok: true; readonly object: StoredObject }
+  /** Somebody was faster; what is there now. */
+  | { readonly ok: false; readonly current: StoredObject | undefined };
+
+export class ObjectStore {
+  readonly layout: StorageLayout;
+  readonly cache: WatchCache;
+  readonly #store: KeyValueStore;
+
+  constructor(store: KeyValueStore, layout: StorageLayout, cache: WatchCache) {
+    this.#store = store;
+    this.layout = layout;
+    this.cache = cache;
+  }
+
+  /** The newest state that is at hand. */
+  read(key: string): Current | Promise<Current> {
+    if (this.cache.current) return { object: this.cache.get(key), fresh: true };
+    if (this.cache.ready) {
+      const object = this.cache.get(key);
+      if (object !== undefined) return { object, fresh: false };
+    }
+    return this.readFresh(key);
+  }
+
+  /** The newest state of all. */
+  async readFresh(key: string): Promise<Current> {
+    const { kvs } = await this.#store.range({ key });
+    return { object: this.#stored(kvs[0]), fresh: true };
+  }
+
+  #stored(kv: KeyValue | undefined): StoredObject | undefined {
+    if (kv === undefined) return undefined;
+    const cached = this.cache.get(kv.key);
+    if (cached?.revision === kv.modRevision) return cached;
+    return new StoredObject(this.layout, kv.key, kv.modRevision, this.layout.normalize(kv.value));
+  }
+
+  /** Writes if the key is still at `expected` (0: does not exist). `object` is of the storage version and canonical. */
+  async put(key: string, expected: number, object: KubeObject, bytes: Buffer, lease?: string): Promise<Written> {
+    if (bytes.length > maxObjectBytes) {
+      throw new StatusError(413, 'RequestEntityTooLarge', 'etcdserver: request is too large');
+    }
+    this.cache.expect(key, bytes, object);
+    try {
+      const result = await this.#store.commit({ key, expectModRevision: expected, value: bytes, lease });
+      if (!result.ok) return { ok: false, current: this.#stored(result.current) };
+      const cached = this.cache.get(key);
+      if (cached?.revision === result.revision) return { ok: true, object: cached };
+      const written = new StoredObject(this.layout, key, result.revision, bytes);
+      written.adopt(object);
+      return { ok: true, object: written };
+    } finally {
+      this.cache.forget(key, bytes);
+    }
+  }
+
+  /** Deletes if the key is still at `current`; answers with the last state at the revision of its deletion. */
+  async remove(current: StoredObject): Promise<Written> {
+    const result = await this.#store.commit({
+      key: current.key,
+      expectModRevision: current.revision,
+      value: undefined,
+    });
+    if (!result.ok) return { ok: false, current: this.#stored(result.current) };
+    return { ok: true, object: current.withRevision(result.revision) };
+  }
+
+  /** What a dry run would have stored. */
+  unstored(key: string, revision: number, object: KubeObject): StoredObject {
+    const stored = new StoredObject(this.layout, key, revision, this.layout.encode(object));
+    stored.adopt(object);
+    return stored;
+  }
+}

@@ -1,0 +1,301 @@
+/**
+ * `RegistriesImpl`: the registries of all resources. Built-in ones are made when they are first asked for, and their watch
+ * caches start on first use; custom ones come and go with their CRDs.
+ */
+import type { Clock, Timer } from '../../base/clock.ts';
+import type { Logger } from '../../base/logger.ts';
+import type { Random } from '../../base/random.ts';
+import type { Catalog } from '../../api/catalog/catalog.ts';
+import type { ResourceInfo } from '../../api/catalog/resource.ts';
+import { apiVersionOf } from '../../api/object.ts';
+import type { KeyValueStore } from '../../etcd/store.ts';
+import type { Admission, Authorizer } from '../context.ts';
+import type { Registries } from '../registry.ts';
+import type { Committed } from '../request.ts';
+import { ParsedCache, StorageLayout } from '../storage/codec.ts';
+import type { StoredObject } from '../storage/codec.ts';
+import { prefixEnd } from '../storage/keys.ts';
+import { WatchCache } from '../storage/watch-cache.ts';
+import type { ResourceStrategies, StrategyCatalog } from '../strategy.ts';
+import { BuiltinTypeSupport } from './builtin-types.ts';
+import type { FieldManagingFactory } from './builtin-types.ts';
+import { Deadlines } from './deadlines.ts';
+import { deletionRules } from './deletion.ts';
+import { GenericRegistry } from './generic.ts';
+import { Leases } from './leases.ts';
+import { ObjectStore } from './object-store.ts';
+import { fieldsOf } from './selectable-fields.ts';
+import type { TypeSupport } from './type-support.ts';
+
+export interface RegistriesOptions {
+  readonly store: KeyValueStore;
+  /** The store is this process's own (see `WatchCacheOptions.embedded`). */
+  readonly embedded: boolean;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly catalog: Catalog;
+  readonly strategies: StrategyCatalog;
+  readonly fieldManaging: FieldManagingFactory;
+  /** Key prefix in the store, `/registry` when left out. */
+  readonly root?: string;
+  /** How long Events live; upstream's --event-ttl, one hour. */
+  readonly eventTtlSeconds?: number;
+  /** Parsed objects are frozen deeply. */
+  readonly freeze?: boolean;
+  /** Stored bytes whose parsed form is kept alive. */
+  readonly parsedBytes?: number;
+  /** Bytes of superseded objects that one resource's window may keep alive, and how long. */
+  readonly windowBytes?: number;
+  readonly windowMs?: number;
+}
+
+/** A custom resource with all its served versions. */
+export interface CustomResource {
+  /** In the storage version. */
+  readonly resource: ResourceInfo;
+  readonly versions: ReadonlyMap<string, TypeSupport>;
+  readonly strategies: ResourceStrategies;
+}
+
+const tickMs = 60_000;
+/** The one field by which lists and watches are indexed, as upstream's pod strategy has it. */
+const indexedFields: ReadonlyMap<string, string> = new Map([['/pods', 'spec.nodeName']]);
+
+export class RegistriesImpl implements Registries {
+  readonly #options: RegistriesOptions;
+  readonly #parsed: ParsedCache;
+  readonly #leases: Leases;
+  readonly #deadlines: Deadlines;
+  /** By `group/resource`, whatever group leads there; undefined: known not to be stored. */
+  readonly #registries = new Map<string, GenericRegistry | undefined>();
+  readonly #caches = new Set<WatchCache>();
+  readonly #ticker: Timer;
+  #admission: Admission | undefined;
+  #authorizer: Authorizer | undefined;
+  #ticking = false;
+
+  constructor(options: RegistriesOptions) {
+    this.#options = options;
+    this.#parsed = new ParsedCache(options.parsedBytes ?? 16 << 20);
+    this.#leases = new Leases(options.store, options.clock);
+    this.#deadlines = new Deadlines(options.clock, options.random);
+    this.#ticker = options.clock.setTicker(tickMs, () => void this.#tick());
+  }
+
+  /** Admission reads registries, so it comes after them; writes before that are not admitted by anybody. */
+  setAdmission(admission: Admission): void {
+    this.#admission = admission;
+  }
+
+  /** Asked whether a PUT or apply that creates may do so. */
+  setAuthorizer(authorizer: Authorizer): void {
+    this.#authorizer = authorizer;
+  }
+
+  registry(group: string, resource: string): GenericRegistry | undefined {
+    const key = `${group}/${resource}`;
+    const known = this.#registries.get(key);
+    if (known !== undefined || this.#registries.has(key)) return known;
+    const made = this.#builtin(group, resource);
+    this.#registries.set(key, made);
+    return made;
+  }
+
+  #builtin(group: string, resource: string): GenericRegistry | undefined {
+    const { catalog } = this.#options;
+    const own = catalog.resources.filter((r) => r.group === group && r.resource === resource);
+    const first = own[0];
+    // Reviews and the like are computed, and so are component statuses.
+    if (first === undefined || !first.verbs.includes('get') || resource === 'componentstatuses') return undefined;
+    // Another group's storage (events.k8s.io Events are core Events).
+    if (first.storageGroup !== undefined && first.storageGroup !== group) {
+      return this.registry(first.storageGroup, resource);
+    }
+    const hub = own.find((r) => r.version === first.storageVersion) ?? first;
+    const strategies = this.#options.strategies.strategies(group, resource);
+    const all = catalog.resources.filter(
+      (r) => r.resource === resource && (r.group === group || r.storageGroup === group),
+    );
+    const versions = new Map<string, TypeSupport>();
+    for (const info of all) {
+      versions.set(
+        apiVersionOf(info),
+        new BuiltinTypeSupport({
+          catalog,
+          clock: this.#options.clock,
+          resource: info,
+          fieldManaging: this.#options.fieldManaging,
+          resetFields: (subresource) =>
+            (subresource === '' ? strategies.main : strategies.subresources[subresource])?.resetFields ?? [],
+        }),
+      );
+    }
+    const ttl = group === '' && resource === 'events' ? (this.#options.eventTtlSeconds ?? 3600) : undefined;
+    return this.#make({ resource: hub, versions, strategies }, ttl);
+  }
+
+  #make(custom: CustomResource, ttlSeconds: number | undefined, kept?: WatchCache): GenericRegistry {
+    const options = this.#options;
+    const { resource, versions, strategies } = custom;
+    const main = strategies.main;
+    const layout =
+      kept?.layout ??
+      new StorageLayout({
+        root: options.root ?? '/registry',
+        keyPrefix: resource.keyPrefix,
+        namespaced: resource.namespaced,
+        apiVersion: apiVersionOf(resource),
+        kind: resource.kind,
+        custom: resource.custom,
+        selectableFields:
+          main.selectableFields === undefined ? fieldsOf(resource) : (object) => main.selectableFields!(object),
+        parsed: this.#parsed,
+        freeze: options.freeze ?? false,
+      });
+    let cache = kept;
+    if (cache === undefined) {
+      cache = new WatchCache({
+        layout,
+        store: options.store,
+        clock: options.clock,
+        logger: options.logger,
+        indexField: indexedFields.get(`${resource.group}/${resource.resource}`),
+        embedded: options.embedded,
+        windowBytes: options.windowBytes ?? 24 << 20,
+        windowMs: options.windowMs ?? 5 * 60_000,
+      });
+      this.#caches.add(cache);
+    }
+    const admission = (): Admission | undefined => this.#admission;
+    const authorizer = (): Authorizer | undefined => this.#authorizer;
+    return new GenericRegistry({
+      resource,
+      versions,
+      deadlines: this.#deadlines,
+      support: {
+        objects: new ObjectStore(options.store, layout, cache),
+        strategies,
+        rules: deletionRules(resource.group, resource.resource),
+        clock: options.clock,
+        random: options.random,
+        get admission() {
+          return admission();
+        },
+        get authorizer() {
+          return authorizer();
+        },
+        leases: this.#leases,
+        ttlSeconds,
+      },
+    });
+  }
+
+  /**
+   * Serves a custom resource from now on, or with other versions, schemas or strategies than before. Its watches go on
+   * unless it is stored differently now.
+   */
+  addCustom(custom: CustomResource): GenericRegistry {
+    const { group, resource: plural } = custom.resource;
+    const key = `${group}/${plural}`;
+    const old = this.#registries.get(key);
+    let kept: WatchCache | undefined;
+    if (old !== undefined) {
+      const same =
+        old.cache.layout.apiVersion === apiVersionOf(custom.resource) &&
+        old.cache.layout.kind === custom.resource.kind &&
+        old.cache.layout.namespaced === custom.resource.namespaced &&
+        old.resource.fieldLabels.join() === custom.resource.fieldLabels.join();
+      if (same) kept = old.cache;
+      else this.#drop(old);
+    }
+    const made = this.#make(custom, undefined, kept);
+    this.#registries.set(key, made);
+    return made;
+  }
+
+  /** The custom resource is no longer served; its watches end. */
+  removeCustom(group: string, resource: string): void {
+    const key = `${group}/${resource}`;
+    const old = this.#registries.get(key);
+    if (old === undefined || !old.resource.custom) return;
+    this.#registries.delete(key);
+    this.#drop(old);
+  }
+
+  #drop(registry: GenericRegistry): void {
+    this.#caches.delete(registry.cache);
+    registry.cache.close();
+  }
+
+  /** Starts the caches of resources that are read synchronously (`cached`, `cachedGet`) and waits until they are there. */
+  async warm(resources: Iterable<readonly [group: string, resource: string]>): Promise<void> {
+    const starting: Promise<void>[] = [];
+    for (const [group, resource] of resources) {
+      const registry = this.registry(group, resource);
+      if (registry !== undefined) starting.push(registry.cache.start());
+    }
+    await Promise.all(starting);
+  }
+
+  cached(group: string, resource: string, namespace?: string): Iterable<StoredObject> {
+    const cache = this.#started(group, resource);
+    if (cache === undefined) return [];
+    const prefix = cache.layout.namespacePrefix(namespace ?? '');
+    return cache.all(prefix, prefixEnd(prefix));
+  }
+
+  cachedGet(group: string, resource: string, namespace: string, name: string): StoredObject | undefined {
+    const cache = this.#started(group, resource);
+    return cache?.get(cache.layout.key(namespace, name));
+  }
+
+  #started(group: string, resource: string): WatchCache | undefined {
+    const cache = this.registry(group, resource)?.cache;
+    if (cache !== undefined && !cache.ready) {
+      cache.start().catch((error: unknown) => {
+        this.#options.logger.warn('a watch cache did not start', { prefix: cache.layout.prefix, error });
+      });
+    }
+    return cache;
+  }
+
+  async follow(
+    group: string,
+    resource: string,
+    onEvent: (type: 'put' | 'delete', object: Committed) => void,
+  ): Promise<() => void> {
+    const registry = this.registry(group, resource);
+    if (registry === undefined) throw new Error(`no such resource: ${group}/${resource}`);
+    return registry.cache.follow(onEvent);
+  }
+
+  /** Bookmarks go out and windows shrink; the store is asked so that quiet resources move on, too. */
+  async #tick(): Promise<void> {
+    if (this.#ticking) return;
+    this.#ticking = true;
+    const done = this.#options.clock.activity.begin();
+    try {
+      await this.#options.store.currentRevision();
+      for (const cache of [...this.#caches]) if (cache.ready) await cache.tick();
+    } catch (error) {
+      this.#options.logger.warn('upkeep of the watch caches failed', { error });
+    } finally {
+      this.#ticking = false;
+      done();
+    }
+  }
+
+  /** Ends all watches and timers. The store is the caller's. */
+  close(): void {
+    this.#ticker.cancel();
+    this.#deadlines.close();
+    for (const cache of this.#caches) cache.close();
+    this.#caches.clear();
+    this.#registries.clear();
+  }
+}
+
+export function createRegistries(options: RegistriesOptions): RegistriesImpl {
+  return new RegistriesImpl(options);
+}

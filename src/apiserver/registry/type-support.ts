@@ -1,0 +1,59 @@
+/**
+ * `TypeSupport`: all that depends on the shape of one kind in one version, for registries and verbs: reading bodies,
+ * canonical form, managed fields and strategic merges. Built-in kinds get it from the catalogue, custom ones from their CRD.
+ */
+import type { FieldError } from '../../api/field-error.ts';
+import type { KubeObject } from '../../api/object.ts';
+import type { ObjectSchema } from '../../api/schema/schema.ts';
+
+export interface DecodedObject {
+  /** Fresh, defaulted and canonical; metadata is always there. */
+  readonly object: KubeObject;
+  /** `unknown field "spec.x"`, … */
+  readonly strictErrors: readonly string[];
+}
+
+export interface DecodeRequest {
+  readonly strict: boolean;
+  /** The input was parsed for this call alone. */
+  readonly owned: boolean;
+}
+
+export interface FieldManagerRequest {
+  readonly manager: string;
+  /** Empty for the object itself. */
+  readonly subresource: string;
+  /** Milliseconds since the epoch. */
+  readonly now: number;
+}
+
+/** Server-side apply's bookkeeping for one kind in one version. Objects are in that version. */
+export interface FieldManaging {
+  /** `next` with the managedFields of a write by `manager`. Never fails: what cannot be tracked is left out. */
+  update(live: KubeObject | undefined, next: KubeObject, request: FieldManagerRequest): KubeObject;
+  /**
+   * The object that results of applying a configuration, with its managedFields; not yet defaulted.
+   * @throws {StatusError} 409 for conflicts
+   */
+  apply(
+    live: KubeObject | undefined,
+    patch: Record<string, unknown>,
+    request: FieldManagerRequest & { readonly force: boolean },
+  ): KubeObject;
+}
+
+export interface TypeSupport {
+  readonly apiVersion: string;
+  readonly kind: string;
+  /** Swagger definition or the CRD's schema; undefined for a CRD without one. */
+  readonly schema: ObjectSchema | undefined;
+  /** A body (or a patched object) as a clean object. @throws {DecodeError} */
+  decode(input: unknown, request: DecodeRequest): DecodedObject;
+  /** As it is stored: upstream's order and presence, what is unchanged shared with `previous`. */
+  canonicalize(object: KubeObject, previous?: KubeObject): KubeObject;
+  /** Structural validation of custom resources. */
+  validate?(object: KubeObject, old: KubeObject | undefined): readonly FieldError[];
+  readonly fields: FieldManaging;
+  /** Undefined for custom resources: upstream answers 415. */
+  strategicMerge?(document: KubeObject, patch: unknown): KubeObject;
+}

@@ -1,0 +1,559 @@
+/**
+ * Create and update of one resource, in upstream's order: decode and defaults are done; then managedFields, mutating
+ * admission, strategy, validation, validating admission, and the commit, again from the top when somebody was faster.
+ */
+import type { Clock } from '../../base/clock.ts';
+import type { Random } from '../../base/random.ts';
+import type { ResourceInfo } from '../../api/catalog/resource.ts';
+import { convert } from '../../api/conversion/convert.ts';
+import { invalid, invalidStatus } from '../../api/field-error.ts';
+import { nameIsDNSSubdomain } from '../../api/names.ts';
+import type { KubeObject, ObjectMeta } from '../../api/object.ts';
+import { jsonEqual } from '../../api/patch/values.ts';
+import {
+  alreadyExists,
+  badRequest,
+  conflict,
+  internalError,
+  notFound,
+  optimisticLockMessage,
+  StatusError,
+} from '../../api/status.ts';
+import type { GroupResource } from '../../api/status.ts';
+import { formatTime } from '../../api/time.ts';
+import type { Admission, AdmissionAttributes, Authorizer, Operation, RequestContext } from '../context.ts';
+import { forbiddenByAuthorizer } from '../filters/authorization.ts';
+import type { Updater, WriteOutcome, WriteRequestOptions } from '../registry.ts';
+import { objectIn } from '../storage/codec.ts';
+import type { StoredObject } from '../storage/codec.ts';
+import type { ResourceStrategies, Strategy, StrategyContext } from '../strategy.ts';
+import type { DeletionRules } from './deletion.ts';
+import type { Leases } from './leases.ts';
+import {
+  dedupOwnerReferences,
+  validateObjectMeta,
+  validateObjectMetaUpdate,
+  wipeSystemFields,
+  withRequestNamespace,
+} from './object-meta.ts';
+import type { ObjectStore } from './object-store.ts';
+import type { TypeSupport } from './type-support.ts';
+
+/** What writes of a resource need; shared by create, update and delete. */
+export interface WriteSupport {
+  /** In the storage version. */
+  readonly resource: ResourceInfo;
+  readonly objects: ObjectStore;
+  readonly strategies: ResourceStrategies;
+  readonly rules: DeletionRules | undefined;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly admission: Admission | undefined;
+  readonly authorizer: Authorizer | undefined;
+  readonly leases: Leases;
+  /** Objects of this resource expire. */
+  readonly ttlSeconds: number | undefined;
+  /** Type support of the version of a request. */
+  types(ctx: RequestContext): TypeSupport;
+  /** Type support of the storage version. */
+  readonly hub: TypeSupport;
+}
+
+export interface UpdateOptions extends WriteRequestOptions {
+  readonly apply: boolean;
+  readonly createIfMissing: boolean;
+  /** managedFields are as the updater left them, too, when it says so (scale, binding). */
+  readonly keepManagedFields?: boolean;
+  /** Admission sees this instead of the object (scale: the Scale). */
+  readonly admissionView?: {
+    readonly group: string;
+    readonly version: string;
+    readonly kind: string;
+    of(object: KubeObject): KubeObject;
+    /** The object with what mutating admission changed in the view. */
+    merge?(object: KubeObject, view: KubeObject): KubeObject;
+  };
+  /** Strategy to use where it is not that of the subresource. */
+  readonly strategy?: Strategy;
+}
+
+/** Attempts of generateName before the conflict is reported. */
+const maxNameAttempts = 8;
+const maxNameLength = 63;
+const suffixLength = 5;
+/** Every lost race means that somebody else's write went through; this many in a row is a hot spot, not bad luck. */
+const maxUpdateAttempts = 256;
+
+export function groupResource(resource: ResourceInfo): GroupResource {
+  return { group: resource.group, resource: resource.resource };
+}
+
+export function strategyContext(support: WriteSupport, ctx: RequestContext, dryRun: boolean): StrategyContext {
+  return { request: ctx, now: support.clock.now(), dryRun };
+}
+
+function attributes(
+  ctx: RequestContext,
+  support: WriteSupport,
+  operation: Operation,
+  namespace: string,
+  name: string,
+  object: KubeObject | undefined,
+  oldObject: KubeObject | undefined,
+  options: WriteRequestOptions,
+): AdmissionAttributes {
+  const resource = ctx.resource ?? support.resource;
+  return {
+    context: ctx,
+    operation,
+    group: resource.group,
+    version: resource.version,
+    resource: resource.resource,
+    subresource: options.subresource,
+    kind: resource.kind,
+    namespace,
+    name,
+    object,
+    oldObject,
+    options: options.options,
+    dryRun: options.dryRun,
+    user: ctx.user,
+  };
+}
+
+function viewed(a: AdmissionAttributes, view: UpdateOptions['admissionView']): AdmissionAttributes {
+  if (view === undefined) return a;
+  return {
+    ...a,
+    kind: view.kind,
+    object: a.object === undefined ? undefined : view.of(a.object as KubeObject),
+    oldObject: a.oldObject === undefined ? undefined : view.of(a.oldObject as KubeObject),
+  };
+}
+
+/** A draft for a strategy: fresh where strategies write. */
+function draftOf(object: KubeObject): KubeObject {
+  const draft: KubeObject = { ...object, metadata: { ...object.metadata } };
+  const { spec, status } = draft;
+  if (typeof spec === 'object' && spec !== null && !Array.isArray(spec)) draft['spec'] = { ...spec };
+  if (typeof status === 'object' && status !== null && !Array.isArray(status)) draft['status'] = { ...status };
+  return draft;
+}
+
+export function strategyFor(support: WriteSupport, subresource: string): Strategy {
+  if (subresource === '') return support.strategies.main;
+  const strategy = support.strategies.subresources[subresource];
+  if (strategy === undefined) {
+    throw internalError(new Error(`no strategy for ${support.resource.resource}/${subresource}`));
+  }
+  return strategy;
+}
+
+export function generateName(random: Random, base: string): string {
+  return base.slice(0, maxNameLength - suffixLength) + random.suffix(suffixLength);
+}
+
+// Create -----------------------------------------------------------------------------------------------------------------
+
+export async function createObject(
+  support: WriteSupport,
+  ctx: RequestContext,
+  namespace: string,
+  given: KubeObject,
+  options: WriteRequestOptions,
+): Promise<StoredObject> {
+  const { resource } = support;
+  let object: KubeObject = given;
+  const metadata = wipeSystemFields(object.metadata);
+  if (metadata !== object.metadata) object = { ...object, metadata };
+  object = withRequestNamespace(object, resource.namespaced ? namespace : '');
+  object = dedupOwnerReferences(ctx, object, false);
+  const types = support.types(ctx);
+  object = types.fields.update(undefined, object, {
+    manager: options.fieldManager,
+    subresource: options.subresource,
+    now: support.clock.now(),
+  });
+  if (support.admission !== undefined) {
+    const name = object.metadata.name ?? '';
+    const scope = admissionNamespace(resource, namespace, name);
+    const a = attributes(ctx, support, 'CREATE', scope, name, object, undefined, options);
+    const mutated = (await support.admission.mutate(a)) as KubeObject | undefined;
+    if (mutated !== undefined && mutated !== object) object = dedupOwnerReferences(ctx, mutated, true);
+  }
+  if (support.strategies.incomplete !== undefined) ctx.warn(support.strategies.incomplete);
+  const { generateName: base = '', name = '' } = object.metadata;
+  if (base === '' || name !== '') return createOnce(support, ctx, namespace, object, options);
+  for (let attempt = 1; ; attempt++) {
+    const named = { ...object, metadata: { ...object.metadata, name: generateName(support.random, base) } };
+    try {
+      return await createOnce(support, ctx, namespace, named, options);
+    } catch (error) {
+      if (!(error instanceof StatusError) || error.reason !== 'AlreadyExists' || attempt >= maxNameAttempts)
+        throw error;
+    }
+  }
+}
+
+/** Namespaces are admitted as being in themselves. */
+function admissionNamespace(resource: ResourceInfo, namespace: string, name: string): string {
+  return resource.resource === 'namespaces' && resource.group === '' ? name : namespace;
+}
+
+/** One attempt: from an admitted object in the version of the request to a committed one. */
+async function createOnce(
+  support: WriteSupport,
+  ctx: RequestContext,
+  namespace: string,
+  given: KubeObject,
+  options: WriteRequestOptions,
+  authorize?: () => Promise<void>,
+): Promise<StoredObject> {
+  const { resource, objects, clock } = support;
+  const strategy = support.strategies.main;
+  const context = strategyContext(support, ctx, options.dryRun);
+  const draft = draftOf(convert(given, support.hub.apiVersion));
+  draft.metadata.creationTimestamp = formatTime(clock.now());
+  draft.metadata.uid = support.random.uuid();
+  delete draft.metadata.generation;
+  strategy.prepareForCreate?.(context, draft);
+  let object = support.hub.canonicalize(draft);
+  const name = object.metadata.name ?? '';
+  const rule = strategy.validateName ?? nameIsDNSSubdomain;
+  const errors = [
+    ...validateObjectMeta(object.metadata, resource.namespaced, rule),
+    ...(support.hub.validate?.(object, undefined) ?? []),
+    ...(strategy.validate?.(context, object) ?? []),
+  ];
+  if (errors.length > 0) throw invalidStatus(resource.group, resource.kind, name, errors);
+  if (strategy.warningsOnCreate !== undefined) for (const w of strategy.warningsOnCreate(context, object)) ctx.warn(w);
+  await authorize?.();
+  if (support.admission !== undefined) {
+    const seen = convert(object, support.types(ctx).apiVersion);
+    const scope = admissionNamespace(resource, namespace, name);
+    await support.admission.validate(attributes(ctx, support, 'CREATE', scope, name, seen, undefined, options));
+  }
+  const { resourceVersion = '' } = given.metadata;
+  if (resourceVersion !== '' && resourceVersion !== '0') {
+    throw badRequest('resourceVersion should not be set on objects to be created');
+  }
+  const key = objects.layout.key(namespace, name);
+  let finish: ((committed: boolean) => Promise<void>) | undefined;
+  if (strategy.beginCreate !== undefined) {
+    const second = draftOf(object);
+    finish = await strategy.beginCreate(context, second);
+    object = support.hub.canonicalize(second);
+  }
+  let committed = false;
+  try {
+    if (options.dryRun) {
+      const existing = (await objects.read(key)).object;
+      if (existing !== undefined) throw existsError(resource, name, given, existing);
+      return objects.unstored(key, 0, object);
+    }
+    const lease = support.ttlSeconds === undefined ? undefined : await support.leases.lease(support.ttlSeconds);
+    const written = await objects.put(key, 0, object, objects.layout.encode(object), lease);
+    if (!written.ok) throw existsError(resource, name, given, written.current);
+    committed = true;
+    return written.object;
+  } finally {
+    await finish?.(committed);
+  }
+}
+
+function existsError(
+  resource: ResourceInfo,
+  name: string,
+  given: KubeObject,
+  existing: StoredObject | undefined,
+): StatusError {
+  if ((given.metadata.generateName ?? '') !== '') {
+    const { group, resource: plural } = resource;
+    const kind = group === '' ? plural : `${plural}.${group}`;
+    return new StatusError(
+      409,
+      'AlreadyExists',
+      `${kind} "${name}" already exists, the server was not able to generate a unique name for the object`,
+      { ...(name === '' ? {} : { name }), ...(group === '' ? {} : { group }), kind: plural, retryAfterSeconds: 1 },
+    );
+  }
+  const error = alreadyExists(groupResource(resource), name);
+  if (existing?.object().metadata.deletionTimestamp === undefined) return error;
+  return new StatusError(error.code, error.reason, `object is being deleted: ${error.message}`, error.details);
+}
+
+// Update -----------------------------------------------------------------------------------------------------------------
+
+export async function updateObject(
+  support: WriteSupport,
+  ctx: RequestContext,
+  namespace: string,
+  name: string,
+  updater: Updater,
+  options: UpdateOptions,
+  removeFinal: (current: StoredObject, last: StoredObject) => Promise<StoredObject | undefined>,
+): Promise<WriteOutcome> {
+  const { resource, objects } = support;
+  const strategy = options.strategy ?? strategyFor(support, options.subresource);
+  const key = objects.layout.key(namespace, name);
+  const mayCreate = options.subresource === '' && (options.createIfMissing || strategy.allowCreateOnUpdate === true);
+  if (support.strategies.incomplete !== undefined) ctx.warn(support.strategies.incomplete);
+  let { object: current, fresh } = await objects.read(key);
+  for (let attempt = 0; attempt < maxUpdateAttempts; attempt++) {
+    let written: StoredObject | 'lost';
+    try {
+      if (current === undefined) {
+        if (!mayCreate) throw notFound(groupResource(resource), name);
+        const created = await createByUpdate(support, ctx, namespace, name, updater, options);
+        return { created: true, committed: created };
+      }
+      const next = await prepareUpdate(support, ctx, namespace, name, current, updater, options, strategy);
+      if (next === undefined) return { created: false, committed: current };
+      const { object, finish, remove } = next;
+      if (remove) {
+        const last = objects.unstored(key, current.revision, object);
+        if (options.dryRun) return { created: false, committed: last };
+        const removed = await removeFinal(current, last);
+        if (removed !== undefined) return { created: false, committed: removed };
+        written = 'lost';
+      } else {
+        let committed = false;
+        try {
+          if (options.dryRun) return { created: false, committed: objects.unstored(key, current.revision, object) };
+          const bytes = objects.layout.encode(object);
+          if (bytes.equals(current.bytes)) return { created: false, committed: current };
+          const lease = support.ttlSeconds === undefined ? undefined : await support.leases.lease(support.ttlSeconds);
+          const result = await objects.put(key, current.revision, object, bytes, lease);
+          if (result.ok) {
+            committed = true;
+            return { created: false, committed: result.object };
+          }
+          current = result.current;
+          fresh = true;
+          written = 'lost';
+        } finally {
+          await finish?.(committed);
+        }
+        continue;
+      }
+    } catch (error) {
+      // What was decided on a cached state is decided again on the stored one, if that is another.
+      if (fresh) throw error;
+      const seen = current?.revision ?? 0;
+      ({ object: current, fresh } = await objects.readFresh(key));
+      if ((current?.revision ?? 0) === seen) throw error;
+      continue;
+    }
+    if (written === 'lost') ({ object: current, fresh } = await objects.readFresh(key));
+  }
+  throw conflict(groupResource(resource), name, optimisticLockMessage);
+}
+
+async function createByUpdate(
+  support: WriteSupport,
+  ctx: RequestContext,
+  namespace: string,
+  name: string,
+  updater: Updater,
+  options: UpdateOptions,
+): Promise<StoredObject> {
+  const { resource } = support;
+  let object = await updater(undefined);
+  object = withRequestNamespace(object, resource.namespaced ? namespace : '');
+  const metadata = wipeSystemFields(object.metadata);
+  if (metadata !== object.metadata) object = { ...object, metadata };
+  const types = support.types(ctx);
+  if (!options.apply) {
+    object = dedupOwnerReferences(ctx, object, false);
+    object = types.fields.update(undefined, object, {
+      manager: options.fieldManager,
+      subresource: options.subresource,
+      now: support.clock.now(),
+    });
+  }
+  if (support.admission !== undefined) {
+    const scope = admissionNamespace(resource, namespace, name);
+    const a = attributes(ctx, support, 'CREATE', scope, name, object, undefined, createOptions(options));
+    const mutated = (await support.admission.mutate(a)) as KubeObject | undefined;
+    if (mutated !== undefined && mutated !== object) object = dedupOwnerReferences(ctx, mutated, true);
+  }
+  const { authorizer } = support;
+  const authorize =
+    authorizer === undefined
+      ? undefined
+      : async (): Promise<void> => {
+          const info = ctx.resource ?? resource;
+          const attrs = {
+            user: ctx.user,
+            verb: 'create',
+            isResourceRequest: true,
+            group: info.group,
+            version: info.version,
+            resource: info.resource,
+            subresource: options.subresource,
+            namespace: info.namespaced ? namespace : '',
+            name,
+            path: ctx.info.path,
+          };
+          const { decision, reason } = await authorizer.authorize(attrs);
+          if (decision !== 'allow') throw forbiddenByAuthorizer(attrs, reason);
+        };
+  return createOnce(support, ctx, namespace, object, createOptions(options), authorize);
+}
+
+function createOptions(options: UpdateOptions): WriteRequestOptions {
+  return { ...options, options: { ...options.options, kind: 'CreateOptions' } };
+}
+
+interface PreparedUpdate {
+  /** Of the storage version, canonical. */
+  readonly object: KubeObject;
+  readonly finish: ((committed: boolean) => Promise<void>) | undefined;
+  /** Its last finalizer is gone: to be deleted instead of written. */
+  readonly remove: boolean;
+}
+
+/** One attempt of an update up to the commit; undefined when nothing changes. */
+async function prepareUpdate(
+  support: WriteSupport,
+  ctx: RequestContext,
+  namespace: string,
+  name: string,
+  current: StoredObject,
+  updater: Updater,
+  options: UpdateOptions,
+  strategy: Strategy,
+): Promise<PreparedUpdate | undefined> {
+  const { resource, hub } = support;
+  const types = support.types(ctx);
+  const context = strategyContext(support, ctx, options.dryRun);
+  const live = objectIn(current, types.apiVersion);
+  let next = await updater(live);
+  if (next !== live) {
+    next = withRequestNamespace(next, resource.namespaced ? namespace : '');
+    if (!options.apply) next = dedupOwnerReferences(ctx, next, false);
+  }
+  if (!options.apply && options.keepManagedFields !== true) {
+    next = types.fields.update(live, next, {
+      manager: options.fieldManager,
+      subresource: options.subresource,
+      now: support.clock.now(),
+    });
+  }
+  const view = options.admissionView;
+  if (support.admission !== undefined) {
+    const scope = admissionNamespace(resource, namespace, name);
+    const a = viewed(attributes(ctx, support, 'UPDATE', scope, name, next, live, options), view);
+    const mutated = (await support.admission.mutate(a)) as KubeObject | undefined;
+    if (mutated !== undefined && mutated !== a.object) {
+      if (view === undefined) next = dedupOwnerReferences(ctx, mutated, true);
+      else if (view.merge !== undefined) next = view.merge(next, mutated);
+    }
+  }
+  checkResourceVersion(support, strategy, name, next.metadata, current);
+  const old = objectIn(current, hub.apiVersion);
+  const draft = draftOf(convert(next, hub.apiVersion));
+  const meta = draft.metadata;
+  copyMember(meta, old.metadata, 'generation');
+  meta.resourceVersion = old.metadata.resourceVersion;
+  strategy.prepareForUpdate?.(context, draft, old);
+  keepSystemFields(draft.metadata, old.metadata);
+  let object = hub.canonicalize(draft, old);
+  if (object === old) return undefined;
+  const errors = [
+    ...validateObjectMeta(object.metadata, resource.namespaced, anyName),
+    ...validateObjectMetaUpdate(object.metadata, old.metadata),
+    ...(hub.validate?.(object, old) ?? []),
+    ...(strategy.validateUpdate?.(context, object, old) ?? []),
+  ];
+  if (errors.length > 0) throw invalidStatus(resource.group, resource.kind, name, errors);
+  if (strategy.warningsOnUpdate !== undefined) {
+    for (const w of strategy.warningsOnUpdate(context, object, old)) ctx.warn(w);
+  }
+  object = ignoreManagedFieldsTimes(object, old);
+  if (support.admission !== undefined) {
+    const seen = convert(object, types.apiVersion);
+    const scope = admissionNamespace(resource, namespace, name);
+    await support.admission.validate(
+      viewed(attributes(ctx, support, 'UPDATE', scope, name, seen, live, options), view),
+    );
+  }
+  if (shouldDelete(support, object, old)) return { object, finish: undefined, remove: true };
+  let finish: PreparedUpdate['finish'];
+  if (strategy.beginUpdate !== undefined) {
+    const second = draftOf(object);
+    finish = await strategy.beginUpdate(context, second, old);
+    object = hub.canonicalize(second, old);
+  }
+  return { object, finish, remove: false };
+}
+
+/** Names cannot change, so an old one is not judged again. */
+const anyName = (): readonly string[] => [];
+
+function copyMember<K extends keyof ObjectMeta>(to: ObjectMeta, from: ObjectMeta, member: K): void {
+  if (from[member] === undefined) delete to[member];
+  else to[member] = from[member];
+}
+
+/** What an update can neither set nor take away. */
+function keepSystemFields(meta: ObjectMeta, old: ObjectMeta): void {
+  if (meta.uid === undefined || meta.uid === '') copyMember(meta, old, 'uid');
+  if (old.creationTimestamp !== undefined) meta.creationTimestamp = old.creationTimestamp;
+  if (old.deletionTimestamp !== undefined) meta.deletionTimestamp = old.deletionTimestamp;
+  if (old.deletionGracePeriodSeconds !== undefined && meta.deletionGracePeriodSeconds === undefined) {
+    meta.deletionGracePeriodSeconds = old.deletionGracePeriodSeconds;
+  }
+}
+
+function checkResourceVersion(
+  support: WriteSupport,
+  strategy: Strategy,
+  name: string,
+  meta: ObjectMeta,
+  current: StoredObject,
+): void {
+  const { resource } = support;
+  const given = meta.resourceVersion ?? '';
+  if (given !== '' && !/^[0-9]+$/.test(given)) {
+    const quoted = JSON.stringify(given);
+    throw invalidStatus(resource.group, resource.kind, name, [
+      invalid('metadata.resourceVersion', given, `strconv.ParseUint: parsing ${quoted}: invalid syntax`),
+    ]);
+  }
+  const unset = given === '' || /^0+$/.test(given);
+  if (unset) {
+    if (strategy.allowUnconditionalUpdate !== false) return;
+    throw invalidStatus(resource.group, resource.resource, name, [
+      invalid('metadata.resourceVersion', 0, 'must be specified for an update'),
+    ]);
+  }
+  if (Number(given) !== current.revision) throw conflict(groupResource(resource), name, optimisticLockMessage);
+}
+
+/** managedFields whose times alone differ are the old ones, so that a write that changes nothing is none. */
+function ignoreManagedFieldsTimes(object: KubeObject, old: KubeObject): KubeObject {
+  const next = object.metadata.managedFields;
+  const before = old.metadata.managedFields;
+  if (next === before || next === undefined || before === undefined || next.length !== before.length) return object;
+  for (let i = 0; i < next.length; i++) {
+    const { time: _a, ...a } = next[i]!;
+    const { time: _b, ...b } = before[i]!;
+    if (!jsonEqual(a, b)) return object;
+  }
+  for (const member of new Set([...Object.keys(object), ...Object.keys(old)])) {
+    if (member !== 'metadata' && object[member] !== old[member] && !jsonEqual(object[member], old[member]))
+      return object;
+  }
+  const { managedFields: _n, ...meta } = object.metadata;
+  const { managedFields: _o, ...oldMeta } = old.metadata;
+  if (!jsonEqual(meta, oldMeta)) return object;
+  return { ...object, metadata: { ...object.metadata, managedFields: before } };
+}
+
+/** The last finalizer of an object whose deletion has begun is gone. */
+function shouldDelete(support: WriteSupport, object: KubeObject, old: KubeObject): boolean {
+  if ((object.metadata.finalizers?.length ?? 0) > 0 || old.metadata.deletionTimestamp === undefined) return false;
+  if ((old.metadata.deletionGracePeriodSeconds ?? 0) !== 0) return false;
+  return support.rules?.blocked?.(object) !== true;
+}

@@ -26,6 +26,8 @@ export class DecodeError extends Error {
 export interface DecodeOptions {
   /** Collect unknown members, for fieldValidation Strict and Warn. */
   readonly strict?: boolean;
+  /** What stands before the names of unknown members, where the input is a part of an object: `metadata`. */
+  readonly path?: string;
   /** The input was parsed for this call alone, so opaque parts of it may be used as they are. */
   readonly owned?: boolean;
 }
@@ -221,6 +223,7 @@ class Decoder {
   error: DecodeError | undefined;
   readonly #root: ObjectSchema;
   readonly #owned: boolean;
+  readonly #prefix: string;
   #strict: boolean;
   /** Keys and indexes from the root to where the decoder is; `#depth` of them count. */
   readonly #path: (string | number)[] = [];
@@ -230,6 +233,7 @@ class Decoder {
     this.#root = root;
     this.#strict = options.strict === true;
     this.#owned = options.owned === true;
+    this.#prefix = options.path ?? '';
   }
 
   object(schema: ObjectSchema, input: Members): Members {
@@ -438,7 +442,7 @@ class Decoder {
 
   #unknown(depth: number, key: string): void {
     if (this.strictErrors.length >= 100) return;
-    let path = '';
+    let path = this.#prefix;
     for (let i = 0; i < depth; i++) {
       const step = this.#path[i]!;
       path += typeof step === 'number' ? `[${step}]` : path === '' ? step : `.${step}`;

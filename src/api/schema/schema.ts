@@ -45,10 +45,17 @@ export interface Field {
   readonly patchMergeKey?: string;
 }
 
-/** Constraints of a CRD's OpenAPI v3 schema; built-in types are validated by hand-written functions instead. */
+/**
+ * Value validations of one node of a CRD's OpenAPI v3 schema, and of the nodes below it; built-in types are validated by
+ * hand-written functions instead. `validate-structural.ts` walks these alone.
+ */
 export interface Constraints {
+  /** JSON Schema types; `integer` and `string` for int-or-string; empty when any will do. */
+  readonly types: readonly string[];
+  readonly nullable?: boolean;
   readonly enum?: readonly unknown[];
   readonly pattern?: string;
+  /** Only formats that are checked; unknown ones are ignored. */
   readonly format?: string;
   readonly minimum?: number;
   readonly maximum?: number;
@@ -62,12 +69,28 @@ export interface Constraints {
   readonly uniqueItems?: boolean;
   readonly minProperties?: number;
   readonly maxProperties?: number;
-  readonly allOf?: readonly unknown[];
-  readonly anyOf?: readonly unknown[];
-  readonly oneOf?: readonly unknown[];
-  readonly not?: unknown;
+  readonly required?: readonly string[];
+  readonly properties?: ReadonlyMap<string, Constraints>;
+  readonly items?: Constraints;
+  readonly additionalProperties?: Constraints | boolean;
+  readonly allOf?: readonly Constraints[];
+  readonly anyOf?: readonly Constraints[];
+  readonly oneOf?: readonly Constraints[];
+  readonly not?: Constraints;
+  readonly listType?: string;
+  readonly mapKeys?: readonly string[];
   /** `x-kubernetes-validations`. */
-  readonly rules?: readonly unknown[];
+  readonly rules?: readonly ValidationRule[];
+}
+
+/** One of `x-kubernetes-validations`. */
+export interface ValidationRule {
+  readonly rule: string;
+  readonly message?: string;
+  readonly messageExpression?: string;
+  readonly reason?: string;
+  readonly fieldPath?: string;
+  readonly optionalOldSelf?: boolean;
 }
 
 interface Base {
@@ -149,6 +172,8 @@ export interface ScalarSchema extends Base {
 export interface AnySchema extends Base {
   readonly kind: 'any';
   readonly raw?: 'rawExtension' | 'fieldsV1' | 'json';
+  /** Objects inside have no known members and are emptied (`additionalProperties: true` without a schema). */
+  readonly closed?: boolean;
 }
 
 /**

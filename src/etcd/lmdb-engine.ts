@@ -13,9 +13,9 @@ import type { Engine, EngineOp } from './engine.ts';
 /** The file that holds everything, inside the data directory. */
 export const lmdbFileName = 'store.mdb';
 
-function compare(a: Uint8Array, b: Uint8Array): number {
-  return Buffer.compare(a, b);
-}
+const appending = { append: true };
+
+function ignore(): void {}
 
 /** Options of lmdb that its types leave out. */
 interface OpenOptions extends RootDatabaseOptionsWithPath {
@@ -85,23 +85,24 @@ export class LmdbEngine implements Engine {
     this.#flushing = this.#next!;
     this.#next = undefined;
     const db = this.#db;
+    // The declared `put` lacks the options that the function takes.
+    const append = (key: Uint8Array, value: Uint8Array): Promise<boolean> =>
+      (db.put as (key: Uint8Array, value: Uint8Array, options: object) => Promise<boolean>).call(
+        db,
+        key,
+        value,
+        appending,
+      );
     let greatest = this.#greatest;
     try {
       await db.batch(() => {
         for (const { key, value } of ops) {
           if (value === undefined) {
             void db.remove(key);
-          } else if (compare(key, greatest) > 0) {
+          } else if (Buffer.compare(key, greatest) > 0) {
             greatest = key;
-            // The declared `put` has no options although the function takes them.
-            (db.put as (key: Uint8Array, value: Uint8Array, options: { append: boolean }) => void).call(
-              db,
-              key,
-              value,
-              {
-                append: true,
-              },
-            );
+            // An appending put has a promise of its own, which fails together with the batch's.
+            append(key, value).catch(ignore);
           } else {
             void db.put(key, value);
           }

@@ -1,0 +1,257 @@
+/**
+ * A power cut: a shim beneath the process records every write and sync of the store's file. From the record the file is
+ * built as a disk might hold it at some moment: everything synced by then, and of the rest any part, in any order, down to
+ * single sectors. The store must open on it and keep every acknowledgement made until that moment.
+ */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import type { TestContext } from 'node:test';
+import { SystemClock } from '../../src/base/clock.ts';
+import { silentLogger } from '../../src/base/logger.ts';
+import { SeededRandom } from '../../src/base/random.ts';
+import type { Random } from '../../src/base/random.ts';
+import { openEmbeddedStore } from '../../src/etcd/embedded-store.ts';
+import { lmdbFileName } from '../../src/etcd/lmdb-engine.ts';
+import { emptyJournal, note, violations } from './journal.ts';
+import type { Journal } from './journal.ts';
+
+const cuts = Number(process.env['KNARR_CRASH_CUTS'] ?? 60);
+const seed = Number(process.env['KNARR_CRASH_SEED'] ?? 1);
+const sector = 512;
+
+interface Entry {
+  readonly kind: string;
+  readonly offset: number;
+  readonly bytes: Buffer;
+}
+
+function readLog(file: string): Entry[] {
+  const log = readFileSync(file);
+  const entries: Entry[] = [];
+  for (let at = 0; at + 16 <= log.length;) {
+    const length = log.readUInt32LE(at + 4);
+    entries.push({
+      kind: String.fromCharCode(log[at]!),
+      offset: Number(log.readBigUInt64LE(at + 8)),
+      bytes: log.subarray(at + 16, at + 16 + length),
+    });
+    at += 16 + length;
+  }
+  return entries;
+}
+
+/** Compiles the shim; undefined where that cannot be done. */
+function compileShim(dir: string): string | undefined {
+  if (process.platform !== 'linux') return undefined;
+  const out = join(dir, 'shim.so');
+  const cc = spawnSync(
+    'cc',
+    ['-shared', '-fPIC', '-O1', '-o', out, join(import.meta.dirname, 'shim.c'), '-ldl', '-lpthread'],
+    {
+      encoding: 'utf8',
+    },
+  );
+  if (cc.error) return undefined;
+  assert.equal(cc.status, 0, cc.stderr);
+  return out;
+}
+
+interface Run {
+  readonly log: Entry[];
+  readonly status: number | null;
+}
+
+/** Runs the writer with the shim beneath it. */
+function record(
+  shim: string,
+  dir: string,
+  commits: number,
+  writerSeed: number,
+  more: { early?: boolean; failSync?: number },
+): Run {
+  const data = join(dir, `data-${writerSeed}`);
+  mkdirSync(data);
+  const log = join(dir, `log-${writerSeed}`);
+  const journal = join(dir, `journal-${writerSeed}`);
+  const child = spawnSync(
+    process.execPath,
+    [
+      join(import.meta.dirname, 'writer.ts'),
+      data,
+      journal,
+      String(writerSeed),
+      String(commits),
+      ...(more.early ? ['early'] : []),
+    ],
+    {
+      encoding: 'utf8',
+      timeout: 60_000,
+      env: {
+        ...process.env,
+        LD_PRELOAD: shim,
+        KNARR_SHIM_STORE: join(data, lmdbFileName),
+        KNARR_SHIM_JOURNAL: journal,
+        KNARR_SHIM_LOG: log,
+        ...(more.failSync ? { KNARR_SHIM_FAIL: String(more.failSync) } : {}),
+      },
+    },
+  );
+  if (!more.failSync) assert.equal(child.status, 0, child.stderr);
+  return { log: readLog(log), status: child.status };
+}
+
+/** Cuts a write into pieces that a disk writes whole. */
+function sectors(entry: Entry): Entry[] {
+  const pieces: Entry[] = [];
+  for (let at = 0; at < entry.bytes.length;) {
+    const take = Math.min(entry.bytes.length - at, sector - ((entry.offset + at) % sector));
+    pieces.push({ kind: 'W', offset: entry.offset + at, bytes: entry.bytes.subarray(at, at + take) });
+    at += take;
+  }
+  return pieces;
+}
+
+function shuffle<T>(list: T[], random: Random): T[] {
+  for (let i = list.length - 1; i > 0; i--) {
+    const j = random.int(i + 1);
+    [list[i], list[j]] = [list[j]!, list[i]!];
+  }
+  return list;
+}
+
+/** The file as a disk might hold it after `log[0..cut)`, and what had been promised by then. */
+function afterPowerCut(log: readonly Entry[], cut: number, random: Random): { file: Buffer; journal: Journal } {
+  const journal = emptyJournal();
+  /** Writes before this entry are stable. */
+  let stable = 0;
+  let begun = 0;
+  for (let i = 0; i < cut; i++) {
+    const { kind, bytes } = log[i]!;
+    if (kind === 'B') begun = i;
+    else if (kind === 'E') stable = begun;
+    else if (kind === 'J') for (const line of bytes.toString().split('\n')) note(journal, line);
+  }
+  const certain: Entry[] = [];
+  const loose: Entry[] = [];
+  for (let i = 0; i < cut; i++) {
+    const entry = log[i]!;
+    if (entry.kind === 'D' || entry.kind === 'T') certain.push(entry);
+    else if (entry.kind === 'W') (i < stable ? certain : loose).push(entry);
+  }
+  // Nothing of it, all of it, whole writes, or single sectors of them.
+  const kept =
+    random.int(4) === 0
+      ? []
+      : random.int(3) === 0
+        ? loose
+        : random.int(2) === 0
+          ? shuffle(
+              loose.filter(() => random.int(2) === 0),
+              random,
+            )
+          : shuffle(loose.flatMap(sectors), random).filter(() => random.int(3) > 0);
+  let size = 0;
+  for (const { offset, bytes } of [...certain, ...kept]) size = Math.max(size, offset + bytes.length);
+  const file = Buffer.alloc(size);
+  for (const { bytes, offset } of [...certain, ...kept]) bytes.copy(file, offset);
+  return { file, journal };
+}
+
+/** Opens the file and says what is wrong with it. */
+async function inspect(dir: string, file: Buffer, journal: Journal): Promise<string[]> {
+  const data = mkdtempSync(join(dir, 'cut-'));
+  writeFileSync(join(data, lmdbFileName), file);
+  try {
+    const store = await openEmbeddedStore({
+      engine: 'lmdb',
+      dir: data,
+      clock: new SystemClock(),
+      logger: silentLogger,
+    });
+    try {
+      return await violations(journal, store);
+    } finally {
+      await store.close();
+    }
+  } catch (error) {
+    return [`does not open: ${(error as Error).message}`];
+  } finally {
+    rmSync(data, { recursive: true, force: true });
+  }
+}
+
+async function withShim(t: TestContext, body: (shim: string, dir: string) => Promise<void>): Promise<void> {
+  const dir = mkdtempSync(join(tmpdir(), 'knarr-cut-'));
+  try {
+    const shim = compileShim(dir);
+    if (shim === undefined) t.skip('needs Linux and a C compiler (cc)');
+    else await body(shim, dir);
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
+
+/** Moments right after a promise was made are the ones that matter; the others are drawn from all. */
+function moments(log: readonly Entry[], random: Random): number[] {
+  const promises = log.flatMap((e, i) => (e.kind === 'J' ? [i + 1] : []));
+  // Before the first sync there is no store yet that could have been promised anything.
+  const first = log.findIndex((e) => e.kind === 'J');
+  assert.ok(first >= 0, 'the writer has journalled nothing');
+  return Array.from({ length: cuts }, () =>
+    random.int(3) === 0 ? first + random.int(log.length - first) : promises[random.int(promises.length)]!,
+  );
+}
+
+for (const writerSeed of [seed * 2, seed * 2 + 1]) {
+  test(
+    `a power cut at ${cuts} moments loses nothing acknowledged (seed ${writerSeed})`,
+    { timeout: 120_000 },
+    async (t) => {
+      await withShim(t, async (shim, dir) => {
+        const { log } = record(shim, dir, 1500, writerSeed, {});
+        const count = (kind: string): number => log.filter((e) => e.kind === kind).length;
+        assert.ok(count('E') > 10 && count('D') > 10, 'the shim sees neither syncs nor syncing writes');
+        assert.equal(count('M'), 0, 'the engine writes through its map, which the shim does not see');
+        const random = new SeededRandom(writerSeed);
+        for (const cut of moments(log, random)) {
+          const { file, journal } = afterPowerCut(log, cut, random);
+          assert.deepEqual(await inspect(dir, file, journal), [], `cut after ${cut} of ${log.length} entries`);
+        }
+      });
+    },
+  );
+}
+
+test('an acknowledgement before the flush is caught', { timeout: 120_000 }, async (t) => {
+  await withShim(t, async (shim, dir) => {
+    const { log } = record(shim, dir, 1500, seed * 2, { early: true });
+    const random = new SeededRandom(seed);
+    let caught = 0;
+    for (const cut of moments(log, random).slice(0, 20)) {
+      const { file, journal } = afterPowerCut(log, cut, random);
+      if ((await inspect(dir, file, journal)).length > 0) caught++;
+    }
+    assert.ok(caught > 0, 'nobody noticed');
+  });
+});
+
+test('a failed sync ends the store, and what was acknowledged before stays', { timeout: 120_000 }, async (t) => {
+  await withShim(t, async (shim, dir) => {
+    const { log, status } = record(shim, dir, 100_000, seed * 2, { failSync: 40 });
+    assert.equal(status, 3, 'the writer did not fail');
+    const failed = log.findIndex((e) => e.kind === 'F');
+    assert.ok(failed > 0);
+    const after = log
+      .slice(failed)
+      .filter((e) => e.kind === 'J')
+      .map((e) => e.bytes.toString().trim());
+    assert.deepEqual(after, ['failed StoreFailedError']);
+    const random = new SeededRandom(seed);
+    const { file, journal } = afterPowerCut(log, log.length, random);
+    assert.deepEqual(await inspect(dir, file, journal), []);
+  });
+});

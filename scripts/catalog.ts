@@ -8,7 +8,7 @@
  * `;`. A field is `name number type presence` and then `key=value` words; the grammar is read by
  * `src/api/catalog/definition-text.ts`.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 const facts = process.argv[2];
@@ -252,6 +252,25 @@ function ruleValues(p: PresenceField | undefined, key: string): string[] {
   return (p?.rules ?? []).filter((r) => r.startsWith(`${key}=`)).map((r) => r.slice(key.length + 1));
 }
 
+interface V3Schema {
+  properties?: Record<string, { default?: unknown }>;
+}
+const v3: Record<string, V3Schema> = {};
+for (const file of readdirSync(join(facts, 'openapi-v3'))) {
+  const document = read<{ components?: { schemas?: Record<string, V3Schema> } }>(`openapi-v3/${file}`);
+  Object.assign(v3, document.components?.schemas);
+}
+
+/** The default that OpenAPI v3 shows, where it is not the zero value of a member that is always written. */
+function published(outer: string, name: string, p: PresenceField | undefined): unknown {
+  const shown = v3[outer]?.properties?.[name]?.default;
+  if (shown === undefined || (typeof shown === 'object' && shown !== null && Object.keys(shown).length === 0)) {
+    return undefined;
+  }
+  const zero = shown === '' || shown === 0 || shown === false;
+  return zero && p?.presence === 'always' && !p.go.startsWith('*') ? undefined : shown;
+}
+
 /** What both sources know of one field, beside its type: swagger first, as server-side apply and patches do. */
 function extrasOf(outer: string, name: string, p: PresenceField | undefined): string[] {
   const property = swagger[outer]?.properties?.[name];
@@ -269,7 +288,9 @@ function extrasOf(outer: string, name: string, p: PresenceField | undefined): st
     property !== undefined ? property['x-kubernetes-patch-merge-key'] : ruleValues(p, 'patchMergeKey')[0];
   if (listType !== undefined) extras.push(`list=${listType}`);
   if (keys !== undefined && keys.length > 0) extras.push(`keys=${keys.join(',')}`);
-  if (mapType === 'atomic') extras.push('map=atomic');
+  if (mapType !== undefined) extras.push(`map=${mapType}`);
+  const shown = published(outer, name, p);
+  if (shown !== undefined) extras.push(`shown=${JSON.stringify(shown)}`);
   if (strategy !== undefined) extras.push(`patch=${strategy}`);
   if (mergeKey !== undefined) extras.push(`mergeKey=${mergeKey}`);
   const allowed = enums[outer]?.[name];

@@ -319,6 +319,10 @@ class BuiltinCatalog implements Catalog {
         enum: f.enum,
         patchStrategy: f.patchStrategy as Field['patchStrategy'],
         patchMergeKey: f.patchMergeKey,
+        published:
+          f.listType !== undefined || f.mapType !== undefined || f.shown !== undefined
+            ? { listType: f.listType, mapType: f.mapType, default: f.shown }
+            : undefined,
       },
       () => this.#type(f.type, f.goType, alias, f),
     );
@@ -341,7 +345,7 @@ class BuiltinCatalog implements Catalog {
     if (type.startsWith('{}')) {
       const inner = goType?.startsWith('map[') === true ? goType.slice(goType.indexOf(']') + 1) : undefined;
       return mapSchema(this.#type(type.slice(2), inner, alias), {
-        atomic: f?.atomicMap === true,
+        atomic: f?.mapType === 'atomic',
         ...(goType !== undefined ? { goType } : {}),
       });
     }
@@ -358,8 +362,9 @@ class BuiltinCatalog implements Catalog {
     if (type === 'json') return { kind: 'any', raw: 'json' };
     if (type === 'any') return { kind: 'any' };
     const definition = this.#definition(type, alias);
-    // An atomic map type on the member makes the struct one value for apply, wherever else it is granular.
-    return f?.atomicMap === true && !definition.atomic ? { ...definition, atomic: true } : definition;
+    // A map type on the member decides whether apply takes the struct as one value, whatever it is elsewhere.
+    if (f?.mapType === undefined || definition.atomic === (f.mapType === 'atomic')) return definition;
+    return { ...definition, atomic: f.mapType === 'atomic' };
   }
 
   #definition(type: string, alias: string): ObjectSchema {

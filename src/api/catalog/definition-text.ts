@@ -16,7 +16,9 @@ export interface FieldText {
   readonly required: boolean;
   readonly listType?: string;
   readonly mapKeys?: readonly string[];
-  readonly atomicMap?: boolean;
+  readonly mapType?: 'atomic' | 'granular';
+  /** The default that OpenAPI v3 shows, beyond the zero values. */
+  readonly shown?: unknown;
   readonly patchStrategy?: string;
   readonly patchMergeKey?: string;
   readonly enum?: readonly string[];
@@ -58,7 +60,10 @@ function parseField(text: string): FieldText {
         field.mapKeys = value.split(',');
         break;
       case 'map':
-        field.atomicMap = true;
+        field.mapType = value as 'atomic' | 'granular';
+        break;
+      case 'shown':
+        field.shown = JSON.parse(value);
         break;
       case 'patch':
         field.patchStrategy = value;

@@ -28,6 +28,7 @@ export interface FieldFacts {
   readonly enum?: readonly string[];
   readonly patchStrategy?: Field['patchStrategy'];
   readonly patchMergeKey?: string;
+  readonly published?: Field['published'];
 }
 
 class LazyField implements Field {
@@ -45,6 +46,7 @@ class LazyField implements Field {
   readonly enum: readonly string[] | undefined;
   readonly patchStrategy: Field['patchStrategy'];
   readonly patchMergeKey: string | undefined;
+  readonly published: Field['published'];
   #schema: Schema | undefined;
   #resolve: (() => Schema) | undefined;
 
@@ -63,6 +65,7 @@ class LazyField implements Field {
     this.enum = facts.enum;
     this.patchStrategy = facts.patchStrategy;
     this.patchMergeKey = facts.patchMergeKey;
+    this.published = facts.published;
     this.#resolve = resolve;
   }
 

@@ -43,6 +43,17 @@ export interface Field {
   readonly enum?: readonly string[];
   readonly patchStrategy?: 'merge' | 'replace' | 'retainKeys' | 'merge,retainKeys';
   readonly patchMergeKey?: string;
+  /** Facts that only OpenAPI documents tell. */
+  readonly published?: PublishedFacts;
+}
+
+export interface PublishedFacts {
+  /** The list type, where one is given: an absent one means atomic too. */
+  readonly listType?: string;
+  /** `granular` overrides a struct that is atomic elsewhere. */
+  readonly mapType?: 'atomic' | 'granular';
+  /** The default shown by OpenAPI v3, beyond zero values; not all defaults are published. */
+  readonly default?: unknown;
 }
 
 /**

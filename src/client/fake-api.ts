@@ -272,7 +272,36 @@ export class FakeApi implements Transport {
     }
   }
 
+  /** The aggregated discovery document for `/api` or `/apis`. */
+  #discovery(legacy: boolean): unknown {
+    const groups = new Map<string, Map<string, ResourceRef[]>>();
+    for (const ref of allRefs.values()) {
+      if ((ref.group === '') !== legacy) continue;
+      const versions = groups.get(ref.group) ?? new Map<string, ResourceRef[]>();
+      groups.set(ref.group, versions);
+      versions.set(ref.version, [...(versions.get(ref.version) ?? []), ref]);
+    }
+    return {
+      items: [...groups].map(([name, versions]) => ({
+        metadata: { name },
+        versions: [...versions].map(([version, refs]) => ({
+          version,
+          resources: refs.map((r) => ({
+            resource: r.resource,
+            responseKind: { kind: r.kind },
+            scope: r.namespaced ? 'Namespaced' : 'Cluster',
+            verbs:
+              /review|bindings$|componentstatuses/.test(r.resource) && r.group !== 'rbac.authorization.k8s.io'
+                ? ['create']
+                : ['create', 'delete', 'deletecollection', 'get', 'list', 'patch', 'update', 'watch'],
+          })),
+        })),
+      })),
+    };
+  }
+
   #handle(request: ApiRequest): unknown {
+    if (request.path === '/api' || request.path === '/apis') return this.#discovery(request.path === '/api');
     const target = this.#target(request.path);
     const { ref, namespace, name, subresource } = target;
     const body = request.body === undefined ? undefined : (JSON.parse(JSON.stringify(request.body)) as KubeObject);

@@ -24,6 +24,26 @@ export interface InformerSelection {
   readonly fieldSelector?: string;
 }
 
+function metadataKey(ref: ResourceRef): string {
+  return `${ref.group}/${ref.version}/${ref.resource}#metadata`;
+}
+
+/** What garbage collection and counting need of an object. */
+function ownershipOnly(object: KubeObject): KubeObject {
+  const m = object.metadata;
+  return {
+    metadata: {
+      ...(m.name === undefined ? {} : { name: m.name }),
+      ...(m.namespace === undefined ? {} : { namespace: m.namespace }),
+      ...(m.uid === undefined ? {} : { uid: m.uid }),
+      ...(m.resourceVersion === undefined ? {} : { resourceVersion: m.resourceVersion }),
+      ...(m.deletionTimestamp === undefined ? {} : { deletionTimestamp: m.deletionTimestamp }),
+      ...(m.ownerReferences === undefined ? {} : { ownerReferences: m.ownerReferences }),
+      ...(m.finalizers === undefined ? {} : { finalizers: m.finalizers }),
+    },
+  };
+}
+
 export class InformerFactory {
   readonly #o: InformerFactoryOptions;
   readonly #informers = new Map<string, Informer<KubeObject>>();
@@ -53,6 +73,39 @@ export class InformerFactory {
     this.#informers.set(key, informer as unknown as Informer<KubeObject>);
     if (this.#started) informer.start();
     return informer;
+  }
+
+  /**
+   * An informer for those who need names, owners and finalizers alone: a shared full one where there is one already, else one that
+   * keeps nothing more. `drop` ends it when the resource is gone.
+   */
+  metadataInformer(ref: TypedRef | ResourceRef): Informer<KubeObject> {
+    const plain = this.#informers.get(`${ref.group}/${ref.version}/${ref.resource}?&`);
+    if (plain !== undefined) return plain;
+    const key = metadataKey(ref);
+    const existing = this.#informers.get(key);
+    if (existing !== undefined) return existing;
+    const { client, clock, random, logger, namespace } = this.#o;
+    const informer = new Informer<KubeObject>({
+      client: client.resource(ref),
+      clock,
+      random,
+      logger,
+      transform: ownershipOnly,
+      ...(namespace === undefined ? {} : { namespace }),
+    });
+    this.#informers.set(key, informer);
+    if (this.#started) informer.start();
+    return informer;
+  }
+
+  /** Stops the metadata informer of a resource that is no longer served. */
+  async dropMetadataInformer(ref: ResourceRef): Promise<void> {
+    const key = metadataKey(ref);
+    const informer = this.#informers.get(key);
+    if (informer === undefined) return;
+    this.#informers.delete(key);
+    await informer.stop();
   }
 
   /** Starts all informers made so far and from now on. */

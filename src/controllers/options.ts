@@ -62,6 +62,8 @@ export interface ControllerOptions {
   readonly pvClaimBinderSyncPeriodMs?: number;
   /** `--legacy-service-account-token-clean-up-period`, default one year. */
   readonly legacyServiceAccountTokenCleanUpPeriodMs?: number;
+  /** How long a namespace in deletion is left alone first; default 5 s. 0 is right for a single API server. */
+  readonly namespaceDeletionGracePeriodMs?: number;
   /** `--cluster-name`, default kubernetes. */
   readonly clusterName?: string;
 }

@@ -10,7 +10,7 @@ import { Slice } from '../../base/yield.ts';
 import type { Scope } from '../filters/scope.ts';
 import { cacheControl } from '../filters/cache-control.ts';
 import { acceptsGzip } from '../http/headers.ts';
-import type { KubeObjectLike, OutgoingResponse, ResponseBody } from '../request.ts';
+import type { Committed, KubeObjectLike, OutgoingResponse, ResponseBody } from '../request.ts';
 import type { TableMaker } from '../tables/table.ts';
 import { ObjectCodec } from './codec.ts';
 import type { ProtobufCodec } from './codec.ts';
@@ -66,7 +66,7 @@ export class Encoder {
       case 'object':
         return this.transform(scope, output, body.object);
       case 'committed':
-        return this.transform(scope, output, this.codec.object(body.committed, scope.resource!));
+        return this.#transformed(scope, output, body.committed);
       case 'list':
         return listObject(this, scope, output, body);
       case 'bytes': {
@@ -80,10 +80,15 @@ export class Encoder {
   }
 
   /** Table or metadata form of one object, where asked for. A Status is never transformed. */
-  transform(scope: Scope, output: Negotiated, object: KubeObjectLike): KubeObjectLike {
+  transform(scope: Scope, output: Negotiated, object: KubeObjectLike, hub = object): KubeObjectLike {
     if (output.as === '' || object.kind === 'Status' || scope.resource === undefined) return object;
-    if (output.as === 'Table') return this.tables.ofObject(scope, output, object);
+    if (output.as === 'Table') return this.tables.ofObject(scope, output, object, hub);
     return partialMetadata(object, output.asVersion);
+  }
+
+  #transformed(scope: Scope, output: Negotiated, committed: Committed): KubeObjectLike {
+    const object = this.codec.object(committed, scope.resource!);
+    return output.as === '' ? object : this.transform(scope, output, object, committed.object());
   }
 
   watchEncoder(): WatchEncoder {
@@ -124,7 +129,7 @@ export class Encoder {
             mediaTypes.json,
             this.codec.json(body.committed, resource, nothing, newline),
           );
-        const object = this.transform(scope, output, this.codec.object(body.committed, resource));
+        const object = this.#transformed(scope, output, body.committed);
         return this.#bytes(scope, response, mediaTypes[output.format], this.encodeObject(output, object));
       }
       case 'list':

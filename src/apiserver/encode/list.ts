@@ -7,7 +7,7 @@ import { stringifyJson } from '../../api/codec/json.ts';
 import { apiVersionOf } from '../../api/object.ts';
 import { Slice } from '../../base/yield.ts';
 import type { Scope } from '../filters/scope.ts';
-import type { KubeObjectLike, ResponseBody } from '../request.ts';
+import type { Committed, KubeObjectLike, ResponseBody } from '../request.ts';
 import type { Encoder } from './encoder.ts';
 import { partialMetadata } from './metadata.ts';
 import type { Negotiated } from './negotiate.ts';
@@ -36,6 +36,12 @@ function listType(output: Negotiated, resource: ResourceInfo): { kind: string; a
     default:
       return { kind: 'PartialObjectMetadataList', apiVersion: `meta.k8s.io/${output.asVersion}` };
   }
+}
+
+/** The items, in the order of a table's rows where that is not the order of the keys. */
+function ordered(encoder: Encoder, resource: ResourceInfo, body: ListBody, table: boolean): Iterable<Committed> {
+  const order = table ? encoder.tables.order(resource) : undefined;
+  return order === undefined ? body.items : [...body.items].sort((a, b) => order(a.object(), b.object()));
 }
 
 /** The list as JSON, in chunks of about 128 KiB. */
@@ -70,7 +76,7 @@ export function* listChunks(encoder: Encoder, scope: Scope, output: Negotiated, 
   put(Buffer.from(head));
   const typeHeader = resource.custom;
   let first = true;
-  for (const committed of body.items) {
+  for (const committed of ordered(encoder, resource, body, table !== undefined)) {
     const size = output.as === '' ? codec.size(committed, resource, typeHeader) : undefined;
     if (size !== undefined) {
       // The common way: straight from the stored bytes into the chunk.
@@ -83,7 +89,8 @@ export function* listChunks(encoder: Encoder, scope: Scope, output: Negotiated, 
       if (output.as === '') item = codec.bytes(committed, resource, typeHeader);
       else {
         const object = codec.object(committed, resource);
-        const made = table === undefined ? partialMetadata(object, output.asVersion) : table.row(object);
+        const made =
+          table === undefined ? partialMetadata(object, output.asVersion) : table.row(object, committed.object());
         item = Buffer.from(stringifyJson(made));
       }
       const full = put(first ? item : Buffer.concat([commaBytes, item]));
@@ -111,10 +118,10 @@ export async function listObject(
   const slice = new Slice();
   const table = output.as === 'Table' ? encoder.tables.rows(scope, output) : undefined;
   const items: unknown[] = [];
-  for (const committed of body.items) {
+  for (const committed of ordered(encoder, resource, body, table !== undefined)) {
     if (slice.spent) await slice.turn();
     const object = encoder.codec.object(committed, resource);
-    if (table !== undefined) items.push(table.row(object));
+    if (table !== undefined) items.push(table.row(object, committed.object()));
     else items.push(output.as === '' ? object : partialMetadata(object, output.asVersion));
   }
   const list: KubeObjectLike = { ...listType(output, resource), metadata: listMeta(body) };

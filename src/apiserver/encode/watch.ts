@@ -57,7 +57,7 @@ export class WatchEncoder {
             apiVersion: `meta.k8s.io/${output.asVersion}`,
             metadata: { resourceVersion: (object.metadata['resourceVersion'] as string | undefined) ?? '' },
             columnDefinitions: first ? rows.columns : null,
-            rows: [rows.row(object, event.type === 'BOOKMARK')],
+            rows: [event.type === 'BOOKMARK' ? rows.bookmark(object) : rows.row(object, event.committed.object())],
           };
           first = false;
           return table;

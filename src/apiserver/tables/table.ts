@@ -9,8 +9,8 @@ import { partialMetadata } from '../encode/metadata.ts';
 import type { Negotiated } from '../encode/negotiate.ts';
 import type { Scope } from '../filters/scope.ts';
 import type { KubeObjectLike } from '../request.ts';
-import { age } from './cells.ts';
-import { customCells } from './custom.ts';
+import { customCells, pathColumns } from './custom.ts';
+import { flowSchemaOrder } from './print-control.ts';
 import { printers } from './printers.ts';
 
 export type IncludeObject = 'None' | 'Metadata' | 'Object';
@@ -36,7 +36,15 @@ export type Printer = (object: KubeObjectLike, context: PrintContext) => Printed
 /** Rows of one answer. */
 export interface RowMaker {
   readonly columns: readonly Record<string, unknown>[];
-  row(object: KubeObjectLike, bookmark?: boolean): Record<string, unknown>;
+  /** `object` in the version of the request; `hub` in the one that printers know. */
+  row(object: KubeObjectLike, hub: KubeObjectLike): Record<string, unknown>;
+  /** The row of a BOOKMARK: no cells, but the metadata. */
+  bookmark(object: KubeObjectLike): Record<string, unknown>;
+}
+
+function describe(c: ColumnInfo): string {
+  if (c.jsonPath !== undefined) return `Custom resource definition column (in JSONPath format): ${c.jsonPath}`;
+  return descriptions[c.name] ?? '';
 }
 
 function columnDefinition(c: ColumnInfo): Record<string, unknown> {
@@ -44,7 +52,7 @@ function columnDefinition(c: ColumnInfo): Record<string, unknown> {
     name: c.name,
     type: c.type,
     format: c.format,
-    description: c.description ?? '',
+    description: c.description ?? describe(c),
     priority: c.priority,
   };
 }
@@ -54,9 +62,44 @@ const defaultColumns: readonly ColumnInfo[] = [
   { name: 'Created At', type: 'date', format: '', priority: 0 },
 ];
 
+/** What scale subresources are shown as. */
+const scaleColumns: readonly ColumnInfo[] = [
+  { name: 'Name', type: 'string', format: 'name', priority: 0 },
+  { name: 'Desired', type: 'integer', format: '', priority: 0 },
+  { name: 'Available', type: 'integer', format: '', priority: 0 },
+  { name: 'Age', type: 'string', format: '', priority: 0 },
+];
+
+/** Columns of every kind that say the same. */
+const descriptions: Readonly<Record<string, string>> = {
+  Name: 'Name must be unique within a namespace. Is required when creating resources.',
+  Age: 'CreationTimestamp is a timestamp representing the server time when this object was created.',
+  'Created At': 'CreationTimestamp is a timestamp representing the server time when this object was created.',
+};
+
+/** Columns that upstream adds to those it declares at first. */
+const addedColumns: Readonly<Record<string, readonly ColumnInfo[]>> = {
+  'storage.k8s.io/CSIDriver': [
+    { name: 'TokenRequests', type: 'string', format: '', priority: 0 },
+    { name: 'RequiresRepublish', type: 'boolean', format: '', priority: 0 },
+    { name: 'Modes', type: 'string', format: '', priority: 0 },
+    { name: 'Age', type: 'string', format: '', priority: 0 },
+  ],
+};
+
+function columnsOf(resource: ResourceInfo): readonly ColumnInfo[] {
+  if (!resource.custom) {
+    if (resource.columns.length === 0) return defaultColumns;
+    const added = addedColumns[`${resource.group}/${resource.kind}`] ?? [];
+    return [...resource.columns, ...added.filter((a) => !resource.columns.some((c) => c.name === a.name))];
+  }
+  return [defaultColumns[0]!, ...pathColumns(resource.columns)];
+}
+
 export class TableMaker {
   readonly #clock: Clock;
   readonly #columns = new WeakMap<ResourceInfo, readonly Record<string, unknown>[]>();
+  readonly #printers = new WeakMap<ResourceInfo, Printer>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -82,63 +125,78 @@ export class TableMaker {
   #definitions(resource: ResourceInfo): readonly Record<string, unknown>[] {
     let made = this.#columns.get(resource);
     if (made === undefined) {
-      made = (resource.columns.length === 0 ? defaultColumns : resource.columns).map(columnDefinition);
+      made = columnsOf(resource).map(columnDefinition);
       this.#columns.set(resource, made);
     }
     return made;
   }
 
   #printer(resource: ResourceInfo): Printer {
-    if (resource.custom) return customCells(resource.columns);
-    const printer = printers[`${resource.group}/${resource.kind}`];
-    if (printer !== undefined) return printer;
-    return (object) => [
-      (object.metadata['name'] as string | undefined) ?? '',
-      (object.metadata['creationTimestamp'] as string | undefined) ?? '',
-    ];
+    let printer = this.#printers.get(resource);
+    if (printer === undefined) {
+      printer = resource.custom
+        ? customCells(resource.columns)
+        : (printers[`${resource.storageGroup ?? resource.group}/${resource.kind}`] ?? nameAndCreation);
+      this.#printers.set(resource, printer);
+    }
+    return printer;
+  }
+
+  /** The order of a list's rows, where it is not that of the keys. */
+  order(resource: ResourceInfo): ((a: KubeObjectLike, b: KubeObjectLike) => number) | undefined {
+    return resource.kind === 'FlowSchema' && !resource.custom ? flowSchemaOrder : undefined;
   }
 
   rows(scope: Scope, output: Negotiated): RowMaker {
     const resource = scope.resource!;
-    const query = scope.request.query;
-    const include = this.includeObject(query);
-    const noHeaders = query.get('noHeaders') === 'true';
-    const printer = this.#printer(resource);
-    const columns = this.#definitions(resource);
+    return this.#rows(scope, output, this.#definitions(resource), this.#printer(resource));
+  }
+
+  #rows(scope: Scope, output: Negotiated, columns: readonly Record<string, unknown>[], printer: Printer): RowMaker {
+    const resource = scope.resource!;
+    const include = this.includeObject(scope.request.query);
+    const noHeaders = scope.request.query.get('noHeaders') === 'true';
     const context: PrintContext = { now: this.#clock.now() };
     const watching = scope.info.verb === 'watch';
     const header = `${resource.group === '' ? '' : `${resource.group}/`}${resource.version}`;
+    const included = (object: KubeObjectLike, always: boolean): unknown => {
+      if (include === 'Object')
+        return object.kind === undefined ? { kind: resource.kind, apiVersion: header, ...object } : object;
+      return include === 'Metadata' || always ? partialMetadata(object, output.asVersion) : null;
+    };
     return {
       columns: noHeaders ? [] : columns,
-      row: (object, bookmark = false) => {
+      row: (object, hub) => {
         // The rows of a watch are made over a long time, each with the age of its own moment.
-        const printed = bookmark
-          ? columns.map(() => '')
-          : printer(object, watching ? { now: this.#clock.now() } : context);
-        const row: Record<string, unknown> = {};
-        if ('cells' in printed) {
-          row['cells'] = printed.cells;
-          if (printed.conditions !== undefined) row['conditions'] = printed.conditions;
-        } else row['cells'] = printed;
-        if (include === 'Object')
-          row['object'] = object.kind === undefined ? { kind: resource.kind, apiVersion: header, ...object } : object;
-        else if (include === 'Metadata' || bookmark) row['object'] = partialMetadata(object, output.asVersion);
-        else row['object'] = null;
-        return row;
+        const printed = printer(hub, watching ? { now: this.#clock.now() } : context);
+        if (!('cells' in printed)) return { cells: printed, object: included(object, false) };
+        return {
+          cells: printed.cells,
+          ...(printed.conditions === undefined ? {} : { conditions: printed.conditions }),
+          object: included(object, false),
+        };
       },
+      bookmark: (object) => ({ cells: columns.map(() => ''), object: included(object, true) }),
     };
   }
 
-  ofObject(scope: Scope, output: Negotiated, object: KubeObjectLike): KubeObjectLike {
-    const rows = this.rows(scope, output);
+  /** The table of one object; a Scale has columns of its own. */
+  ofObject(scope: Scope, output: Negotiated, object: KubeObjectLike, hub: KubeObjectLike): KubeObjectLike {
+    const rows =
+      object.kind === 'Scale' && scope.resource!.kind !== 'Scale'
+        ? this.#rows(scope, output, scaleColumns.map(columnDefinition), printers['autoscaling/Scale']!)
+        : this.rows(scope, output);
     return {
       kind: 'Table',
       apiVersion: `meta.k8s.io/${output.asVersion}`,
       metadata: { resourceVersion: (object.metadata['resourceVersion'] as string | undefined) ?? '' },
       columnDefinitions: rows.columns,
-      rows: [rows.row(object)],
+      rows: [rows.row(object, hub)],
     };
   }
 }
 
-export { age };
+const nameAndCreation: Printer = (object) => [
+  (object.metadata['name'] as string | undefined) ?? '',
+  (object.metadata['creationTimestamp'] as string | undefined) ?? '',
+];

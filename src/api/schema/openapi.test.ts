@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { loadCatalog } from '../catalog/catalog.ts';
-import { customDefinitions, openAPIDefinition, referencedDefinitions } from './openapi.ts';
+import { customDefinitions } from './openapi-custom.ts';
+import { openAPIDefinition, referencedDefinitions } from './openapi.ts';
 
 const catalog = loadCatalog();
 
 test('a definition tells list types, merge keys, formats and published defaults', () => {
-  const describe = (definition: string, field?: string) => (field === 'template' ? 'the pod' : undefined);
+  const describe = (_definition: string, field?: string) => (field === 'template' ? 'the pod' : undefined);
   const v2 = openAPIDefinition(catalog, 'io.k8s.api.core.v1.ContainerPort', { version: 'v2' });
   assert.deepEqual(v2, {
     properties: {
@@ -50,11 +51,18 @@ test('every reference of every definition resolves', () => {
 
 test('a custom kind has a definition and a list', () => {
   const definitions = customDefinitions(
-    { group: 'stable.example.com', version: 'v1', kind: 'CronTab' },
-    'CronTabList',
     {
-      type: 'object',
-      properties: { spec: { type: 'object', properties: { n: { type: 'integer', nullable: true } } } },
+      group: 'stable.example.com',
+      version: 'v1',
+      kind: 'CronTab',
+      listKind: 'CronTabList',
+      plural: 'crontabs',
+      schema: {
+        type: 'object',
+        properties: {
+          spec: { type: 'object', required: ['n'], properties: { n: { type: 'integer', nullable: true } } },
+        },
+      },
     },
     { version: 'v2' },
   );

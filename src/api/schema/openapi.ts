@@ -1,11 +1,10 @@
 /**
- * OpenAPI definitions (v2 and v3) of built-in types, from their `Schema`, and of custom ones, from the CRD's own schema.
+ * OpenAPI definitions (v2 and v3) of built-in types, from their `Schema`; custom ones have `openapi-custom.ts`.
  * Descriptions are not in the catalogue: a lookup function supplies them. Members stand in the order of their names.
  */
 import type { Catalog } from '../catalog/catalog.ts';
 import type { GroupVersionKind } from '../object.ts';
-import type { JSONSchemaProps } from './json-schema.ts';
-import type { Field, ListSchema, MapSchema, ObjectSchema, Schema } from './schema.ts';
+import type { Field, ObjectSchema, Schema } from './schema.ts';
 
 /** The text of a definition, or of one of its members; undefined when there is none. */
 export type Describe = (definition: string, field?: string) => string | undefined;
@@ -13,8 +12,6 @@ export type Describe = (definition: string, field?: string) => string | undefine
 export interface OpenAPIOptions {
   readonly version: 'v2' | 'v3';
   readonly describe?: Describe;
-  /** Kinds that meta types are registered under besides (DeleteOptions in every group). */
-  readonly kindsOf?: (definition: string) => readonly GroupVersionKind[];
 }
 
 export type OpenAPIObject = Record<string, unknown>;
@@ -94,7 +91,7 @@ const versionInfo: OpenAPIObject = {
   type: 'object',
 };
 
-const refPrefix = { v2: '#/definitions/', v3: '#/components/schemas/' } as const;
+export const refPrefix = { v2: '#/definitions/', v3: '#/components/schemas/' } as const;
 
 /** One definition of a built-in type. */
 export function openAPIDefinition(catalog: Catalog, name: string, options: OpenAPIOptions): OpenAPIObject {
@@ -124,16 +121,37 @@ export function openAPIDefinition(catalog: Catalog, name: string, options: OpenA
   }
   if (schema.required.length > 0) out['required'] = [...schema.required];
   out['type'] = 'object';
-  const kinds = options.kindsOf?.(name) ?? [];
-  const own = catalog.kindOfDefinition(name);
-  const all = kinds.length > 0 ? kinds : own === undefined ? [] : [own];
-  if (all.length > 0) {
-    out['x-kubernetes-group-version-kind'] = all.map(({ group, kind, version }) => ({ group, kind, version }));
+  const kinds = kindsOf(catalog, name);
+  if (kinds.length > 0) {
+    out['x-kubernetes-group-version-kind'] = kinds.map(({ group, kind, version }) => ({ group, kind, version }));
   }
   if (schema.atomic) out['x-kubernetes-map-type'] = 'atomic';
   const unions = catalog.unions(name);
   if (unions !== undefined) out['x-kubernetes-unions'] = unions;
   return out;
+}
+
+/** Meta kinds belong to the core version, or, as options and events, to every version that is served. */
+function kindsOf(catalog: Catalog, name: string): GroupVersionKind[] {
+  const own = catalog.kindOfDefinition(name);
+  if (own !== undefined) return [own];
+  if (!name.startsWith(`${meta}.`)) return [];
+  const kind = name.slice(meta.length + 1);
+  switch (kind) {
+    case 'APIGroup':
+    case 'APIGroupList':
+    case 'APIResourceList':
+    case 'APIVersions':
+    case 'Status':
+      return [{ group: '', version: 'v1', kind }];
+    case 'DeleteOptions':
+    case 'WatchEvent':
+      return catalog.groupVersions
+        .map(({ group, version }) => ({ group, version, kind }))
+        .sort((a, b) => (a.group < b.group ? -1 : a.group > b.group ? 1 : a.version < b.version ? -1 : 1));
+    default:
+      return [];
+  }
 }
 
 function propertyOf(owner: ObjectSchema, field: Field, options: OpenAPIOptions): OpenAPIObject {
@@ -156,9 +174,9 @@ function propertyOf(owner: ObjectSchema, field: Field, options: OpenAPIOptions):
   // A reference has no siblings in v3.
   if (options.version === 'v3' && ref !== undefined && Object.keys(out).length > 1) {
     delete out['$ref'];
-    return sorted({ allOf: [{ $ref: ref }], ...out });
+    return sortedByName({ allOf: [{ $ref: ref }], ...out });
   }
-  return sorted(out);
+  return sortedByName(out);
 }
 
 /** v3 shows the zero value of members that are always there. */
@@ -175,7 +193,7 @@ function zeroDefault(field: Field): unknown {
   }
 }
 
-function sorted(o: OpenAPIObject): OpenAPIObject {
+export function sortedByName(o: OpenAPIObject): OpenAPIObject {
   return Object.fromEntries(Object.entries(o).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
@@ -185,9 +203,9 @@ function typeOf(schema: Schema, options: OpenAPIOptions): OpenAPIObject {
     case 'object':
       return ref(schema.name);
     case 'list':
-      return { items: itemType(schema, options), type: 'array' };
+      return { items: typeOf(schema.items, options), type: 'array' };
     case 'map':
-      return { additionalProperties: itemType(schema, options), type: 'object' };
+      return { additionalProperties: typeOf(schema.values, options), type: 'object' };
     case 'any':
       return schema.raw === undefined ? { type: 'object' } : ref(names[schema.raw]);
     case 'either': {
@@ -216,12 +234,6 @@ function typeOf(schema: Schema, options: OpenAPIOptions): OpenAPIObject {
   }
 }
 
-/** Items and values: in v3 structs show an empty default, and so are wrapped. */
-function itemType(schema: ListSchema | MapSchema, options: OpenAPIOptions): OpenAPIObject {
-  const item = schema.kind === 'list' ? schema.items : schema.values;
-  return typeOf(item, options);
-}
-
 /** Names of all definitions that these parts of a document refer to, directly or through others, in order. */
 export function referencedDefinitions(
   parts: unknown,
@@ -246,102 +258,4 @@ export function referencedDefinitions(
   };
   visit(parts);
   return [...found].sort();
-}
-
-/** `com.example.v1.Thing`: the definition of a custom kind. */
-export function customDefinitionName(gvk: GroupVersionKind): string {
-  return `${gvk.group.split('.').toReversed().join('.')}.${gvk.version}.${gvk.kind}`;
-}
-
-/** The definition of a custom resource, and of its list under the name with `List`. */
-export function customDefinitions(
-  gvk: GroupVersionKind,
-  listKind: string,
-  schema: JSONSchemaProps | undefined,
-  options: OpenAPIOptions,
-): Record<string, OpenAPIObject> {
-  const prefix = refPrefix[options.version];
-  const reference = (name: string): OpenAPIObject =>
-    options.version === 'v2' ? { $ref: prefix + name } : { allOf: [{ $ref: prefix + name }] };
-  const describe = (field: string): OpenAPIObject => {
-    const text = options.describe?.('io.k8s.api.core.v1.Pod', field);
-    return text === undefined ? {} : { description: text };
-  };
-  const name = customDefinitionName(gvk);
-  const typed = {
-    apiVersion: { ...describe('apiVersion'), type: 'string' },
-    kind: { ...describe('kind'), type: 'string' },
-  };
-
-  const published = schema === undefined ? { type: 'object' } : publishedSchema(schema, options.version, true);
-  const preserving = published['x-kubernetes-preserve-unknown-fields'] === true && schema?.properties === undefined;
-  const properties = preserving && options.version === 'v2' ? {} : ((published['properties'] as OpenAPIObject) ?? {});
-  const metadata = {
-    ...reference(`${meta}.ObjectMeta`),
-    ...describe('metadata'),
-  };
-  const own: OpenAPIObject = {
-    ...published,
-    type: 'object',
-    properties: sorted({ ...properties, ...typed, metadata }),
-    'x-kubernetes-group-version-kind': [{ group: gvk.group, kind: gvk.kind, version: gvk.version }],
-  };
-  const listDescription = `${listKind} is a list of ${gvk.kind}`;
-  const list: OpenAPIObject = {
-    description: listDescription,
-    type: 'object',
-    required: ['items'],
-    properties: {
-      ...typed,
-      items: {
-        description: `List of ${gvk.kind.toLowerCase()}. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md`,
-        type: 'array',
-        items: { $ref: prefix + name },
-      },
-      metadata: { ...reference(`${meta}.ListMeta`), ...describe('metadata') },
-    },
-    'x-kubernetes-group-version-kind': [{ group: gvk.group, kind: listKind, version: gvk.version }],
-  };
-  return { [name]: own, [name.slice(0, name.length - gvk.kind.length) + listKind]: list };
-}
-
-/** Members of JSON Schema that OpenAPI v2 has no word for. */
-const v3Only = ['oneOf', 'anyOf', 'not', 'nullable'] as const;
-
-/** A CRD's schema as documents publish it. */
-function publishedSchema(schema: JSONSchemaProps, version: 'v2' | 'v3', root = false): OpenAPIObject {
-  const out: OpenAPIObject = {};
-  for (const [key, value] of Object.entries(schema)) {
-    if (version === 'v2' && (v3Only as readonly string[]).includes(key)) continue;
-    // v2 cannot say that nulls are allowed but for leaving the type out.
-    if (version === 'v2' && schema.nullable === true && (key === 'type' || key === 'items' || key === 'properties'))
-      continue;
-    switch (key) {
-      case 'properties': {
-        if (version === 'v2' && schema['x-kubernetes-preserve-unknown-fields'] === true && !root) break;
-        out[key] = Object.fromEntries(
-          Object.entries(value as Record<string, JSONSchemaProps>).map(([k, v]) => [k, publishedSchema(v, version)]),
-        );
-        break;
-      }
-      case 'items':
-      case 'additionalProperties':
-      case 'not':
-        out[key] = typeof value === 'object' ? publishedSchema(value as JSONSchemaProps, version) : value;
-        break;
-      case 'allOf':
-      case 'anyOf':
-      case 'oneOf':
-        out[key] = (value as JSONSchemaProps[]).map((v) => publishedSchema(v, version));
-        break;
-      case 'type':
-        // an int-or-string has two types, which v2 cannot say; kept open
-        if (version === 'v2' && schema['x-kubernetes-preserve-unknown-fields'] === true && !root) break;
-        out[key] = value;
-        break;
-      default:
-        out[key] = value;
-    }
-  }
-  return out;
 }

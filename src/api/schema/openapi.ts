@@ -3,7 +3,7 @@
  * Descriptions are not in the catalogue: a lookup function supplies them. Members stand in the order of their names.
  */
 import type { Catalog } from '../catalog/catalog.ts';
-import type { GroupVersionKind } from '../object.ts';
+import type { GroupVersion, GroupVersionKind } from '../object.ts';
 import type { Field, ObjectSchema, Schema } from './schema.ts';
 
 /** The text of a definition, or of one of its members; undefined when there is none. */
@@ -12,6 +12,8 @@ export type Describe = (definition: string, field?: string) => string | undefine
 export interface OpenAPIOptions {
   readonly version: 'v2' | 'v3';
   readonly describe?: Describe;
+  /** Of a v3 document: options and watch events are then told as this version's (and the core's) alone. */
+  readonly groupVersion?: GroupVersion;
 }
 
 export type OpenAPIObject = Record<string, unknown>;
@@ -121,7 +123,7 @@ export function openAPIDefinition(catalog: Catalog, name: string, options: OpenA
   }
   if (schema.required.length > 0) out['required'] = [...schema.required];
   out['type'] = 'object';
-  const kinds = kindsOf(catalog, name);
+  const kinds = kindsOf(catalog, name, options.groupVersion);
   if (kinds.length > 0) {
     out['x-kubernetes-group-version-kind'] = kinds.map(({ group, kind, version }) => ({ group, kind, version }));
   }
@@ -132,7 +134,7 @@ export function openAPIDefinition(catalog: Catalog, name: string, options: OpenA
 }
 
 /** Meta kinds belong to the core version, or, as options and events, to every version that is served. */
-function kindsOf(catalog: Catalog, name: string): GroupVersionKind[] {
+function kindsOf(catalog: Catalog, name: string, only: GroupVersion | undefined): GroupVersionKind[] {
   const own = catalog.kindOfDefinition(name);
   if (own !== undefined) return [own];
   if (!name.startsWith(`${meta}.`)) return [];
@@ -147,6 +149,7 @@ function kindsOf(catalog: Catalog, name: string): GroupVersionKind[] {
     case 'DeleteOptions':
     case 'WatchEvent':
       return catalog.groupVersions
+        .filter((v) => only === undefined || v.group === '' || (v.group === only.group && v.version === only.version))
         .map(({ group, version }) => ({ group, version, kind }))
         .sort((a, b) => (a.group < b.group ? -1 : a.group > b.group ? 1 : a.version < b.version ? -1 : 1));
     default:

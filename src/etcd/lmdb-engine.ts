@@ -3,7 +3,7 @@
  * written by a worker thread, and counts as durable when LMDB has synced data and meta page. LMDB's overlapping sync is off:
  * it makes a commit visible before it is stable, and tells a lost page cache only by the machine's boot id.
  */
-import { mkdirSync, statSync } from 'node:fs';
+import { closeSync, existsSync, fstatSync, mkdirSync, openSync, readSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { open } from 'lmdb';
 import type { RootDatabase, RootDatabaseOptionsWithPath } from 'lmdb';
@@ -22,6 +22,36 @@ interface OpenOptions extends RootDatabaseOptionsWithPath {
   /** Hands scans the bytes in place instead of a copy a record. */
   decoder?: { decode(bytes: Uint8Array, length: number): Uint8Array };
   decoderCopies?: boolean;
+}
+
+/** Where LMDB's meta pages hold their magic number, and the first of them the page size. */
+const magicAt = 24;
+const pageSizeAt = 48;
+const magic = 0xbeefc0de;
+/** The first transaction of a store does not write more than this. */
+const firstBytes = 1024 * 1024;
+
+/**
+ * True when a crash has stopped the file's creation: LMDB writes both meta pages and syncs them with its first transaction,
+ * so that a file which lacks one of them has never held anything. LMDB itself would read on and fault.
+ */
+function unfinished(file: string): boolean {
+  if (!existsSync(file)) return false;
+  const fd = openSync(file, 'r');
+  try {
+    const size = fstatSync(fd).size;
+    if (size === 0) return false;
+    const head = Buffer.alloc(64);
+    const blank = (at: number): boolean => {
+      readSync(fd, head.fill(0), 0, head.length, at);
+      if (head.readUInt32LE(magicAt) === magic) return false;
+      if (size > firstBytes || head.some((b, i) => i > 8 && b !== 0)) throw new Error('it is not a store, or damaged');
+      return true;
+    };
+    return blank(0) || blank(head.readUInt32LE(pageSizeAt));
+  } finally {
+    closeSync(fd);
+  }
 }
 
 export class LmdbEngine implements Engine {
@@ -57,6 +87,7 @@ export class LmdbEngine implements Engine {
       decoderCopies: true,
     };
     try {
+      if (unfinished(this.#file)) rmSync(this.#file);
       this.#db = open<Uint8Array, Uint8Array>(options);
       this.#greatest = new Uint8Array(0);
       for (const key of this.#db.getKeys({ reverse: true, limit: 1 })) this.#greatest = key;

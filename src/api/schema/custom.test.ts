@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { loadCatalog } from '../catalog/catalog.ts';
 import { formatFieldError } from '../field-error.ts';
+import { validateCRDSchema } from './crd-schema.ts';
 import { fromOpenAPI } from './from-openapi.ts';
 import type { JSONSchemaProps } from './json-schema.ts';
 import { decodeCustom } from './prune.ts';
@@ -212,5 +213,34 @@ test('a schema that is not structural is told why', () => {
     'spec.validation.openAPIV3Schema.properties[missing]: Required value: because it is defined in spec.validation.openAPIV3Schema.anyOf[0].properties[missing]',
     'spec.validation.openAPIV3Schema.properties[spec].properties[a].items: Required value: must be specified',
     'spec.validation.openAPIV3Schema.properties[spec].type: Required value: must not be empty for specified object fields',
+  ]);
+});
+
+test('a CRD schema is told what is wrong with it', () => {
+  const raw = spec({
+    size: { type: 'integer', maximum: 5, default: 9 },
+    inner: { type: 'object', properties: { a: { type: 'string' } }, default: { b: 1 } },
+    both: { type: 'object', properties: { a: { type: 'string' } }, additionalProperties: { type: 'string' } },
+    list: {
+      type: 'array',
+      'x-kubernetes-list-type': 'map',
+      'x-kubernetes-list-map-keys': ['k', 'missing'],
+      items: { type: 'object', properties: { k: { type: 'string' } } },
+    },
+    unique: { type: 'array', uniqueItems: true, items: { type: 'string' } },
+    odd: { type: 'text', 'x-kubernetes-validations': [{ rule: ' ' }] },
+  });
+  const at = 'spec.validation.openAPIV3Schema';
+  const errors = validateCRDSchema(raw, at, { objectMeta, statusSubresource: false }).map(formatFieldError);
+  const p = `${at}.properties[spec].properties`;
+  assert.deepEqual(errors, [
+    `${p}[size].default: Invalid value: 9:  in body should be less than or equal to 5`,
+    `${p}[inner].default: Invalid value: {"b":1}: must not have unknown fields`,
+    `${p}[both].additionalProperties: Forbidden: additionalProperties and properties are mutual exclusive`,
+    `${p}[list].x-kubernetes-list-map-keys: Invalid value: ["k","missing"]: entries must all be names of item properties`,
+    `${p}[list].items.properties[k].default: Required value: this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property`,
+    `${p}[unique].uniqueItems: Forbidden: uniqueItems cannot be set to true since the runtime complexity becomes quadratic`,
+    `${p}[odd].type: Unsupported value: "text": supported values: "array", "boolean", "integer", "number", "object", "string"`,
+    `${p}[odd].x-kubernetes-validations[0].rule: Required value: rule is not specified`,
   ]);
 });

@@ -7,7 +7,9 @@ import type { FieldError } from '../field-error.ts';
 import { duplicate, invalid, notSupported, required, tooLong, tooMany, typeInvalid } from '../field-error.ts';
 import { deepEqual } from '../helpers/deep-equal.ts';
 import { matchesFormat } from './formats.ts';
-import type { Constraints, ObjectSchema } from './schema.ts';
+import { isDNS1035Label } from '../names.ts';
+import { parseApiVersion } from '../object.ts';
+import type { Constraints, ObjectSchema, Schema } from './schema.ts';
 
 type Members = Record<string, unknown>;
 
@@ -404,4 +406,72 @@ function stable(value: unknown): string {
     .sort()
     .map((k) => `${JSON.stringify(k)}:${stable(members[k])}`)
     .join(',')}}`;
+}
+
+/** What an ObjectMeta is checked by: the rules of metadata are not the schema's. */
+export type ValidateObjectMeta = (metadata: Members, path: string) => FieldError[];
+
+/** Type header and metadata of resources embedded in a custom resource (the root's are checked elsewhere). */
+export function validateEmbeddedResources(
+  schema: ObjectSchema,
+  object: unknown,
+  validateObjectMeta: ValidateObjectMeta,
+): FieldError[] {
+  const errors: FieldError[] = [];
+  embedded(schema, object, '', true, validateObjectMeta, errors);
+  return errors;
+}
+
+function embedded(
+  schema: Schema,
+  value: unknown,
+  path: string,
+  root: boolean,
+  validateObjectMeta: ValidateObjectMeta,
+  errors: FieldError[],
+): void {
+  if (typeof value !== 'object' || value === null) return;
+  if (Array.isArray(value)) {
+    if (schema.kind !== 'list') return;
+    value.forEach((v, i) => embedded(schema.items, v, `${path}[${i}]`, false, validateObjectMeta, errors));
+    return;
+  }
+  const members = value as Members;
+  if (schema.kind === 'map') {
+    for (const [key, v] of Object.entries(members)) {
+      embedded(schema.values, v, `${path}[${key}]`, false, validateObjectMeta, errors);
+    }
+  } else if (schema.kind === 'object') {
+    const at = (name: string): string => (path === '' ? name : `${path}.${name}`);
+    if (schema.embedded && !root) {
+      typeHeader(members, at, errors);
+      const metadata = members['metadata'];
+      if (typeof metadata === 'object' && metadata !== null) {
+        errors.push(...validateObjectMeta(metadata as Members, at('metadata')));
+      }
+    }
+    for (const [key, v] of Object.entries(members)) {
+      if (schema.embedded && key === 'metadata') continue;
+      const field = schema.fields.get(key);
+      if (field !== undefined) embedded(field.schema, v, at(key), false, validateObjectMeta, errors);
+    }
+  }
+}
+
+function typeHeader(members: Members, at: (name: string) => string, errors: FieldError[]): void {
+  for (const name of ['apiVersion', 'kind']) {
+    const v = members[name];
+    if (v === undefined) errors.push(required(at(name)));
+    else if (typeof v !== 'string') errors.push(invalid(at(name), v, 'must be a string'));
+    else if (v === '') errors.push(invalid(at(name), v, 'must not be empty'));
+    else if (name === 'apiVersion') {
+      if (parseApiVersion(v) === undefined) errors.push(invalid(at(name), v, `unexpected GroupVersion string: ${v}`));
+    } else {
+      const wrong = isDNS1035Label(v.toLowerCase());
+      if (wrong.length > 0) {
+        const why = `may have mixed case, but should otherwise match: ${wrong.join(',')}`;
+        errors.push(invalid(at(name), v, why));
+      }
+    }
+  }
 }

@@ -16,6 +16,8 @@ const maxAttempts = 256;
 
 export interface Deleted {
   readonly immediate: boolean;
+  /** The end of a deletion, or nothing done: kinds that do not return their objects answer with a Status. */
+  readonly final: boolean;
   readonly committed: StoredObject;
 }
 
@@ -54,11 +56,11 @@ export async function deleteObject(
       continue;
     }
     const step = planDelete(support, ctx, old, options);
-    if (step.kind === 'pending') return { immediate: false, committed: current };
+    if (step.kind === 'pending') return { immediate: false, final: true, committed: current };
     if (step.kind === 'mark') {
       const object = support.hub.canonicalize(step.object, old);
       if (options.dryRun) {
-        return { immediate: step.thenDelete, committed: objects.unstored(key, current.revision, object) };
+        return { immediate: step.thenDelete, final: false, committed: objects.unstored(key, current.revision, object) };
       }
       const bytes = objects.layout.encode(object);
       const written = bytes.equals(current.bytes)
@@ -69,16 +71,16 @@ export async function deleteObject(
         fresh = true;
         continue;
       }
-      if (!step.thenDelete) return { immediate: false, committed: written.object };
+      if (!step.thenDelete) return { immediate: false, final: false, committed: written.object };
       current = written.object;
     }
-    if (options.dryRun) return { immediate: true, committed: current };
+    if (options.dryRun) return { immediate: true, final: true, committed: current };
     const removed = await removeObject(support, ctx, current);
-    if (removed !== undefined) return { immediate: true, committed: removed };
+    if (removed !== undefined) return { immediate: true, final: true, committed: removed };
     // Somebody changed it, or was faster to delete what this request had marked already.
     const marked: StoredObject = current;
     ({ object: current, fresh } = await objects.readFresh(key));
-    if (current === undefined && step.kind === 'mark') return { immediate: true, committed: marked };
+    if (current === undefined && step.kind === 'mark') return { immediate: true, final: true, committed: marked };
   }
   throw conflict(groupResource(resource), name, optimisticLockMessage);
 }

@@ -6,7 +6,7 @@ import { Slice } from '../../base/yield.ts';
 import type { ResourceInfo } from '../../api/catalog/resource.ts';
 import { apiVersionOf } from '../../api/object.ts';
 import type { KubeObject } from '../../api/object.ts';
-import { notFound, StatusError } from '../../api/status.ts';
+import { conflict, notFound, optimisticLockMessage, StatusError } from '../../api/status.ts';
 import type { RequestContext } from '../context.ts';
 import type {
   DeleteRequestOptions,
@@ -18,6 +18,7 @@ import type {
   WriteRequestOptions,
 } from '../registry.ts';
 import type { Committed, ResponseBody } from '../request.ts';
+import { objectIn } from '../storage/codec.ts';
 import type { StoredObject } from '../storage/codec.ts';
 import { parseResourceVersion } from '../storage/continue.ts';
 import { Selection } from '../storage/selection.ts';
@@ -31,6 +32,8 @@ import type { UpdateOptions, WriteSupport } from './write.ts';
 
 /** Objects of a collection that are deleted at the same time. */
 const deleteWorkers = 64;
+/** Lost races in a row before a change gives up. */
+const maxAttempts = 256;
 
 /** Ends watches in time; shared by all registries. */
 export interface WatchDeadlines {
@@ -150,6 +153,46 @@ export class GenericRegistry implements Registry {
       const removed = await removeObject(this.support, ctx, current);
       return removed === undefined ? undefined : last;
     });
+  }
+
+  /**
+   * Changes an object of the storage version behind everybody's back: no strategy, admission or managedFields (bindings).
+   * `change` returns a new object, or the same one when there is nothing to do; it is called again when it lost a race.
+   */
+  async modify(
+    namespace: string,
+    name: string,
+    change: (object: KubeObject) => KubeObject,
+    dryRun = false,
+  ): Promise<StoredObject> {
+    const { objects, hub } = this.support;
+    const key = this.key(namespace, name);
+    let { object: current, fresh } = await objects.read(key);
+    for (let attempt = 0; attempt < maxAttempts; attempt++) {
+      if (current === undefined) {
+        if (!fresh) ({ object: current, fresh } = await objects.readFresh(key));
+        if (current === undefined) throw notFound(groupResource(this.resource), name);
+      }
+      const old = objectIn(current, hub.apiVersion);
+      let changed: KubeObject;
+      try {
+        changed = change(old);
+      } catch (error) {
+        if (fresh) throw error;
+        ({ object: current, fresh } = await objects.readFresh(key));
+        continue;
+      }
+      const object = changed === old ? old : hub.canonicalize(changed, old);
+      if (object === old) return current;
+      if (dryRun) return objects.unstored(key, current.revision, object);
+      const bytes = objects.layout.encode(object);
+      if (bytes.equals(current.bytes)) return current;
+      const written = await objects.put(key, current.revision, object, bytes);
+      if (written.ok) return written.object;
+      current = written.current;
+      fresh = true;
+    }
+    throw conflict(groupResource(this.resource), name, optimisticLockMessage);
   }
 
   delete(ctx: RequestContext, namespace: string, name: string, options: DeleteRequestOptions): Promise<Deleted> {

@@ -21,10 +21,12 @@ import { BuiltinTypeSupport } from './builtin-types.ts';
 import type { FieldManagingFactory } from './builtin-types.ts';
 import { Deadlines } from './deadlines.ts';
 import { deletionRules } from './deletion.ts';
+import { fieldManagingFactory } from './field-managing.ts';
 import { GenericRegistry } from './generic.ts';
 import { Leases } from './leases.ts';
 import { ObjectStore } from './object-store.ts';
 import { fieldsOf } from './selectable-fields.ts';
+import { completeStrategies } from './subresource-strategies.ts';
 import type { TypeSupport } from './type-support.ts';
 
 export interface RegistriesOptions {
@@ -36,7 +38,6 @@ export interface RegistriesOptions {
   readonly logger: Logger;
   readonly catalog: Catalog;
   readonly strategies: StrategyCatalog;
-  readonly fieldManaging: FieldManagingFactory;
   /** Key prefix in the store, `/registry` when left out. */
   readonly root?: string;
   /** How long Events live; upstream's --event-ttl, one hour. */
@@ -63,6 +64,8 @@ const tickMs = 60_000;
 const indexedFields: ReadonlyMap<string, string> = new Map([['/pods', 'spec.nodeName']]);
 
 export class RegistriesImpl implements Registries {
+  /** For the type support of custom resources. */
+  readonly fieldManaging: FieldManagingFactory;
   readonly #options: RegistriesOptions;
   readonly #parsed: ParsedCache;
   readonly #leases: Leases;
@@ -77,6 +80,7 @@ export class RegistriesImpl implements Registries {
 
   constructor(options: RegistriesOptions) {
     this.#options = options;
+    this.fieldManaging = fieldManagingFactory(options.catalog);
     this.#parsed = new ParsedCache(options.parsedBytes ?? 16 << 20);
     this.#leases = new Leases(options.store, options.clock);
     this.#deadlines = new Deadlines(options.clock, options.random);
@@ -113,7 +117,7 @@ export class RegistriesImpl implements Registries {
       return this.registry(first.storageGroup, resource);
     }
     const hub = own.find((r) => r.version === first.storageVersion) ?? first;
-    const strategies = this.#options.strategies.strategies(group, resource);
+    const strategies = completeStrategies(hub, this.#options.strategies.strategies(group, resource));
     const all = catalog.resources.filter(
       (r) => r.resource === resource && (r.group === group || r.storageGroup === group),
     );
@@ -125,7 +129,7 @@ export class RegistriesImpl implements Registries {
           catalog,
           clock: this.#options.clock,
           resource: info,
-          fieldManaging: this.#options.fieldManaging,
+          fieldManaging: this.fieldManaging,
           resetFields: (subresource) =>
             (subresource === '' ? strategies.main : strategies.subresources[subresource])?.resetFields ?? [],
         }),

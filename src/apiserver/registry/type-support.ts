@@ -42,6 +42,13 @@ export interface FieldManaging {
   ): KubeObject;
 }
 
+/** Where a kind keeps what its scale subresource shows, as JSON paths (`.spec.replicas`). */
+export interface ScalePaths {
+  readonly specReplicasPath: string;
+  readonly statusReplicasPath: string;
+  readonly labelSelectorPath?: string;
+}
+
 export interface TypeSupport {
   readonly apiVersion: string;
   readonly kind: string;
@@ -54,6 +61,8 @@ export interface TypeSupport {
   /** Structural validation of custom resources. */
   validate?(object: KubeObject, old: KubeObject | undefined): readonly FieldError[];
   readonly fields: FieldManaging;
+  /** Custom resources with a scale subresource. */
+  readonly scale?: ScalePaths | undefined;
   /** Undefined for custom resources: upstream answers 415. */
   strategicMerge?(document: KubeObject, patch: unknown): KubeObject;
 }

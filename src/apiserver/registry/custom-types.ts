@@ -1,0 +1,71 @@
+/** `TypeSupport` of one version of a custom resource, made of the schema that its CRD gives. */
+import type { Catalog } from '../../api/catalog/catalog.ts';
+import type { ResourceInfo } from '../../api/catalog/resource.ts';
+import type { FieldError } from '../../api/field-error.ts';
+import { apiVersionOf } from '../../api/object.ts';
+import type { KubeObject } from '../../api/object.ts';
+import { share } from '../../api/schema/canonicalize.ts';
+import { decodeCustom } from '../../api/schema/prune.ts';
+import type { ObjectSchema } from '../../api/schema/schema.ts';
+import { validateListSetsAndMaps, validateStructural } from '../../api/schema/validate-structural.ts';
+import type { FieldManagingFactory } from './builtin-types.ts';
+import type { DecodedObject, DecodeRequest, FieldManaging, ScalePaths, TypeSupport } from './type-support.ts';
+
+export interface CustomTypeOptions {
+  readonly catalog: Catalog;
+  /** In this version. */
+  readonly resource: ResourceInfo;
+  /** With `preserveUnknown` where the CRD says so. */
+  readonly schema: ObjectSchema;
+  readonly fieldManaging: FieldManagingFactory;
+  readonly resetFields: (subresource: string) => readonly (readonly string[])[];
+  readonly scale?: ScalePaths;
+}
+
+const objectMetaName = 'io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta';
+
+export class CustomTypeSupport implements TypeSupport {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly schema: ObjectSchema;
+  readonly scale: ScalePaths | undefined;
+  readonly #options: CustomTypeOptions;
+  #fields: FieldManaging | undefined;
+
+  constructor(options: CustomTypeOptions) {
+    this.#options = options;
+    this.apiVersion = apiVersionOf(options.resource);
+    this.kind = options.resource.kind;
+    this.schema = options.schema;
+    this.scale = options.scale;
+  }
+
+  get fields(): FieldManaging {
+    const { resource, resetFields } = this.#options;
+    return (this.#fields ??= this.#options.fieldManaging({
+      resource,
+      schema: this.schema,
+      resetFields,
+      complete: (object) => this.decode(object, { strict: false, owned: false }).object,
+    }));
+  }
+
+  decode(input: unknown, request: DecodeRequest): DecodedObject {
+    const objectMeta = this.#options.catalog.schema(objectMetaName);
+    const { object, strictErrors } = decodeCustom(this.schema, input, { strict: request.strict, objectMeta });
+    object['metadata'] ??= {};
+    if (object['kind'] !== this.kind || object['apiVersion'] !== this.apiVersion) {
+      const { kind: _kind, apiVersion: _apiVersion, ...rest } = object;
+      return { object: { apiVersion: this.apiVersion, kind: this.kind, ...rest } as KubeObject, strictErrors };
+    }
+    return { object: object as KubeObject, strictErrors };
+  }
+
+  canonicalize(object: KubeObject, previous?: KubeObject): KubeObject {
+    return previous === undefined ? object : share(object, previous);
+  }
+
+  validate(object: KubeObject, old: KubeObject | undefined): readonly FieldError[] {
+    return [...validateStructural(this.schema, object, old), ...validateListSetsAndMaps(this.schema, object)];
+  }
+}

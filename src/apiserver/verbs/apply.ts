@@ -1,0 +1,107 @@
+/** Server-side apply: PATCH with `application/apply-patch+yaml`. Creates what does not exist. */
+import { parseYaml, YamlError, yamlStrictErrorText } from '../../api/codec/yaml.ts';
+import type { KubeObject } from '../../api/object.ts';
+import { isObject } from '../../api/patch/values.ts';
+import { copyJson, DecodeError } from '../../api/schema/decode.ts';
+import { badRequest, notFound } from '../../api/status.ts';
+import type { RequestContext } from '../context.ts';
+import type { TypeSupport } from '../registry/type-support.ts';
+import { checkName, readBytes, warnStrict } from './body.ts';
+import { namespaceOf, readWriteQuery } from './options.ts';
+import type { WriteQuery } from './options.ts';
+import { answer, registryOf, typesOf } from './verb.ts';
+import type { VerbHandler } from './verb.ts';
+
+export interface ApplyConfiguration {
+  readonly patch: Record<string, unknown>;
+  /** One text with all duplicate keys; upstream reports it after the apply itself. */
+  readonly strictError: string | undefined;
+}
+
+/** The applied configuration from the body. @throws {StatusError} 400 */
+export async function readApplyConfiguration(
+  ctx: RequestContext,
+  fieldValidation: WriteQuery['fieldValidation'],
+): Promise<ApplyConfiguration> {
+  const { body } = ctx.request;
+  let value: unknown;
+  let strictErrors: readonly string[] = [];
+  if (body.kind === 'object') value = copyJson(body.value);
+  else {
+    const bytes = await readBytes(ctx);
+    try {
+      ({ value, strictErrors } = await parseYaml(bytes, { strict: fieldValidation !== 'Ignore' }));
+    } catch (error) {
+      if (error instanceof YamlError) throw badRequest(`error decoding YAML: ${error.message}`, error);
+      throw error;
+    }
+  }
+  if (!isObject(value)) {
+    const type = Array.isArray(value) ? 'array' : typeof value;
+    throw badRequest(
+      `error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal ${type} into Go value of type map[string]interface {}`,
+    );
+  }
+  return { patch: value, strictError: strictErrors.length === 0 ? undefined : yamlStrictErrorText(strictErrors) };
+}
+
+/** Duplicate keys of a configuration that could be applied. @throws {StatusError} 400 under Strict */
+export function reportStrict(ctx: RequestContext, configuration: ApplyConfiguration, query: WriteQuery): void {
+  if (configuration.strictError === undefined) return;
+  if (query.fieldValidation === 'Strict') {
+    throw badRequest(`error strict decoding YAML: error converting YAML to JSON: ${configuration.strictError}`);
+  }
+  warnStrict(ctx, [configuration.strictError]);
+}
+
+/** What the field manager made, as a clean object of its type. */
+export function completeApplied(types: TypeSupport, applied: KubeObject): KubeObject {
+  try {
+    return types.decode(applied, { strict: false, owned: false }).object;
+  } catch (error) {
+    if (error instanceof DecodeError) throw badRequest(error.message, error);
+    throw error;
+  }
+}
+
+export const handleApply: VerbHandler = async (verbs, ctx) => {
+  const registry = registryOf(verbs, ctx);
+  const types = typesOf(registry, ctx);
+  const query = readWriteQuery(ctx, 'PatchOptions', true);
+  const { name, subresource } = ctx.info;
+  const configuration = await readApplyConfiguration(ctx, query.fieldValidation);
+  const { fieldManager } = query;
+  let reported = false;
+  const { created, committed } = await registry.update(
+    ctx,
+    namespaceOf(ctx),
+    name,
+    (current) => {
+      if (current === undefined && subresource !== '') {
+        const { group, resource } = ctx.resource!;
+        throw notFound({ group, resource }, name);
+      }
+      const applied = types.fields.apply(current, configuration.patch, {
+        manager: fieldManager,
+        subresource,
+        now: verbs.clock.now(),
+        force: query.force,
+      });
+      if (!reported) reportStrict(ctx, configuration, query);
+      reported = true;
+      if (applied === current) return current;
+      const object = completeApplied(types, applied);
+      checkName(object, name);
+      return object;
+    },
+    {
+      dryRun: query.dryRun,
+      fieldManager,
+      subresource,
+      options: { ...query.options, kind: 'UpdateOptions' },
+      apply: true,
+      createIfMissing: subresource === '',
+    },
+  );
+  return answer(created ? 201 : 200, committed);
+};

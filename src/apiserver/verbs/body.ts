@@ -1,0 +1,283 @@
+/**
+ * Bodies of requests: reading within the limit, content types, JSON and YAML, and upstream's errors for what is not the
+ * object that was wanted.
+ */
+import type { Catalog } from '../../api/catalog/catalog.ts';
+import { JsonSyntaxError, JsonTypeError, parseJson, typeMetaOf, versionKindErrorPrefix } from '../../api/codec/json.ts';
+import { parseYaml, YamlError, yamlStrictErrorText } from '../../api/codec/yaml.ts';
+import { parseApiVersion } from '../../api/object.ts';
+import type { KubeObject } from '../../api/object.ts';
+import { cannotBeHandled, copyJson, decode, DecodeError, strictDecodingMessage } from '../../api/schema/decode.ts';
+import { badRequest, StatusError } from '../../api/status.ts';
+import type { RequestContext } from '../context.ts';
+import type { TypeSupport } from '../registry/type-support.ts';
+import type { WriteQuery } from './options.ts';
+
+/** Upstream's limit on request bodies. */
+export const maxBodyBytes = 3 * 1024 * 1024;
+
+/** Reads `application/vnd.kubernetes.protobuf` bodies, where protobuf is built in. */
+export interface ProtobufReader {
+  /** The object as JSON, apiVersion and kind set; undefined when the bytes are no such envelope or an unknown kind. */
+  decode(bytes: Buffer): KubeObject | undefined;
+}
+
+export interface BodyReader {
+  readonly catalog: Catalog;
+  readonly protobuf: ProtobufReader | undefined;
+}
+
+/** 415 with the media types that would do. */
+export function unsupportedMediaType(accepted: readonly string[]): StatusError {
+  return new StatusError(
+    415,
+    'UnsupportedMediaType',
+    `the body of the request was in an unknown format - accepted media types include: ${accepted.join(', ')}`,
+  );
+}
+
+const objectTypes = ['application/json', 'application/yaml', 'application/vnd.kubernetes.protobuf'];
+
+/** The media type of a content type, lower-case, without parameters; undefined when it is malformed. */
+export function mediaTypeOf(contentType: string): string | undefined {
+  const semi = contentType.indexOf(';');
+  const type = (semi < 0 ? contentType : contentType.slice(0, semi)).trim().toLowerCase();
+  return /^[a-z0-9!#$&^_.+-]+\/[a-z0-9!#$&^_.+-]+$/.test(type) ? type : undefined;
+}
+
+type ObjectFormat = 'json' | 'yaml' | 'protobuf';
+
+function formatOf(ctx: RequestContext, reader: BodyReader): ObjectFormat {
+  const contentType = ctx.request.headers['content-type'] ?? '';
+  if (contentType === '') return 'json';
+  switch (mediaTypeOf(contentType)) {
+    case 'application/json':
+      return 'json';
+    case 'application/yaml':
+      return 'yaml';
+    case 'application/vnd.kubernetes.protobuf':
+      if (reader.protobuf !== undefined && ctx.resource?.custom !== true) return 'protobuf';
+  }
+  throw unsupportedMediaType(ctx.resource?.custom === true ? objectTypes.slice(0, 2) : objectTypes);
+}
+
+const empty = Buffer.alloc(0);
+
+/** The bytes of the body. @throws {StatusError} 413 */
+export async function readBytes(ctx: RequestContext): Promise<Buffer> {
+  const { body } = ctx.request;
+  switch (body.kind) {
+    case 'none':
+      return empty;
+    case 'bytes':
+      return body.read(maxBodyBytes);
+    case 'object':
+      return Buffer.from(JSON.stringify(body.value) ?? '', 'utf8');
+  }
+}
+
+/** As upstream's summarizeData: the start of a body in an error text. */
+function summary(bytes: Buffer): string {
+  const max = 30;
+  if (bytes.length === 0) return '<empty>';
+  const isText = bytes[0] === 0x7b;
+  const head = bytes.subarray(0, max);
+  const shown = isText ? head.toString('utf8') : head.toString('hex');
+  return bytes.length > max ? `${shown} ...` : shown;
+}
+
+function unrecognized(kind: string, why: string, bytes: Buffer): StatusError {
+  return badRequest(`the object provided is unrecognized (must be of type ${kind}): ${why} (${summary(bytes)})`);
+}
+
+export interface ParsedBody {
+  readonly value: unknown;
+  readonly strictErrors: readonly string[];
+  /** Nobody else holds the value. */
+  readonly owned: boolean;
+  readonly bytes: Buffer;
+}
+
+/** The body as a JSON value. */
+async function parseBody(ctx: RequestContext, reader: BodyReader, kind: string, strict: boolean): Promise<ParsedBody> {
+  const { body } = ctx.request;
+  if (body.kind === 'object') return { value: body.value, strictErrors: [], owned: false, bytes: empty };
+  const format = formatOf(ctx, reader);
+  const bytes = await readBytes(ctx);
+  try {
+    if (format === 'protobuf') {
+      const value = reader.protobuf!.decode(bytes);
+      if (value === undefined) {
+        throw unrecognized(kind, 'provided data does not appear to be a protobuf message', bytes);
+      }
+      return { value, strictErrors: [], owned: true, bytes };
+    }
+    if (format === 'yaml') {
+      const { value, strictErrors } = await parseYaml(bytes, { strict });
+      const errors = strictErrors.length > 0 ? [yamlStrictErrorText(strictErrors)] : [];
+      return { value, strictErrors: errors, owned: true, bytes };
+    }
+    return { ...parseJson(bytes, { strict }), owned: true, bytes };
+  } catch (error) {
+    if (error instanceof YamlError) throw unrecognized(kind, error.message, bytes);
+    if (error instanceof JsonSyntaxError) throw unrecognized(kind, `${versionKindErrorPrefix}${error.message}`, bytes);
+    throw error;
+  }
+}
+
+const legacyScheme = 'scheme "pkg/api/legacyscheme/scheme.go:30"';
+
+/**
+ * The body as an object of the type wanted, defaulted and canonical.
+ * @throws {StatusError} 400, 413, 415
+ */
+export async function readObject(
+  ctx: RequestContext,
+  reader: BodyReader,
+  types: TypeSupport,
+  fieldValidation: WriteQuery['fieldValidation'],
+  accepts?: (apiVersion: string) => boolean,
+): Promise<KubeObject> {
+  const strict = fieldValidation !== 'Ignore';
+  const parsed = await parseBody(ctx, reader, types.kind, strict);
+  let meta: { apiVersion: string; kind: string };
+  try {
+    meta = typeMetaOf(parsed.value);
+  } catch (error) {
+    if (!(error instanceof JsonTypeError)) throw error;
+    throw unrecognized(types.kind, `${versionKindErrorPrefix}${error.message}`, parsed.bytes);
+  }
+  const apiVersion = meta.apiVersion === '' ? types.apiVersion : meta.apiVersion;
+  const kind = meta.kind === '' ? types.kind : meta.kind;
+  if (apiVersion !== types.apiVersion || kind !== types.kind) {
+    const known = checkType(reader, types, apiVersion, kind);
+    if (known !== undefined) throw known;
+    if (accepts?.(apiVersion) !== true) {
+      throw badRequest(
+        `the API version in the data (${apiVersion}) does not match the expected API version (${types.apiVersion})`,
+      );
+    }
+  }
+  const gv = parseApiVersion(apiVersion) ?? { group: '', version: apiVersion };
+  let object: KubeObject;
+  let strictErrors: readonly string[];
+  try {
+    const value = parsed.value ?? {};
+    ({ object, strictErrors } = types.decode(value, { strict, owned: parsed.owned }));
+  } catch (error) {
+    if (error instanceof StatusError) throw error;
+    throw cannotBeHandled({ ...gv, kind }, types.kind, error);
+  }
+  if (strict) {
+    const errors = [...parsed.strictErrors, ...strictErrors];
+    if (errors.length > 0) {
+      if (fieldValidation === 'Strict') {
+        throw cannotBeHandled({ ...gv, kind }, types.kind, strictDecodingMessage(errors));
+      }
+      warnStrict(ctx, errors);
+    }
+  }
+  return object;
+}
+
+/** The error for a body of another kind; undefined when it is the kind in another version. */
+function checkType(reader: BodyReader, types: TypeSupport, apiVersion: string, kind: string): StatusError | undefined {
+  const gv = parseApiVersion(apiVersion);
+  if (gv === undefined) {
+    return badRequest(
+      `the object provided is unrecognized (must be of type ${types.kind}): unexpected GroupVersion string: ${apiVersion}`,
+    );
+  }
+  const gvk = { ...gv, kind };
+  if (reader.catalog.definitionForKind(gvk) === undefined) {
+    if (kind === types.kind && types.schema?.name === '') return undefined;
+    return cannotBeHandled(
+      gvk,
+      types.kind,
+      `no kind ${JSON.stringify(kind)} is registered for version ${JSON.stringify(apiVersion)} in ${legacyScheme}`,
+    );
+  }
+  if (kind === types.kind) return undefined;
+  const wanted = parseApiVersion(types.apiVersion)!;
+  const pkg = wanted.group === '' ? 'core' : wanted.group.split('.')[0]!;
+  return cannotBeHandled(
+    gvk,
+    types.kind,
+    `converting (${gv.version}.${kind}) to (${pkg}.${types.kind}): unknown conversion`,
+  );
+}
+
+/** Strict errors as warnings; those of YAML one by one. */
+export function warnStrict(ctx: RequestContext, errors: readonly string[]): void {
+  for (const error of errors) {
+    const yaml = /^(?:yaml: unmarshal errors:\n|error converting YAML to JSON: yaml: unmarshal errors:\n)/.exec(error);
+    if (yaml === null) ctx.warn(error);
+    else for (const line of error.slice(yaml[0].length).split('\n')) ctx.warn(line.trim());
+  }
+}
+
+/**
+ * An options object from the body, decoded; undefined when there is no body.
+ * @throws {StatusError} 400
+ */
+export async function readOptions(
+  ctx: RequestContext,
+  reader: BodyReader,
+  kind: 'DeleteOptions',
+): Promise<Record<string, unknown> | undefined> {
+  const { body } = ctx.request;
+  if (body.kind === 'none' || (body.kind === 'object' && (body.value === undefined || body.value === null))) {
+    return undefined;
+  }
+  let value: unknown;
+  if (body.kind === 'object') value = copyJson(body.value);
+  else {
+    const bytes = await readBytes(ctx);
+    if (bytes.length === 0) return undefined;
+    const format = formatOf(ctx, reader);
+    try {
+      if (format === 'yaml') ({ value } = await parseYaml(bytes));
+      else if (format === 'protobuf') value = reader.protobuf!.decode(bytes);
+      else ({ value } = parseJson(bytes));
+    } catch (error) {
+      if (error instanceof YamlError) throw badRequest(error.message, error);
+      if (error instanceof JsonSyntaxError) throw badRequest(`${versionKindErrorPrefix}${error.message}`, error);
+      throw error;
+    }
+  }
+  let meta: { apiVersion: string; kind: string };
+  try {
+    meta = typeMetaOf(value);
+  } catch (error) {
+    if (error instanceof JsonTypeError) throw badRequest(`${versionKindErrorPrefix}${error.message}`, error);
+    throw error;
+  }
+  if (meta.kind !== '' && meta.kind !== kind) {
+    const apiVersion = meta.apiVersion === '' ? 'meta.k8s.io/v1' : meta.apiVersion;
+    throw badRequest(
+      `no kind ${JSON.stringify(meta.kind)} is registered for version ${JSON.stringify(apiVersion)} in scheme "k8s.io/apiserver/pkg/util/apihelpers/helpers.go:60"`,
+    );
+  }
+  const schema = reader.catalog.schemaForKind({ group: 'meta.k8s.io', version: 'v1', kind });
+  if (schema === undefined) throw new Error(`the catalogue does not know ${kind}`);
+  try {
+    const { object } = decode(schema, value ?? {}, { owned: true });
+    delete object['kind'];
+    delete object['apiVersion'];
+    return object;
+  } catch (error) {
+    if (error instanceof DecodeError) throw badRequest(error.message, error);
+    throw error;
+  }
+}
+
+/** The object's name and namespace against those of the URL. @throws {StatusError} 400 */
+export function checkName(object: KubeObject, name: string): void {
+  const own = object.metadata.name ?? '';
+  if (own === '') {
+    throw badRequest(`the name of the object (${name} based on URL) was undeterminable: name must be provided`);
+  }
+  if (own !== name) {
+    throw badRequest(`the name of the object (${own}) does not match the name on the URL (${name})`);
+  }
+}

@@ -1,0 +1,165 @@
+/** PATCH: JSON patch, merge patch and strategic merge patch; apply patches are sent on to `apply.ts`. */
+import { JsonSyntaxError, parseJson, stringifyJson } from '../../api/codec/json.ts';
+import { invalid, invalidStatus } from '../../api/field-error.ts';
+import type { KubeObject } from '../../api/object.ts';
+import { applyJsonPatch, jsonPatchStrictErrors } from '../../api/patch/json-patch.ts';
+import { applyMergePatch } from '../../api/patch/merge-patch.ts';
+import { isObject } from '../../api/patch/values.ts';
+import { copyJson, DecodeError, strictDecodingMessage } from '../../api/schema/decode.ts';
+import { badRequest, StatusError } from '../../api/status.ts';
+import type { RequestContext } from '../context.ts';
+import type { TypeSupport } from '../registry/type-support.ts';
+import { withRequestNamespace } from '../registry/object-meta.ts';
+import { handleApply } from './apply.ts';
+import { checkName, readBytes, unsupportedMediaType, warnStrict } from './body.ts';
+import { managerOf, namespaceOf, readWriteQuery } from './options.ts';
+import type { WriteQuery } from './options.ts';
+import { answer, registryOf, typesOf } from './verb.ts';
+import type { VerbHandler } from './verb.ts';
+
+export const jsonPatchType = 'application/json-patch+json';
+export const mergePatchType = 'application/merge-patch+json';
+export const strategicMergePatchType = 'application/strategic-merge-patch+json';
+export const applyPatchType = 'application/apply-patch+yaml';
+
+/** The patch type of a request. @throws {StatusError} 415 */
+export function patchTypeOf(ctx: RequestContext): string {
+  const contentType = ctx.request.headers['content-type'] ?? '';
+  const semi = contentType.indexOf(';');
+  const type = semi > 0 ? contentType.slice(0, semi) : contentType;
+  const accepted =
+    ctx.resource?.custom === true
+      ? [jsonPatchType, mergePatchType, applyPatchType]
+      : [jsonPatchType, mergePatchType, strategicMergePatchType, applyPatchType];
+  if (!accepted.includes(type)) throw unsupportedMediaType(accepted);
+  return type;
+}
+
+export interface Patch {
+  readonly type: string;
+  readonly value: unknown;
+  readonly strictErrors: readonly string[];
+}
+
+/** The patch from the body. @throws {StatusError} 400 */
+export async function readPatch(ctx: RequestContext, type: string, query: WriteQuery): Promise<Patch> {
+  const { body } = ctx.request;
+  const strict = query.fieldValidation !== 'Ignore';
+  let value: unknown;
+  let strictErrors: readonly string[] = [];
+  if (body.kind === 'object') value = copyJson(body.value);
+  else {
+    const bytes = await readBytes(ctx);
+    try {
+      ({ value, strictErrors } = parseJson(bytes, { strict }));
+    } catch (error) {
+      if (!(error instanceof JsonSyntaxError)) throw error;
+      const prefix = strict && type !== strategicMergePatchType ? 'error decoding patch: ' : '';
+      throw badRequest(`${prefix}${error.message}`, error);
+    }
+  }
+  if (type === jsonPatchType && strict) {
+    strictErrors = [...strictErrors.map((e) => `json patch ${e}`), ...jsonPatchStrictErrors(value)];
+  }
+  return { type, value, strictErrors };
+}
+
+/** The patched document, before it is read as an object again. */
+export function patchDocument(types: TypeSupport, document: KubeObject, patch: Patch): KubeObject {
+  let patched: unknown;
+  switch (patch.type) {
+    case jsonPatchType:
+      patched = applyJsonPatch(document, patch.value);
+      break;
+    case strategicMergePatchType:
+      if (types.strategicMerge === undefined)
+        throw unsupportedMediaType([jsonPatchType, mergePatchType, applyPatchType]);
+      patched = types.strategicMerge(document, patch.value);
+      break;
+    default:
+      patched = applyMergePatch(document, patch.value);
+  }
+  return patched as KubeObject;
+}
+
+/** 422 about the outcome of a patch. */
+export function invalidPatch(patched: unknown, why: string): StatusError {
+  return invalidStatus('', '', '', [invalid('patch', stringifyJson(patched), why)]);
+}
+
+/** A patched document as a clean object of its type, unknown fields reported. */
+export function readPatched(
+  ctx: RequestContext,
+  types: TypeSupport,
+  patched: KubeObject,
+  patch: Patch,
+  query: WriteQuery,
+  report: boolean,
+): KubeObject {
+  const strict = query.fieldValidation !== 'Ignore';
+  if (!isObject(patched)) {
+    throw invalidPatch(patched, `couldn't get version/kind; json parse error: json: cannot unmarshal into Go value`);
+  }
+  const { apiVersion, kind } = patched;
+  if (kind !== types.kind || apiVersion !== types.apiVersion) {
+    const why =
+      kind === undefined || kind === ''
+        ? `Object 'Kind' is missing in '${stringifyJson(patched)}'`
+        : apiVersion === undefined || apiVersion === ''
+          ? `Object 'apiVersion' is missing in '${stringifyJson(patched)}'`
+          : `no kind ${JSON.stringify(kind)} is registered for version ${JSON.stringify(apiVersion)} in scheme "pkg/api/legacyscheme/scheme.go:30"`;
+    throw invalidPatch(patched, why);
+  }
+  let object: KubeObject;
+  let unknown: readonly string[];
+  try {
+    ({ object, strictErrors: unknown } = types.decode(patched, { strict, owned: false }));
+  } catch (error) {
+    if (error instanceof DecodeError) throw invalidPatch(patched, error.message);
+    throw error;
+  }
+  const errors = [...patch.strictErrors, ...unknown];
+  if (errors.length > 0) {
+    if (query.fieldValidation === 'Strict') throw invalidPatch(patched, strictDecodingMessage(errors));
+    if (report) warnStrict(ctx, errors);
+  }
+  return object;
+}
+
+export const handlePatch: VerbHandler = async (verbs, ctx) => {
+  const type = patchTypeOf(ctx);
+  if (type === applyPatchType) return handleApply(verbs, ctx);
+  const registry = registryOf(verbs, ctx);
+  const types = typesOf(registry, ctx);
+  const query = readWriteQuery(ctx, 'PatchOptions');
+  const patch = await readPatch(ctx, type, query);
+  const namespace = namespaceOf(ctx);
+  const { name, subresource } = ctx.info;
+  let first = true;
+  const { committed } = await registry.update(
+    ctx,
+    namespace,
+    name,
+    (current) => {
+      const patched = patchDocument(types, current!, patch);
+      const report = first;
+      first = false;
+      if (patched === current) {
+        if (report && patch.strictErrors.length > 0) readPatched(ctx, types, patched, patch, query, true);
+        return current;
+      }
+      const object = withRequestNamespace(readPatched(ctx, types, patched, patch, query, report), namespace);
+      checkName(object, name);
+      return object;
+    },
+    {
+      dryRun: query.dryRun,
+      fieldManager: managerOf(ctx, query.fieldManager),
+      subresource,
+      options: { ...query.options, kind: 'UpdateOptions' },
+      apply: false,
+      createIfMissing: false,
+    },
+  );
+  return answer(200, committed);
+};

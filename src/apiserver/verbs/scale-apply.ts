@@ -1,0 +1,74 @@
+/** Server-side apply to the scale subresource: an applied Scale is a configuration of the object's replicas alone. */
+import { apiVersionOf } from '../../api/object.ts';
+import { isObject } from '../../api/patch/values.ts';
+import { badRequest, notFound } from '../../api/status.ts';
+import type { RequestContext } from '../context.ts';
+import type { TypeSupport } from '../registry/type-support.ts';
+import type { OutgoingResponse } from '../request.ts';
+import { objectIn } from '../storage/codec.ts';
+import { completeApplied, readApplyConfiguration, reportStrict } from './apply.ts';
+import { namespaceOf, readWriteQuery } from './options.ts';
+import { scaleView } from './scale.ts';
+import type { Scaling } from './scale.ts';
+import { registryOf, typesOf } from './verb.ts';
+import type { VerbContext } from './verb.ts';
+
+export async function handleApplyScale(
+  verbs: VerbContext,
+  ctx: RequestContext,
+  scaling: Scaling,
+  asScale: TypeSupport,
+): Promise<OutgoingResponse> {
+  const registry = registryOf(verbs, ctx);
+  const types = typesOf(registry, ctx);
+  const query = readWriteQuery(ctx, 'PatchOptions', true);
+  const configuration = await readApplyConfiguration(ctx, query.fieldValidation);
+  const { patch } = configuration;
+  if (patch['apiVersion'] !== asScale.apiVersion) {
+    const given = typeof patch['apiVersion'] === 'string' ? patch['apiVersion'] : '';
+    throw badRequest(
+      `Incorrect version specified in apply patch. Specified patch version: ${given}, expected: ${asScale.apiVersion}`,
+    );
+  }
+  const spec = patch['spec'];
+  const replicas = isObject(spec) ? spec['replicas'] : undefined;
+  if (replicas !== undefined && (typeof replicas !== 'number' || !Number.isInteger(replicas))) {
+    throw badRequest('failed to create typed patch object: .spec.replicas: expected numeric (int or float)');
+  }
+  const { name } = ctx.info;
+  const { committed } = await registry.update(
+    ctx,
+    namespaceOf(ctx),
+    name,
+    (current) => {
+      const { group, resource } = ctx.resource!;
+      if (current === undefined) throw notFound({ group, resource: `${resource}/scale` }, name);
+      const config = scaling.configuration(current, replicas);
+      const applied = types.fields.apply(current, config, {
+        manager: query.fieldManager,
+        subresource: 'scale',
+        now: verbs.clock.now(),
+        force: query.force,
+      });
+      reportStrict(ctx, configuration, query);
+      if (applied === current) return current;
+      const object = completeApplied(types, applied);
+      return replicas === undefined ? object : scaling.scaled(object, { metadata: {}, spec: { replicas } }, ctx);
+    },
+    {
+      dryRun: query.dryRun,
+      fieldManager: query.fieldManager,
+      subresource: 'scale',
+      options: { ...query.options, kind: 'UpdateOptions' },
+      apply: true,
+      createIfMissing: false,
+      strategy: registry.support.strategies.main,
+      admissionView: scaleView(scaling, ctx),
+    },
+  );
+  const object = scaling.of(objectIn(committed, apiVersionOf(ctx.resource!)));
+  return {
+    status: 200,
+    body: { kind: 'object', object: object as typeof object & { metadata: Record<string, unknown> } },
+  };
+}

@@ -28,7 +28,8 @@ const isHostname: Check = (text) =>
 
 /** net/url.ParseRequestURI: an absolute URI or an absolute path. */
 const isRequestURI: Check = (text) => {
-  if (text === '' || /[\u0000-\u0020\u007f]/.test(text) || /%(?![0-9a-fA-F]{2})/.test(text)) return false;
+  if (text === '' || /[\s\x7f]/.test(text) || /%(?![0-9a-fA-F]{2})/.test(text)) return false;
+  for (let i = 0; i < text.length; i++) if (text.charCodeAt(i) < 0x20) return false;
   if (text.startsWith('/') || text === '*') return true;
   const scheme = /^([a-zA-Z][a-zA-Z0-9+.-]*):(.*)$/s.exec(text);
   if (scheme === null) return false;

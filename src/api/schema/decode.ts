@@ -66,7 +66,7 @@ export function strictDecodingMessage(errors: readonly string[]): string {
 }
 
 /** The Go type behind a schema, as reflection prints it. */
-export function goTypeOf(schema: Schema): string {
+function goTypeOf(schema: Schema): string {
   if (schema.goType !== undefined) return schema.goType;
   switch (schema.kind) {
     case 'object': {

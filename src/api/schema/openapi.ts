@@ -32,7 +32,7 @@ const names = {
 } as const;
 
 /** Definitions of types with an encoding of their own, which are not in the catalogue. */
-export function specialDefinition(name: string, version: 'v2' | 'v3'): OpenAPIObject | undefined {
+function specialDefinition(name: string, version: 'v2' | 'v3'): OpenAPIObject | undefined {
   switch (name) {
     case names.quantity:
       return version === 'v2' ? { type: 'string' } : { oneOf: [{ type: 'string' }, { type: 'number' }] };

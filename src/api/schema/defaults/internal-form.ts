@@ -2,7 +2,7 @@
  * What the way through upstream's internal types does to an object, beside defaults: aliases are kept equal, write-only
  * members are folded into what they stand for, members that exist in one form only are derived.
  */
-import { isEmpty, listOf, setIfUnset, struct, structOf } from './hook.ts';
+import { isEmpty, listOf, struct, structOf } from './hook.ts';
 import type { Draft, Hook } from './hook.ts';
 
 const core = 'io.k8s.api.core.v1.';
@@ -32,7 +32,6 @@ const podSpec: Hook = (draft) => {
     if (isEmpty(draft['serviceAccount'])) return;
     draft['serviceAccountName'] = draft['serviceAccount'];
   } else draft['serviceAccount'] = draft['serviceAccountName'];
-  setIfUnset(draft, 'securityContext', {});
 };
 
 /** The singular member is authoritative where the two differ. */

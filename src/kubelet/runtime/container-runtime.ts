@@ -5,14 +5,17 @@
  */
 import type { Duplex } from 'node:stream';
 
-/** A failed call, with gRPC's code by name, as a runtime reports it. */
+/** A failed call, with gRPC's code by name; the message has the form in which gRPC's errors are shown. */
 export class RuntimeError extends Error {
   readonly code: RuntimeErrorCode;
+  /** What the runtime said, without the code. */
+  readonly description: string;
 
-  constructor(code: RuntimeErrorCode, message: string, options?: { cause?: unknown }) {
-    super(message, options);
+  constructor(code: RuntimeErrorCode, description: string, options?: { cause?: unknown }) {
+    super(`rpc error: code = ${code} desc = ${description}`, options);
     this.name = 'RuntimeError';
     this.code = code;
+    this.description = description;
   }
 }
 

@@ -4,6 +4,7 @@
  */
 import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { PodSandboxConfig } from '../container-runtime.ts';
 
 /** Answers connections to one address. */
 export interface NetworkEndpoint {
@@ -21,6 +22,17 @@ export type ServiceResolver = (
 /** Addresses of a name; empty when there are none. */
 export type NameResolver = (name: string, namespace: string) => Promise<readonly string[]>;
 
+/** Names pods that a process of this machine answers for. */
+export interface BackendRule {
+  readonly namespace: string;
+  readonly name?: string;
+  /** All of these labels. */
+  readonly labels?: Readonly<Record<string, string>>;
+  /** The pod's port; every one when left out. */
+  readonly port?: number;
+  readonly to: { readonly host: string; readonly port: number };
+}
+
 export function networkError(
   code: 'ECONNREFUSED' | 'EHOSTUNREACH' | 'ETIMEDOUT',
   address: string,
@@ -31,6 +43,7 @@ export function networkError(
 
 export class SimulatedNetwork {
   readonly #endpoints = new Map<string, NetworkEndpoint>();
+  #backends: readonly BackendRule[] = [];
   #resolveService: ServiceResolver | undefined;
   #resolveName: NameResolver | undefined;
 
@@ -42,6 +55,23 @@ export class SimulatedNetwork {
   /** Sets how names are resolved inside pods (the cluster's DNS). */
   setNameResolver(resolver: NameResolver | undefined): void {
     this.#resolveName = resolver;
+  }
+
+  /** Lets a process of this machine answer for pods; returns what takes it back. */
+  addBackend(rule: BackendRule): () => void {
+    this.#backends = [...this.#backends, rule];
+    return () => {
+      this.#backends = this.#backends.filter((r) => r !== rule);
+    };
+  }
+
+  backendOf(pod: PodSandboxConfig, port: number): { readonly host: string; readonly port: number } | undefined {
+    for (const r of this.#backends) {
+      if (r.namespace !== pod.metadata.namespace || (r.name !== undefined && r.name !== pod.metadata.name)) continue;
+      if (r.port !== undefined && r.port !== port) continue;
+      if (Object.entries(r.labels ?? {}).every(([k, v]) => pod.labels[k] === v)) return r.to;
+    }
+    return undefined;
   }
 
   register(address: string, endpoint: NetworkEndpoint): void {

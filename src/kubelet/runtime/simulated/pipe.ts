@@ -84,6 +84,12 @@ export class Pipe implements ByteSource, ByteSink {
     }
   }
 
+  /** Writes when there is room, else drops: for onlookers that must not hold up the writer. */
+  offer(data: Buffer): void {
+    if (this.#broken || this.#ended || this.#bytes > this.#limit) return;
+    void this.write(data).catch(() => {});
+  }
+
   #wake(): void {
     const writers = this.#writers;
     if (writers.length === 0) return;

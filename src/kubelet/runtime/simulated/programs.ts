@@ -1,4 +1,5 @@
 /** The programs that every simulated image with a shell has: files, text, processes. Output is busybox's where it differs. */
+import { Slice } from '../../../base/yield.ts';
 import type { FsStat } from './file-system.ts';
 import { FsError } from './file-system.ts';
 import type { ByteSource } from './pipe.ts';
@@ -925,7 +926,11 @@ const du: Program = (p) => {
 };
 
 const yes: Program = async (p) => {
-  for (;;) await p.out(`${p.args[0] ?? 'y'}\n`.repeat(100));
+  const slice = new Slice();
+  for (;;) {
+    await slice.turn();
+    await p.out(`${p.args[0] ?? 'y'}\n`.repeat(100));
+  }
 };
 
 /** Runs until it is told to stop, exits 0 as the pause container does. */

@@ -1,4 +1,5 @@
 /** The simulated `sh`: runs what `shell-parser.ts` reads, with built-in commands, traps, jobs and redirections. */
+import { Slice } from '../../../base/yield.ts';
 import { FsError } from './file-system.ts';
 import type { ByteSink, ByteSource } from './pipe.ts';
 import { emptySource, nullSink, Pipe, toBuffer } from './pipe.ts';
@@ -66,6 +67,7 @@ export const sh: Program = async (process) => {
 export class Shell {
   readonly #p: Process;
   readonly #flags: Set<string>;
+  readonly #slice = new Slice();
   readonly #exported: Set<string>;
   readonly #vars: Map<string, string>;
   readonly #functions = new Map<string, Command>();
@@ -309,6 +311,8 @@ export class Shell {
 
   /** False when the loop is to end. */
   async #loopBody(body: List, io: Io): Promise<boolean> {
+    // A loop that waits for nothing must not hold the event loop.
+    await this.#slice.turn();
     try {
       await this.#list(body, io);
       return true;

@@ -34,6 +34,9 @@ export interface FieldError {
   readonly detail: string;
 }
 
+/** Stands for a bad value that the message leaves out (Go's field.OmitValueType). */
+export const omitted: unique symbol = Symbol('omitted');
+
 /** A value as Go's %v/%q prints it inside such messages: strings quoted, structs as JSON. */
 export function printBadValue(value: unknown): string {
   if (value === null || value === undefined) return 'null';
@@ -54,7 +57,7 @@ export function fieldErrorBody(e: FieldError): string {
       s = word;
       break;
     default:
-      s = `${word}: ${printBadValue(e.badValue)}`;
+      s = e.badValue === omitted ? word : `${word}: ${printBadValue(e.badValue)}`;
   }
   return e.detail === '' ? s : `${s}: ${e.detail}`;
 }

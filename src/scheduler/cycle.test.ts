@@ -11,10 +11,22 @@ import { volumeBinding } from './plugins/volume-binding.ts';
 import { podInfo } from './pod-info.ts';
 import { preempt } from './preemption.ts';
 
-function node(name: string, extra: { cpu?: string; memory?: string; labels?: Record<string, string>; taints?: { key: string; effect: string; value?: string }[]; unschedulable?: boolean } = {}): Node {
+function node(
+  name: string,
+  extra: {
+    cpu?: string;
+    memory?: string;
+    labels?: Record<string, string>;
+    taints?: { key: string; effect: string; value?: string }[];
+    unschedulable?: boolean;
+  } = {},
+): Node {
   return {
     metadata: { name, labels: { 'kubernetes.io/hostname': name, ...extra.labels } },
-    spec: { ...(extra.taints === undefined ? {} : { taints: extra.taints }), ...(extra.unschedulable === true ? { unschedulable: true } : {}) },
+    spec: {
+      ...(extra.taints === undefined ? {} : { taints: extra.taints }),
+      ...(extra.unschedulable === true ? { unschedulable: true } : {}),
+    },
     status: { allocatable: { cpu: extra.cpu ?? '4', memory: extra.memory ?? '8Gi', pods: '110' } },
   };
 }
@@ -23,7 +35,10 @@ let serial = 0;
 function pod(spec: Partial<PodSpec> & { cpu?: string; memory?: string; labels?: Record<string, string> } = {}): Pod {
   const { cpu, memory, labels, ...rest } = spec;
   const name = `p${serial++}`;
-  const requests: Record<string, string> = { ...(cpu === undefined ? {} : { cpu }), ...(memory === undefined ? {} : { memory }) };
+  const requests: Record<string, string> = {
+    ...(cpu === undefined ? {} : { cpu }),
+    ...(memory === undefined ? {} : { memory }),
+  };
   return {
     metadata: { name, namespace: 'default', uid: name, ...(labels === undefined ? {} : { labels }) },
     spec: { containers: [{ name: 'c', image: 'i', resources: { requests } }], ...rest },
@@ -37,7 +52,8 @@ function world(nodes: Node[], seed = 1) {
     table,
     namespaceLabels: () => ({}),
     namespaces: () => [],
-    defaultSelector: (info) => (info.labels['app'] === undefined ? undefined : compileLabelSelector({ matchLabels: { app: info.labels['app'] } })),
+    defaultSelector: (info) =>
+      info.labels['app'] === undefined ? undefined : compileLabelSelector({ matchLabels: { app: info.labels['app'] } }),
     volumes: { claim: () => undefined, volume: () => undefined, volumes: () => [], storageClass: () => undefined },
   };
   const random = new SeededRandom(seed);
@@ -72,7 +88,10 @@ test('says per reason how many nodes refuse, as upstream words it', () => {
     '0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s), 1 node(s) were unschedulable.',
   );
   assert.equal(w.place(pod({ cpu: '2', tolerations: [{ key: 'dedicated', operator: 'Exists' }] })), 'c');
-  assert.equal(w.place(pod({ nodeSelector: { disk: 'ssd' } })), "0/3 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 1 node(s) had untolerated taint(s), 1 node(s) were unschedulable.");
+  assert.equal(
+    w.place(pod({ nodeSelector: { disk: 'ssd' } })),
+    "0/3 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 1 node(s) had untolerated taint(s), 1 node(s) were unschedulable.",
+  );
 });
 
 test('pods of one application are spread over hosts', () => {
@@ -86,13 +105,25 @@ test('anti-affinity leaves the fourth of three hosts without a place, affinity f
   const loner = (): Pod =>
     pod({
       labels: { app: 'db' },
-      affinity: { podAntiAffinity: { requiredDuringSchedulingIgnoredDuringExecution: [{ topologyKey: 'kubernetes.io/hostname', labelSelector: { matchLabels: { app: 'db' } } }] } },
+      affinity: {
+        podAntiAffinity: {
+          requiredDuringSchedulingIgnoredDuringExecution: [
+            { topologyKey: 'kubernetes.io/hostname', labelSelector: { matchLabels: { app: 'db' } } },
+          ],
+        },
+      },
     });
   assert.deepEqual([loner(), loner(), loner()].map(w.place).toSorted(), ['a', 'b', 'c']);
   assert.equal(w.place(loner()), "0/3 nodes are available: 3 node(s) didn't match pod anti-affinity rules.");
   const cache = w.place(pod({ labels: { app: 'cache' } }));
   const friend = pod({
-    affinity: { podAffinity: { requiredDuringSchedulingIgnoredDuringExecution: [{ topologyKey: 'kubernetes.io/hostname', labelSelector: { matchLabels: { app: 'cache' } } }] } },
+    affinity: {
+      podAffinity: {
+        requiredDuringSchedulingIgnoredDuringExecution: [
+          { topologyKey: 'kubernetes.io/hostname', labelSelector: { matchLabels: { app: 'cache' } } },
+        ],
+      },
+    },
   });
   assert.equal(w.place(friend), cache);
 });
@@ -103,7 +134,14 @@ test('hard topology spread keeps the skew within bounds over zones', () => {
   const spread = (): Pod =>
     pod({
       labels: { app: 's' },
-      topologySpreadConstraints: [{ maxSkew: 1, topologyKey: 'topology.kubernetes.io/zone', whenUnsatisfiable: 'DoNotSchedule', labelSelector: { matchLabels: { app: 's' } } }],
+      topologySpreadConstraints: [
+        {
+          maxSkew: 1,
+          topologyKey: 'topology.kubernetes.io/zone',
+          whenUnsatisfiable: 'DoNotSchedule',
+          labelSelector: { matchLabels: { app: 's' } },
+        },
+      ],
     });
   const zones = { x: 0, y: 0 };
   for (let i = 0; i < 6; i++) {
@@ -115,7 +153,11 @@ test('hard topology spread keeps the skew within bounds over zones', () => {
 test('host ports are exclusive per address and protocol', () => {
   const w = world([node('a')]);
   const port = (hostPort: number, hostIP?: string, protocol = 'TCP'): Pod =>
-    pod({ containers: [{ name: 'c', ports: [{ containerPort: 80, hostPort, protocol, ...(hostIP === undefined ? {} : { hostIP }) }] }] });
+    pod({
+      containers: [
+        { name: 'c', ports: [{ containerPort: 80, hostPort, protocol, ...(hostIP === undefined ? {} : { hostIP }) }] },
+      ],
+    });
   assert.equal(w.place(port(80, '10.0.0.1')), 'a');
   assert.equal(w.place(port(80, '10.0.0.2')), 'a');
   assert.equal(w.place(port(80, '10.0.0.1', 'UDP')), 'a');
@@ -123,8 +165,18 @@ test('host ports are exclusive per address and protocol', () => {
 });
 
 test('sidecars and init containers count as KEP-753 says', () => {
-  const c = (name: string, cpu: string, restartPolicy?: string) => ({ name, resources: { requests: { cpu } }, ...(restartPolicy === undefined ? {} : { restartPolicy }) });
-  const info = podInfo(pod({ initContainers: [c('side', '1', 'Always'), c('init', '3')], containers: [c('main', '2')], overhead: { cpu: '100m' } }));
+  const c = (name: string, cpu: string, restartPolicy?: string) => ({
+    name,
+    resources: { requests: { cpu } },
+    ...(restartPolicy === undefined ? {} : { restartPolicy }),
+  });
+  const info = podInfo(
+    pod({
+      initContainers: [c('side', '1', 'Always'), c('init', '3')],
+      containers: [c('main', '2')],
+      overhead: { cpu: '100m' },
+    }),
+  );
   // max(sidecar + main, sidecar + init) + overhead
   assert.equal(info.requests.cpu, 4100);
 });
@@ -136,7 +188,10 @@ test('preemption evicts the least and explains when it cannot help', () => {
   assert.notEqual(w.place(low), w.place(mid));
   const outcome = w.preemption(pod({ cpu: '1', priority: 10 }));
   assert.ok('victims' in outcome);
-  assert.deepEqual(outcome.victims.pods.map((p) => p.uid), [low.metadata.uid]);
+  assert.deepEqual(
+    outcome.victims.pods.map((p) => p.uid),
+    [low.metadata.uid],
+  );
   assert.deepEqual(w.preemption(pod({ cpu: '1', priority: 0 })), {
     message: '0/2 nodes are available: 2 No preemption victims found for incoming pod.',
   });

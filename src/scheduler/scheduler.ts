@@ -7,7 +7,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
 import type { Random } from '../base/random.ts';
 import { macrotask, Slice } from '../base/yield.ts';
-import { controllerOf } from '../api/helpers/owner-refs.ts';
+import { controllerOf } from '../api/helpers/owner-references.ts';
 import type { Selector } from '../api/selector.ts';
 import { compileLabelSelector, selectorFromSet } from '../api/selector.ts';
 import { StatusError } from '../api/status.ts';

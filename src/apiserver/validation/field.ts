@@ -1,0 +1,171 @@
+/** Small checks that validations of many kinds share, worded as upstream's helpers of the same purpose. */
+import { forbiddenField, invalid, notSupported, required, type FieldError } from '../../api/field-error.ts';
+import { deepEqual } from '../../api/helpers/deep-equal.ts';
+import {
+  isDNS1123Label,
+  isDNS1123Subdomain,
+  isNegativeError,
+  isQualifiedName,
+  isValidPercent,
+  isValidPortName,
+  isValidPortNum,
+} from '../../api/names.ts';
+import type { KubeObject } from '../../api/object.ts';
+import { parseQuantity, quantityMilli, quantitySign } from '../../api/quantity.ts';
+
+export type Json = Record<string, unknown>;
+
+/** The spec of an object, typed by the caller. */
+export function specOf<T>(object: KubeObject): Partial<T> {
+  return (object['spec'] ?? {}) as Partial<T>;
+}
+
+export function statusOf<T>(object: KubeObject): Partial<T> {
+  return (object['status'] ?? {}) as Partial<T>;
+}
+
+/** One `Invalid` error for each message. */
+export function invalidEach(path: string, value: unknown, messages: readonly string[]): FieldError[] {
+  return messages.map((m) => invalid(path, value, m));
+}
+
+export const validateDnsLabel = (value: string, path: string): FieldError[] =>
+  invalidEach(path, value, isDNS1123Label(value));
+export const validateDnsSubdomain = (value: string, path: string): FieldError[] =>
+  invalidEach(path, value, isDNS1123Subdomain(value));
+export const validateQualifiedName = (value: string, path: string): FieldError[] =>
+  invalidEach(path, value, isQualifiedName(value));
+
+export function validateNonnegative(value: number | undefined, path: string): FieldError[] {
+  return (value ?? 0) < 0 ? [invalid(path, value, isNegativeError)] : [];
+}
+
+export function validateImmutable(next: unknown, old: unknown, path: string): FieldError[] {
+  return deepEqual(next, old) ? [] : [invalid(path, next ?? null, 'field is immutable')];
+}
+
+/** `supported` in the order that the error lists. */
+export function validateEnum(value: string | undefined, supported: readonly string[], path: string): FieldError[] {
+  return value === undefined || supported.includes(value) ? [] : [notSupported(path, value, supported)];
+}
+
+export function validateRequiredEnum(
+  value: string | undefined,
+  supported: readonly string[],
+  path: string,
+): FieldError[] {
+  return value === undefined || value === '' ? [required(path)] : validateEnum(value, supported, path);
+}
+
+/** A port number or a port's name. */
+export function validatePortOrName(port: number | string | undefined, path: string): FieldError[] {
+  if (typeof port === 'string') return invalidEach(path, port, isValidPortName(port));
+  return invalidEach(path, port ?? 0, isValidPortNum(port ?? 0));
+}
+
+export function validatePositiveIntOrPercent(value: number | string, path: string): FieldError[] {
+  if (typeof value === 'string') return invalidEach(path, value, isValidPercent(value));
+  return validateNonnegative(value, path);
+}
+
+export function validateAtMost100Percent(value: number | string, path: string): FieldError[] {
+  if (typeof value !== 'string' || isValidPercent(value).length > 0) return [];
+  return Number(value.slice(0, -1)) > 100 ? [invalid(path, value, 'must not be greater than 100%')] : [];
+}
+
+/** The share of a number or percentage that is a percentage; undefined for numbers. */
+export function percentOf(value: number | string | undefined): number | undefined {
+  if (typeof value !== 'string' || isValidPercent(value).length > 0) return undefined;
+  return Number(value.slice(0, -1));
+}
+
+const standardFinalizers: ReadonlySet<string> = new Set(['kubernetes', 'orphan', 'foregroundDeletion']);
+
+export function validateFinalizerName(name: string, path: string): FieldError[] {
+  const errors = invalidEach(path, name, isQualifiedName(name));
+  if (!name.includes('/') && !standardFinalizers.has(name))
+    errors.push(invalid(path, name, 'name is neither a standard finalizer name nor is it fully qualified'));
+  return errors;
+}
+
+const standardResources: ReadonlySet<string> = new Set([
+  'cpu',
+  'memory',
+  'ephemeral-storage',
+  'requests.cpu',
+  'requests.memory',
+  'requests.ephemeral-storage',
+  'limits.cpu',
+  'limits.memory',
+  'limits.ephemeral-storage',
+  'pods',
+  'resourcequotas',
+  'services',
+  'replicationcontrollers',
+  'secrets',
+  'configmaps',
+  'persistentvolumeclaims',
+  'storage',
+  'requests.storage',
+  'services.nodeports',
+  'services.loadbalancers',
+]);
+
+export function isStandardResource(name: string): boolean {
+  return standardResources.has(name) || isQuotaHugePages(name) || name.startsWith('hugepages-');
+}
+
+function isQuotaHugePages(name: string): boolean {
+  return name.startsWith('hugepages-') || name.startsWith('requests.hugepages-');
+}
+
+const integerResources: ReadonlySet<string> = new Set([
+  'pods',
+  'resourcequotas',
+  'services',
+  'replicationcontrollers',
+  'secrets',
+  'configmaps',
+  'persistentvolumeclaims',
+  'services.nodeports',
+  'services.loadbalancers',
+]);
+
+/** A resource outside of kubernetes.io. */
+export function isNativeResource(name: string): boolean {
+  return !name.includes('/') || name.includes('kubernetes.io/');
+}
+
+export function isExtendedResource(name: string): boolean {
+  if (isNativeResource(name) || name.startsWith('requests.')) return false;
+  return isQualifiedName(`requests.${name}`).length === 0;
+}
+
+export function isIntegerResource(name: string): boolean {
+  return integerResources.has(name) || isExtendedResource(name);
+}
+
+export function validateResourceName(name: string, path: string): FieldError[] {
+  const errors = invalidEach(path, name, isQualifiedName(name));
+  if (errors.length > 0) return errors;
+  if (!name.includes('/') && !isStandardResource(name))
+    return [invalid(path, name, 'must be a standard resource type or fully qualified')];
+  return [];
+}
+
+export function validateNonnegativeQuantity(text: string | number, path: string): FieldError[] {
+  return quantitySign(parseQuantity(text)) < 0 ? [invalid(path, String(text), isNegativeError)] : [];
+}
+
+export function validatePositiveQuantity(text: string | number, path: string): FieldError[] {
+  return quantitySign(parseQuantity(text)) <= 0 ? [invalid(path, String(text), 'must be greater than zero')] : [];
+}
+
+export function validateResourceQuantity(name: string, text: string | number, path: string): FieldError[] {
+  const errors = validateNonnegativeQuantity(text, path);
+  if (isIntegerResource(name) && quantityMilli(parseQuantity(text)) % 1000 !== 0)
+    errors.push(invalid(path, text, 'must be an integer'));
+  return errors;
+}
+
+export const forbidden = forbiddenField;

@@ -36,9 +36,9 @@ import {
   removeItems,
   toFieldSet,
   TypedError,
-  validateTyped,
   withNamedFields,
 } from './typed.ts';
+import { validateTyped } from './typed-validate.ts';
 
 export interface FieldManagerOptions {
   /** Schema of the objects in `apiVersion`. */

@@ -1,12 +1,12 @@
 /**
  * Values under a `Schema`, as server-side apply sees them (structured-merge-diff typed): field sets of values, comparison,
- * merge, removal and validation. Atomic lists and maps are leaves, sets go by value, associative lists by their keys. Values
+ * merge and removal. Atomic lists and maps are leaves, sets go by value, associative lists by their keys. Values
  * without a schema are deduced: maps are granular, lists atomic. Identical (`===`) subtrees are never walked.
  */
 import { goQuote } from '../codec/json.ts';
 import type { JsonObject } from '../patch/values.ts';
-import { goTypeName, isObject, jsonEqual, memberOf, printGo, setMember } from '../patch/values.ts';
-import type { AnySchema, ListSchema, ObjectSchema, Schema } from '../schema/schema.ts';
+import { isObject, jsonEqual, memberOf, setMember } from '../patch/values.ts';
+import type { AnySchema, ListSchema, Schema } from '../schema/schema.ts';
 import type { FieldSet } from './field-set.ts';
 import {
   below,
@@ -28,10 +28,10 @@ export class TypedError extends Error {
   }
 }
 
-const deduced: AnySchema = { kind: 'any' };
+export const deduced: AnySchema = { kind: 'any' };
 
 /** The schema of a member, undefined where there is none. */
-function memberSchema(schema: Schema, name: string): Schema | undefined {
+export function memberSchema(schema: Schema, name: string): Schema | undefined {
   switch (schema.kind) {
     case 'object': {
       const field = schema.fields.get(name);
@@ -61,7 +61,7 @@ function isAtomicMap(schema: Schema): boolean {
 type Shape = 'map' | 'list' | 'scalar';
 
 /** What a value is taken for: its schema's shape, or its own where the schema leaves it open. */
-function shapeOf(schema: Schema, value: unknown): Shape | undefined {
+export function shapeOf(schema: Schema, value: unknown): Shape | undefined {
   switch (schema.kind) {
     case 'object':
     case 'map':
@@ -76,7 +76,7 @@ function shapeOf(schema: Schema, value: unknown): Shape | undefined {
   }
 }
 
-function associative(schema: Schema): ListSchema | undefined {
+export function associative(schema: Schema): ListSchema | undefined {
   return schema.kind === 'list' && schema.listType !== 'atomic' ? schema : undefined;
 }
 
@@ -95,7 +95,7 @@ function keysOf(list: ListSchema): readonly string[] {
 }
 
 /** The path element of an item; throws what upstream says of an item that has none. */
-function itemElement(list: ListSchema, item: unknown): string {
+export function itemElement(list: ListSchema, item: unknown): string {
   if (list.listType === 'set') {
     if (Array.isArray(item)) throw new Error('not supported: associative list with lists as elements');
     if (item === null || item === undefined) {
@@ -563,94 +563,4 @@ function reconcile(node: FieldSet, schema: Schema, root: boolean): FieldSet {
     if (next !== child) (out ??= { ...node })[element] = next;
   }
   return out ?? node;
-}
-
-// Validation -----------------------------------------------------------------------------------------------------------
-
-/** Checks a configuration as apply does: declared fields only, fitting types, unambiguous items. @throws {TypedError} */
-export function validateTyped(schema: ObjectSchema, value: unknown): void {
-  const errors: string[] = [];
-  validate(schema, value, '', errors);
-  if (errors.length > 0) throw new TypedError(errors);
-}
-
-function report(errors: string[], path: string, message: string): void {
-  errors.push(path === '' ? message : `${path}: ${message}`);
-}
-
-/** Go's `%#v` of upstream's wrapper around a value. */
-function wrapped(value: unknown): string {
-  return `&value.valueUnstructured{Value:${typeof value === 'string' ? goQuote(value) : printGo(value)}}`;
-}
-
-function validate(schema: Schema, value: unknown, path: string, errors: string[]): void {
-  if (value === null || value === undefined) return;
-  switch (shapeOf(schema, value)) {
-    case 'map': {
-      if (!isObject(value)) {
-        report(errors, path, `expected map, got &{${printGo(value)}}`);
-        return;
-      }
-      for (const key of Object.keys(value)) {
-        const type = memberSchema(schema, key);
-        const at = `${path}.${key}`;
-        if (type === undefined) report(errors, at, 'field not declared in schema');
-        else validate(type, value[key], at, errors);
-      }
-      return;
-    }
-    case 'list': {
-      if (!Array.isArray(value)) {
-        report(errors, path, `expected list, got &{${printGo(value)}}`);
-        return;
-      }
-      const list = associative(schema);
-      const itemType = schema.kind === 'list' ? schema.items : deduced;
-      const seen = new Set<string>();
-      for (const [i, item] of value.entries()) {
-        let at = `[${i}]`;
-        if (list !== undefined) {
-          let element: string;
-          try {
-            element = itemElement(list, item);
-          } catch (e) {
-            report(errors, path, `element ${i}: ${(e as Error).message}`);
-            return;
-          }
-          at = elementText(element);
-          if (seen.has(element)) report(errors, path, `duplicate entries for key ${at}`);
-          seen.add(element);
-        }
-        validate(itemType, item, `${path}${at}`, errors);
-      }
-      return;
-    }
-    default:
-      validateScalar(schema, value, path, errors);
-  }
-}
-
-function validateScalar(schema: Schema, value: unknown, path: string, errors: string[]): void {
-  const type = schema.kind === 'scalar' ? schema.type : undefined;
-  switch (type) {
-    case 'int32':
-    case 'int64':
-    case 'double':
-      if (typeof value !== 'number' && typeof value !== 'bigint') {
-        report(errors, path, `expected numeric (int or float), got ${goTypeName(value)}`);
-      }
-      return;
-    case 'boolean':
-      if (typeof value !== 'boolean') report(errors, path, `expected boolean, got &{${printGo(value)}}`);
-      return;
-    case 'string':
-    case 'bytes':
-    case 'duration': {
-      const format = schema.constraints?.format ?? '';
-      if (format !== '' && format !== 'byte') break;
-      if (typeof value !== 'string') report(errors, path, `expected string, got ${wrapped(value)}`);
-      return;
-    }
-  }
-  if (typeof value === 'object') report(errors, path, `expected any scalar, got &{${printGo(value)}}`);
 }

@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { formatGoFloat, parseYaml, parseYamlDocuments, stringifyYaml, YamlError } from './yaml.ts';
+import { stringifyYaml } from './yaml-emit.ts';
+import { formatGoFloat } from './yaml-scalars.ts';
+import { parseYaml, parseYamlDocuments, YamlError } from './yaml.ts';
 
 const read = async (text: string): Promise<unknown> => (await parseYaml(text)).value;
 

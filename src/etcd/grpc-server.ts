@@ -67,6 +67,8 @@ export function unary<Q, A>(ctx: ServerContext, handle: (request: Q) => Promise<
 /** Starts serving. Rejects when the address cannot be bound. */
 export async function serveEtcd(options: EtcdServerOptions): Promise<EtcdServer> {
   const [grpc, { fromId, loadEtcdProto }] = await Promise.all([import('@grpc/grpc-js'), import('./wire.ts')]);
+  // What goes wrong is told by errors and by our own log.
+  grpc.setLogVerbosity(grpc.logVerbosity.NONE);
   const { mvcc, logger } = options;
   const proto = loadEtcdProto();
   const clusterId = fromId(mvcc.clusterId);

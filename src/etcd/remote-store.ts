@@ -3,8 +3,10 @@
  * go to one endpoint and move to the next when it is unreachable; watches resume where they stopped. gRPC is loaded when a
  * store is opened.
  */
+import { isIP } from 'node:net';
+import { checkServerIdentity } from 'node:tls';
 import type * as Grpc from '@grpc/grpc-js';
-import { ioTimer } from '../base/io-time.ts';
+import { ioNow, ioTimer } from '../base/io-time.ts';
 import type { Logger } from '../base/logger.ts';
 import { SystemRandom } from '../base/random.ts';
 import type { Random } from '../base/random.ts';
@@ -32,7 +34,7 @@ export interface RemoteStoreOptions {
   readonly tls?: { readonly ca?: string | Buffer; readonly cert?: string | Buffer; readonly key?: string | Buffer };
   readonly logger: Logger;
   readonly random?: Random;
-  /** How long a call may take, milliseconds; default 10 s. */
+  /** How long a call may take and may be tried again, milliseconds; default 10 s. */
   readonly timeoutMs?: number;
 }
 
@@ -173,6 +175,7 @@ export class RemoteStore implements KeyValueStore {
   }
 
   async #call<Q, A>(method: Grpc.MethodDefinition<Q, A>, request: Q, idempotent: boolean): Promise<A> {
+    const until = ioNow() + this.#timeoutMs;
     for (let attempt = 0; ; attempt++) {
       if (this.#closed) throw new Error('the store is closed');
       const { client } = this.#endpoints[this.#current]!;
@@ -180,10 +183,12 @@ export class RemoteStore implements KeyValueStore {
         return await this.#callOnce(client, method, request);
       } catch (error) {
         const failure = error as Partial<Grpc.ServiceError>;
-        if (this.#closed || attempt >= maxAttempts || !this.#again(failure, idempotent)) throw this.#translate(error);
+        const wait = this.#backoff(attempt);
+        const over = this.#closed || attempt >= maxAttempts || ioNow() + wait > until;
+        if (over || !this.#again(failure, idempotent)) throw this.#translate(error);
         this.#channel.log.debug('etcd is unavailable, trying again', { attempt, error });
         this.#rotate(client);
-        await new Promise<void>((resolve) => void ioTimer(this.#backoff(attempt), resolve));
+        await new Promise<void>((resolve) => void ioTimer(wait, resolve));
       }
     }
   }
@@ -337,10 +342,18 @@ function connect(grpc: typeof Grpc, endpoint: string, options: RemoteStoreOption
   }
   const pem = (p: string | Buffer | undefined): Buffer | null =>
     p === undefined ? null : typeof p === 'string' ? Buffer.from(p) : p;
+  // gRPC sends the host as the server's name, which TLS does not allow for an address: send another, check the address.
+  const address = url.hostname.replace(/^\[|\]$/g, '');
+  const byAddress = url.protocol === 'https:' && isIP(address) !== 0;
   const credentials =
     url.protocol === 'http:'
       ? grpc.credentials.createInsecure()
-      : grpc.credentials.createSsl(pem(tls?.ca), pem(tls?.key), pem(tls?.cert));
+      : grpc.credentials.createSsl(
+          pem(tls?.ca),
+          pem(tls?.key),
+          pem(tls?.cert),
+          byAddress ? { checkServerIdentity: (_name, cert) => checkServerIdentity(address, cert) } : {},
+        );
   const target = `${url.hostname}:${url.port || '2379'}`;
   const client = new grpc.Client(target, credentials, {
     'grpc.max_receive_message_length': -1,
@@ -351,6 +364,7 @@ function connect(grpc: typeof Grpc, endpoint: string, options: RemoteStoreOption
     'grpc.max_reconnect_backoff_ms': maxBackoffMs,
     // Two stores of one process must not share a connection: closing one would be felt by the other.
     'grpc.use_local_subchannel_pool': 1,
+    ...(byAddress ? { 'grpc.ssl_target_name_override': 'localhost' } : {}),
   });
   return { url: `${url.protocol}//${target}`, client };
 }
@@ -358,5 +372,7 @@ function connect(grpc: typeof Grpc, endpoint: string, options: RemoteStoreOption
 /** Opens a store on a real etcd cluster. Does not wait for a connection: the first call does. */
 export async function openRemoteStore(options: RemoteStoreOptions): Promise<RemoteStore> {
   const [grpc, wire] = await Promise.all([import('@grpc/grpc-js'), import('./wire.ts')]);
+  // What goes wrong is told by the errors of the calls.
+  grpc.setLogVerbosity(grpc.logVerbosity.NONE);
   return new RemoteStore(grpc, wire, options);
 }

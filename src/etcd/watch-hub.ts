@@ -41,8 +41,9 @@ interface Watcher {
   batch: StoreEvent[] | undefined;
 }
 
-/** Events of one slice of a replay at most. */
+/** Events of one slice of a replay, and bytes of their values, at most (but always a whole revision). */
 const replayEvents = 1000;
+const replayBytes = 1024 * 1024;
 
 const nobody: readonly Watcher[] = [];
 
@@ -157,9 +158,11 @@ export class WatchHub {
           return;
         }
         const events: StoreEvent[] = [];
+        let bytes = 0;
         next = this.#history.replay(next, durable, watcher.key, end, (event) => {
           events.push(event);
-          return events.length < replayEvents && !((events.length & 31) === 0 && slice.spent);
+          bytes += event.kv.value.length;
+          return events.length < replayEvents && bytes < replayBytes && !((events.length & 31) === 0 && slice.spent);
         });
         if (events.length > 0) {
           watcher.told = next - 1;

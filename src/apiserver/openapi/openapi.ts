@@ -1,0 +1,198 @@
+/**
+ * Serves `/openapi/v2` and `/openapi/v3`. Documents are made when first asked for and kept until the resources change; v3
+ * URLs carry a hash, so that clients may keep what they have read for ever.
+ */
+import { createHash } from 'node:crypto';
+import { promisify } from 'node:util';
+import { constants, gzip } from 'node:zlib';
+import { macrotask } from '../../base/yield.ts';
+import { noSuchMethod, pageNotFound } from '../director.ts';
+import { parseAccept } from '../encode/negotiate.ts';
+import { textResponse } from '../filters/panic.ts';
+import type { Scope } from '../filters/scope.ts';
+import { acceptsGzip } from '../http/headers.ts';
+import type { OutgoingResponse } from '../request.ts';
+import type { ResourceDirectory } from '../resource-directory.ts';
+import type { Routes } from '../routes.ts';
+import type { DocumentOptions } from './documents.ts';
+import { OpenAPIDocuments } from './documents.ts';
+import { encodeDocumentV2 } from './proto-v2.ts';
+
+export interface OpenAPIServiceOptions extends DocumentOptions {
+  readonly directory: ResourceDirectory;
+}
+
+type Json = Record<string, unknown>;
+
+interface Rendered {
+  readonly bytes: Buffer;
+  readonly etag: string;
+  gzipped: Promise<Buffer> | undefined;
+}
+
+const compress = promisify(gzip);
+const roots = ['api', 'apis', 'version', 'openid/v1/jwks'] as const;
+const protoV2 = 'application/com.github.proto-openapi.spec.v2@v1.0+protobuf';
+
+function accepts(accept: string, type: string): boolean {
+  if (accept === '') return true;
+  const [major, minor] = type.split('/');
+  return parseAccept(accept).some(
+    (c) => c.q > 0 && (c.type === '*' || (c.type === major && (c.subtype === '*' || c.subtype === minor))),
+  );
+}
+
+export class OpenAPIService {
+  readonly #directory: ResourceDirectory;
+  readonly #documents: OpenAPIDocuments;
+  readonly #gitVersion: string;
+  readonly #customSchema: DocumentOptions['customSchema'];
+  readonly #rendered = new Map<string, Promise<Rendered>>();
+  #hashes: ReadonlyMap<string, string> | undefined;
+  #generation = -1;
+
+  constructor(options: OpenAPIServiceOptions) {
+    this.#directory = options.directory;
+    this.#gitVersion = options.gitVersion;
+    this.#customSchema = options.customSchema;
+    this.#documents = new OpenAPIDocuments(options);
+  }
+
+  install(routes: Routes): void {
+    routes.add('/openapi/v2', (scope) => this.#serveV2(scope));
+    routes.add('/openapi/v3', (scope) => this.#serveIndex(scope));
+    routes.add('/openapi/v3/', (scope) => this.#serveIndex(scope));
+    routes.addPrefix('/openapi/v3/', (scope) => this.#serveV3(scope));
+  }
+
+  #fresh(): void {
+    if (this.#generation === this.#directory.generation) return;
+    this.#generation = this.#directory.generation;
+    this.#hashes = undefined;
+    for (const key of this.#rendered.keys()) this.#rendered.delete(key);
+  }
+
+  /** A hash a document. It is made of what the document is made of, since making all documents first would take long. */
+  #allHashes(): ReadonlyMap<string, string> {
+    if (this.#hashes !== undefined) return this.#hashes;
+    const hashes = new Map<string, string>();
+    const hash = (...parts: string[]): string =>
+      createHash('sha512').update(parts.join('\n')).digest('hex').toUpperCase();
+    for (const name of roots) hashes.set(name, hash(this.#gitVersion, name));
+    for (const g of this.#directory.groups()) {
+      if (g.group !== '') hashes.set(`apis/${g.group}`, hash(this.#gitVersion, g.group));
+      for (const v of g.versions) {
+        const content = g.custom
+          ? v.resources.map((r) => JSON.stringify([r, this.#customSchema(r) ?? null])).join('\n')
+          : '';
+        const key = g.group === '' ? `api/${v.version}` : `apis/${g.group}/${v.version}`;
+        hashes.set(key, hash(this.#gitVersion, g.group, v.version, content));
+      }
+    }
+    this.#hashes = hashes;
+    return hashes;
+  }
+
+  #make(key: string): Json | undefined {
+    if (key === 'v2') return this.#documents.wholeDocument(this.#directory.groups());
+    if ((roots as readonly string[]).includes(key)) return this.#documents.rootDocument(key as (typeof roots)[number]);
+    const parts = key.split('/');
+    const group = this.#directory.group(parts[0] === 'api' ? '' : (parts[1] ?? ''));
+    if (group === undefined) return undefined;
+    const version = parts[0] === 'api' ? parts[1] : parts[2];
+    if (version === undefined) return this.#documents.groupDocument(group.group);
+    const served = group.versions.find((v) => v.version === version);
+    return served === undefined ? undefined : this.#documents.versionDocument(served);
+  }
+
+  #render(key: string): Promise<Rendered> {
+    this.#fresh();
+    let rendered = this.#rendered.get(key);
+    if (rendered === undefined) {
+      rendered = this.#renderNow(key);
+      this.#rendered.set(key, rendered);
+      rendered.catch(() => this.#rendered.delete(key));
+    }
+    return rendered;
+  }
+
+  async #renderNow(key: string): Promise<Rendered> {
+    // Making one takes some milliseconds: other requests that are due come first.
+    await macrotask();
+    const document = this.#make(key === 'v2.proto' ? 'v2' : key);
+    if (document === undefined) throw new Error(`no OpenAPI document ${key}`);
+    await macrotask();
+    const bytes = key === 'v2.proto' ? encodeDocumentV2(document) : Buffer.from(JSON.stringify(document));
+    const etag = createHash('sha512').update(bytes).digest('hex').toUpperCase();
+    return { bytes, etag, gzipped: undefined };
+  }
+
+  #checkMethod(scope: Scope): void {
+    if (scope.request.method !== 'GET' && scope.request.method !== 'HEAD') throw noSuchMethod();
+  }
+
+  /** The document, compressed once for all where the client takes that. */
+  async #send(
+    scope: Scope,
+    rendered: Rendered,
+    contentType: string,
+    headers: Readonly<Record<string, string>>,
+  ): Promise<OutgoingResponse> {
+    if (scope.request.wantsObjects || !acceptsGzip(scope.request.headers['accept-encoding']))
+      return { status: 200, headers, body: { kind: 'bytes', contentType, bytes: rendered.bytes } };
+    rendered.gzipped ??= compress(rendered.bytes, { level: constants.Z_BEST_SPEED });
+    const bytes = await rendered.gzipped;
+    return {
+      status: 200,
+      headers: { ...headers, 'content-encoding': 'gzip' },
+      body: { kind: 'bytes', contentType, bytes },
+    };
+  }
+
+  async #serveV2(scope: Scope): Promise<OutgoingResponse> {
+    this.#checkMethod(scope);
+    const accept = scope.request.headers['accept'] ?? '';
+    const json = accepts(accept, 'application/json');
+    if (!json && !accepts(accept, protoV2)) return textResponse(406, '406 not acceptable');
+    const key = json ? 'v2' : 'v2.proto';
+    const rendered = await this.#render(key);
+    const etag = `"${rendered.etag}"`;
+    const headers = { etag, vary: 'Accept-Encoding, Accept' };
+    if (scope.request.headers['if-none-match'] === etag) return { status: 304, headers, body: { kind: 'none' } };
+    return this.#send(scope, rendered, json ? 'application/json' : protoV2, headers);
+  }
+
+  #serveIndex(scope: Scope): OutgoingResponse {
+    this.#checkMethod(scope);
+    this.#fresh();
+    const paths: Record<string, { serverRelativeURL: string }> = {};
+    for (const [key, hash] of [...this.#allHashes()].sort(([a], [b]) => (a < b ? -1 : 1)))
+      paths[key] = { serverRelativeURL: `/openapi/v3/${key}?hash=${hash}` };
+    const bytes = Buffer.from(JSON.stringify({ paths }));
+    const etag = `"${createHash('sha512').update(bytes).digest('hex').toUpperCase()}"`;
+    const headers = { etag, vary: 'Accept' };
+    if (scope.request.headers['if-none-match'] === etag) return { status: 304, headers, body: { kind: 'none' } };
+    return { status: 200, headers, body: { kind: 'bytes', contentType: 'application/json', bytes } };
+  }
+
+  async #serveV3(scope: Scope): Promise<OutgoingResponse> {
+    this.#checkMethod(scope);
+    this.#fresh();
+    const key = scope.info.path.slice('/openapi/v3/'.length).replace(/\/$/, '');
+    const hash = this.#allHashes().get(key);
+    if (hash === undefined) return pageNotFound();
+    const asked = scope.request.query.get('hash') ?? '';
+    if (asked !== '' && asked !== hash)
+      return { status: 301, headers: { location: `/openapi/v3/${key}?hash=${hash}` }, body: { kind: 'none' } };
+    if (!accepts(scope.request.headers['accept'] ?? '', 'application/json'))
+      return textResponse(406, '406 not acceptable');
+    const etag = `"${hash}"`;
+    const headers: Record<string, string> = { etag, vary: 'Accept' };
+    if (asked !== '') {
+      headers['cache-control'] = 'public, immutable';
+      headers['expires'] = new Date(253_402_300_799_000).toUTCString();
+    }
+    if (scope.request.headers['if-none-match'] === etag) return { status: 304, headers, body: { kind: 'none' } };
+    return this.#send(scope, await this.#render(key), 'application/json', headers);
+  }
+}

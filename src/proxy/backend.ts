@@ -1,0 +1,59 @@
+/**
+ * `ProxyBackend`: the seam below which Services are made real. It is told of whole changes, never of single endpoints, so that a
+ * packet filter can turn each into one atomic transaction.
+ */
+
+export type ProxyProtocol = 'TCP' | 'UDP' | 'SCTP';
+
+/** One place that traffic can go to. */
+export interface ProxyEndpoint {
+  readonly address: string;
+  readonly port: number;
+  /** On the proxy's own node. */
+  readonly local: boolean;
+}
+
+/** Which kind of address of a Service a frontend is. */
+export type FrontendKind = 'clusterIP' | 'externalIP' | 'loadBalancer' | 'nodePort';
+
+/** One address and port that a Service is reached at, with those that answer now. Replaced as a whole when anything changes. */
+export interface Frontend {
+  readonly kind: FrontendKind;
+  /** Empty for a node port: every address of the node. */
+  readonly address: string;
+  readonly port: number;
+  readonly protocol: ProxyProtocol;
+  /** `namespace/name:port name` of the Service port. */
+  readonly servicePort: string;
+  readonly endpoints: readonly ProxyEndpoint[];
+  /** Seconds for which a client keeps its endpoint; 0 for no affinity. */
+  readonly affinitySeconds: number;
+  /** Clients whose address is in none of these are dropped; empty: everybody may. */
+  readonly sourceRanges: readonly string[];
+  /**
+   * What becomes of traffic when `endpoints` is empty: refused when the Service has no endpoints at all, dropped when it has some
+   * elsewhere but the traffic policy keeps it on this node.
+   */
+  readonly whenEmpty: 'reject' | 'drop';
+  /** The source address must stay (externalTrafficPolicy Local): no masquerading. */
+  readonly keepsSource: boolean;
+}
+
+/** `protocol/address:port`; the address is empty for node ports. */
+export function frontendKey(f: Pick<Frontend, 'address' | 'port' | 'protocol'>): string {
+  return `${f.protocol}/${f.address}:${f.port}`;
+}
+
+export interface FrontendChanges {
+  /** New or changed, by `frontendKey`. */
+  readonly set: ReadonlyMap<string, Frontend>;
+  readonly removed: ReadonlySet<string>;
+}
+
+export interface ProxyBackend {
+  /** Makes the changes real, all or none. A rejected promise makes the proxy hand over the whole state again later. */
+  apply(changes: FrontendChanges): Promise<void>;
+  /** Replaces everything: at the start and after a failure. */
+  replace(all: ReadonlyMap<string, Frontend>): Promise<void>;
+  close(): Promise<void>;
+}

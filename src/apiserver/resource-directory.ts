@@ -4,6 +4,7 @@
  */
 import type { Catalog } from '../api/catalog/catalog.ts';
 import type { ResourceInfo } from '../api/catalog/resource.ts';
+import type { JSONSchemaProps } from '../api/schema/json-schema.ts';
 import type { ResourceResolver } from './director.ts';
 
 export interface ServedVersion {
@@ -42,6 +43,7 @@ export class ResourceDirectory implements ResourceResolver {
   readonly #byPath = new Map<string, ResourceInfo>();
   /** Resources of each definition, all its served versions. */
   readonly #custom = new Map<string, readonly ResourceInfo[]>();
+  readonly #schemas = new WeakMap<ResourceInfo, JSONSchemaProps>();
   #generation = 0;
   #groups: readonly ServedGroup[] | undefined;
 
@@ -51,7 +53,9 @@ export class ResourceDirectory implements ResourceResolver {
     for (const g of catalog.groups) {
       const versions = g.versions.filter((v) => enabled(g.group, v.version));
       if (versions.length === 0) continue;
-      const preferred = versions.some((v) => v.version === g.preferredVersion) ? g.preferredVersion : versions[0]!.version;
+      const preferred = versions.some((v) => v.version === g.preferredVersion)
+        ? g.preferredVersion
+        : versions[0]!.version;
       groups.push({ group: g.group, preferredVersion: preferred, versions, custom: false });
       for (const v of versions) {
         this.#builtInVersions.add(`${g.group}/${v.version}`);
@@ -74,12 +78,28 @@ export class ResourceDirectory implements ResourceResolver {
     return this.#builtInVersions.has(`${group}/${version}`);
   }
 
-  /** Serves the versions of a custom resource, in place of those that were served for `definition` before. */
-  setCustom(definition: string, resources: readonly ResourceInfo[]): void {
+  /**
+   * Serves the versions of a custom resource, in place of those that were served for `definition` (the CRD's name) before.
+   * `schema`: the OpenAPI v3 schema of each version, for publication.
+   */
+  setCustom(
+    definition: string,
+    resources: readonly ResourceInfo[],
+    schema?: (resource: ResourceInfo) => JSONSchemaProps | undefined,
+  ): void {
     this.#forget(definition);
+    for (const r of resources) {
+      const published = schema?.(r);
+      if (published !== undefined) this.#schemas.set(r, published);
+    }
     if (resources.length > 0) this.#custom.set(definition, resources);
     for (const r of resources) this.#byPath.set(`${r.group}/${r.version}/${r.resource}`, r);
     this.#changed();
+  }
+
+  /** The published schema of a custom resource's version. */
+  customSchema(resource: ResourceInfo): JSONSchemaProps | undefined {
+    return this.#schemas.get(resource);
   }
 
   removeCustom(definition: string): void {

@@ -1,0 +1,404 @@
+/**
+ * `createApiServer`: kube-apiserver put together: registries and verbs over a store, authentication, authorization and
+ * admission, discovery, OpenAPI, health and metrics, the filter chain around them, and the transports that lead in.
+ */
+import { hostname } from 'node:os';
+import type { Clock } from '../base/clock.ts';
+import type { Logger } from '../base/logger.ts';
+import type { Random } from '../base/random.ts';
+import { loadCatalog } from '../api/catalog/catalog.ts';
+import type { Catalog } from '../api/catalog/catalog.ts';
+import { loadDescriptions } from '../api/schema/descriptions.ts';
+import type { Transport } from '../client/transport.ts';
+import type { KeyValueStore } from '../etcd/store.ts';
+import { createAdmissionChain } from './admission/chain.ts';
+import { builtInPlugins } from './admission/plugins.ts';
+import { bootstrap } from './bootstrap/bootstrap.ts';
+import { IdentityLease } from './bootstrap/identity-lease.ts';
+import { createConnectHandler } from './connect/connect.ts';
+import { Locations } from './connect/locations.ts';
+import type { AdmissionPlugin } from './context.ts';
+import type { Dialer } from './dialer.ts';
+import { createDirector } from './director.ts';
+import { Discovery } from './discovery/discovery.ts';
+import { indexHandler } from './discovery/index-paths.ts';
+import { defaultGitVersion, versionHandler } from './discovery/version.ts';
+import { Encoder } from './encode/encoder.ts';
+import type { ProtobufCodec } from './encode/codec.ts';
+import type { AuditSink } from './filters/audit.ts';
+import type { AuthorizationObserver } from './filters/authorization.ts';
+import { GenericServer } from './generic-server.ts';
+import { Health } from './health.ts';
+import type { ListenerCertificates, Listening } from './http/listener.ts';
+import { HttpsListener } from './http/listener.ts';
+import { LocalTransport } from './local-transport.ts';
+import { RequestMetrics } from './metrics/request-metrics.ts';
+import { OpenAPIService } from './openapi/openapi.ts';
+import { defaultStrategiesFor } from './registry/default-strategy.ts';
+import { RegistriesImpl } from './registry/registries.ts';
+import type { IncomingRequest, OutgoingResponse, UserInfo } from './request.ts';
+import { ResourceDirectory } from './resource-directory.ts';
+import { Routes } from './routes.ts';
+import type { AuthorizationMode } from './security.ts';
+import { createSecurity } from './security.ts';
+import { TableMaker } from './tables/table.ts';
+import { createVerbs } from './verbs/verbs.ts';
+
+export interface ApiServerOptions {
+  readonly store: KeyValueStore;
+  /** The store is this process's own: its watch events come synchronously with the commit. */
+  readonly embedded: boolean;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  /** Shared by the clusters of a process; loaded when left out. */
+  readonly catalog?: Catalog;
+  /** Needed to `listen`. PEM texts. */
+  readonly certificates?: ListenerCertificates;
+  /** PEM of the key that signs service account tokens, and further public keys that verify them. */
+  readonly serviceAccountKeys: { readonly signingKey?: string; readonly verifyKeys?: readonly string[] };
+  /** `--service-account-issuer` */
+  readonly serviceAccountIssuers?: readonly string[];
+  /** Default Node, RBAC. */
+  readonly authorizationModes?: readonly AuthorizationMode[];
+  /** `--anonymous-auth`, default true. */
+  readonly anonymous?: boolean;
+  /** `--token-auth-file`, parsed. */
+  readonly staticTokens?: ReadonlyMap<string, UserInfo>;
+  readonly dialer: Dialer;
+  /** `--service-cluster-ip-range`, default 10.96.0.0/12. */
+  readonly serviceClusterIPRanges?: readonly string[];
+  /** `--service-node-port-range`, both ends included; default 30000–32767. */
+  readonly serviceNodePortRange?: { readonly min: number; readonly max: number };
+  /** `--advertise-address`; default the address listened on, or 127.0.0.1. */
+  readonly advertiseAddress?: string;
+  /** Port under which the `kubernetes` Service reaches this server where it does not listen itself; default 6443. */
+  readonly advertisePort?: number;
+  /** `--runtime-config`: group versions switched on or off against the release's default, `group/version`. */
+  readonly runtimeConfig?: ReadonlyMap<string, boolean>;
+  readonly disableAdmissionPlugins?: ReadonlySet<string>;
+  readonly extraAdmissionPlugins?: readonly AdmissionPlugin[];
+  readonly audit?: AuditSink;
+  /** Told of every authorization decision. */
+  readonly onAuthorization?: AuthorizationObserver;
+  readonly gitVersion?: string;
+  /** Objects are frozen deeply (tests, and what goes to users). */
+  readonly freeze?: boolean;
+  readonly eventTtlSeconds?: number;
+  readonly requestTimeoutMs?: number;
+  readonly maxRequestsInFlight?: number;
+  readonly maxMutatingRequestsInFlight?: number;
+  readonly protobuf?: ProtobufCodec;
+  /** Real milliseconds that requests get to finish when the server closes; default 5000. */
+  readonly shutdownGraceMs?: number;
+}
+
+export interface ApiServer {
+  /** In-process access under an identity; passes the whole filter chain. */
+  localTransport(identity: UserInfo): Transport;
+  /** Opens the HTTPS port. Port 0 takes a free one. */
+  listen(address: { host: string; port: number }): Promise<Listening>;
+  handle(request: IncomingRequest): Promise<OutgoingResponse>;
+  /** Resolves when the bootstrap objects are in place; the first call sees to them. */
+  ready(): Promise<void>;
+  /** Takes no new requests, lets those in flight finish, ends watches and connections. The store stays open. */
+  close(): Promise<void>;
+  readonly registries: RegistriesImpl;
+  readonly directory: ResourceDirectory;
+  readonly health: Health;
+  readonly metrics: RequestMetrics;
+}
+
+/** What authorizers and admission read synchronously. */
+const warmed: readonly (readonly [string, string])[] = [
+  ['', 'namespaces'],
+  ['', 'serviceaccounts'],
+  ['', 'secrets'],
+  ['', 'nodes'],
+  ['', 'pods'],
+  ['', 'limitranges'],
+  ['', 'resourcequotas'],
+  ['', 'services'],
+  ['', 'persistentvolumeclaims'],
+  ['scheduling.k8s.io', 'priorityclasses'],
+  ['storage.k8s.io', 'storageclasses'],
+  ['node.k8s.io', 'runtimeclasses'],
+  ['networking.k8s.io', 'ingressclasses'],
+];
+
+/** What bootstrap compares with. */
+const bootstrapped: readonly (readonly [string, string])[] = [
+  ['rbac.authorization.k8s.io', 'roles'],
+  ['rbac.authorization.k8s.io', 'rolebindings'],
+  ['rbac.authorization.k8s.io', 'clusterroles'],
+  ['rbac.authorization.k8s.io', 'clusterrolebindings'],
+  ['flowcontrol.apiserver.k8s.io', 'flowschemas'],
+  ['flowcontrol.apiserver.k8s.io', 'prioritylevelconfigurations'],
+  ['networking.k8s.io', 'servicecidrs'],
+  ['discovery.k8s.io', 'endpointslices'],
+  ['coordination.k8s.io', 'leases'],
+  ['', 'endpoints'],
+  ['', 'configmaps'],
+];
+
+const defaultServiceRange = '10.96.0.0/12';
+
+/** First address of a range behind its network address: the `kubernetes` Service's. */
+export function firstServiceIP(cidr: string): string {
+  const [address, bits] = cidr.split('/') as [string, string];
+  if (address.includes(':')) return address.endsWith('::') ? `${address}1` : address.replace(/[^:]*$/, '1');
+  const parts = address.split('.').map(Number);
+  const value = ((parts[0]! << 24) | (parts[1]! << 16) | (parts[2]! << 8) | parts[3]!) >>> 0;
+  const mask = Number(bits) === 0 ? 0 : (0xffffffff << (32 - Number(bits))) >>> 0;
+  const first = (((value & mask) >>> 0) + 1) >>> 0;
+  return [first >>> 24, (first >>> 16) & 255, (first >>> 8) & 255, first & 255].join('.');
+}
+
+class ApiServerImpl implements ApiServer {
+  readonly registries: RegistriesImpl;
+  readonly directory: ResourceDirectory;
+  readonly health: Health;
+  readonly metrics: RequestMetrics;
+  readonly #options: ApiServerOptions;
+  readonly #logger: Logger;
+  readonly #server: GenericServer;
+  readonly #security: ReturnType<typeof createSecurity>;
+  readonly #lease: IdentityLease;
+  readonly #transports = new Set<LocalTransport>();
+  readonly #listeners: HttpsListener[] = [];
+  #listening: Listening | undefined;
+  #ready: Promise<void> | undefined;
+  #bootstrapped = false;
+  #closing: Promise<void> | undefined;
+
+  constructor(options: ApiServerOptions) {
+    const { clock, random, store } = options;
+    const logger = options.logger.with({ component: 'kube-apiserver' });
+    const catalog = options.catalog ?? loadCatalog();
+    const gitVersion = options.gitVersion ?? defaultGitVersion;
+    this.#options = options;
+    this.#logger = logger;
+    this.directory = new ResourceDirectory(
+      catalog,
+      (group, version) => options.runtimeConfig?.get(`${group}/${version}`) ?? catalog.isEnabled(group, version),
+    );
+    this.registries = new RegistriesImpl({
+      store,
+      embedded: options.embedded,
+      clock,
+      random,
+      logger,
+      catalog,
+      strategies: {
+        strategies: (group, resource) =>
+          defaultStrategiesFor(catalog.resources.find((r) => r.group === group && r.resource === resource)!),
+      },
+      ...(options.eventTtlSeconds === undefined ? {} : { eventTtlSeconds: options.eventTtlSeconds }),
+      ...(options.freeze === undefined ? {} : { freeze: options.freeze }),
+    });
+    const registries = this.registries;
+    const security = createSecurity({
+      registries,
+      clock,
+      random,
+      clientCertificates: options.certificates?.clientCA !== undefined,
+      anonymous: options.anonymous ?? true,
+      authorizationModes: options.authorizationModes ?? ['Node', 'RBAC'],
+      serviceAccountKeys: options.serviceAccountKeys,
+      ...(options.serviceAccountIssuers === undefined ? {} : { issuers: options.serviceAccountIssuers }),
+      jwksUri: `https://${options.advertiseAddress ?? '127.0.0.1'}:${options.advertisePort ?? 6443}/openid/v1/jwks`,
+      ...(options.staticTokens === undefined ? {} : { staticTokens: options.staticTokens }),
+    });
+    this.#security = security;
+    const { authenticator, authorizer } = security;
+    const admission = createAdmissionChain([
+      ...builtInPlugins({ registries, authorizer, clock, random }, options.disableAdmissionPlugins),
+      ...(options.extraAdmissionPlugins ?? []),
+    ]);
+    registries.setAdmission(admission);
+    registries.setAuthorizer(authorizer);
+    this.#lease = new IdentityLease({ registries, clock, random, logger, hostname: hostname() });
+
+    const encoder = new Encoder({
+      tables: new TableMaker(clock),
+      ...(options.protobuf === undefined ? {} : { protobuf: options.protobuf }),
+    });
+    const verbs = createVerbs({
+      registries,
+      catalog,
+      clock,
+      admission: () => admission,
+      virtual: security.virtualResources,
+    });
+    const routes = new Routes();
+    const connect = createConnectHandler({
+      dialer: options.dialer,
+      locations: new Locations(registries, random),
+      authorizer,
+      admission,
+      sessionStarted: (session) => {
+        const forget = this.#server.last(session);
+        void session.closed.finally(forget);
+      },
+    });
+    this.health = new Health(logger);
+    this.metrics = new RequestMetrics(clock, () => this.#server.inFlight);
+    this.#server = new GenericServer({
+      clock,
+      random,
+      logger,
+      authenticator,
+      authorizer,
+      encoder,
+      handler: createDirector({ resources: this.directory, verbs, routes, encoder, connect }),
+      observer: this.metrics,
+      ...(options.onAuthorization === undefined ? {} : { onAuthorization: options.onAuthorization }),
+      ...(options.audit === undefined ? {} : { audit: options.audit }),
+      ...(options.requestTimeoutMs === undefined ? {} : { requestTimeoutMs: options.requestTimeoutMs }),
+      ...(options.maxRequestsInFlight === undefined ? {} : { maxRequestsInFlight: options.maxRequestsInFlight }),
+      ...(options.maxMutatingRequestsInFlight === undefined
+        ? {}
+        : { maxMutatingRequestsInFlight: options.maxMutatingRequestsInFlight }),
+    });
+    this.#installRoutes(routes, catalog, gitVersion);
+  }
+
+  #installRoutes(routes: Routes, catalog: Catalog, gitVersion: string): void {
+    const discovery = new Discovery({ directory: this.directory, serverAddress: () => this.#serverAddress() });
+    discovery.install(routes);
+    new OpenAPIService({
+      directory: this.directory,
+      catalog,
+      describe: loadDescriptions(),
+      gitVersion,
+      customSchema: (resource) => this.directory.customSchema(resource),
+    }).install(routes);
+    const version = versionHandler({ gitVersion });
+    routes.add('/version', version);
+    routes.add('/version/', version, false);
+    routes.add('/metrics', this.metrics.handler());
+    for (const document of this.#security.oidcDocuments) {
+      routes.add(document.path, () => ({
+        status: 200,
+        headers: { 'cache-control': document.cacheControl },
+        body: { kind: 'bytes', contentType: document.contentType, bytes: document.body },
+      }));
+    }
+    this.health.add('etcd', async () => void (await this.#options.store.currentRevision()));
+    this.health.add('etcd-readiness', async () => void (await this.#options.store.currentRevision()), ['readyz']);
+    this.health.add('informer-sync', () => {}, ['readyz']);
+    const started = (): void => {
+      if (!this.#bootstrapped) throw new Error('not finished');
+    };
+    for (const hook of [
+      'poststarthook/start-service-ip-repair-controllers',
+      'poststarthook/rbac/bootstrap-roles',
+      'poststarthook/scheduling/bootstrap-system-priority-classes',
+      'poststarthook/priority-and-fairness-config-producer',
+      'poststarthook/bootstrap-controller',
+    ])
+      this.health.add(hook, started);
+    this.health.add(
+      'shutdown',
+      () => {
+        if (this.#closing !== undefined) throw new Error('process is shutting down');
+      },
+      ['readyz'],
+    );
+    this.health.install(routes);
+    const index = indexHandler(() => [...routes.listed, ...discovery.paths(), ...this.health.paths()]);
+    routes.add('/', index, false);
+    routes.add('/index.html', index, false);
+  }
+
+  #advertised(): { address: string; port: number } {
+    const options = this.#options;
+    const listening = this.#listening;
+    const wild = listening?.address === '0.0.0.0' || listening?.address === '::';
+    return {
+      address: options.advertiseAddress ?? (listening === undefined || wild ? '127.0.0.1' : listening.address),
+      port: options.advertisePort ?? listening?.port ?? 6443,
+    };
+  }
+
+  #serverAddress(): string {
+    const { address, port } = this.#advertised();
+    return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
+  }
+
+  /** Fills what the first request needs. */
+  async start(): Promise<void> {
+    await Promise.all([this.registries.warm(warmed), this.#security.start()]);
+  }
+
+  localTransport(identity: UserInfo): Transport {
+    const transport = new LocalTransport(this.#server, identity, this.#logger);
+    this.#transports.add(transport);
+    return transport;
+  }
+
+  async listen(address: { host: string; port: number }): Promise<Listening> {
+    const certificates = this.#options.certificates;
+    if (certificates === undefined) throw new Error('the API server has no serving certificate to listen with');
+    const listener = new HttpsListener(this.#server, certificates, this.#logger);
+    const listening = await listener.listen(address.host, address.port);
+    this.#listeners.push(listener);
+    this.#listening ??= listening;
+    this.#logger.info('serving securely', { address: listening.address, port: listening.port });
+    return listening;
+  }
+
+  handle(request: IncomingRequest): Promise<OutgoingResponse> {
+    return this.#server.run(this.#server.scope(request));
+  }
+
+  ready(): Promise<void> {
+    this.#ready ??= this.#options.clock.activity.track(this.#bootstrap());
+    return this.#ready;
+  }
+
+  async #bootstrap(): Promise<void> {
+    const options = this.#options;
+    const serviceCidrs = options.serviceClusterIPRanges ?? [defaultServiceRange];
+    await this.registries.warm(bootstrapped);
+    await bootstrap({
+      registries: this.registries,
+      logger: this.#logger,
+      authentication: {
+        ...(options.certificates?.clientCA === undefined ? {} : { clientCa: options.certificates.clientCA }),
+        ...(options.certificates?.frontProxyCA === undefined
+          ? {}
+          : { requestHeaderCa: options.certificates.frontProxyCA }),
+      },
+      serviceCidrs,
+      advertised: { ...this.#advertised(), serviceIp: firstServiceIP(serviceCidrs[0]!) },
+    });
+    if (this.#closing !== undefined) return;
+    await this.#lease.start();
+    this.#bootstrapped = true;
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    const grace = this.#options.shutdownGraceMs ?? 5000;
+    this.#lease.close();
+    // A bootstrap under way is let finish: it would otherwise write into a closed store.
+    await this.#ready?.catch(() => {});
+    await this.#server.close(grace);
+    await Promise.all(this.#listeners.map((l) => l.close(grace)));
+    await Promise.all([...this.#transports].map((t) => t.close()));
+    this.#security.close();
+    this.registries.close();
+  }
+}
+
+/** Resolves when requests can be served; `ready` tells when the bootstrap objects are there, too. */
+export async function createApiServer(options: ApiServerOptions): Promise<ApiServer> {
+  const server = new ApiServerImpl(options);
+  await server.start();
+  return server;
+}

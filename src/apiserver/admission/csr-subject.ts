@@ -1,4 +1,5 @@
-/** The subject of a PKCS#10 certificate request: just enough DER to read common names and organizations. */
+/** PKCS#10 certificate requests: just enough DER to read the subject and to check the signature. */
+import { createPublicKey, verify } from 'node:crypto';
 
 interface Element {
   readonly tag: number;
@@ -39,12 +40,56 @@ export interface CsrSubject {
   readonly organizations: readonly string[];
 }
 
-/** Reads base64 of a PEM request, as `spec.request` holds it. Throws when it is none. */
-export function csrSubject(request: string): CsrSubject {
+/** DER of base64 of a PEM request, as `spec.request` holds it. */
+function requestDer(request: string): Buffer {
   const pem = Buffer.from(request, 'base64').toString('latin1');
   const match = /-----BEGIN (?:NEW )?CERTIFICATE REQUEST-----([\s\S]*?)-----END/.exec(pem);
   if (match === null) throw new Error('PEM block type must be CERTIFICATE REQUEST');
-  const der = Buffer.from(match[1]!.replace(/\s+/g, ''), 'base64');
+  return Buffer.from(match[1]!.replace(/\s+/g, ''), 'base64');
+}
+
+/** Digest by the OID of the signature algorithm; null for algorithms that have none of their own. */
+const signatureDigests: Readonly<Record<string, string | null>> = {
+  '2a864886f70d01010b': 'sha256',
+  '2a864886f70d01010c': 'sha384',
+  '2a864886f70d01010d': 'sha512',
+  '2a8648ce3d040302': 'sha256',
+  '2a8648ce3d040303': 'sha384',
+  '2a8648ce3d040304': 'sha512',
+  '2b6570': null,
+};
+
+/** Why the request is not one that its own key signed; undefined when it is good. */
+export function checkCsr(request: string): string | undefined {
+  try {
+    const der = requestDer(request);
+    const outer = read(der, 0);
+    const [info, algorithm, signature] = children(outer.content);
+    if (info === undefined || algorithm === undefined || signature === undefined) return 'asn1: syntax error';
+    const spki = children(info.content)[2];
+    const oid = children(algorithm.content)[0]?.content.toString('hex') ?? '';
+    const digest = signatureDigests[oid];
+    if (spki === undefined || digest === undefined) return 'x509: cannot verify signature: algorithm unimplemented';
+    const start = outer.content.byteOffset;
+    const signed = outer.content.subarray(0, info.next);
+    const at = spki.content.byteOffset - start;
+    const before = info.content.byteOffset - start;
+    const spkiStart = children(outer.content.subarray(before, info.next)).slice(0, 2).at(-1)!.next + before;
+    const key = createPublicKey({
+      key: outer.content.subarray(spkiStart, at + spki.content.length),
+      format: 'der',
+      type: 'spki',
+    });
+    if (verify(digest, signed, key, signature.content.subarray(1))) return undefined;
+    return key.asymmetricKeyType === 'ec' ? 'x509: ECDSA verification failure' : 'crypto/rsa: verification error';
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+/** Reads the subject. Throws when the text is no request. */
+export function csrSubject(request: string): CsrSubject {
+  const der = requestDer(request);
   const info = children(read(der, 0).content)[0];
   if (info === undefined || info.tag !== 0x30) throw new Error('asn1: structure error: tags do not match');
   const name = children(info.content)[1];

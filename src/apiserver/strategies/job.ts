@@ -1,0 +1,41 @@
+/** Job: gets its selector and the labels that tie its pods to it, unless it chooses its own selector. */
+import type { JobSpec } from '../../api/types/batch-v1.gen.ts';
+import type { Draft, ResourceStrategies } from '../strategy.ts';
+import { jobWarnings, validateJob, validateJobStatusUpdate, validateJobUpdate } from './workload-validation.ts';
+import { kindStrategy, statusStrategy } from './common.ts';
+
+const nameLabels = ['job-name', 'batch.kubernetes.io/job-name'];
+const uidLabels = ['controller-uid', 'batch.kubernetes.io/controller-uid'];
+
+function generateSelector(object: Draft): void {
+  const spec = (object['spec'] ?? {}) as JobSpec;
+  if (spec.manualSelector === true) return;
+  const { name = '', uid = '' } = object.metadata;
+  const labels: Record<string, string> = { ...spec.template?.metadata?.labels };
+  for (const label of nameLabels) labels[label] ??= name;
+  for (const label of uidLabels) labels[label] ??= uid;
+  const matchLabels: Record<string, string> = { ...spec.selector?.matchLabels };
+  matchLabels['batch.kubernetes.io/controller-uid'] ??= uid;
+  object['spec'] = {
+    ...spec,
+    selector: { ...spec.selector, matchLabels },
+    template: { ...spec.template, metadata: { ...spec.template?.metadata, labels } },
+  };
+}
+
+export function jobStrategies(): ResourceStrategies {
+  return {
+    main: kindStrategy({
+      status: true,
+      generation: ['spec'],
+      defaultPropagation: 'Orphan',
+      create: (object) => generateSelector(object),
+      validate: (object) => validateJob(object),
+      validateUpdate: (object, old) => validateJobUpdate(object, old),
+      warnings: (object, old) => jobWarnings(object, old),
+    }),
+    subresources: {
+      status: statusStrategy({ validateUpdate: (object, old) => validateJobStatusUpdate(object, old) }),
+    },
+  };
+}

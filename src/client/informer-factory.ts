@@ -20,6 +20,8 @@ export interface InformerFactoryOptions {
 
 /** What tells two informers of one resource apart. */
 export interface InformerSelection {
+  /** One namespace; default the factory's. */
+  readonly namespace?: string;
   readonly labelSelector?: string;
   readonly fieldSelector?: string;
 }
@@ -56,10 +58,12 @@ export class InformerFactory {
   /** The shared informer of a resource; made on first use, and started at once when the factory is. */
   informer<T extends KubeObject>(ref: TypedRef<T> | ResourceRef, selection: InformerSelection = {}): Informer<T> {
     const { labelSelector, fieldSelector } = selection;
-    const key = `${ref.group}/${ref.version}/${ref.resource}?${labelSelector ?? ''}&${fieldSelector ?? ''}`;
+    const scope = selection.namespace === undefined ? '' : `@${selection.namespace}`;
+    const key = `${ref.group}/${ref.version}/${ref.resource}${scope}?${labelSelector ?? ''}&${fieldSelector ?? ''}`;
     const existing = this.#informers.get(key);
     if (existing !== undefined) return existing as unknown as Informer<T>;
-    const { client, clock, random, logger, namespace, transform } = this.#o;
+    const { client, clock, random, logger, transform } = this.#o;
+    const namespace = selection.namespace ?? this.#o.namespace;
     const informer = new Informer<T>({
       client: client.resource<T>(ref),
       clock,

@@ -5,6 +5,8 @@ import { endpointsController } from './endpoints.ts';
 import { endpointSliceController } from './endpointslice/endpointslice.ts';
 import { garbageCollectorController } from './garbagecollector/garbagecollector.ts';
 import { namespaceController } from './namespace.ts';
+import { nodeLifecycleController } from './nodelifecycle/nodelifecycle.ts';
+import { taintEvictionController } from './nodelifecycle/taint-eviction.ts';
 import { replicaSetController, replicationControllerController } from './replicaset.ts';
 import { rootCACertificatePublisher } from './root-ca.ts';
 import { serviceAccountTokenController } from './serviceaccount-tokens.ts';
@@ -21,6 +23,8 @@ export const allControllers: readonly ControllerDescriptor[] = [
   deploymentController,
   replicationControllerController,
   namespaceController,
+  nodeLifecycleController,
+  taintEvictionController,
   // Last: it shares the informers that the others have made and makes small ones for the rest.
   garbageCollectorController,
 ];

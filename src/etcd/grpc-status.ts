@@ -2,7 +2,13 @@
 import type { status as Status } from '@grpc/grpc-js';
 import { LeaseExistsError, LeaseNotFoundError, LeaseTtlTooLargeError } from './lessor.ts';
 import { CorruptRecordError } from './record.ts';
-import { CompactedError, FutureRevisionError, RequestTooLargeError, StoreFailedError } from './store.ts';
+import {
+  CompactedError,
+  FutureRevisionError,
+  RequestTooLargeError,
+  StoreClosedError,
+  StoreFailedError,
+} from './store.ts';
 import { InvalidTxnError, KeyNotFoundError } from './txn.ts';
 
 export interface GrpcError {
@@ -28,7 +34,9 @@ export function grpcError(status: typeof Status, error: Error): GrpcError {
     return as(status.INVALID_ARGUMENT);
   }
   if (error instanceof CorruptRecordError) return as(status.DATA_LOSS);
-  if (error instanceof StoreFailedError) return as(status.UNAVAILABLE, 'etcdserver: server stopped');
+  if (error instanceof StoreFailedError || error instanceof StoreClosedError) {
+    return as(status.UNAVAILABLE, 'etcdserver: server stopped');
+  }
   const { code } = error as { code?: unknown };
   if (typeof code === 'number') return as(code);
   return as(status.INTERNAL);

@@ -163,7 +163,12 @@ export class LmdbEngine implements Engine {
   get(key: Uint8Array): Uint8Array | undefined {
     if (this.#closed) throw new Error(`the store ${this.#file} is closed`);
     // lmdb ends its shared read transaction in the next turn of the event loop by itself.
-    return this.#db.getBinary(key);
+    const shared = this.#db.getBinaryFast(key);
+    if (shared === undefined) return undefined;
+    // lmdb sets the length of its shared buffer to that of the value; the next read overwrites it.
+    const copy = Buffer.allocUnsafe(shared.length);
+    copy.set(new Uint8Array(shared.buffer, shared.byteOffset, copy.length));
+    return copy;
   }
 
   scan(from: Uint8Array, to: Uint8Array, visit: (key: Uint8Array, value: Uint8Array) => boolean | void): void {

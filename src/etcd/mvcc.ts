@@ -16,7 +16,13 @@ import { pickVersions } from './range.ts';
 import type { Picked } from './range.ts';
 import { RecordWriter, leaseOp, metaOp, readHead, readValue, recordKey } from './record.ts';
 import { newId, recover } from './recover.ts';
-import { CompactedError, FutureRevisionError, RequestTooLargeError, StoreFailedError } from './store.ts';
+import {
+  CompactedError,
+  FutureRevisionError,
+  RequestTooLargeError,
+  StoreClosedError,
+  StoreFailedError,
+} from './store.ts';
 import type {
   CommitRequest,
   CommitResult,
@@ -96,6 +102,7 @@ export class Mvcc {
   readonly #pins = new Map<number, number>();
   #cleaning: Promise<void> | undefined;
   #failure: Error | undefined;
+  #closing: Promise<void> | undefined;
   #clusterId = '0';
   #memberId = '0';
 
@@ -397,7 +404,7 @@ export class Mvcc {
     }
     const unpin = this.#pin(revision);
     try {
-      const slice = new Slice();
+      const slice = new Slice(3);
       let picked: Picked | undefined;
       do {
         picked = pickVersions(this.#index, query, revision, slice, picked);
@@ -409,7 +416,7 @@ export class Mvcc {
     }
   }
 
-  async #finishRange(picked: Picked, query: RangeQuery, slice = new Slice()): Promise<Omit<RangeResult, 'revision'>> {
+  async #finishRange(picked: Picked, query: RangeQuery, slice = new Slice(3)): Promise<Omit<RangeResult, 'revision'>> {
     const { versions, count } = picked;
     if (query.countOnly) return { kvs: [], count, more: false };
     const byValue = query.target === 'value' && (query.order ?? 'none') !== 'none';
@@ -593,18 +600,18 @@ export class Mvcc {
     }
   }
 
-  /** Flushes what is pending and closes the engine; watches end. */
-  async close(): Promise<void> {
-    if (this.#failure instanceof StoreFailedError) {
-      await this.#engine.close();
-      return;
-    }
-    this.#check();
+  /** Flushes what is pending and closes the engine; watches end. Closing twice is harmless. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
     this.#lessor.stop();
     this.#compactor.stop();
-    while (this.#pumping) await this.#pumping;
+    while (this.#pumping && this.#failure === undefined) await this.#pumping;
     if (this.#failure === undefined) {
-      this.#failure = new Error('the store is closed');
+      this.#failure = new StoreClosedError();
       this.#stop(this.#failure);
     }
     await this.#cleaning;

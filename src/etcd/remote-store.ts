@@ -13,7 +13,7 @@ import type { Random } from '../base/random.ts';
 import { keysEnd } from './key-index.ts';
 import { LeaseNotFoundError } from './lessor.ts';
 import { RemoteWatch } from './remote-watch.ts';
-import { CompactedError, FutureRevisionError, RequestTooLargeError } from './store.ts';
+import { CompactedError, FutureRevisionError, RequestTooLargeError, StoreClosedError } from './store.ts';
 import type {
   CommitRequest,
   CommitResult,
@@ -177,7 +177,7 @@ export class RemoteStore implements KeyValueStore {
   async #call<Q, A>(method: Grpc.MethodDefinition<Q, A>, request: Q, idempotent: boolean): Promise<A> {
     const until = ioNow() + this.#timeoutMs;
     for (let attempt = 0; ; attempt++) {
-      if (this.#closed) throw new Error('the store is closed');
+      if (this.#closed) throw new StoreClosedError();
       const { client } = this.#endpoints[this.#current]!;
       try {
         return await this.#callOnce(client, method, request);

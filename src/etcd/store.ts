@@ -130,3 +130,11 @@ export class StoreFailedError extends Error {
     this.name = 'StoreFailedError';
   }
 }
+
+/** The store has been closed by its owner. */
+export class StoreClosedError extends Error {
+  constructor() {
+    super('the store is closed');
+    this.name = 'StoreClosedError';
+  }
+}

@@ -1,0 +1,208 @@
+/** The protobuf wire format: a writer from the end of a buffer, a reader of ranges. Nothing here knows of objects. */
+
+/** Bytes that are no message of the type they should be. */
+export class ProtobufError extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = 'ProtobufError';
+  }
+}
+
+export const varint = 0;
+export const fixed64 = 1;
+export const delimited = 2;
+const fixed32 = 5;
+
+// Writing --------------------------------------------------------------------------------------------------------------
+
+/** Writes from the end of a growing buffer towards its beginning. */
+export class Writer {
+  buffer: Buffer;
+  position: number;
+
+  constructor(size: number) {
+    this.buffer = Buffer.allocUnsafe(size);
+    this.position = size;
+  }
+
+  reserve(bytes: number): void {
+    if (this.position >= bytes) return;
+    const used = this.buffer.length - this.position;
+    const bigger = Buffer.allocUnsafe(Math.max(this.buffer.length * 2, used + bytes));
+    this.buffer.copy(bigger, bigger.length - used, this.position);
+    this.position = bigger.length - used;
+    this.buffer = bigger;
+  }
+
+  get written(): number {
+    return this.buffer.length - this.position;
+  }
+
+  /** A non-negative safe integer. */
+  number(n: number): void {
+    let size = 1;
+    for (let rest = n; rest >= 128; rest = Math.floor(rest / 128)) size++;
+    this.reserve(size);
+    this.position -= size;
+    let rest = n;
+    for (let i = 0; i < size; i++) {
+      this.buffer[this.position + i] = (rest % 128) + (i < size - 1 ? 128 : 0);
+      rest = Math.floor(rest / 128);
+    }
+  }
+
+  integer(value: number | bigint): void {
+    if (typeof value === 'number' && value >= 0 && Number.isSafeInteger(value)) {
+      this.number(value);
+      return;
+    }
+    let rest = BigInt.asUintN(64, BigInt(typeof value === 'number' ? Math.trunc(value) : value));
+    const bytes: number[] = [];
+    do {
+      bytes.push(Number(rest & 127n));
+      rest >>= 7n;
+    } while (rest > 0n);
+    this.reserve(bytes.length);
+    this.position -= bytes.length;
+    bytes.forEach((byte, i) => {
+      this.buffer[this.position + i] = byte + (i < bytes.length - 1 ? 128 : 0);
+    });
+  }
+
+  tag(number: number, type: number): void {
+    this.number(number * 8 + type);
+  }
+
+  double(value: number): void {
+    this.reserve(8);
+    this.position -= 8;
+    this.buffer.writeDoubleLE(value, this.position);
+  }
+
+  bytes(bytes: Uint8Array): void {
+    this.reserve(bytes.length);
+    this.position -= bytes.length;
+    this.buffer.set(bytes, this.position);
+  }
+
+  text(text: string): void {
+    const length = Buffer.byteLength(text);
+    this.reserve(length);
+    this.position -= length;
+    this.buffer.write(text, this.position, length, 'utf8');
+  }
+
+  /** Closes a length-delimited field whose content begins here and ended at `end` bytes written. */
+  close(number: number, end: number): void {
+    this.number(this.written - end);
+    this.tag(number, delimited);
+  }
+
+  textField(number: number, text: string): void {
+    const end = this.written;
+    this.text(text);
+    this.close(number, end);
+  }
+
+  bytesField(number: number, bytes: Uint8Array): void {
+    const end = this.written;
+    this.bytes(bytes);
+    this.close(number, end);
+  }
+
+  result(): Buffer {
+    return this.buffer.subarray(this.position);
+  }
+}
+
+export const emptyText = Buffer.alloc(0);
+
+// Reading --------------------------------------------------------------------------------------------------------------
+
+export class Reader {
+  readonly buffer: Buffer;
+  position: number;
+  readonly end: number;
+
+  constructor(buffer: Buffer, position: number, end: number) {
+    this.buffer = buffer;
+    this.position = position;
+    this.end = end;
+  }
+
+  get more(): boolean {
+    return this.position < this.end;
+  }
+
+  number(): number {
+    let value = 0;
+    let factor = 1;
+    for (let i = 0; i < 10; i++) {
+      if (this.position >= this.end) throw new ProtobufError('unexpected EOF');
+      const byte = this.buffer[this.position++]!;
+      value += (byte & 127) * factor;
+      if (byte < 128) return value;
+      factor *= 128;
+    }
+    throw new ProtobufError('proto: integer overflow');
+  }
+
+  int64(): number | bigint {
+    const start = this.position;
+    const quick = this.number();
+    if (quick <= Number.MAX_SAFE_INTEGER) return quick;
+    let value = 0n;
+    let shift = 0n;
+    for (let i = start; i < this.position; i++) {
+      value |= BigInt(this.buffer[i]! & 127) << shift;
+      shift += 7n;
+    }
+    const signed = BigInt.asIntN(64, value);
+    return signed >= -9007199254740991n && signed <= 9007199254740991n ? Number(signed) : signed;
+  }
+
+  double(): number {
+    if (this.position + 8 > this.end) throw new ProtobufError('unexpected EOF');
+    this.position += 8;
+    return this.buffer.readDoubleLE(this.position - 8);
+  }
+
+  block(): Reader {
+    const length = this.number();
+    if (length > this.end - this.position) throw new ProtobufError('unexpected EOF');
+    this.position += length;
+    return new Reader(this.buffer, this.position - length, this.position);
+  }
+
+  text(): string {
+    return this.buffer.toString('utf8', this.position, this.end);
+  }
+
+  bytes(): Buffer {
+    return this.buffer.subarray(this.position, this.end);
+  }
+
+  skip(type: number): void {
+    switch (type) {
+      case varint:
+        this.number();
+        return;
+      case fixed64:
+        this.position += 8;
+        break;
+      case delimited:
+        this.block();
+        return;
+      case fixed32:
+        this.position += 4;
+        break;
+      default:
+        throw new ProtobufError(`proto: illegal wireType ${type}`);
+    }
+    if (this.position > this.end) throw new ProtobufError('unexpected EOF');
+  }
+}
+
+export function expect(type: number, wanted: number, field: string): void {
+  if (type !== wanted) throw new ProtobufError(`proto: wrong wireType = ${type} for field ${field}`);
+}

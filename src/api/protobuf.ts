@@ -1,0 +1,598 @@
+/**
+ * Built-in objects as upstream's protobuf (`application/vnd.kubernetes.protobuf`): one visitor over the `Schema` each way, and
+ * the `runtime.Unknown` envelope. Bytes are what upstream's generated code writes: fields by number, members that are no
+ * pointers even when zero, map keys sorted. Messages are written from their end, so that lengths are known when they are due.
+ */
+import type { Catalog } from './catalog/catalog.ts';
+import { goQuote } from './codec/json.ts';
+import { parseTrustedJson, stringifyJson } from './codec/json.ts';
+import type { GroupVersionKind, KubeObject } from './object.ts';
+import { parseApiVersion } from './object.ts';
+import { setMember } from './patch/values.ts';
+import type { Field, ListSchema, ObjectSchema, ScalarType, Schema } from './schema/schema.ts';
+import {
+  formatDurationNanos,
+  formatInstantMicros,
+  formatInstantSeconds,
+  parseDurationNanos,
+  parseInstant,
+} from './time.ts';
+import { delimited, emptyText, expect, fixed64, ProtobufError, Reader, varint, Writer } from './protobuf-wire.ts';
+
+export { ProtobufError };
+
+type Members = Record<string, unknown>;
+
+const maxDepth = 1000;
+
+/** The four bytes that begin every enveloped object. */
+export const protobufMagic: Uint8Array = Buffer.from([0x6b, 0x38, 0x73, 0x00]);
+
+// Plans ----------------------------------------------------------------------------------------------------------------
+
+/** A message's field: a member, or a message that holds members which JSON has inline. */
+interface PlanEntry {
+  readonly number: number;
+  readonly field?: Field;
+  readonly inline?: Plan;
+}
+
+interface Plan {
+  /** By ascending number. */
+  readonly entries: PlanEntry[];
+  readonly byNumber: Map<number, PlanEntry>;
+}
+
+function makePlan(schema: ObjectSchema): Plan {
+  const root: Plan = { entries: [], byNumber: new Map() };
+  for (const field of schema.fields.values()) {
+    if (field.number === 0) continue;
+    let plan = root;
+    for (const number of field.within ?? []) {
+      let holder = plan.byNumber.get(number);
+      if (holder === undefined) {
+        holder = { number, inline: { entries: [], byNumber: new Map() } };
+        plan.byNumber.set(number, holder);
+      }
+      plan = holder.inline!;
+    }
+    plan.byNumber.set(field.number, { number: field.number, field });
+  }
+  finish(root);
+  return root;
+}
+
+function finish(plan: Plan): void {
+  plan.entries.push(...[...plan.byNumber.values()].sort((a, b) => a.number - b.number));
+  for (const entry of plan.entries) if (entry.inline !== undefined) finish(entry.inline);
+}
+
+/** What upstream writes for a scalar that is no pointer and unset. */
+function zeroOf(type: ScalarType): unknown {
+  switch (type) {
+    case 'string':
+      return '';
+    case 'boolean':
+      return false;
+    case 'int32':
+    case 'int64':
+    case 'double':
+      return 0;
+    case 'quantity':
+      return '0';
+    case 'duration':
+      return '0s';
+    case 'intOrString':
+      return 0;
+    default:
+      return null;
+  }
+}
+
+// The codec ------------------------------------------------------------------------------------------------------------
+
+/** Reads and writes the kinds of a catalogue; holds what it worked out about their types. */
+export class ProtobufObjects {
+  readonly #catalog: Catalog;
+  readonly #plans = new WeakMap<ObjectSchema, Plan>();
+
+  constructor(catalog: Catalog) {
+    this.#catalog = catalog;
+  }
+
+  /** Whether this kind has a protobuf form (custom kinds and Tables have none). */
+  supports(apiVersion: string, kind: string): boolean {
+    return this.#schemaOf(apiVersion, kind) !== undefined;
+  }
+
+  #schemaOf(apiVersion: string, kind: string): ObjectSchema | undefined {
+    const gv = parseApiVersion(apiVersion);
+    if (gv === undefined || kind === '' || kind === 'Table') return undefined;
+    const gvk: GroupVersionKind = { ...gv, kind };
+    return this.#catalog.schemaForKind(gvk);
+  }
+
+  /** The whole body of an object that carries apiVersion and kind: magic, envelope, message. */
+  encode(object: { readonly apiVersion?: string; readonly kind?: string }): Buffer {
+    const apiVersion = object.apiVersion ?? '';
+    const kind = object.kind ?? '';
+    const schema = this.#schemaOf(apiVersion, kind);
+    if (schema === undefined) {
+      throw new ProtobufError(`no kind ${goQuote(kind)} is registered for version ${goQuote(apiVersion)}`);
+    }
+    const w = new Writer(4096);
+    w.textField(4, '');
+    w.textField(3, '');
+    const raw = w.written;
+    this.#message(w, this.#planOf(schema), object as Members);
+    w.close(2, raw);
+    const typeMeta = w.written;
+    w.textField(2, kind);
+    w.textField(1, apiVersion);
+    w.close(1, typeMeta);
+    w.bytes(protobufMagic);
+    return w.result();
+  }
+
+  /** A watch frame: the length in four bytes, then a bare WatchEvent around an encoded object. */
+  frame(type: string, object: Uint8Array): Buffer {
+    const w = new Writer(object.length + type.length + 32);
+    const raw = w.written;
+    w.bytesField(1, object);
+    w.close(2, raw);
+    w.textField(1, type);
+    const length = w.written;
+    w.bytes(Buffer.from([length >>> 24, (length >>> 16) & 255, (length >>> 8) & 255, length & 255]));
+    return w.result();
+  }
+
+  /**
+   * An enveloped object as JSON, with apiVersion and kind; not yet decoded by its schema. Undefined when the bytes do not begin
+   * as such an envelope does or the kind is unknown.
+   * @throws {ProtobufError} for a broken message
+   */
+  decode(bytes: Uint8Array): KubeObject | undefined {
+    const envelope = readEnvelope(bytes);
+    if (envelope === undefined) return undefined;
+    const { apiVersion, kind, raw } = envelope;
+    const schema = this.#schemaOf(apiVersion, kind);
+    if (schema === undefined) return undefined;
+    const members = this.decodeMessage(schema, raw);
+    return { apiVersion, kind, metadata: {}, ...members };
+  }
+
+  /** A bare message, without envelope. */
+  encodeMessage(schema: ObjectSchema, object: object): Buffer {
+    const w = new Writer(1024);
+    this.#message(w, this.#planOf(schema), object as Members);
+    return w.result();
+  }
+
+  /** A bare message as JSON. @throws {ProtobufError} */
+  decodeMessage(schema: ObjectSchema, bytes: Uint8Array): Members {
+    const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    const out: Members = {};
+    this.#readMessage(this.#planOf(schema), new Reader(buffer, 0, buffer.length), out, 0);
+    return out;
+  }
+
+  #planOf(schema: ObjectSchema): Plan {
+    let plan = this.#plans.get(schema);
+    if (plan === undefined) {
+      plan = makePlan(schema);
+      this.#plans.set(schema, plan);
+    }
+    return plan;
+  }
+
+  #message(w: Writer, plan: Plan, members: Members): void {
+    for (let i = plan.entries.length - 1; i >= 0; i--) {
+      const entry = plan.entries[i]!;
+      if (entry.inline !== undefined) {
+        const end = w.written;
+        this.#message(w, entry.inline, members);
+        w.close(entry.number, end);
+      } else this.#field(w, entry.field!, members[entry.field!.name]);
+    }
+  }
+
+  #field(w: Writer, field: Field, value: unknown): void {
+    const { schema, number } = field;
+    if (value !== undefined && value !== null) {
+      this.#value(w, schema, number, value);
+      return;
+    }
+    // Pointers, lists and maps are left out when unset; other members are written with their zero value.
+    if (field.presence === 'pointer') return;
+    if (schema.kind === 'object') {
+      if (field.embeddedStruct || field.presence === 'omitzero') this.#value(w, schema, number, {});
+    } else if (schema.kind === 'scalar') {
+      if (schema.type === 'bytes' || (field.presence === 'always' && field.zero === null && !isTime(schema.type)))
+        return;
+      this.#scalar(w, schema.type, number, zeroOf(schema.type));
+    } else if (schema.kind === 'any' && schema.raw === 'rawExtension') w.close(number, w.written);
+  }
+
+  #value(w: Writer, schema: Schema, number: number, value: unknown): void {
+    switch (schema.kind) {
+      case 'object': {
+        const end = w.written;
+        this.#message(w, this.#planOf(schema), value as Members);
+        w.close(number, end);
+        return;
+      }
+      case 'list':
+        this.#list(w, schema, number, value as readonly unknown[]);
+        return;
+      case 'map': {
+        const members = value as Members;
+        const keys = Object.keys(members).sort();
+        for (let i = keys.length - 1; i >= 0; i--) {
+          const end = w.written;
+          const member = members[keys[i]!];
+          if (member !== null && member !== undefined) this.#value(w, schema.values, 2, member);
+          else if (schema.values.kind === 'scalar') this.#scalar(w, schema.values.type, 2, zeroOf(schema.values.type));
+          w.textField(1, keys[i]!);
+          w.close(number, end);
+        }
+        return;
+      }
+      case 'scalar':
+        this.#scalar(w, schema.type, number, value);
+        return;
+      case 'any': {
+        const end = w.written;
+        w.bytesField(1, Buffer.from(stringifyJson(value)));
+        w.close(number, end);
+        return;
+      }
+      case 'either': {
+        const end = w.written;
+        const { object, other } = schema;
+        if (other.kind === 'scalar') {
+          // JSONSchemaPropsOrBool: a schema allows, too.
+          const isSchema = typeof value === 'object';
+          if (isSchema) this.#value(w, object, 2, value);
+          w.integer(isSchema || value === true ? 1 : 0);
+          w.tag(1, varint);
+        } else if (Array.isArray(value)) this.#list(w, other, 2, value);
+        else this.#value(w, object, 1, value);
+        w.close(number, end);
+      }
+    }
+  }
+
+  #list(w: Writer, schema: ListSchema, number: number, items: readonly unknown[]): void {
+    if (schema.wrapped === true) {
+      const end = w.written;
+      for (let i = items.length - 1; i >= 0; i--) this.#value(w, schema.items, 1, items[i]);
+      w.close(number, end);
+      return;
+    }
+    for (let i = items.length - 1; i >= 0; i--) {
+      const item = items[i];
+      if (item !== null && item !== undefined) this.#value(w, schema.items, number, item);
+      else if (schema.items.kind === 'object') this.#value(w, schema.items, number, {});
+      else if (schema.items.kind === 'scalar') this.#scalar(w, schema.items.type, number, zeroOf(schema.items.type));
+    }
+  }
+
+  #scalar(w: Writer, type: ScalarType, number: number, value: unknown): void {
+    switch (type) {
+      case 'string':
+        w.textField(number, value as string);
+        return;
+      case 'boolean':
+        w.number(value === true ? 1 : 0);
+        w.tag(number, varint);
+        return;
+      case 'int32':
+      case 'int64':
+        w.integer(value as number | bigint);
+        w.tag(number, varint);
+        return;
+      case 'double':
+        w.double(Number(value));
+        w.tag(number, fixed64);
+        return;
+      case 'bytes':
+        w.bytesField(number, value === null ? emptyText : Buffer.from(value as string, 'base64'));
+        return;
+      case 'quantity': {
+        const end = w.written;
+        w.textField(1, String(value as string | number));
+        w.close(number, end);
+        return;
+      }
+      case 'time':
+      case 'microTime': {
+        const end = w.written;
+        if (value !== null) {
+          const t = parseInstant(value as string);
+          w.integer(type === 'time' ? 0 : Math.trunc(t.nanos / 1000) * 1000);
+          w.tag(2, varint);
+          w.integer(t.seconds);
+          w.tag(1, varint);
+        }
+        w.close(number, end);
+        return;
+      }
+      case 'duration': {
+        const end = w.written;
+        w.integer(parseDurationNanos(value as string));
+        w.tag(1, varint);
+        w.close(number, end);
+        return;
+      }
+      case 'intOrString': {
+        const end = w.written;
+        const isText = typeof value === 'string';
+        w.textField(3, isText ? value : '');
+        w.integer(isText ? 0 : (value as number));
+        w.tag(2, varint);
+        w.number(isText ? 1 : 0);
+        w.tag(1, varint);
+        w.close(number, end);
+      }
+    }
+  }
+
+  #readMessage(plan: Plan, r: Reader, out: Members, depth: number): void {
+    if (depth > maxDepth) throw new ProtobufError('exceeded max depth');
+    while (r.more) {
+      const tag = r.number();
+      const number = Math.floor(tag / 8);
+      const type = tag % 8;
+      if (number <= 0) throw new ProtobufError(`proto: illegal tag ${number} (wire type ${tag})`);
+      const entry = plan.byNumber.get(number);
+      if (entry === undefined) {
+        r.skip(type);
+        continue;
+      }
+      if (entry.inline !== undefined) {
+        expect(type, delimited, String(number));
+        this.#readMessage(entry.inline, r.block(), out, depth + 1);
+        continue;
+      }
+      const field = entry.field!;
+      const value = this.#readValue(field.schema, type, r, field.name, out[field.name], depth + 1);
+      if (value === undefined || isUnset(field, value)) continue;
+      setMember(out, field.name, value);
+    }
+  }
+
+  /** One occurrence of a field; lists and maps grow in place of what was read before. */
+  #readValue(schema: Schema, type: number, r: Reader, name: string, before: unknown, depth: number): unknown {
+    switch (schema.kind) {
+      case 'object': {
+        expect(type, delimited, name);
+        const out = (before ?? {}) as Members;
+        this.#readMessage(this.#planOf(schema), r.block(), out, depth);
+        return out;
+      }
+      case 'list': {
+        if (schema.wrapped !== true) {
+          const items = (before ?? []) as unknown[];
+          if (type === delimited && isPackable(schema.items)) {
+            const packed = r.block();
+            while (packed.more) items.push(this.#readValue(schema.items, varint, packed, name, undefined, depth));
+          } else items.push(this.#readValue(schema.items, type, r, name, undefined, depth));
+          return items;
+        }
+        expect(type, delimited, name);
+        const items: unknown[] = [];
+        const inner = r.block();
+        while (inner.more) {
+          const tag = inner.number();
+          if (Math.floor(tag / 8) === 1)
+            items.push(this.#readValue(schema.items, tag % 8, inner, name, undefined, depth));
+          else inner.skip(tag % 8);
+        }
+        return items;
+      }
+      case 'map': {
+        expect(type, delimited, name);
+        const out = (before ?? {}) as Members;
+        const entry = r.block();
+        let key = '';
+        let value: unknown;
+        while (entry.more) {
+          const tag = entry.number();
+          const number = Math.floor(tag / 8);
+          if (number === 1) key = entry.block().text();
+          else if (number === 2) value = this.#readValue(schema.values, tag % 8, entry, name, undefined, depth);
+          else entry.skip(tag % 8);
+        }
+        if (value === undefined) {
+          value =
+            schema.values.kind === 'scalar' ? zeroOf(schema.values.type) : schema.values.kind === 'list' ? [] : {};
+        }
+        setMember(out, key, value);
+        return out;
+      }
+      case 'scalar':
+        return readScalar(schema.type, type, r, name);
+      case 'any': {
+        expect(type, delimited, name);
+        const inner = r.block();
+        let value: unknown = null;
+        while (inner.more) {
+          const tag = inner.number();
+          if (Math.floor(tag / 8) !== 1) inner.skip(tag % 8);
+          else {
+            const raw = inner.block().bytes();
+            value = raw.length === 0 ? null : readJson(raw, name);
+          }
+        }
+        return value;
+      }
+      case 'either':
+        return this.#readEither(schema, r, type, name, depth);
+    }
+  }
+
+  #readEither(schema: Schema & { kind: 'either' }, r: Reader, type: number, name: string, depth: number): unknown {
+    expect(type, delimited, name);
+    const inner = r.block();
+    const { object, other } = schema;
+    const objectNumber = other.kind === 'scalar' ? 2 : 1;
+    let value: unknown;
+    let allowed: unknown;
+    while (inner.more) {
+      const tag = inner.number();
+      const number = Math.floor(tag / 8);
+      if (number === objectNumber) value = this.#readValue(object, tag % 8, inner, name, undefined, depth);
+      else if (number > 2) inner.skip(tag % 8);
+      else if (other.kind === 'scalar') allowed = readScalar(other.type, tag % 8, inner, name);
+      else value = this.#readValue(other, tag % 8, inner, name, value, depth);
+    }
+    return value ?? allowed ?? (other.kind === 'scalar' ? false : []);
+  }
+}
+
+function isTime(type: ScalarType): boolean {
+  return type === 'time' || type === 'microTime';
+}
+
+function isPackable(schema: Schema): boolean {
+  return schema.kind === 'scalar' && (schema.type === 'int32' || schema.type === 'int64' || schema.type === 'boolean');
+}
+
+/** Zero values of members that are no pointers come over the wire, and are not there in JSON where they are omitted. */
+function isUnset(field: Field, value: unknown): boolean {
+  if (value === null) return field.zero === undefined;
+  if (field.presence === 'pointer' || field.presence === 'always') return false;
+  return value === '' || value === 0 || value === false;
+}
+
+function readJson(raw: Buffer, name: string): unknown {
+  try {
+    return parseTrustedJson(raw);
+  } catch (e) {
+    if (e instanceof SyntaxError) throw new ProtobufError(`field ${name} holds no JSON`);
+    throw e;
+  }
+}
+
+function readScalar(type: ScalarType, wire: number, r: Reader, name: string): unknown {
+  switch (type) {
+    case 'boolean':
+      expect(wire, varint, name);
+      return r.number() !== 0;
+    case 'int32': {
+      expect(wire, varint, name);
+      return Number(BigInt.asIntN(32, BigInt(r.int64())));
+    }
+    case 'int64':
+      expect(wire, varint, name);
+      return r.int64();
+    case 'double':
+      expect(wire, fixed64, name);
+      return r.double();
+  }
+  expect(wire, delimited, name);
+  const inner = r.block();
+  switch (type) {
+    case 'string':
+      return inner.text();
+    case 'bytes':
+      return inner.bytes().toString('base64');
+    case 'quantity': {
+      let text = '0';
+      while (inner.more) {
+        const tag = inner.number();
+        if (Math.floor(tag / 8) === 1) text = inner.block().text();
+        else inner.skip(tag % 8);
+      }
+      return text === '' ? '0' : text;
+    }
+    case 'duration': {
+      let nanos = 0n;
+      while (inner.more) {
+        const tag = inner.number();
+        if (Math.floor(tag / 8) === 1) nanos = BigInt(inner.int64());
+        else inner.skip(tag % 8);
+      }
+      return formatDurationNanos(nanos);
+    }
+    case 'time':
+    case 'microTime': {
+      // An empty message is the zero time, which is null in JSON.
+      if (!inner.more) return null;
+      let seconds = 0;
+      let nanos = 0;
+      while (inner.more) {
+        const tag = inner.number();
+        const number = Math.floor(tag / 8);
+        if (number === 1) seconds = Number(inner.int64());
+        else if (number === 2) nanos = Number(inner.int64());
+        else inner.skip(tag % 8);
+      }
+      if (Math.abs(seconds) > 253402300799) throw new ProtobufError(`field ${name} holds no time`);
+      const instant = { seconds, nanos };
+      return type === 'time' ? formatInstantSeconds(instant) : formatInstantMicros(instant);
+    }
+    default: {
+      let isText = false;
+      let number = 0;
+      let text = '';
+      while (inner.more) {
+        const tag = inner.number();
+        switch (Math.floor(tag / 8)) {
+          case 1:
+            isText = inner.number() === 1;
+            break;
+          case 2:
+            number = Number(BigInt.asIntN(32, BigInt(inner.int64())));
+            break;
+          case 3:
+            text = inner.block().text();
+            break;
+          default:
+            inner.skip(tag % 8);
+        }
+      }
+      return isText ? text : number;
+    }
+  }
+}
+
+interface Envelope {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly raw: Buffer;
+}
+
+/** The envelope's content, undefined when the bytes do not begin with the magic. @throws {ProtobufError} */
+export function readEnvelope(bytes: Uint8Array): Envelope | undefined {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (buffer.length < 4 || !buffer.subarray(0, 4).equals(protobufMagic)) return undefined;
+  const r = new Reader(buffer, 4, buffer.length);
+  let apiVersion = '';
+  let kind = '';
+  let raw: Buffer = emptyText;
+  while (r.more) {
+    const tag = r.number();
+    switch (Math.floor(tag / 8)) {
+      case 1: {
+        expect(tag % 8, delimited, 'TypeMeta');
+        const inner = r.block();
+        while (inner.more) {
+          const t = inner.number();
+          const n = Math.floor(t / 8);
+          if (n === 1) apiVersion = inner.block().text();
+          else if (n === 2) kind = inner.block().text();
+          else inner.skip(t % 8);
+        }
+        break;
+      }
+      case 2:
+        expect(tag % 8, delimited, 'Raw');
+        raw = r.block().bytes();
+        break;
+      default:
+        r.skip(tag % 8);
+    }
+  }
+  return { apiVersion, kind, raw };
+}

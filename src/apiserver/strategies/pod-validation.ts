@@ -1,17 +1,22 @@
-/** Where the pod strategies get their semantic validation from. */
+/** The pod validations as the strategies call them, over objects of any kind. */
 import type { FieldError } from '../../api/field-error.ts';
 import type { KubeObject } from '../../api/object.ts';
+import type { Pod } from '../../api/types/core-v1.gen.ts';
+import * as pods from '../validation/pod.ts';
+import { podSpecWarnings } from './pod-warnings.ts';
 
-type OnCreate = (object: KubeObject) => readonly FieldError[];
+const pod = (object: KubeObject): Pod => object as unknown as Pod;
+
 type OnUpdate = (object: KubeObject, old: KubeObject) => readonly FieldError[];
 
-const none: OnUpdate = () => [];
+export const validatePodCreate = (object: KubeObject): readonly FieldError[] => pods.validatePod(pod(object));
+export const validatePodUpdate: OnUpdate = (object, old) => pods.validatePodUpdate(pod(object), pod(old));
+export const validatePodStatusUpdate: OnUpdate = (object, old) => pods.validatePodStatusUpdate(pod(object), pod(old));
+export const validatePodEphemeralContainersUpdate: OnUpdate = (object, old) =>
+  pods.validateEphemeralContainersUpdate(pod(object), pod(old));
+export const validatePodResize: OnUpdate = (object, old) => pods.validatePodResize(pod(object), pod(old));
 
-/** The Warning on each write while pods are stored without semantic validation; undefined once they are validated. */
-export const podIncomplete: string | undefined = 'knarr does not validate Pods beyond their structure yet';
-export const validatePodCreate: OnCreate = () => [];
-export const validatePodUpdate = none;
-export const validatePodStatusUpdate = none;
-export const validatePodEphemeralContainersUpdate = none;
-export const validatePodResize = none;
-export const podWarnings = (_object: KubeObject): readonly string[] => [];
+export function podWarnings(object: KubeObject): readonly string[] {
+  const { metadata, spec } = pod(object);
+  return spec === undefined ? [] : podSpecWarnings(spec, metadata, 'spec');
+}

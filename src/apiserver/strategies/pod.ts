@@ -8,7 +8,6 @@ import type { KubeObject } from '../../api/object.ts';
 import type { Container, LabelSelector, Pod, PodAffinityTerm, PodCondition, PodSpec, PodStatus } from './pod-types.ts';
 import type { Draft, ResourceStrategies, Strategy } from '../strategy.ts';
 import {
-  podIncomplete,
   podWarnings,
   validatePodCreate,
   validatePodEphemeralContainersUpdate,
@@ -214,9 +213,5 @@ const resize: Strategy = {
 };
 
 export function podStrategies(): ResourceStrategies {
-  return {
-    main,
-    subresources: { status, ephemeralcontainers: ephemeralContainers, resize },
-    ...(podIncomplete === undefined ? {} : { incomplete: podIncomplete }),
-  };
+  return { main, subresources: { status, ephemeralcontainers: ephemeralContainers, resize } };
 }

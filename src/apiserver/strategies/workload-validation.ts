@@ -1,45 +1,128 @@
-/** Where the strategies of the workload kinds get their semantic validation from. */
+/** The validations and warnings of workload kinds as the strategies call them, over objects of any kind. */
 import type { FieldError } from '../../api/field-error.ts';
+import { isDNS1123Label } from '../../api/names.ts';
 import type { KubeObject } from '../../api/object.ts';
+import type { CronJob, Job } from '../../api/types/batch-v1.gen.ts';
+import type { PodTemplate, PodTemplateSpec } from '../../api/types/core-v1.gen.ts';
+import { forbiddenField, invalid } from '../../api/field-error.ts';
+import { semanticEqual } from '../../api/helpers/deep-equal.ts';
+import * as apps from '../validation/apps.ts';
+import * as batch from '../validation/batch.ts';
+import { validatePodTemplate } from '../validation/pod.ts';
+import { podSpecWarnings } from './pod-warnings.ts';
 
 type OnCreate = (object: KubeObject) => readonly FieldError[];
 type OnUpdate = (object: KubeObject, old: KubeObject) => readonly FieldError[];
 type Warnings = (object: KubeObject, old: KubeObject | undefined) => readonly string[];
 
-const create: OnCreate = () => [];
-const update: OnUpdate = () => [];
-const quiet: Warnings = () => [];
+/** A typed validation for objects of any kind. */
+function create<T>(check: (object: T) => readonly FieldError[]): OnCreate {
+  return (object) => check(object as unknown as T);
+}
 
-/** The Warning on each write while workloads are stored without semantic validation; undefined once they are validated. */
-export const workloadIncomplete: string | undefined = 'knarr does not validate this kind beyond its structure yet';
-export const validateDeployment = create;
-export const validateDeploymentUpdate = update;
-export const validateDeploymentStatusUpdate = update;
-export const deploymentWarnings = quiet;
-export const validateReplicaSet = create;
-export const validateReplicaSetUpdate = update;
-export const validateReplicaSetStatusUpdate = update;
-export const replicaSetWarnings = quiet;
-export const validateReplicationController = create;
-export const validateReplicationControllerUpdate = update;
-export const validateReplicationControllerStatusUpdate = update;
-export const replicationControllerWarnings = quiet;
-export const validateStatefulSet = create;
-export const validateStatefulSetUpdate = update;
-export const validateStatefulSetStatusUpdate = update;
-export const statefulSetWarnings = quiet;
-export const validateDaemonSet = create;
-export const validateDaemonSetUpdate = update;
-export const validateDaemonSetStatusUpdate = update;
-export const daemonSetWarnings = quiet;
-export const validateJob = create;
-export const validateJobUpdate = update;
-export const validateJobStatusUpdate = update;
-export const jobWarnings = quiet;
-export const validateCronJob = create;
-export const validateCronJobUpdate = update;
-export const cronJobWarnings = quiet;
-export const validateControllerRevision = create;
-export const validateControllerRevisionUpdate = update;
-export const validatePodTemplateObject = create;
-export const validatePodTemplateObjectUpdate = update;
+function update<T>(check: (object: T, old: T) => readonly FieldError[]): OnUpdate {
+  return (object, old) => check(object as unknown as T, old as unknown as T);
+}
+
+function templateAt(object: KubeObject, path: readonly string[]): PodTemplateSpec | undefined {
+  let value: unknown = object;
+  for (const member of path) value = (value as Record<string, unknown> | undefined)?.[member];
+  return value as PodTemplateSpec | undefined;
+}
+
+function templateWarnings(object: KubeObject, path: readonly string[]): readonly string[] {
+  const template = templateAt(object, path);
+  return template?.spec === undefined
+    ? []
+    : podSpecWarnings(template.spec, template.metadata, `${path.join('.')}.spec`);
+}
+
+/** Pods are named after the object, so its name had better be a host name. */
+function nameWarnings(object: KubeObject): readonly string[] {
+  const messages = isDNS1123Label(object.metadata.name ?? '');
+  return messages.length === 0
+    ? []
+    : [
+        `metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [${messages.join(' ')}]`,
+      ];
+}
+
+function warnings(path: readonly string[], named: boolean): Warnings {
+  return (object, old) => {
+    if (old !== undefined)
+      return object.metadata.generation === old.metadata.generation ? [] : templateWarnings(object, path);
+    return [...(named ? nameWarnings(object) : []), ...templateWarnings(object, path)];
+  };
+}
+
+const template = ['spec', 'template'];
+
+export const validateDeployment = create(apps.validateDeployment);
+export const validateDeploymentUpdate = update(apps.validateDeploymentUpdate);
+export const validateDeploymentStatusUpdate = update(apps.validateDeploymentStatusUpdate);
+export const deploymentWarnings = warnings(template, true);
+export const validateReplicaSet = create(apps.validateReplicaSet);
+export const validateReplicaSetUpdate = update(apps.validateReplicaSetUpdate);
+export const validateReplicaSetStatusUpdate = create(apps.validateReplicaSetStatusUpdate);
+export const replicaSetWarnings = warnings(template, true);
+export const validateReplicationController = create(apps.validateReplicationController);
+export const validateReplicationControllerStatusUpdate = create(apps.validateReplicaSetStatusUpdate);
+export const replicationControllerWarnings = warnings(template, true);
+export const validateStatefulSet = create(apps.validateStatefulSet);
+export const validateStatefulSetUpdate = update(apps.validateStatefulSetUpdate);
+export const validateStatefulSetStatusUpdate = update(apps.validateStatefulSetStatusUpdate);
+export const validateDaemonSet = create(apps.validateDaemonSet);
+export const validateDaemonSetUpdate = update(apps.validateDaemonSetUpdate);
+export const validateDaemonSetStatusUpdate = update(apps.validateDaemonSetStatusUpdate);
+export const daemonSetWarnings = warnings(template, false);
+
+export const statefulSetWarnings: Warnings = (object, old) => {
+  const limit = (object['spec'] as { revisionHistoryLimit?: number } | undefined)?.revisionHistoryLimit;
+  return [
+    ...warnings(template, false)(object, old),
+    ...(limit !== undefined && limit < 0
+      ? ['spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended']
+      : []),
+  ];
+};
+
+export const validateJob = create<Job>(batch.validateJob);
+export const validateJobUpdate = update<Job>((job, old) => [
+  ...batch.validateJob(job),
+  ...batch.validateJobUpdate(job, old),
+]);
+export const validateJobStatusUpdate = update<Job>(batch.validateJobStatusUpdate);
+export const jobWarnings = warnings(template, true);
+
+export const validateCronJob = create<CronJob>(batch.validateCronJob);
+export const validateCronJobUpdate = update<CronJob>(batch.validateCronJobUpdate);
+
+export const cronJobWarnings: Warnings = (object, old) => {
+  const schedule = (object['spec'] as { schedule?: string } | undefined)?.schedule ?? '';
+  return [
+    ...warnings(['spec', 'jobTemplate', 'spec', 'template'], true)(object, old),
+    ...(old !== undefined && schedule.includes('TZ')
+      ? [
+          'cannot use TZ or CRON_TZ in spec.spec.schedule, use timeZone instead, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details',
+        ]
+      : []),
+  ];
+};
+
+export const validateControllerRevision: OnCreate = (object) => {
+  const errors: FieldError[] = [];
+  const data = object['data'];
+  const revision = (object['revision'] ?? 0) as number;
+  if (data === undefined || data === null)
+    errors.push({ type: 'FieldValueRequired', field: 'data', detail: 'data is mandatory' });
+  if (revision < 0) errors.push(invalid('revision', revision, 'must be greater than or equal to 0'));
+  return errors;
+};
+
+export const validateControllerRevisionUpdate: OnUpdate = (object, old) => [
+  ...validateControllerRevision(object),
+  ...(semanticEqual(object['data'], old['data']) ? [] : [forbiddenField('data', 'field is immutable')]),
+];
+
+export const validatePodTemplateObject: OnCreate = (object) =>
+  validatePodTemplate(((object as unknown as PodTemplate).template ?? {}) as PodTemplateSpec, 'template');

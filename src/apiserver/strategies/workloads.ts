@@ -50,7 +50,7 @@ export function replicationControllerStrategies(): ResourceStrategies {
       generation: ['spec'],
       defaultPropagation: 'Orphan',
       validate: workloads.validateReplicationController,
-      validateUpdate: workloads.validateReplicationControllerUpdate,
+      validateUpdate: (object) => workloads.validateReplicationController(object),
       warnings: workloads.replicationControllerWarnings,
     }),
     subresources: { status: statusStrategy({ validateUpdate: workloads.validateReplicationControllerStatusUpdate }) },
@@ -134,7 +134,7 @@ export function podTemplateStrategies(): ResourceStrategies {
     main: kindStrategy({
       generation: ['template'],
       validate: workloads.validatePodTemplateObject,
-      validateUpdate: workloads.validatePodTemplateObjectUpdate,
+      validateUpdate: (object) => workloads.validatePodTemplateObject(object),
     }),
     subresources: {},
   };

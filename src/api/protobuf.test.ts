@@ -7,7 +7,7 @@ import fc from 'fast-check';
 import { loadCatalog } from './catalog/catalog.ts';
 import type { KubeObject } from './object.ts';
 import { parseApiVersion } from './object.ts';
-import { ProtobufError, ProtobufObjects, readEnvelope } from './protobuf.ts';
+import { ProtobufObjects, readEnvelope } from './protobuf.ts';
 import { canonicalize } from './schema/canonicalize.ts';
 
 const catalog = loadCatalog();
@@ -45,15 +45,15 @@ test('zero values', () => {
     metadata: { name: 'p' },
     spec: { containers: [{ name: 'c', resources: {} }] },
   };
-  const decoded = protobuf.decode(protobuf.encode(pod)) as any;
+  const decoded = protobuf.decode(protobuf.encode(pod))!;
   const schema = catalog.schema('io.k8s.api.core.v1.Pod');
   assert.deepEqual(
     canonicalize(schema, decoded),
     canonicalize(schema, { ...pod, spec: { containers: [{ name: 'c', resources: {} }] }, status: {} }),
   );
   const explicit = { ...pod, spec: { ...pod.spec, terminationGracePeriodSeconds: 0, hostNetwork: false } };
-  const back = protobuf.decode(protobuf.encode(explicit)) as any;
-  assert.equal(back.spec.terminationGracePeriodSeconds, 0);
+  const back = protobuf.decode(protobuf.encode(explicit)) as unknown as { spec: Record<string, unknown> };
+  assert.equal(back.spec['terminationGracePeriodSeconds'], 0);
   assert.equal('hostNetwork' in back.spec, false);
 });
 
@@ -101,20 +101,15 @@ test('watch frames', () => {
   assert.equal(readEnvelope(object)?.kind, 'ConfigMap');
 });
 
-test('broken bytes are refused, never more', () => {
+test('broken bytes do no harm', () => {
   const bytes = protobuf.encode(protobuf.decode(Buffer.from(messages['apps.v1.Deployment']!, 'latin1'))!);
   assert.equal(protobuf.decode(Buffer.from('{}')), undefined);
   fc.assert(
     fc.property(fc.nat(bytes.length - 1), fc.integer({ min: 0, max: 255 }), fc.nat(bytes.length), (at, byte, cut) => {
       const broken = Buffer.from(bytes);
       broken[at] = byte;
-      for (const input of [broken, bytes.subarray(0, cut)]) {
-        try {
-          protobuf.decode(input);
-        } catch (e) {
-          assert.ok(e instanceof ProtobufError, String(e));
-        }
-      }
+      // Undefined, or an object that the bytes still describe; never an error.
+      for (const input of [broken, bytes.subarray(0, cut)]) protobuf.decode(input);
     }),
     { numRuns: 500 },
   );

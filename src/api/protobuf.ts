@@ -147,18 +147,21 @@ export class ProtobufObjects {
   }
 
   /**
-   * An enveloped object as JSON, with apiVersion and kind; not yet decoded by its schema. Undefined when the bytes do not begin
-   * as such an envelope does or the kind is unknown.
-   * @throws {ProtobufError} for a broken message
+   * An enveloped object as JSON, with apiVersion and kind; not yet decoded by its schema. Undefined when the bytes are no such
+   * envelope, hold no message of their kind, or the kind is unknown.
    */
   decode(bytes: Uint8Array): KubeObject | undefined {
-    const envelope = readEnvelope(bytes);
-    if (envelope === undefined) return undefined;
-    const { apiVersion, kind, raw } = envelope;
-    const schema = this.#schemaOf(apiVersion, kind);
-    if (schema === undefined) return undefined;
-    const members = this.decodeMessage(schema, raw);
-    return { apiVersion, kind, metadata: {}, ...members };
+    try {
+      const envelope = readEnvelope(bytes);
+      if (envelope === undefined) return undefined;
+      const { apiVersion, kind, raw } = envelope;
+      const schema = this.#schemaOf(apiVersion, kind);
+      if (schema === undefined) return undefined;
+      return { apiVersion, kind, metadata: {}, ...this.decodeMessage(schema, raw) };
+    } catch (e) {
+      if (e instanceof ProtobufError) return undefined;
+      throw e;
+    }
   }
 
   /** A bare message, without envelope. */

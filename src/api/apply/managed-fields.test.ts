@@ -65,6 +65,13 @@ const deployment = (replicas: number, image = 'nginx'): object => ({
   },
 });
 
+/** The value at a path of members. */
+function at(value: unknown, ...path: readonly (string | number)[]): unknown {
+  let v = value;
+  for (const key of path) v = (v as Record<string | number, unknown> | undefined)?.[key];
+  return v;
+}
+
 const uid = { uid: 'u' };
 function stored(o: KubeObject): KubeObject {
   return freeze({ ...o, metadata: { ...o.metadata, ...uid } });
@@ -124,7 +131,7 @@ test('updates take fields over, and leave alone what does not change', () => {
     t1,
   );
   assert.deepEqual(entry(scaled, 'b')?.fieldsV1, { 'f:spec': { 'f:replicas': {} } });
-  assert.equal((entry(scaled, 'a')?.fieldsV1 as any)['f:spec']['f:replicas'], undefined);
+  assert.equal(at(entry(scaled, 'a'), 'fieldsV1', 'f:spec', 'f:replicas'), undefined);
   assert.equal(entry(scaled, 'a')?.time, t0);
 
   const relabelled = deployments.updateObject(
@@ -144,7 +151,7 @@ test('updates take fields over, and leave alone what does not change', () => {
     t1,
   );
   assert.equal(entry(unlabelled, 'b'), undefined);
-  assert.equal((entry(unlabelled, 'a')?.fieldsV1 as any)['f:metadata'], undefined);
+  assert.equal(at(entry(unlabelled, 'a'), 'fieldsV1', 'f:metadata'), undefined);
   assert.equal(entry(unlabelled, 'a')?.time, t0);
 
   const status = deployments.updateObject(
@@ -347,11 +354,11 @@ test('associative lists keep their order and merge by key', () => {
     ),
   );
   assert.deepEqual(
-    (two as any).spec.containers.map((c: { name: string }) => c.name),
+    (at(two, 'spec', 'containers') as { name: string }[]).map((c) => c.name),
     ['a', 'c', 'b'],
   );
   const less = pods.applyObject(two, pod([{ name: 'c', image: '3' }]), 'two', false, t2);
-  assert.deepEqual((less as any).spec.containers, [
+  assert.deepEqual(at(less, 'spec', 'containers'), [
     { name: 'a', image: '1' },
     { name: 'c', image: '3' },
     { name: 'b', image: '2' },

@@ -80,7 +80,7 @@ test('big integers survive', () => {
     e: '1234567890123456789',
   });
   assert.equal(stringifyJson(value), text.replace('1e20', '100000000000000000000'));
-  assert.equal((parseJson('{"a":92233720368547758070}').value as { a: number }).a, 92233720368547758070);
+  assert.equal((parseJson('{"a":92233720368547758070}').value as { a: number }).a, Number('92233720368547758070'));
 });
 
 test('depth is bounded', () => {

@@ -2,6 +2,7 @@
  * YAML as the API reads and writes it: js-yaml's event parser (loaded on first use) under a composer of our own that follows
  * go-yaml v2, which upstream uses: YAML 1.1 scalars, its alias limits, merge keys, strict errors. `yaml-emit.ts` writes it.
  */
+import type * as jsYaml from 'js-yaml';
 import type { Event } from 'js-yaml';
 import { goQuote, JsonSyntaxError, maxJsonDepth, parseJson } from './json.ts';
 import {
@@ -17,7 +18,7 @@ import {
 export { stringifyYaml } from './yaml-emit.ts';
 export { YamlError };
 
-type JsYaml = typeof import('js-yaml');
+type JsYaml = typeof jsYaml;
 
 export interface ParsedYaml {
   readonly value: unknown;

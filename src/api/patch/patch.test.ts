@@ -83,7 +83,11 @@ test('json patch', () => {
   ];
   for (const [patch, text] of table) refused(() => applyJsonPatch(document, patch), 422, text);
   refused(
-    () => applyJsonPatch(document, Array(10001).fill({ op: 'test', path: '/absent' })),
+    () =>
+      applyJsonPatch(
+        document,
+        Array.from({ length: 10001 }, () => ({ op: 'test', path: '/absent' })),
+      ),
     413,
     'Request entity too large: The allowed maximum operations in a JSON patch is 10000, got 10001',
   );
@@ -188,23 +192,34 @@ const pod = freeze({
 const smp = (patch: unknown, document: JsonObject = pod): JsonObject =>
   applyStrategicMergePatch(document, freeze(patch), podSchema);
 
+interface PodDraft {
+  metadata: { finalizers: unknown[] };
+  spec: {
+    containers: { name: string; image?: string; env?: unknown[]; args?: unknown[] }[];
+    volumes: unknown[];
+    tolerations?: unknown[];
+    nodeSelector?: unknown;
+    hostAliases?: unknown[];
+  };
+}
+
 test('strategic merge patch', () => {
-  const table: [JsonObject, (expected: any) => void][] = [
-    [{ spec: { containers: [{ name: 'two', image: 'i3' }] } }, (p) => (p.spec.containers[1].image = 'i3')],
+  const table: [JsonObject, (expected: PodDraft) => void][] = [
+    [{ spec: { containers: [{ name: 'two', image: 'i3' }] } }, (p) => (p.spec.containers[1]!.image = 'i3')],
     [
       { spec: { containers: [{ name: 'zero', image: 'i0' }] } },
       (p) => p.spec.containers.unshift({ name: 'zero', image: 'i0' }),
     ],
     [
       { spec: { containers: [{ name: 'one', env: [{ name: 'A', $patch: 'delete' }] }] } },
-      (p) => p.spec.containers[0].env.shift(),
+      (p) => p.spec.containers[0]!.env?.shift(),
     ],
     [{ spec: { containers: [{ name: 'one', $patch: 'delete' }] } }, (p) => p.spec.containers.shift()],
     [
       { spec: { containers: [{ $patch: 'replace' }, { name: 'n', image: 'i' }] } },
       (p) => (p.spec.containers = [{ name: 'n', image: 'i' }]),
     ],
-    [{ spec: { containers: [{ name: 'one', args: ['y'] }] } }, (p) => (p.spec.containers[0].args = ['y'])],
+    [{ spec: { containers: [{ name: 'one', args: ['y'] }] } }, (p) => (p.spec.containers[0]!.args = ['y'])],
     [{ spec: { tolerations: [{ key: 'z' }] } }, (p) => (p.spec.tolerations = [{ key: 'z' }])],
     [{ spec: { nodeSelector: { $patch: 'replace', q: 'r' } } }, (p) => (p.spec.nodeSelector = { q: 'r' })],
     [{ spec: { nodeSelector: { $patch: 'delete' } } }, (p) => (p.spec.nodeSelector = {})],
@@ -234,13 +249,13 @@ test('strategic merge patch', () => {
           ],
         },
       },
-      (p) => (p.spec.containers = [{ name: 'new', image: 'n' }, p.spec.containers[0]]),
+      (p) => (p.spec.containers = [{ name: 'new', image: 'n' }, p.spec.containers[0]!]),
     ],
     [{ spec: { hostAliases: [{ ip: '1', hostnames: null }] } }, (p) => (p.spec.hostAliases = [{ ip: '1' }])],
     [{ status: { $patch: 'delete' } }, () => undefined],
   ];
   for (const [patch, change] of table) {
-    const expected = structuredClone(pod);
+    const expected = structuredClone(pod) as unknown as PodDraft;
     change(expected);
     assert.deepEqual(smp(patch), expected, JSON.stringify(patch));
   }
@@ -262,7 +277,7 @@ test('strategic merge patch errors', () => {
     [{ metadata: { $deleteFromPrimitiveListx: ['x'] } }, 'invalid patch format of primitive list'],
     [
       { spec: { containers: ['x'] } },
-      `list element types are not identical: ${printGo([(pod['spec'] as any).containers, ['x']])}`,
+      `list element types are not identical: ${printGo([(pod['spec'] as { containers: unknown[] }).containers, ['x']])}`,
     ],
     [
       { spec: { '$setElementOrder/containers': {} } },

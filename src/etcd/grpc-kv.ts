@@ -1,7 +1,7 @@
 /** The KV service: etcd's requests translated to the store's transactions and back. */
 import type { UntypedServiceImplementation } from '@grpc/grpc-js';
-import { unary } from './grpc-server.ts';
-import type { ServerContext } from './grpc-server.ts';
+import { unary } from './grpc-context.ts';
+import type { ServerContext } from './grpc-context.ts';
 import { maxRequestBytes } from './mvcc.ts';
 import { RequestTooLargeError } from './store.ts';
 import type { RangeResult } from './store.ts';

@@ -1,7 +1,7 @@
 /** The Lease service. */
 import type { ServerDuplexStream, UntypedServiceImplementation } from '@grpc/grpc-js';
-import { unary } from './grpc-server.ts';
-import type { ServerContext } from './grpc-server.ts';
+import { unary } from './grpc-context.ts';
+import type { ServerContext } from './grpc-context.ts';
 import { grpcError } from './grpc-status.ts';
 import { LeaseNotFoundError } from './lessor.ts';
 import { fromId, fromKey, toId, toNumber } from './wire.ts';
@@ -42,7 +42,7 @@ export function leaseHandlers(ctx: ServerContext): UntypedServiceImplementation 
           ttl = mvcc.keepAliveLease(toId(request.ID));
         } catch (error) {
           if (!(error instanceof LeaseNotFoundError)) {
-            call.emit('error', grpcError(ctx.status, error as Error));
+            call.emit('error', grpcError(error as Error));
             return;
           }
           // A lease that is gone is answered with a TTL of 0, not with an error.

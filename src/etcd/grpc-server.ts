@@ -3,17 +3,8 @@
  * without TLS. `etcdctl`, backup tools and an upstream kube-apiserver work against it. It is a cluster of one member.
  * gRPC is loaded when a server is started, not before.
  */
-import type * as Grpc from '@grpc/grpc-js';
 import type { Logger } from '../base/logger.ts';
-import { kvHandlers } from './grpc-kv.ts';
-import { leaseHandlers } from './grpc-lease.ts';
-import { grpcError } from './grpc-status.ts';
-import { watchHandlers } from './grpc-watch.ts';
 import type { Mvcc } from './mvcc.ts';
-import type { AlarmMessage, HeaderMessage, MemberListMessage, ResponseHeader, StatusMessage } from './wire.ts';
-
-/** What this server says it is: the etcd release whose protocol and behaviour it follows. */
-const etcdVersion = '3.6.8';
 
 export interface EtcdServerOptions {
   readonly mvcc: Mvcc;
@@ -40,122 +31,8 @@ export interface EtcdServer {
   close(): Promise<void>;
 }
 
-/** What the handlers of all services share. */
-export interface ServerContext {
-  readonly mvcc: Mvcc;
-  readonly log: Logger;
-  readonly status: typeof Grpc.status;
-  /** A header at the store's revision, or at `revision`. */
-  header(revision?: number): ResponseHeader;
-}
-
-/** Turns an async function into a unary handler. */
-export function unary<Q, A>(ctx: ServerContext, handle: (request: Q) => Promise<A> | A): Grpc.handleUnaryCall<Q, A> {
-  return (call, callback) => {
-    void (async () => {
-      try {
-        callback(null, await handle(call.request));
-      } catch (error) {
-        const refused = grpcError(ctx.status, error as Error);
-        if (refused.code === ctx.status.INTERNAL) ctx.log.error('an etcd call failed', { call: call.getPath(), error });
-        callback(refused);
-      }
-    })();
-  };
-}
-
 /** Starts serving. Rejects when the address cannot be bound. */
 export async function serveEtcd(options: EtcdServerOptions): Promise<EtcdServer> {
-  const [grpc, { fromId, loadEtcdProto }] = await Promise.all([import('@grpc/grpc-js'), import('./wire.ts')]);
-  // What goes wrong is told by errors and by our own log.
-  grpc.setLogVerbosity(grpc.logVerbosity.NONE);
-  const { mvcc, logger } = options;
-  const proto = loadEtcdProto();
-  const clusterId = fromId(mvcc.clusterId);
-  const memberId = fromId(mvcc.memberId);
-  const ctx: ServerContext = {
-    mvcc,
-    log: logger,
-    status: grpc.status,
-    header: (revision) => ({
-      cluster_id: clusterId,
-      member_id: memberId,
-      revision: revision ?? mvcc.revision,
-      raft_term: 2,
-    }),
-  };
-  const server = new grpc.Server({
-    // A request of the greatest size etcd takes, and room for what surrounds it; larger ones never reach a handler.
-    'grpc.max_receive_message_length': 2 * 1024 * 1024,
-    'grpc.max_send_message_length': -1,
-  });
-  const watches = watchHandlers(ctx, proto);
-  let urls: readonly string[] = [];
-  server.addService(proto.kv, kvHandlers(ctx));
-  server.addService(proto.watch, { Watch: watches.watch });
-  server.addService(proto.lease, leaseHandlers(ctx));
-  server.addService(proto.maintenance, {
-    Status: unary(ctx, (): StatusMessage => ({
-      header: ctx.header(),
-      version: etcdVersion,
-      dbSize: mvcc.size(),
-      dbSizeInUse: mvcc.size(),
-      leader: memberId,
-      raftIndex: mvcc.revision,
-      raftAppliedIndex: mvcc.revision,
-      raftTerm: 2,
-      storageVersion: '3.6.0',
-    })),
-    Alarm: unary(ctx, (request: AlarmMessage): HeaderMessage => {
-      // There is nothing to raise an alarm about: a store that is full or broken ends. Listing and clearing are fine.
-      if (request.action === 1) {
-        throw Object.assign(new Error('etcdserver: alarms cannot be raised by hand'), {
-          code: grpc.status.UNIMPLEMENTED,
-        });
-      }
-      return { header: ctx.header() };
-    }),
-  });
-  server.addService(proto.cluster, {
-    MemberList: unary(ctx, (): MemberListMessage => ({
-      header: ctx.header(),
-      members: [
-        {
-          ID: memberId ?? 0,
-          name: options.name ?? 'default',
-          peerURLs: ['http://localhost:2380'],
-          clientURLs: [...urls],
-          isLearner: false,
-        },
-      ],
-    })),
-  });
-
-  const host = options.host ?? '127.0.0.1';
-  const { tls } = options;
-  const pem = (p: string | Buffer): Buffer => (typeof p === 'string' ? Buffer.from(p) : p);
-  const credentials = tls
-    ? grpc.ServerCredentials.createSsl(
-        tls.clientCa === undefined ? null : pem(tls.clientCa),
-        [{ private_key: pem(tls.key), cert_chain: pem(tls.cert) }],
-        tls.clientCa !== undefined,
-      )
-    : grpc.ServerCredentials.createInsecure();
-  const authority = host.includes(':') ? `[${host}]` : host;
-  const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(`${authority}:${options.port}`, credentials, (error, bound) => {
-      if (error) reject(new Error(`cannot listen on ${authority}:${options.port}: ${error.message}`, { cause: error }));
-      else resolve(bound);
-    });
-  });
-  const url = `${tls ? 'https' : 'http'}://${authority}:${port}`;
-  urls = options.advertiseClientUrls ?? [url];
-  return {
-    port,
-    url,
-    async close() {
-      watches.close();
-      server.forceShutdown();
-    },
-  };
+  const { startServer } = await import('./grpc-services.ts');
+  return startServer(options);
 }

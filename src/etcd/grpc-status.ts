@@ -1,5 +1,5 @@
 /** etcd's gRPC codes for the errors of the store; the messages are the errors' own. */
-import type { status as Status } from '@grpc/grpc-js';
+import { status } from '@grpc/grpc-js';
 import { LeaseExistsError, LeaseNotFoundError, LeaseTtlTooLargeError } from './lessor.ts';
 import { CorruptRecordError } from './record.ts';
 import {
@@ -12,15 +12,15 @@ import {
 import { InvalidTxnError, KeyNotFoundError } from './txn.ts';
 
 export interface GrpcError {
-  readonly code: Status;
+  readonly code: status;
   readonly details: string;
   readonly name: string;
   readonly message: string;
 }
 
 /** The store's error as gRPC carries it. */
-export function grpcError(status: typeof Status, error: Error): GrpcError {
-  const as = (code: Status, details = error.message): GrpcError => ({
+export function grpcError(error: Error): GrpcError {
+  const as = (code: status, details = error.message): GrpcError => ({
     code,
     details,
     name: error.name,

@@ -4,7 +4,7 @@
  */
 import type { ServerDuplexStream } from '@grpc/grpc-js';
 import { ioTimer } from '../base/io-time.ts';
-import type { ServerContext } from './grpc-server.ts';
+import type { ServerContext } from './grpc-context.ts';
 import { maxRequestBytes } from './mvcc.ts';
 import { CompactedError } from './store.ts';
 import type { StoreEvent } from './store.ts';

@@ -76,6 +76,8 @@ interface Batch {
 /** Records handled between two looks at the time while a store is opened or cleaned. */
 const stride = 256;
 const slabBytes = 256 * 1024;
+/** Bytes of records read between two looks at the time. */
+const sliceBytes = 16 * 1024;
 const noValue: Buffer = Buffer.alloc(0);
 
 export class Mvcc {
@@ -421,9 +423,13 @@ export class Mvcc {
     if (query.countOnly) return { kvs: [], count, more: false };
     const byValue = query.target === 'value' && (query.order ?? 'none') !== 'none';
     const kvs: KeyValue[] = [];
-    for (let i = 0; i < versions.length; i++) {
-      kvs.push(this.#values.keyValue(versions[i]!, query.keysOnly && !byValue));
-      if ((i & 15) === 15 && slice.spent) {
+    let bytes = 0;
+    for (const v of versions) {
+      kvs.push(this.#values.keyValue(v, query.keysOnly && !byValue));
+      bytes += v.size;
+      if (bytes < sliceBytes) continue;
+      bytes = 0;
+      if (slice.spent) {
         await slice.turn();
         this.#check();
       }

@@ -2,19 +2,30 @@
  * One watch on a real etcd cluster. A broken stream is taken up again after the last revision that was delivered, with
  * bounded back-off, for as long as the watch is open; only what cannot be made up for (a compacted revision) ends it.
  */
-import type * as Grpc from '@grpc/grpc-js';
+import type * as grpc from '@grpc/grpc-js';
 import { deferred } from '../base/deferred.ts';
 import type { Deferred } from '../base/deferred.ts';
 import { ioTimer } from '../base/io-time.ts';
-import type { RemoteChannel } from './remote-store.ts';
+import type { Logger } from '../base/logger.ts';
 import { CompactedError } from './store.ts';
 import type { StoreEvent, StoreWatch, StoreWatchRequest, StoreWatchSink } from './store.ts';
-import type { WatchRequestMessage, WatchResponseMessage, WireEvent } from './wire.ts';
+import { eventDelete, fromEnd, fromKey, toKeyValue, toNumber } from './wire.ts';
+import type { EtcdProto, WatchRequestMessage, WatchResponseMessage, WireEvent } from './wire.ts';
 
-/** mvccpb.Event's DELETE. */
-const wireDelete = 1;
+/** What a `RemoteWatch` needs of its store. */
+export interface RemoteChannel {
+  readonly proto: EtcdProto;
+  readonly log: Logger;
+  /** The connection in use. */
+  client(): grpc.Client;
+  /** The connection in use is no good: try the next endpoint. */
+  rotate(bad: grpc.Client): void;
+  /** Milliseconds to wait before the given attempt, with jitter. */
+  backoff(attempt: number): number;
+  translate(error: unknown): Error;
+}
 
-type Stream = Grpc.ClientDuplexStream<WatchRequestMessage, WatchResponseMessage>;
+type Stream = grpc.ClientDuplexStream<WatchRequestMessage, WatchResponseMessage>;
 
 export class RemoteWatch implements StoreWatch {
   readonly #channel: RemoteChannel;
@@ -43,7 +54,7 @@ export class RemoteWatch implements StoreWatch {
 
   start(): void {
     if (this.#closed) return;
-    const { proto, wire } = this.#channel;
+    const { proto } = this.#channel;
     const client = this.#channel.client();
     const method = proto.watch.Watch;
     const stream: Stream = client.makeBidiStreamRequest(
@@ -65,8 +76,8 @@ export class RemoteWatch implements StoreWatch {
     });
     stream.write({
       create_request: {
-        key: wire.fromKey(this.#request.key),
-        range_end: wire.fromEnd(this.#request.end),
+        key: fromKey(this.#request.key),
+        range_end: fromEnd(this.#request.end),
         start_revision: this.#next,
         prev_kv: true,
         progress_notify: true,
@@ -75,7 +86,7 @@ export class RemoteWatch implements StoreWatch {
     });
   }
 
-  #broken(client: Grpc.Client, error: Error): void {
+  #broken(client: grpc.Client, error: Error): void {
     this.#stream = undefined;
     // Nobody waits for a watch that is down.
     this.#release(Infinity);
@@ -89,10 +100,9 @@ export class RemoteWatch implements StoreWatch {
   }
 
   #receive(response: WatchResponseMessage): void {
-    const { wire } = this.#channel;
-    const revision = wire.toNumber(response.header?.revision);
+    const revision = toNumber(response.header?.revision);
     if (response.canceled) {
-      const compacted = wire.toNumber(response.compact_revision);
+      const compacted = toNumber(response.compact_revision);
       const error =
         compacted > 0
           ? new CompactedError(compacted)
@@ -110,7 +120,7 @@ export class RemoteWatch implements StoreWatch {
       return;
     }
     const events = response.events ?? [];
-    for (const event of events) this.#fragments.push(toEvent(wire, event));
+    for (const event of events) this.#fragments.push(toEvent(event));
     if (response.fragment) return;
     if (this.#fragments.length > 0) {
       const whole = this.#fragments;
@@ -181,8 +191,8 @@ export class RemoteWatch implements StoreWatch {
   }
 }
 
-function toEvent(wire: RemoteChannel['wire'], event: WireEvent): StoreEvent {
-  const kv = wire.toKeyValue(event.kv ?? {});
-  const previous = event.prev_kv ? wire.toKeyValue(event.prev_kv) : undefined;
-  return { type: event.type === wireDelete ? 'delete' : 'put', kv, previous };
+function toEvent(event: WireEvent): StoreEvent {
+  const kv = toKeyValue(event.kv ?? {});
+  const previous = event.prev_kv ? toKeyValue(event.prev_kv) : undefined;
+  return { type: event.type === eventDelete ? 'delete' : 'put', kv, previous };
 }

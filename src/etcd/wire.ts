@@ -197,7 +197,7 @@ export const eventDelete = 1;
 
 type Method<Q, A> = MethodDefinition<Q, A>;
 
-export interface KvService extends ServiceDefinition {
+interface KvService extends ServiceDefinition {
   Range: Method<RangeRequestMessage, RangeResponseMessage>;
   Put: Method<PutRequestMessage, PutResponseMessage>;
   DeleteRange: Method<DeleteRangeRequestMessage, DeleteRangeResponseMessage>;
@@ -205,11 +205,11 @@ export interface KvService extends ServiceDefinition {
   Compact: Method<CompactionRequestMessage, HeaderMessage>;
 }
 
-export interface WatchService extends ServiceDefinition {
+interface WatchService extends ServiceDefinition {
   Watch: Method<WatchRequestMessage, WatchResponseMessage>;
 }
 
-export interface LeaseService extends ServiceDefinition {
+interface LeaseService extends ServiceDefinition {
   LeaseGrant: Method<LeaseMessage, LeaseMessage>;
   LeaseRevoke: Method<LeaseMessage, HeaderMessage>;
   LeaseKeepAlive: Method<LeaseMessage, LeaseMessage>;
@@ -217,12 +217,12 @@ export interface LeaseService extends ServiceDefinition {
   LeaseLeases: Method<object, LeasesMessage>;
 }
 
-export interface MaintenanceService extends ServiceDefinition {
+interface MaintenanceService extends ServiceDefinition {
   Status: Method<object, StatusMessage>;
   Alarm: Method<AlarmMessage, HeaderMessage>;
 }
 
-export interface ClusterService extends ServiceDefinition {
+interface ClusterService extends ServiceDefinition {
   MemberList: Method<object, MemberListMessage>;
 }
 

@@ -1,0 +1,30 @@
+/** What the handlers of all services of the etcd server share. */
+import * as grpc from '@grpc/grpc-js';
+import type { Logger } from '../base/logger.ts';
+import { grpcError } from './grpc-status.ts';
+import type { Mvcc } from './mvcc.ts';
+import type { ResponseHeader } from './wire.ts';
+
+export interface ServerContext {
+  readonly mvcc: Mvcc;
+  readonly log: Logger;
+
+  /** A header at the store's revision, or at `revision`. */
+  header(revision?: number): ResponseHeader;
+}
+
+/** Turns an async function into a unary handler. */
+export function unary<Q, A>(ctx: ServerContext, handle: (request: Q) => Promise<A> | A): grpc.handleUnaryCall<Q, A> {
+  return (call, callback) => {
+    void (async () => {
+      try {
+        callback(null, await handle(call.request));
+      } catch (error) {
+        const refused = grpcError(error as Error);
+        if (refused.code === grpc.status.INTERNAL)
+          ctx.log.error('an etcd call failed', { call: call.getPath(), error });
+        callback(refused);
+      }
+    })();
+  };
+}

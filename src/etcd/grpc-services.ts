@@ -1,0 +1,107 @@
+/** The services of the etcd server and the sockets they listen on. Loads gRPC: imported by `serveEtcd` alone. */
+import * as grpc from '@grpc/grpc-js';
+import { unary } from './grpc-context.ts';
+import type { ServerContext } from './grpc-context.ts';
+import { kvHandlers } from './grpc-kv.ts';
+import { leaseHandlers } from './grpc-lease.ts';
+import type { EtcdServer, EtcdServerOptions } from './grpc-server.ts';
+import { watchHandlers } from './grpc-watch.ts';
+import { fromId, loadEtcdProto } from './wire.ts';
+import type { AlarmMessage, HeaderMessage, MemberListMessage, StatusMessage } from './wire.ts';
+
+/** What this server says it is: the etcd release whose protocol and behaviour it follows. */
+const etcdVersion = '3.6.8';
+
+/** See `serveEtcd`. */
+export async function startServer(options: EtcdServerOptions): Promise<EtcdServer> {
+  // What goes wrong is told by errors and by our own log.
+  grpc.setLogVerbosity(grpc.logVerbosity.NONE);
+  const { mvcc, logger } = options;
+  const proto = loadEtcdProto();
+  const clusterId = fromId(mvcc.clusterId);
+  const memberId = fromId(mvcc.memberId);
+  const ctx: ServerContext = {
+    mvcc,
+    log: logger,
+    header: (revision) => ({
+      cluster_id: clusterId,
+      member_id: memberId,
+      revision: revision ?? mvcc.revision,
+      raft_term: 2,
+    }),
+  };
+  const server = new grpc.Server({
+    // A request of the greatest size etcd takes, and room for what surrounds it; larger ones never reach a handler.
+    'grpc.max_receive_message_length': 2 * 1024 * 1024,
+    'grpc.max_send_message_length': -1,
+  });
+  const watches = watchHandlers(ctx, proto);
+  let urls: readonly string[] = [];
+  server.addService(proto.kv, kvHandlers(ctx));
+  server.addService(proto.watch, { Watch: watches.watch });
+  server.addService(proto.lease, leaseHandlers(ctx));
+  server.addService(proto.maintenance, {
+    Status: unary(ctx, (): StatusMessage => ({
+      header: ctx.header(),
+      version: etcdVersion,
+      dbSize: mvcc.size(),
+      dbSizeInUse: mvcc.size(),
+      leader: memberId,
+      raftIndex: mvcc.revision,
+      raftAppliedIndex: mvcc.revision,
+      raftTerm: 2,
+      storageVersion: '3.6.0',
+    })),
+    Alarm: unary(ctx, (request: AlarmMessage): HeaderMessage => {
+      // There is nothing to raise an alarm about: a store that is full or broken ends. Listing and clearing are fine.
+      if (request.action === 1) {
+        throw Object.assign(new Error('etcdserver: alarms cannot be raised by hand'), {
+          code: grpc.status.UNIMPLEMENTED,
+        });
+      }
+      return { header: ctx.header() };
+    }),
+  });
+  server.addService(proto.cluster, {
+    MemberList: unary(ctx, (): MemberListMessage => ({
+      header: ctx.header(),
+      members: [
+        {
+          ID: memberId ?? 0,
+          name: options.name ?? 'default',
+          peerURLs: ['http://localhost:2380'],
+          clientURLs: [...urls],
+          isLearner: false,
+        },
+      ],
+    })),
+  });
+
+  const host = options.host ?? '127.0.0.1';
+  const { tls } = options;
+  const pem = (p: string | Buffer): Buffer => (typeof p === 'string' ? Buffer.from(p) : p);
+  const credentials = tls
+    ? grpc.ServerCredentials.createSsl(
+        tls.clientCa === undefined ? null : pem(tls.clientCa),
+        [{ private_key: pem(tls.key), cert_chain: pem(tls.cert) }],
+        tls.clientCa !== undefined,
+      )
+    : grpc.ServerCredentials.createInsecure();
+  const authority = host.includes(':') ? `[${host}]` : host;
+  const port = await new Promise<number>((resolve, reject) => {
+    server.bindAsync(`${authority}:${options.port}`, credentials, (error, bound) => {
+      if (error) reject(new Error(`cannot listen on ${authority}:${options.port}: ${error.message}`, { cause: error }));
+      else resolve(bound);
+    });
+  });
+  const url = `${tls ? 'https' : 'http'}://${authority}:${port}`;
+  urls = options.advertiseClientUrls ?? [url];
+  return {
+    port,
+    url,
+    async close() {
+      watches.close();
+      server.forceShutdown();
+    },
+  };
+}

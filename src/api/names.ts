@@ -224,7 +224,7 @@ export function isPathSegmentName(name: string): Messages {
 }
 
 /** What `generateName` must hold where names are path segments. */
-export function isPathSegmentPrefix(name: string): Messages {
+function isPathSegmentPrefix(name: string): Messages {
   const errors: string[] = [];
   if (name.includes('/')) errors.push("may not contain '/'");
   if (name.includes('%')) errors.push("may not contain '%'");
@@ -232,7 +232,7 @@ export function isPathSegmentPrefix(name: string): Messages {
 }
 
 /** Makes a prefix that ends in a dash acceptable to a name rule, as upstream does for generateName. */
-export function maskTrailingDash(name: string): string {
+function maskTrailingDash(name: string): string {
   return name.length > 1 && name.endsWith('-') ? `${name.slice(0, -2)}a` : name;
 }
 

@@ -19,14 +19,12 @@ import {
 } from './time.ts';
 import { delimited, emptyText, expect, fixed64, ProtobufError, Reader, varint, Writer } from './protobuf-wire.ts';
 
-export { ProtobufError };
-
 type Members = Record<string, unknown>;
 
 const maxDepth = 1000;
 
 /** The four bytes that begin every enveloped object. */
-export const protobufMagic: Uint8Array = Buffer.from([0x6b, 0x38, 0x73, 0x00]);
+const protobufMagic: Uint8Array = Buffer.from([0x6b, 0x38, 0x73, 0x00]);
 
 // Plans ----------------------------------------------------------------------------------------------------------------
 

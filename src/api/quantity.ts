@@ -14,8 +14,8 @@ export interface Quantity {
 
 export const quantityFormatWrong =
   "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
-export const quantityNumericWrong = 'unable to parse numeric part of quantity';
-export const quantitySuffixWrong = "unable to parse quantity's suffix";
+const quantityNumericWrong = 'unable to parse numeric part of quantity';
+const quantitySuffixWrong = "unable to parse quantity's suffix";
 
 /** What `parseQuantity` throws; the message is one of upstream's three texts. */
 export class QuantityError extends Error {

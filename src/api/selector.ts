@@ -613,7 +613,7 @@ export class FieldSelector {
 export const everythingFieldSelector: FieldSelector = Object.freeze(new FieldSelector(Object.freeze([])));
 
 /** Escapes `\`, `,` and `=`. */
-export function escapeFieldValue(value: string): string {
+function escapeFieldValue(value: string): string {
   return value.replace(/[\\,=]/g, '\\$&');
 }
 

@@ -25,7 +25,7 @@ export interface Instant {
 /** Year 1, which Go takes for "not set" and writes as null. */
 const zeroTimeSeconds = -62135596800;
 
-export function isZeroInstant(t: Instant): boolean {
+function isZeroInstant(t: Instant): boolean {
   return t.seconds === zeroTimeSeconds && t.nanos === 0;
 }
 

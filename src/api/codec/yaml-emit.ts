@@ -13,7 +13,7 @@ export function stringifyYaml(value: unknown): string {
 }
 
 /** go-yaml's order of keys: letters after other characters, runs of digits by their value. */
-export function compareYamlKeys(a: string, b: string): number {
+function compareYamlKeys(a: string, b: string): number {
   const x = [...a];
   const y = [...b];
   for (let i = 0; i < x.length && i < y.length; i++) {

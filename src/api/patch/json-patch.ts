@@ -9,9 +9,9 @@ import type { JsonObject } from './values.ts';
 import { isObject, jsonEqual, memberOf, setMember, unprocessablePatch } from './values.ts';
 
 /** More operations than this are answered with 413. */
-export const maxJsonPatchOperations = 10000;
+const maxJsonPatchOperations = 10000;
 /** Bytes that `copy` operations may add in sum. */
-export const maxJsonPatchCopyBytes = 3 * 1024 * 1024;
+const maxJsonPatchCopyBytes = 3 * 1024 * 1024;
 
 /** Why an operation does not apply; the text is upstream's. */
 class PatchError extends Error {

@@ -173,7 +173,9 @@ function mergeMap(original: JsonObject | undefined, patchIn: JsonObject, schema:
     }
     if (isObject(current)) {
       const meta = lookup(schema, key, 'struct');
-      if (meta.strategy === 'replace') write(key, jsonEqual(current, value) ? current : value);
+      // A schema or something else is one value.
+      const whole = meta.strategy === 'replace' || meta.schema?.kind === 'either';
+      if (whole) write(key, jsonEqual(current, value) ? current : value);
       else write(key, mergeMap(current, value as JsonObject, meta.schema));
     } else if (Array.isArray(current)) {
       const meta = lookup(schema, key, 'slice');

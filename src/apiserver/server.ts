@@ -9,10 +9,13 @@ import type { Random } from '../base/random.ts';
 import { loadCatalog } from '../api/catalog/catalog.ts';
 import type { Catalog } from '../api/catalog/catalog.ts';
 import { loadDescriptions } from '../api/schema/descriptions.ts';
+import type { ObjectSchema } from '../api/schema/schema.ts';
 import type { Transport } from '../client/transport.ts';
 import type { KeyValueStore } from '../etcd/store.ts';
 import { createAdmissionChain } from './admission/chain.ts';
 import { builtInPlugins } from './admission/plugins.ts';
+import { ClusterIpAllocator } from './allocators/cluster-ip.ts';
+import { NodePortAllocator } from './allocators/node-port.ts';
 import { bootstrap } from './bootstrap/bootstrap.ts';
 import { IdentityLease } from './bootstrap/identity-lease.ts';
 import { createConnectHandler } from './connect/connect.ts';
@@ -24,6 +27,7 @@ import { Discovery } from './discovery/discovery.ts';
 import { indexHandler } from './discovery/index-paths.ts';
 import { defaultGitVersion, versionHandler } from './discovery/version.ts';
 import { Encoder } from './encode/encoder.ts';
+import { CustomResources } from './extensions/custom-resources.ts';
 import type { ProtobufCodec } from './encode/codec.ts';
 import type { AuditSink } from './filters/audit.ts';
 import type { AuthorizationObserver } from './filters/authorization.ts';
@@ -34,13 +38,15 @@ import { HttpsListener } from './http/listener.ts';
 import { LocalTransport } from './local-transport.ts';
 import { RequestMetrics } from './metrics/request-metrics.ts';
 import { OpenAPIService } from './openapi/openapi.ts';
-import { defaultStrategiesFor } from './registry/default-strategy.ts';
 import { RegistriesImpl } from './registry/registries.ts';
 import type { IncomingRequest, OutgoingResponse, UserInfo } from './request.ts';
 import { ResourceDirectory } from './resource-directory.ts';
 import { Routes } from './routes.ts';
 import type { AuthorizationMode } from './security.ts';
 import { createSecurity } from './security.ts';
+import { createStrategies } from './strategies/catalog.ts';
+import { customResourceDefinitionStrategies } from './strategies/custom-resource-definition.ts';
+import type { StrategyCatalog } from './strategy.ts';
 import { TableMaker } from './tables/table.ts';
 import { createVerbs } from './verbs/verbs.ts';
 
@@ -164,6 +170,7 @@ class ApiServerImpl implements ApiServer {
   readonly #server: GenericServer;
   readonly #security: ReturnType<typeof createSecurity>;
   readonly #lease: IdentityLease;
+  readonly #customResources: CustomResources;
   readonly #transports = new Set<LocalTransport>();
   readonly #listeners: HttpsListener[] = [];
   #listening: Listening | undefined;
@@ -182,6 +189,9 @@ class ApiServerImpl implements ApiServer {
       catalog,
       (group, version) => options.runtimeConfig?.get(`${group}/${version}`) ?? catalog.isEnabled(group, version),
     );
+    // Made on first use: strategies allocate through the registries that ask for them.
+    let made: StrategyCatalog | undefined;
+    const strategies = (): StrategyCatalog => (made ??= this.#strategies(catalog));
     this.registries = new RegistriesImpl({
       store,
       embedded: options.embedded,
@@ -190,13 +200,13 @@ class ApiServerImpl implements ApiServer {
       logger,
       catalog,
       strategies: {
-        strategies: (group, resource) =>
-          defaultStrategiesFor(catalog.resources.find((r) => r.group === group && r.resource === resource)!),
+        strategies: (group, resource) => strategies().strategies(group, resource),
       },
       ...(options.eventTtlSeconds === undefined ? {} : { eventTtlSeconds: options.eventTtlSeconds }),
       ...(options.freeze === undefined ? {} : { freeze: options.freeze }),
     });
     const registries = this.registries;
+    this.#customResources = new CustomResources({ registries, directory: this.directory, catalog, clock, logger });
     const security = createSecurity({
       registries,
       clock,
@@ -261,6 +271,32 @@ class ApiServerImpl implements ApiServer {
         : { maxMutatingRequestsInFlight: options.maxMutatingRequestsInFlight }),
     });
     this.#installRoutes(routes, catalog, gitVersion);
+  }
+
+  #strategies(catalog: Catalog): StrategyCatalog {
+    const { store, random, serviceClusterIPRanges, serviceNodePortRange } = this.#options;
+    const registries = this.registries;
+    const objectMeta = (): ObjectSchema => catalog.schema('io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta');
+    return createStrategies({
+      registries,
+      clusterIps: new ClusterIpAllocator({
+        registries,
+        random,
+        ranges: serviceClusterIPRanges ?? [defaultServiceRange],
+      }),
+      nodePorts: new NodePortAllocator({
+        store,
+        random,
+        root: '/registry',
+        ...(serviceNodePortRange === undefined
+          ? {}
+          : { first: serviceNodePortRange.min, last: serviceNodePortRange.max }),
+      }),
+      escalation: this.#security.escalation,
+      extra: new Map([
+        ['apiextensions.k8s.io/customresourcedefinitions', customResourceDefinitionStrategies(objectMeta)],
+      ]),
+    });
   }
 
   #installRoutes(routes: Routes, catalog: Catalog, gitVersion: string): void {
@@ -328,7 +364,7 @@ class ApiServerImpl implements ApiServer {
 
   /** Fills what the first request needs. */
   async start(): Promise<void> {
-    await Promise.all([this.registries.warm(warmed), this.#security.start()]);
+    await Promise.all([this.registries.warm(warmed), this.#security.start(), this.#customResources.start()]);
   }
 
   localTransport(identity: UserInfo): Transport {
@@ -391,6 +427,7 @@ class ApiServerImpl implements ApiServer {
     await this.#server.close(grace);
     await Promise.all(this.#listeners.map((l) => l.close(grace)));
     await Promise.all([...this.#transports].map((t) => t.close()));
+    this.#customResources.close();
     this.#security.close();
     this.registries.close();
   }

@@ -33,6 +33,8 @@ interface Rendered {
 const compress = promisify(gzip);
 const roots = ['api', 'apis', 'version', 'openid/v1/jwks'] as const;
 const protoV2 = 'application/com.github.proto-openapi.spec.v2@v1.0+protobuf';
+/** What is answered for it: an `@` may not stand in a media type, so clients that parse it would fail. */
+const protoV2Returned = 'application/com.github.proto-openapi.spec.v2.v1.0+protobuf';
 
 function accepts(accept: string, type: string): boolean {
   if (accept === '') return true;
@@ -159,7 +161,7 @@ export class OpenAPIService {
     const etag = `"${rendered.etag}"`;
     const headers = { etag, vary: 'Accept-Encoding, Accept' };
     if (scope.request.headers['if-none-match'] === etag) return { status: 304, headers, body: { kind: 'none' } };
-    return this.#send(scope, rendered, json ? 'application/json' : protoV2, headers);
+    return this.#send(scope, rendered, json ? 'application/json' : protoV2Returned, headers);
   }
 
   #serveIndex(scope: Scope): OutgoingResponse {

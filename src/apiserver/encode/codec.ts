@@ -11,6 +11,8 @@ interface Forms {
   readonly bare: WriteOptions;
 }
 
+const pooled = 2048;
+
 export class ObjectCodec {
   readonly #forms = new WeakMap<ResourceInfo, Forms>();
 
@@ -32,7 +34,9 @@ export class ObjectCodec {
     const options = this.#formsOf(resource).whole;
     const size = committedSize(committed, options);
     if (size === undefined) return Buffer.concat([before, writeCommitted(committed, options), after]);
-    const target = Buffer.allocUnsafeSlow(before.length + size + after.length);
+    // Short ones come from the shared pool; a long one must not keep a pool alive, nor the other way round.
+    const n = before.length + size + after.length;
+    const target = n < pooled ? Buffer.allocUnsafe(n) : Buffer.allocUnsafeSlow(n);
     let at = before.copy(target, 0);
     at = writeCommittedInto(committed, target, at, options);
     at += after.copy(target, at);

@@ -1,7 +1,7 @@
 /** Asks the authorizer whether the caller may do this; 403 with upstream's wording when it may not. */
 import { StatusError, forbidden } from '../../api/status.ts';
 import type { AuthorizationAttributes, Authorizer, Decision } from '../context.ts';
-import type { Filter, Scope } from './scope.ts';
+import type { Filter, Handler, Scope } from './scope.ts';
 
 /** Told of every decision, for audit and for the tests that look for privileges we should not need. */
 export type AuthorizationObserver = (attributes: AuthorizationAttributes, decision: Decision, reason: string) => void;
@@ -42,17 +42,23 @@ export function forbiddenByAuthorizer(a: AuthorizationAttributes, reason: string
   return forbidden({ group: a.group, resource: a.resource }, a.name, reason === '' ? why : `${why}: ${reason}`);
 }
 
+type Answer = { readonly decision: Decision; readonly reason: string };
+
 export function withAuthorization(authorizer: Authorizer, observe: AuthorizationObserver | undefined): Filter {
-  return (next) => async (scope) => {
-    const attributes = attributesOf(scope);
-    const answer = authorizer.authorize(attributes);
-    const { decision, reason } = answer instanceof Promise ? await answer : answer;
-    if (observe !== undefined) observe(attributes, decision, reason);
-    if (decision !== 'allow') {
+  return (next) => {
+    const decide = (scope: Scope, attributes: AuthorizationAttributes, answer: Answer): ReturnType<Handler> => {
+      const { decision, reason } = answer;
+      if (observe !== undefined) observe(attributes, decision, reason);
+      if (decision === 'allow') return next(scope);
       scope.annotate('authorization.k8s.io/decision', 'forbid');
       scope.annotate('authorization.k8s.io/reason', reason);
       throw forbiddenByAuthorizer(attributes, reason);
-    }
-    return next(scope);
+    };
+    return (scope) => {
+      const attributes = attributesOf(scope);
+      const answer = authorizer.authorize(attributes);
+      if (answer instanceof Promise) return answer.then((a) => decide(scope, attributes, a));
+      return decide(scope, attributes, answer);
+    };
   };
 }

@@ -99,8 +99,14 @@ function attributesOf(caller: UserInfo, wish: Wish): AuthorizationAttributes {
 }
 
 export function withImpersonation(authorizer: Authorizer, observe: AuthorizationObserver | undefined): Filter {
+  return (next) => {
+    const impersonate = withWishes(authorizer, observe)(next);
+    return (scope) => (asks(scope.request.headers) ? impersonate(scope) : next(scope));
+  };
+}
+
+function withWishes(authorizer: Authorizer, observe: AuthorizationObserver | undefined): Filter {
   return (next) => async (scope) => {
-    if (!asks(scope.request.headers)) return next(scope);
     const wishes = wishesOf(scope.request);
     if (wishes.length === 0) return next(scope);
     let name = '';

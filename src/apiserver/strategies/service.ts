@@ -31,7 +31,7 @@ type Spec = Partial<ServiceSpec>;
 export interface ServiceDeps {
   readonly registries: Registries;
   readonly clusterIps: ClusterIpAllocator;
-  readonly nodePorts: NodePortAllocator;
+  readonly nodePorts: Pick<NodePortAllocator, 'run'>;
 }
 
 const needsClusterIp = (spec: Spec): boolean => spec.type !== 'ExternalName';

@@ -5,50 +5,24 @@ import { silentLogger } from '../../base/logger.ts';
 import { SystemRandom } from '../../base/random.ts';
 import { createAdmissionChain } from '../admission/chain.ts';
 import { builtInPlugins } from '../admission/plugins.ts';
-import { ClusterIpAllocator } from '../allocators/cluster-ip.ts';
-import { NodePortAllocator } from '../allocators/node-port.ts';
 import { alwaysAllow } from '../authorization/union.ts';
 import { bootstrap } from '../bootstrap/bootstrap.ts';
-import type { Registries } from '../registry.ts';
 import { startHarness, type Harness, type Json } from '../verbs/harness.ts';
-import { createStrategies } from './catalog.ts';
+import { lateRegistries, lateStrategies } from './test-support.ts';
 
 let h: Harness;
 let took = 0;
 
-/** Registries that exist only once the harness has started. */
-const late: Registries = {
-  registry: (group, resource) => h.registries.registry(group, resource),
-  cached: (group, resource, namespace) => h.registries.cached(group, resource, namespace),
-  cachedGet: (group, resource, namespace, name) => h.registries.cachedGet(group, resource, namespace, name),
-  follow: (group, resource, onEvent) => h.registries.follow(group, resource, onEvent),
-};
+const late = lateRegistries(() => h);
 
 before(async () => {
   const clock = new SystemClock();
   const random = new SystemRandom();
   const ranges = ['10.96.0.0/24'];
-  let ports: NodePortAllocator | undefined;
   h = await startHarness({
     clock,
     admission: createAdmissionChain(builtInPlugins({ registries: late, authorizer: alwaysAllow, clock, random })),
-    strategies: {
-      strategies: (() => {
-        let catalog: ReturnType<typeof createStrategies> | undefined;
-        return (group, resource) => {
-          catalog ??= createStrategies({
-            registries: late,
-            clusterIps: new ClusterIpAllocator({ registries: late, random, ranges }),
-            nodePorts: {
-              run: (operation, dryRun) =>
-                (ports ??= new NodePortAllocator({ store: h.store, random, root: '/registry' })).run(operation, dryRun),
-            } as NodePortAllocator,
-            escalation: undefined,
-          });
-          return catalog.strategies(group, resource);
-        };
-      })(),
-    },
+    strategies: lateStrategies(() => h, ranges),
   });
   const warm: [string, string][] = [
     ['', 'namespaces'],

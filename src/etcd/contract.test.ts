@@ -108,7 +108,11 @@ async function startEtcd(binary: string): Promise<{ endpoint: string; stop(): Pr
 
 storeContract('a real etcd through the client', async (): Promise<Opened | { reason: string }> => {
   const binary = findEtcd();
-  if (binary === undefined) return { reason: 'etcd not found on PATH (and KNARR_ETCD not set)' };
+  if (binary === undefined) {
+    const reason = 'etcd not found on PATH (and KNARR_ETCD not set)';
+    if (process.env['KNARR_REQUIRE_PEERS']) throw new Error(reason);
+    return { reason };
+  }
   const etcd = await startEtcd(binary);
   const store = await openRemoteStore({ endpoints: [etcd.endpoint], logger });
   await store.currentRevision();

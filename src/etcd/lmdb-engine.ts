@@ -7,7 +7,7 @@ import { closeSync, existsSync, fstatSync, mkdirSync, openSync, readSync, rmSync
 import { join } from 'node:path';
 import { open } from 'lmdb';
 import type { RootDatabase, RootDatabaseOptionsWithPath } from 'lmdb';
-import { lockDirectory } from './dir-lock.ts';
+import { DataDirInUseError, lockDirectory } from './dir-lock.ts';
 import type { Engine, EngineOp } from './engine.ts';
 
 /** The file that holds everything, inside the data directory. */
@@ -69,8 +69,13 @@ export class LmdbEngine implements Engine {
 
   /** Opens or creates the store in `dir`. Throws `DataDirInUseError` when another store holds it. */
   constructor(dir: string) {
-    mkdirSync(dir, { recursive: true, mode: 0o700 });
-    this.#unlock = lockDirectory(dir);
+    try {
+      mkdirSync(dir, { recursive: true, mode: 0o700 });
+      this.#unlock = lockDirectory(dir);
+    } catch (error) {
+      if (error instanceof DataDirInUseError) throw error;
+      throw new Error(`cannot use the data directory ${dir}: ${(error as Error).message}`, { cause: error });
+    }
     this.#file = join(dir, lmdbFileName);
     const options: OpenOptions = {
       path: this.#file,

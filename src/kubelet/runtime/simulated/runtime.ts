@@ -79,7 +79,9 @@ export class SimulatedRuntime implements ContainerRuntime {
   readonly #node: SimulatedNode;
   readonly #sandboxes = new Map<string, SimulatedSandbox>();
   readonly #containers = new Map<string, SimulatedContainer>();
+  /** References of the images that are on the node, and the reference behind each of their ids. */
   readonly #present = new Set<string>();
+  readonly #ids = new Map<string, string>();
   #pools: AddressPool[] = [];
   #cidrs = '';
   #listeners: readonly ((event: ContainerEvent) => void)[] = [];
@@ -93,7 +95,7 @@ export class SimulatedRuntime implements ContainerRuntime {
     this.#addresses = options.addresses;
     this.#behaviour = options.behaviour;
     this.images = options.images;
-    for (const p of options.preloaded ?? []) this.#present.add(normalizeImage(p));
+    for (const p of options.preloaded ?? []) this.#add(options.images.resolve(p));
     this.#setCidrs(options.podCidrs ?? []);
     this.#node = {
       clock: options.clock,
@@ -108,6 +110,11 @@ export class SimulatedRuntime implements ContainerRuntime {
       emit: (container, type) => this.#emit(container.id, container.sandbox, type),
     };
     options.host.usageSource ??= () => this.#usage();
+  }
+
+  #add(image: ResolvedImage): void {
+    this.#present.add(image.ref);
+    this.#ids.set(image.id, image.ref);
   }
 
   #newId(): string {
@@ -286,7 +293,7 @@ export class SimulatedRuntime implements ContainerRuntime {
   async createContainer(podSandboxId: string, config: ContainerConfig): Promise<string> {
     const s = this.#sandbox(podSandboxId);
     if (s.state !== 'SANDBOX_READY') throw new RuntimeError('Unknown', `sandbox container "${s.id}" is not running`);
-    const image = this.images.resolve(config.image.image);
+    const image = this.images.resolve(this.#ids.get(config.image.image) ?? config.image.image);
     if (!this.#present.has(image.ref))
       throw new RuntimeError('NotFound', `failed to resolve image "${config.image.image}": not found`);
     const name = config.metadata.name;
@@ -489,7 +496,7 @@ export class SimulatedRuntime implements ContainerRuntime {
       repoTags: r.ref.includes('@') ? [] : [r.ref],
       repoDigests: [r.digest],
       size: r.image.size ?? 10_000_000,
-      uid: r.image.user ?? 0,
+      uid: r.image.user ?? (r.image.closed ? 0 : undefined),
       pinned: r.ref.includes('/pause:'),
     };
   }
@@ -518,13 +525,13 @@ export class SimulatedRuntime implements ContainerRuntime {
     );
     if (b.pullDelayMs !== undefined && b.pullDelayMs > 0) await this.#clock.sleep(b.pullDelayMs);
     if (b.pullError !== undefined) throw new RuntimeError('Unknown', b.pullError);
-    this.#present.add(r.ref);
+    this.#add(r);
     return r.id;
   }
 
   async removeImage(image: ImageSpec): Promise<void> {
     this.#up();
-    this.#present.delete(normalizeImage(image.image));
+    this.#present.delete(normalizeImage(this.#ids.get(image.image) ?? image.image));
   }
 
   async imageFsInfo(): Promise<{

@@ -1,0 +1,471 @@
+/** What the runtime is told about a pod's sandbox and containers, made of the pod's spec (CRI's PodSandboxConfig, ContainerConfig). */
+import { podQOSClass } from '../api/helpers/pod-qos.ts';
+import { podLimits, podRequests } from '../api/helpers/pod-resources.ts';
+import type { Quantity } from '../api/quantity.ts';
+import { parseQuantity, quantityMilli, quantityValue } from '../api/quantity.ts';
+import type { Container, Pod, SeccompProfile, SecurityContext } from '../api/types/index.gen.ts';
+import type { KubeletContext } from './context.ts';
+import { podDir, podLogDir } from './context.ts';
+import { expand } from './downward.ts';
+import type { PodRuntimeFields } from './downward.ts';
+import { makeEnvironment } from './environment.ts';
+import { StartError } from './image-manager.ts';
+import { errorText } from './object-cache.ts';
+import { containerHash, formatPod, isHostNetwork } from './pod-util.ts';
+import type {
+  ContainerConfig,
+  DnsConfig,
+  EnvVar,
+  LinuxContainerResources,
+  LinuxContainerSecurityContext,
+  Mount,
+  NamespaceOption,
+  PodSandboxConfig,
+  PortMapping,
+  ProtocolName,
+  SecurityProfile,
+} from './runtime/container-runtime.ts';
+import type { PodVolumes } from './volumes.ts';
+
+export const podNameLabel = 'io.kubernetes.pod.name';
+export const podNamespaceLabel = 'io.kubernetes.pod.namespace';
+export const podUidLabel = 'io.kubernetes.pod.uid';
+export const containerNameLabel = 'io.kubernetes.container.name';
+export const hashAnnotation = 'io.kubernetes.container.hash';
+export const restartCountAnnotation = 'io.kubernetes.container.restartCount';
+export const messagePathAnnotation = 'io.kubernetes.container.terminationMessagePath';
+export const messagePolicyAnnotation = 'io.kubernetes.container.terminationMessagePolicy';
+export const podGraceAnnotation = 'io.kubernetes.pod.terminationGracePeriod';
+
+const maxHostname = 63;
+
+/** The pod's host name, cut to what a kernel takes. */
+export function podHostname(pod: Pod): string {
+  const name = pod.spec?.hostnameOverride ?? pod.spec?.hostname ?? pod.metadata.name ?? '';
+  return name.length <= maxHostname ? name : name.slice(0, maxHostname).replace(/[-.]+$/, '');
+}
+
+/** The pod's domain below the cluster's; undefined without a subdomain. */
+function podDomain(ctx: KubeletContext, pod: Pod): string | undefined {
+  const sub = pod.spec?.subdomain;
+  return sub === undefined || sub === '' ? undefined : `${sub}.${pod.metadata.namespace}.svc.${ctx.clusterDomain}`;
+}
+
+/** Servers, search path and options by dnsPolicy and dnsConfig. */
+export async function podDns(ctx: KubeletContext, pod: Pod): Promise<DnsConfig> {
+  const spec = pod.spec!;
+  let base: DnsConfig = { servers: [], searches: [], options: [] };
+  const policy = spec.dnsPolicy ?? 'ClusterFirst';
+  const cluster = policy === 'ClusterFirstWithHostNet' || (policy === 'ClusterFirst' && !isHostNetwork(pod));
+  if (cluster && ctx.clusterDns.length > 0) {
+    const d = ctx.clusterDomain;
+    base = {
+      servers: ctx.clusterDns,
+      searches: [`${pod.metadata.namespace}.svc.${d}`, `svc.${d}`, d, ...(await ctx.host.resolvConf()).searches],
+      options: ['ndots:5'],
+    };
+  } else if (policy !== 'None') base = await ctx.host.resolvConf();
+  const own = spec.dnsConfig;
+  if (own === undefined) return base;
+  const options = new Map(base.options.map((o) => [o.split(':')[0]!, o]));
+  for (const o of own.options ?? [])
+    options.set(o.name ?? '', o.value === undefined ? (o.name ?? '') : `${o.name}:${o.value}`);
+  const unique = (a: readonly string[]) => [...new Set(a)];
+  return {
+    servers: unique([...base.servers, ...(own.nameservers ?? [])]),
+    searches: unique([...base.searches, ...(own.searches ?? [])]),
+    options: [...options.values()],
+  };
+}
+
+function namespaceOptions(pod: Pod, container?: Container, targetId?: string): NamespaceOption {
+  const spec = pod.spec!;
+  const pid =
+    targetId !== undefined ? 'TARGET' : spec.hostPID ? 'NODE' : spec.shareProcessNamespace ? 'POD' : 'CONTAINER';
+  return {
+    network: spec.hostNetwork ? 'NODE' : 'POD',
+    ipc: spec.hostIPC ? 'NODE' : 'POD',
+    pid: container === undefined && pid === 'CONTAINER' ? 'CONTAINER' : pid,
+    targetId,
+    usernsOptions: spec.hostUsers === false ? { mode: 'POD', uids: [], gids: [] } : undefined,
+  };
+}
+
+function seccomp(profile: SeccompProfile | undefined): SecurityProfile | undefined {
+  if (profile === undefined) return undefined;
+  return { profileType: profile.type as SecurityProfile['profileType'], localhostRef: profile.localhostProfile };
+}
+
+/** `/kubepods/burstable/pod<uid>` */
+export function podCgroup(pod: Pod): string {
+  const qos = podQOSClass(pod as never);
+  const parent = qos === 'Guaranteed' ? '/kubepods' : `/kubepods/${qos.toLowerCase()}`;
+  return `${parent}/pod${pod.metadata.uid}`;
+}
+
+function portMappings(pod: Pod): PortMapping[] {
+  const out: PortMapping[] = [];
+  for (const c of [
+    ...(pod.spec?.initContainers ?? []).filter((i) => i.restartPolicy === 'Always'),
+    ...pod.spec!.containers,
+  ])
+    for (const p of c.ports ?? [])
+      out.push({
+        protocol: (p.protocol ?? 'TCP') as ProtocolName,
+        containerPort: p.containerPort,
+        hostPort: p.hostPort,
+        hostIp: p.hostIP,
+      });
+  return out;
+}
+
+export async function sandboxConfig(ctx: KubeletContext, pod: Pod, attempt: number): Promise<PodSandboxConfig> {
+  const spec = pod.spec!;
+  const { name, namespace, uid } = pod.metadata as { name: string; namespace: string; uid: string };
+  const s = spec.securityContext;
+  return {
+    metadata: { name, namespace, uid, attempt },
+    hostname: isHostNetwork(pod) && spec.hostnameOverride === undefined ? undefined : podHostname(pod),
+    logDirectory: podLogDir(ctx, pod),
+    dnsConfig: await podDns(ctx, pod),
+    portMappings: isHostNetwork(pod) ? undefined : portMappings(pod),
+    labels: { ...pod.metadata.labels, [podNameLabel]: name, [podNamespaceLabel]: namespace, [podUidLabel]: uid },
+    annotations: pod.metadata.annotations ?? noAnnotations,
+    linux: {
+      cgroupParent: ctx.host.cgroups === undefined ? undefined : podCgroup(pod),
+      securityContext: {
+        namespaceOptions: namespaceOptions(pod),
+        selinuxOptions: s?.seLinuxOptions,
+        runAsUser: s?.runAsUser,
+        runAsGroup: s?.runAsGroup,
+        supplementalGroups: groups(pod),
+        supplementalGroupsPolicy: s?.supplementalGroupsPolicy as 'Merge' | 'Strict' | undefined,
+        privileged: [...(spec.initContainers ?? []), ...spec.containers].some(
+          (c) => c.securityContext?.privileged === true,
+        ),
+        seccomp: seccomp(s?.seccompProfile) ?? { profileType: 'RuntimeDefault' },
+      },
+      sysctls: s?.sysctls === undefined ? undefined : Object.fromEntries(s.sysctls.map((x) => [x.name, x.value])),
+      overhead: spec.overhead === undefined ? undefined : linuxResources(spec.overhead, spec.overhead),
+      resources: ctx.host.cgroups === undefined ? undefined : podResources(pod),
+    },
+  };
+}
+
+const noAnnotations: Readonly<Record<string, string>> = Object.freeze({});
+
+function groups(pod: Pod): number[] | undefined {
+  const s = pod.spec?.securityContext;
+  const out = [...(s?.supplementalGroups ?? [])];
+  if (s?.fsGroup !== undefined) out.push(s.fsGroup);
+  return out.length === 0 ? undefined : out;
+}
+
+const period = 100_000;
+
+/** cgroup shares of a milli-CPU amount; never below the kernel's minimum of 2. */
+export function cpuShares(milli: number): number {
+  return milli === 0 ? 2 : Math.min(Math.max(Math.floor((milli * 1024) / 1000), 2), 262_144);
+}
+
+/** CFS quota of a milli-CPU amount; 0 for none, never below 1 ms. */
+export function cpuQuota(milli: number): number {
+  return milli === 0 ? 0 : Math.max(Math.floor((milli * period) / 1000), 1000);
+}
+
+function linuxResources(
+  requests: Record<string, string> | undefined,
+  limits: Record<string, string> | undefined,
+): LinuxContainerResources {
+  const q = (text: string | undefined): Quantity | undefined => (text === undefined ? undefined : parseQuantity(text));
+  const cpuRequest = q(requests?.['cpu'] ?? limits?.['cpu']);
+  const cpuLimit = q(limits?.['cpu']);
+  const memory = q(limits?.['memory']);
+  const hugepages = Object.entries(limits ?? {}).filter(([k]) => k.startsWith('hugepages-'));
+  return {
+    cpuShares: cpuShares(cpuRequest === undefined ? 0 : quantityMilli(cpuRequest)),
+    cpuPeriod: period,
+    cpuQuota: cpuLimit === undefined ? 0 : cpuQuota(quantityMilli(cpuLimit)),
+    memoryLimitInBytes: memory === undefined ? undefined : quantityValue(memory),
+    hugepageLimits:
+      hugepages.length === 0
+        ? undefined
+        : hugepages.map(([k, v]) => ({
+            pageSize: k.slice('hugepages-'.length).replace(/i$/, 'B'),
+            limit: quantityValue(parseQuantity(v)),
+          })),
+  };
+}
+
+/** The limits of a pod's own cgroup. */
+export function podResources(pod: Pod): LinuxContainerResources {
+  const requests = podRequests(pod as never);
+  const limits = podLimits(pod as never);
+  const every = (name: string) => pod.spec!.containers.every((c) => c.resources?.limits?.[name] !== undefined);
+  const cpu = requests.get('cpu');
+  const cpuLimit = limits.get('cpu');
+  const memory = limits.get('memory');
+  return {
+    cpuShares: cpuShares(cpu === undefined ? 0 : quantityMilli(cpu)),
+    cpuPeriod: period,
+    cpuQuota: cpuLimit !== undefined && every('cpu') ? cpuQuota(quantityMilli(cpuLimit)) : undefined,
+    memoryLimitInBytes: memory !== undefined && every('memory') ? quantityValue(memory) : undefined,
+  };
+}
+
+/** The kernel's preference to kill this container when memory runs out (upstream's QoS policy). */
+export function oomScoreAdjust(pod: Pod, container: Container, memoryCapacity: number): number {
+  if ((pod.spec?.priority ?? 0) >= 2_000_000_000) return -997;
+  const qos = podQOSClass(pod as never);
+  if (qos === 'Guaranteed') return -997;
+  if (qos === 'BestEffort') return 1000;
+  const request = container.resources?.requests?.['memory'];
+  const bytes = request === undefined ? 0 : quantityValue(parseQuantity(request));
+  const score = 1000 - Math.floor((1000 * bytes) / memoryCapacity);
+  return Math.min(Math.max(score, 3), 999);
+}
+
+/** The kernel paths that a container must not see, unless it asks for an unmasked /proc. */
+const maskedPaths = [
+  '/proc/asound',
+  '/proc/acpi',
+  '/proc/interrupts',
+  '/proc/kcore',
+  '/proc/keys',
+  '/proc/latency_stats',
+  '/proc/timer_list',
+  '/proc/timer_stats',
+  '/proc/sched_debug',
+  '/proc/scsi',
+  '/sys/firmware',
+  '/sys/devices/virtual/powercap',
+];
+const readonlyPaths = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger'];
+
+function securityContext(pod: Pod, container: Container, targetId: string | undefined): LinuxContainerSecurityContext {
+  const own: SecurityContext = container.securityContext ?? {};
+  const shared = pod.spec?.securityContext;
+  const unmasked = own.procMount === 'Unmasked';
+  const appArmor = own.appArmorProfile ?? shared?.appArmorProfile;
+  return {
+    namespaceOptions: namespaceOptions(pod, container, targetId),
+    capabilities:
+      own.capabilities === undefined
+        ? undefined
+        : { addCapabilities: own.capabilities.add ?? [], dropCapabilities: own.capabilities.drop ?? [] },
+    privileged: own.privileged,
+    selinuxOptions: own.seLinuxOptions ?? shared?.seLinuxOptions,
+    runAsUser: own.runAsUser ?? shared?.runAsUser,
+    runAsGroup: own.runAsGroup ?? shared?.runAsGroup,
+    readonlyRootfs: own.readOnlyRootFilesystem,
+    supplementalGroups: groups(pod),
+    supplementalGroupsPolicy: shared?.supplementalGroupsPolicy as 'Merge' | 'Strict' | undefined,
+    noNewPrivs: own.allowPrivilegeEscalation === false,
+    maskedPaths: unmasked || own.privileged ? undefined : maskedPaths,
+    readonlyPaths: unmasked || own.privileged ? undefined : readonlyPaths,
+    seccomp: own.privileged
+      ? { profileType: 'Unconfined' }
+      : (seccomp(own.seccompProfile ?? shared?.seccompProfile) ?? { profileType: 'Unconfined' }),
+    apparmor:
+      appArmor === undefined
+        ? undefined
+        : { profileType: appArmor.type as SecurityProfile['profileType'], localhostRef: appArmor.localhostProfile },
+  };
+}
+
+const propagation: Readonly<Record<string, Mount['propagation']>> = {
+  None: 'PROPAGATION_PRIVATE',
+  HostToContainer: 'PROPAGATION_HOST_TO_CONTAINER',
+  Bidirectional: 'PROPAGATION_BIDIRECTIONAL',
+};
+
+async function makeMounts(
+  ctx: KubeletContext,
+  pod: Pod,
+  container: Container,
+  volumes: PodVolumes,
+  env: readonly EnvVar[],
+  fields: PodRuntimeFields,
+): Promise<Mount[]> {
+  const out: Mount[] = [];
+  let ownHosts = false;
+  const dir = podDir(ctx, pod.metadata.uid!);
+  for (const [i, m] of (container.volumeMounts ?? []).entries()) {
+    const volume = pod.spec?.volumes?.find((v) => v.name === m.name);
+    if (volume === undefined)
+      throw new Error(`cannot find volume "${m.name}" to mount into container "${container.name}"`);
+    const readonly = m.readOnly === true;
+    if (m.mountPath === '/etc/hosts') ownHosts = true;
+    if (volume.image !== undefined) {
+      out.push({
+        containerPath: m.mountPath,
+        hostPath: '',
+        readonly: true,
+        image: { image: volume.image.reference ?? '' },
+        imageSubPath: m.subPath,
+      });
+      continue;
+    }
+    let path = volumes.path(volume);
+    if (path === undefined)
+      throw new Error(`cannot find volume "${m.name}" to mount into container "${container.name}"`);
+    let subPath = m.subPath ?? '';
+    if (m.subPathExpr !== undefined && m.subPathExpr !== '') {
+      const values = new Map(env.map((e) => [e.key, e.value]));
+      subPath = expand(m.subPathExpr, (n) => {
+        const v = values.get(n);
+        if (v === undefined) throw new Error(`missing value for "${n}"`);
+        return v;
+      });
+    }
+    if (subPath !== '') {
+      if (subPath.startsWith('/') || subPath.split('/').includes('..'))
+        throw new Error(`subPath "${subPath}" must be a relative path without '..'`);
+      path = await ctx.host.bindSubPath(
+        path,
+        subPath,
+        `${dir}/volume-subpaths/${m.name}/${container.name}/${i}`,
+        readonly,
+      );
+    }
+    out.push({
+      containerPath: m.mountPath.startsWith('/') ? m.mountPath : `/${m.mountPath}`,
+      hostPath: path,
+      readonly:
+        readonly ||
+        volume.configMap !== undefined ||
+        volume.secret !== undefined ||
+        volume.projected !== undefined ||
+        volume.downwardAPI !== undefined ||
+        undefined,
+      propagation: m.mountPropagation === undefined ? undefined : propagation[m.mountPropagation],
+      recursiveReadOnly: m.recursiveReadOnly === 'Enabled' || undefined,
+    });
+  }
+  if (!ownHosts && (!isHostNetwork(pod) || (pod.spec?.hostAliases?.length ?? 0) > 0)) {
+    const path = `${dir}/etc-hosts`;
+    await provide(ctx, path, async () => hostsFile(ctx, pod, fields.podIps));
+    out.push({ containerPath: '/etc/hosts', hostPath: path });
+  }
+  return out;
+}
+
+/** A file that the kubelet makes: at once, or when somebody looks, where the host can. */
+async function provide(ctx: KubeletContext, path: string, produce: () => Promise<string>): Promise<void> {
+  if (ctx.host.lazy !== undefined) ctx.host.lazy.file(path, produce);
+  else await ctx.host.writeFile(path, await produce(), 0o644);
+}
+
+async function hostsFile(ctx: KubeletContext, pod: Pod, ips: readonly string[]): Promise<string> {
+  let text: string;
+  if (isHostNetwork(pod)) {
+    text = `# Kubernetes-managed hosts file (host network).\n${((await ctx.host.readFile('/etc/hosts')) ?? '').toString()}`;
+  } else {
+    text =
+      '# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n';
+    const domain = podDomain(ctx, pod);
+    const host = podHostname(pod);
+    for (const ip of ips) text += domain === undefined ? `${ip}\t${host}\n` : `${ip}\t${host}.${domain}\t${host}\n`;
+  }
+  const aliases = pod.spec?.hostAliases ?? [];
+  if (aliases.length > 0) {
+    text += '\n# Entries added by HostAliases.\n';
+    for (const a of aliases) text += `${a.ip}\t${(a.hostnames ?? []).join('\t')}\n`;
+  }
+  return text;
+}
+
+export interface ContainerInput {
+  readonly pod: Pod;
+  readonly container: Container;
+  readonly restartCount: number;
+  readonly imageRef: string;
+  readonly volumes: PodVolumes;
+  readonly fields: PodRuntimeFields;
+  /** Of an ephemeral container: the container whose processes it sees. */
+  readonly targetId?: string;
+}
+
+/** Rejects with `StartError` (CreateContainerConfigError). */
+export async function containerConfig(ctx: KubeletContext, input: ContainerInput): Promise<ContainerConfig> {
+  try {
+    return await build(ctx, input);
+  } catch (error) {
+    if (error instanceof StartError) throw error;
+    throw new StartError('CreateContainerConfigError', errorText(error), { cause: error });
+  }
+}
+
+async function build(ctx: KubeletContext, input: ContainerInput): Promise<ContainerConfig> {
+  const { pod, container, restartCount } = input;
+  await verifyRunAsNonRoot(ctx, pod, container);
+  const envs = await makeEnvironment(ctx, pod, container, input.fields);
+  const mounts = await makeMounts(ctx, pod, container, input.volumes, envs, input.fields);
+  const messagePath = container.terminationMessagePath ?? '/dev/termination-log';
+  if (messagePath !== '') {
+    const path = `${podDir(ctx, pod.metadata.uid!)}/containers/${container.name}/${ctx.random.bytes(4).toString('hex')}`;
+    await provide(ctx, path, async () => '');
+    mounts.push({ containerPath: messagePath, hostPath: path });
+  }
+  const needsExpansion = [...(container.command ?? []), ...(container.args ?? [])].some((a) => a.includes('$'));
+  const values = needsExpansion ? new Map(envs.map((e) => [e.key, e.value])) : undefined;
+  const expanded = (list: readonly string[] | undefined) =>
+    values === undefined ? list : list?.map((a) => expand(a, (n) => values.get(n)));
+  const resources = linuxResources(
+    container.resources?.requests as Record<string, string> | undefined,
+    container.resources?.limits as Record<string, string> | undefined,
+  );
+  const annotations: Record<string, string> = {
+    [hashAnnotation]: containerHash(container),
+    [restartCountAnnotation]: String(restartCount),
+    [messagePathAnnotation]: messagePath,
+    [messagePolicyAnnotation]: container.terminationMessagePolicy ?? 'File',
+    [podGraceAnnotation]: String(pod.spec?.terminationGracePeriodSeconds ?? 30),
+  };
+  return {
+    metadata: { name: container.name, attempt: restartCount },
+    image: { image: input.imageRef, userSpecifiedImage: container.image },
+    command: expanded(container.command),
+    args: expanded(container.args),
+    workingDir: container.workingDir,
+    envs,
+    mounts,
+    labels: {
+      [podNameLabel]: pod.metadata.name!,
+      [podNamespaceLabel]: pod.metadata.namespace!,
+      [podUidLabel]: pod.metadata.uid!,
+      [containerNameLabel]: container.name,
+    },
+    annotations,
+    logPath: `${container.name}/${restartCount}.log`,
+    stdin: container.stdin,
+    stdinOnce: container.stdinOnce,
+    tty: container.tty,
+    linux: {
+      resources: {
+        ...resources,
+        oomScoreAdj: oomScoreAdjust(pod, container, (await ctx.host.machineInfo()).memoryBytes),
+      },
+      securityContext: securityContext(pod, container, input.targetId),
+    },
+    stopSignal: container.lifecycle?.stopSignal,
+  };
+}
+
+async function verifyRunAsNonRoot(ctx: KubeletContext, pod: Pod, container: Container): Promise<void> {
+  const shared = pod.spec?.securityContext;
+  const nonRoot = container.securityContext?.runAsNonRoot ?? shared?.runAsNonRoot;
+  if (nonRoot !== true) return;
+  const where = `(pod: "${formatPod(pod)}", container: ${container.name})`;
+  const user = container.securityContext?.runAsUser ?? shared?.runAsUser;
+  if (user !== undefined) {
+    if (user === 0) throw new Error(`container's runAsUser breaks non-root policy ${where}`);
+    return;
+  }
+  const image = await ctx.runtime.imageStatus({ image: container.image ?? '' });
+  if (image?.uid === 0) throw new Error(`container has runAsNonRoot and image will run as root ${where}`);
+  if (image?.uid === undefined && image?.username !== undefined && image.username !== '')
+    throw new Error(
+      `container has runAsNonRoot and image has non-numeric user (${image.username}), cannot verify user is non-root ${where}`,
+    );
+}

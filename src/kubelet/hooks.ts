@@ -1,0 +1,65 @@
+/** Lifecycle handlers: postStart and preStop by exec, httpGet or sleep. */
+import type { Container, LifecycleHandler, Pod } from '../api/types/index.gen.ts';
+import type { KubeletContext } from './context.ts';
+import { goQuote } from './downward.ts';
+import { errorText } from './object-cache.ts';
+import { formatPod } from './pod-util.ts';
+import { httpExchange, httpTarget } from './probes.ts';
+
+const httpTimeoutMs = 30_000;
+
+/** Runs a handler to its end. Rejects with upstream's message when it fails. */
+export async function runHook(
+  ctx: KubeletContext,
+  handler: LifecycleHandler,
+  pod: Pod,
+  container: Container,
+  containerId: string,
+  podIp: string,
+  signal?: AbortSignal,
+): Promise<void> {
+  const where = `for Container "${container.name}" in Pod "${formatPod(pod)}" failed - error: `;
+  if (handler.exec !== undefined) {
+    const command = handler.exec.command ?? [];
+    let output = '';
+    try {
+      const r = await ctx.runtime.execSync(containerId, command, 0);
+      output = Buffer.concat([r.stdout, r.stderr]).toString();
+      if (r.exitCode !== 0)
+        throw new Error(`command '${command.join(' ')}' exited with ${r.exitCode}: ${r.stderr.toString()}`);
+    } catch (error) {
+      throw new Error(
+        `Exec lifecycle hook (${goList(command)}) ${where}${errorText(error)}, message: ${goQuote(output)}`,
+        { cause: error },
+      );
+    }
+    return;
+  }
+  if (handler.httpGet !== undefined) {
+    const path = handler.httpGet.path ?? '';
+    try {
+      const target = httpTarget(handler.httpGet, container, podIp);
+      const answer = await ctx.clock.activity.track(httpExchange(ctx, target, httpTimeoutMs));
+      if (answer.status >= 400) throw new Error(`HTTP hook failed with statuscode: ${answer.status}`);
+    } catch (error) {
+      throw new Error(`HTTP lifecycle hook (${path}) ${where}${errorText(error)}`, { cause: error });
+    }
+    return;
+  }
+  if (handler.sleep !== undefined) {
+    try {
+      await ctx.clock.sleep(handler.sleep.seconds * 1000, signal);
+    } catch {
+      throw new Error(
+        `Sleep lifecycle hook (${handler.sleep.seconds}) ${where}container terminated before sleep hook finished`,
+      );
+    }
+    return;
+  }
+  throw new Error('Cannot run handler: invalid handler');
+}
+
+/** Go's `%v` of a list of strings. */
+function goList(list: readonly string[]): string {
+  return `[${list.join(' ')}]`;
+}

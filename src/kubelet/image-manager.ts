@@ -1,0 +1,227 @@
+/** Makes sure that a container's image is on the node: pull policies, pull secrets, back-off, upstream's events and reasons. */
+import type { Clock } from '../base/clock.ts';
+import { parseImageName } from '../api/helpers/image-name.ts';
+import { formatDuration } from '../api/time.ts';
+import type { Container, Pod } from '../api/types/index.gen.ts';
+import { Backoff } from './backoff.ts';
+import type { KubeletEvents } from './context.ts';
+import { errorText } from './object-cache.ts';
+import type { ObjectCache } from './object-cache.ts';
+import type { AuthConfig, ContainerRuntime, ImageSpec, PodSandboxConfig } from './runtime/container-runtime.ts';
+
+/** Why a container cannot be started now: the reason and message of its waiting state. */
+export class StartError extends Error {
+  readonly reason: string;
+  /** When it makes sense to try again, in milliseconds since the epoch; undefined: as soon as possible. */
+  readonly retryAt: number | undefined;
+
+  constructor(reason: string, message: string, options?: { retryAt?: number; cause?: unknown }) {
+    super(message, { cause: options?.cause });
+    this.name = 'StartError';
+    this.reason = reason;
+    this.retryAt = options?.retryAt;
+  }
+}
+
+const initialBackoffMs = 10_000;
+const maxBackoffMs = 300_000;
+
+export class ImageManager {
+  readonly #runtime: ContainerRuntime;
+  readonly #clock: Clock;
+  readonly #events: KubeletEvents;
+  readonly #objects: ObjectCache;
+  readonly #backoff: Backoff;
+  readonly #lastError = new Map<string, string>();
+  readonly #pulling = new Map<string, Promise<string>>();
+  readonly #listeners = new Set<() => void>();
+
+  constructor(options: { runtime: ContainerRuntime; clock: Clock; events: KubeletEvents; objects: ObjectCache }) {
+    this.#runtime = options.runtime;
+    this.#clock = options.clock;
+    this.#events = options.events;
+    this.#objects = options.objects;
+    this.#backoff = new Backoff(initialBackoffMs, maxBackoffMs, () => options.clock.now());
+  }
+
+  /** Calls `listener` when the set of images on the node has changed. */
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** The image's reference for `ContainerConfig.image`. Rejects with `StartError`. */
+  async ensure(
+    pod: Pod,
+    container: Container,
+    sandbox: PodSandboxConfig,
+    runtimeHandler: string,
+    fieldPath: string | undefined,
+  ): Promise<string> {
+    const requested = container.image ?? '';
+    const event = (type: 'Normal' | 'Warning', reason: string, message: string) =>
+      this.#events.pod(pod, type, reason, message, fieldPath);
+    if (parseImageName(requested) === undefined) {
+      const message = `Failed to apply default image tag ${JSON.stringify(requested)}: couldn't parse image name ${JSON.stringify(requested)}: invalid reference format`;
+      event('Warning', 'InspectFailed', message);
+      throw new StartError('InvalidImageName', message);
+    }
+    const spec: ImageSpec = {
+      image: requested,
+      userSpecifiedImage: requested,
+      runtimeHandler,
+      annotations: pod.metadata.annotations,
+    };
+    const policy = container.imagePullPolicy ?? 'IfNotPresent';
+    if (policy !== 'Always') {
+      let found;
+      try {
+        found = await this.#runtime.imageStatus(spec);
+      } catch (error) {
+        const message = `Failed to inspect image ${JSON.stringify(requested)}: ${errorText(error)}`;
+        event('Warning', 'InspectFailed', message);
+        throw new StartError('ImageInspectError', message, { cause: error });
+      }
+      if (found !== undefined) {
+        event(
+          'Normal',
+          'Pulled',
+          `Container image "${requested}" already present on machine and can be accessed by the pod`,
+        );
+        return found.id;
+      }
+      if (policy === 'Never') {
+        const message = `Container image "${requested}" is not present with pull policy of Never`;
+        event('Warning', 'ErrImageNeverPull', message);
+        throw new StartError('ErrImageNeverPull', message);
+      }
+    }
+    const key = `${pod.metadata.uid}_${requested}`;
+    if (this.#backoff.inBackoffSinceUpdate(key)) {
+      const message = `Back-off pulling image "${requested}"`;
+      event('Normal', 'BackOff', message);
+      const last = this.#lastError.get(key);
+      throw new StartError('ImagePullBackOff', last === undefined ? message : `${message}: ${last}`, {
+        retryAt: this.#backoff.until(key),
+      });
+    }
+    this.#lastError.delete(key);
+    event('Normal', 'Pulling', `Pulling image "${requested}"`);
+    const began = this.#clock.now();
+    try {
+      const ref = await this.#pull(pod, spec, sandbox);
+      const size = (await this.#runtime.imageStatus(spec))?.size ?? 0;
+      const took = formatDuration(this.#clock.now() - began);
+      event(
+        'Normal',
+        'Pulled',
+        `Successfully pulled image "${requested}" in ${took} (${took} including waiting). Image size: ${size} bytes.`,
+      );
+      return ref;
+    } catch (error) {
+      const text = errorText(error);
+      event('Warning', 'Failed', `Failed to pull image "${requested}": ${text}`);
+      this.#backoff.next(key, this.#clock.now());
+      if (this.#lastError.size > 10_000) this.#lastError.clear();
+      this.#lastError.set(key, `ErrImagePull: ${text}`);
+      throw new StartError('ErrImagePull', text, { retryAt: this.#backoff.until(key), cause: error });
+    }
+  }
+
+  /** One pull at a time for one image and one pod's credentials; others wait for it. */
+  async #pull(pod: Pod, spec: ImageSpec, sandbox: PodSandboxConfig): Promise<string> {
+    const secrets = pod.spec?.imagePullSecrets ?? [];
+    const key = secrets.length === 0 && !hasOwnBehaviour(sandbox) ? spec.image : `${pod.metadata.uid}/${spec.image}`;
+    let pull = this.#pulling.get(key);
+    if (pull === undefined) {
+      pull = this.#attempt(pod, spec, sandbox).finally(() => this.#pulling.delete(key));
+      this.#pulling.set(key, pull);
+    }
+    return pull;
+  }
+
+  async #attempt(pod: Pod, spec: ImageSpec, sandbox: PodSandboxConfig): Promise<string> {
+    const credentials = await this.#credentials(pod, spec.image);
+    let failure: unknown;
+    for (const auth of credentials.length === 0 ? [undefined] : credentials) {
+      try {
+        const ref = await this.#runtime.pullImage(spec, auth, sandbox);
+        for (const l of this.#listeners) l();
+        return ref;
+      } catch (error) {
+        failure = error;
+      }
+    }
+    throw failure;
+  }
+
+  /** What the pod's pull secrets say about the image's registry. Missing secrets are skipped, as upstream does. */
+  async #credentials(pod: Pod, image: string): Promise<AuthConfig[]> {
+    const out: AuthConfig[] = [];
+    const name = parseImageName(image);
+    for (const ref of pod.spec?.imagePullSecrets ?? []) {
+      const secret = await this.#objects.secret(pod.metadata.namespace!, ref.name ?? '').catch(() => undefined);
+      const data = secret?.data?.['.dockerconfigjson'] ?? secret?.data?.['.dockercfg'];
+      if (data === undefined) {
+        this.#events.pod(
+          pod,
+          'Warning',
+          'FailedToRetrieveImagePullSecret',
+          `Unable to retrieve some image pull secrets (${ref.name}); attempting to pull the image may not succeed.`,
+        );
+        continue;
+      }
+      out.push(...matchingAuth(Buffer.from(data, 'base64').toString(), image, name));
+    }
+    return out;
+  }
+
+  forget(uid: string): void {
+    if (this.#backoff.size > 0) this.#backoff.forget(`${uid}_`);
+    for (const key of this.#lastError.keys()) if (key.startsWith(`${uid}_`)) this.#lastError.delete(key);
+  }
+}
+
+/** A simulated pod can ask for a delay or an error of its own pulls: those are not shared. */
+function hasOwnBehaviour(sandbox: PodSandboxConfig): boolean {
+  for (const k in sandbox.annotations) if (k.startsWith('knarr.dev/simulated.pull-')) return true;
+  return false;
+}
+
+function matchingAuth(json: string, image: string, name: ReturnType<typeof parseImageName>): AuthConfig[] {
+  let auths: Record<string, { username?: string; password?: string; auth?: string; identitytoken?: string }>;
+  try {
+    const parsed = JSON.parse(json) as { auths?: typeof auths } & typeof auths;
+    auths = parsed.auths ?? parsed;
+  } catch {
+    return [];
+  }
+  const first = image.split('/')[0]!;
+  const host = image.includes('/') && /[.:]|^localhost$/.test(first) ? first : 'docker.io';
+  const path =
+    name === undefined
+      ? image
+      : `${host}/${image.startsWith(`${first}/`) && host === first ? image.slice(first.length + 1) : image}`;
+  const out: { key: string; auth: AuthConfig }[] = [];
+  for (const [key, value] of Object.entries(auths)) {
+    const bare = key
+      .replace(/^https?:\/\//, '')
+      .replace(/\/+$/, '')
+      .replace(/^index\.docker\.io(\/v[12])?$/, 'docker.io')
+      .replace(/^registry-1\.docker\.io$/, 'docker.io');
+    if (bare !== host && !path.startsWith(`${bare}/`) && !path.startsWith(`${bare}:`)) continue;
+    let { username, password } = value;
+    if (username === undefined && value.auth !== undefined) {
+      const decoded = Buffer.from(value.auth, 'base64').toString();
+      const colon = decoded.indexOf(':');
+      username = decoded.slice(0, colon);
+      password = decoded.slice(colon + 1);
+    }
+    out.push({
+      key: bare,
+      auth: { username, password, auth: value.auth, identityToken: value.identitytoken, serverAddress: key },
+    });
+  }
+  // The most exact registry entry first.
+  return out.sort((a, b) => b.key.length - a.key.length).map((o) => o.auth);
+}

@@ -1,0 +1,77 @@
+/** Small rules about pods and their containers that several parts of the kubelet share. */
+import type { Container, EphemeralContainer, Pod, PodSpec } from '../api/types/index.gen.ts';
+
+export type ContainerKind = 'init' | 'regular' | 'ephemeral';
+
+/** `name_namespace(uid)`: how the kubelet's messages name a pod. */
+export function formatPod(pod: Pod): string {
+  return `${pod.metadata.name}_${pod.metadata.namespace}(${pod.metadata.uid})`;
+}
+
+/** An ephemeral container seen as a container. */
+export function asContainer(c: EphemeralContainer): Container {
+  return c as unknown as Container;
+}
+
+export function* allContainers(spec: PodSpec): Generator<{ container: Container; kind: ContainerKind }> {
+  for (const container of spec.initContainers ?? []) yield { container, kind: 'init' };
+  for (const container of spec.containers) yield { container, kind: 'regular' };
+  for (const c of spec.ephemeralContainers ?? []) yield { container: asContainer(c), kind: 'ephemeral' };
+}
+
+export function findContainer(spec: PodSpec, name: string): { container: Container; kind: ContainerKind } | undefined {
+  for (const c of allContainers(spec)) if (c.container.name === name) return c;
+  return undefined;
+}
+
+/** Where an event about a container points: `spec.containers{name}`. */
+export function containerFieldPath(spec: PodSpec, name: string): string | undefined {
+  const kind = findContainer(spec, name)?.kind;
+  if (kind === undefined) return undefined;
+  const list = kind === 'init' ? 'initContainers' : kind === 'regular' ? 'containers' : 'ephemeralContainers';
+  return `spec.${list}{${name}}`;
+}
+
+/** Whether a container that exited with `exitCode` is started again (restart rules, then the container's, then the pod's policy). */
+export function shouldRestart(container: Container, spec: PodSpec, exitCode: number): boolean {
+  if (container.restartPolicy !== undefined) {
+    for (const rule of container.restartPolicyRules ?? []) {
+      const on = rule.exitCodes;
+      if (on === undefined || rule.action !== 'Restart') continue;
+      const listed = on.values?.includes(exitCode) ?? false;
+      if ((on.operator === 'In' && listed) || (on.operator === 'NotIn' && !listed)) return true;
+    }
+    if (container.restartPolicy === 'Always') return true;
+    if (container.restartPolicy === 'Never') return false;
+    return exitCode !== 0;
+  }
+  if (spec.restartPolicy === 'Never') return false;
+  if (spec.restartPolicy === 'OnFailure') return exitCode !== 0;
+  return true;
+}
+
+/** Whether a container is ever restarted. */
+export function isRestartable(container: Container, spec: PodSpec): boolean {
+  if (container.restartPolicy !== undefined && container.restartPolicy !== 'Never') return true;
+  if ((container.restartPolicyRules?.length ?? 0) > 0) return true;
+  return (container.restartPolicy ?? spec.restartPolicy ?? 'Always') !== 'Never';
+}
+
+export function isHostNetwork(pod: Pod): boolean {
+  return pod.spec?.hostNetwork === true;
+}
+
+/** A hash of what a change of the spec restarts a container for: its image. */
+export function containerHash(container: Container): string {
+  const text = `${container.name}\0${container.image ?? ''}`;
+  let h = 0x811c9dc5;
+  for (let i = 0; i < text.length; i++) h = Math.imul(h ^ text.charCodeAt(i), 0x01000193);
+  return (h >>> 0).toString(16);
+}
+
+/** A container port by number or name; undefined when the name is not among the container's. */
+export function resolvePort(port: number | string, container: Container): number | undefined {
+  if (typeof port === 'number') return port;
+  for (const p of container.ports ?? []) if (p.name === port) return p.containerPort;
+  return /^\d+$/.test(port) ? Number(port) : undefined;
+}

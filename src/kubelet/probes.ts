@@ -1,0 +1,331 @@
+/** Runs one probe or hook action against a container: HTTP, TCP, gRPC, exec. Failures are results with upstream's texts. */
+import { request as httpRequest } from 'node:http';
+import type { IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { connect as tlsConnect } from 'node:tls';
+import { ioTimer } from '../base/io-time.ts';
+import type { Container, HTTPGetAction, Probe } from '../api/types/index.gen.ts';
+import type { KubeletContext } from './context.ts';
+import { expand } from './downward.ts';
+import { errorText } from './object-cache.ts';
+import { resolvePort } from './pod-util.ts';
+import { RuntimeError } from './runtime/container-runtime.ts';
+
+export interface ProbeResult {
+  readonly result: 'success' | 'warning' | 'failure' | 'unknown';
+  readonly output: string;
+}
+
+const maxBody = 10 * 1024;
+const userAgent = 'kube-probe/1.36';
+
+/** Go's `net.JoinHostPort`. */
+function hostPort(host: string, port: number): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/** A dial error as Go prints it. */
+function dialText(error: unknown, host: string, port: number): string {
+  const code = (error as { code?: string }).code;
+  const why: Record<string, string> = {
+    ECONNREFUSED: 'connect: connection refused',
+    EHOSTUNREACH: 'connect: no route to host',
+    ENETUNREACH: 'connect: network is unreachable',
+    ETIMEDOUT: 'i/o timeout',
+  };
+  return `dial tcp ${hostPort(host, port)}: ${why[code ?? ''] ?? errorText(error)}`;
+}
+
+/** Runs `work` with a deadline in real time. */
+async function within<T>(ms: number, work: (signal: AbortSignal) => Promise<T>, late: () => Error): Promise<T> {
+  const abort = new AbortController();
+  const timeout = Promise.withResolvers<never>();
+  timeout.promise.catch(() => {});
+  const cancel = ioTimer(ms, () => {
+    const error = late();
+    timeout.reject(error);
+    abort.abort(error);
+  });
+  try {
+    return await Promise.race([work(abort.signal), timeout.promise]);
+  } finally {
+    cancel();
+  }
+}
+
+class Late extends Error {}
+
+export interface HttpTarget {
+  readonly url: string;
+  readonly host: string;
+  readonly port: number;
+  readonly path: string;
+  readonly scheme: string;
+  readonly headers: Record<string, string | string[]>;
+}
+
+/** The request that an httpGet action describes. Throws when its port has no number. */
+export function httpTarget(action: HTTPGetAction, container: Container, podIp: string): HttpTarget {
+  const port = resolvePort(action.port as number | string, container);
+  if (port === undefined || port <= 0 || port > 65535) throw new Error(`invalid port number: ${String(action.port)}`);
+  const host = action.host !== undefined && action.host !== '' ? action.host : podIp;
+  const scheme = (action.scheme ?? 'HTTP').toLowerCase();
+  const path =
+    action.path === undefined || action.path === ''
+      ? '/'
+      : action.path.startsWith('/')
+        ? action.path
+        : `/${action.path}`;
+  const headers: Record<string, string | string[]> = {};
+  for (const h of action.httpHeaders ?? []) {
+    const key = h.name.toLowerCase();
+    const had = headers[key];
+    headers[key] = had === undefined ? (h.value ?? '') : [...(Array.isArray(had) ? had : [had]), h.value ?? ''];
+  }
+  headers['user-agent'] ??= userAgent;
+  headers['accept'] ??= '*/*';
+  if (headers['accept'] === '') delete headers['accept'];
+  headers['host'] ??= hostPort(host, port);
+  headers['connection'] = 'close';
+  return { url: `${scheme}://${hostPort(host, port)}${path}`, host, port, path, scheme, headers };
+}
+
+/** Sends the request; the answer's head and at most 10 KiB of its body. Redirects to the same host are followed. */
+export async function httpExchange(
+  ctx: KubeletContext,
+  target: HttpTarget,
+  timeoutMs: number,
+): Promise<{ status: number; body: string; redirected: boolean }> {
+  return within(
+    timeoutMs,
+    async (signal) => {
+      let path = target.path;
+      for (let hop = 0; hop < 10; hop++) {
+        const answer = await once(ctx, target, path, signal);
+        const location = answer.status >= 300 && answer.status < 400 ? answer.location : undefined;
+        if (location === undefined) return { status: answer.status, body: answer.body, redirected: false };
+        const to = new URL(location, target.url);
+        if (to.hostname !== new URL(target.url).hostname)
+          return { status: answer.status, body: answer.body, redirected: true };
+        path = to.pathname + to.search;
+      }
+      throw new Error('stopped after 10 redirects');
+    },
+    () => new Late('context deadline exceeded (Client.Timeout exceeded while awaiting headers)'),
+  );
+}
+
+async function once(
+  ctx: KubeletContext,
+  target: HttpTarget,
+  path: string,
+  signal: AbortSignal,
+): Promise<{ status: number; body: string; location: string | undefined }> {
+  let stream: Duplex;
+  try {
+    stream = await ctx.host.dialTcp(target.host, target.port, { signal });
+  } catch (error) {
+    throw new Error(dialText(error, target.host, target.port), { cause: error });
+  }
+  // Probes do not verify certificates, as upstream's do not.
+  const socket = target.scheme === 'https' ? tlsConnect({ socket: stream, rejectUnauthorized: false }) : stream;
+  const abort = () => stream.destroy();
+  signal.addEventListener('abort', abort, { once: true });
+  try {
+    return await new Promise((resolve, reject) => {
+      socket.once('error', reject);
+      const req = httpRequest(
+        { createConnection: () => socket, method: 'GET', path, headers: target.headers },
+        (res: IncomingMessage) => {
+          const chunks: Buffer[] = [];
+          let size = 0;
+          const finish = () =>
+            resolve({
+              status: res.statusCode ?? 0,
+              body: Buffer.concat(chunks).toString().slice(0, maxBody),
+              location: res.headers.location,
+            });
+          res.on('data', (c: Buffer) => {
+            size += c.length;
+            chunks.push(c);
+            if (size >= maxBody) finish();
+          });
+          res.on('end', finish);
+          res.on('error', reject);
+        },
+      );
+      req.on('error', (error: Error & { code?: string }) =>
+        reject(error.code === 'ECONNRESET' ? new Error('EOF', { cause: error }) : error),
+      );
+      req.end();
+    });
+  } finally {
+    signal.removeEventListener('abort', abort);
+    stream.destroy();
+  }
+}
+
+async function http(
+  ctx: KubeletContext,
+  action: HTTPGetAction,
+  container: Container,
+  podIp: string,
+  timeoutMs: number,
+): Promise<ProbeResult> {
+  const target = httpTarget(action, container, podIp);
+  try {
+    const answer = await httpExchange(ctx, target, timeoutMs);
+    if (answer.status >= 200 && answer.status < 400)
+      return answer.redirected
+        ? { result: 'warning', output: `Probe terminated redirects, Response body: ${answer.body}` }
+        : { result: 'success', output: answer.body };
+    return { result: 'failure', output: `HTTP probe failed with statuscode: ${answer.status}` };
+  } catch (error) {
+    return { result: 'failure', output: `Get "${target.url}": ${errorText(error)}` };
+  }
+}
+
+async function tcp(ctx: KubeletContext, host: string, port: number, timeoutMs: number): Promise<ProbeResult> {
+  try {
+    const stream = await within(
+      timeoutMs,
+      (signal) => ctx.host.dialTcp(host, port, { signal }),
+      () => Object.assign(new Late('i/o timeout'), { code: 'ETIMEDOUT' }),
+    );
+    stream.on('error', () => {});
+    stream.destroy();
+    return { result: 'success', output: '' };
+  } catch (error) {
+    return { result: 'failure', output: dialText(error, host, port) };
+  }
+}
+
+/** grpc.health.v1.Health/Check over HTTP/2 without TLS. */
+async function grpc(
+  ctx: KubeletContext,
+  host: string,
+  port: number,
+  service: string,
+  timeoutMs: number,
+): Promise<ProbeResult> {
+  const address = hostPort(host, port);
+  let stream: Duplex | undefined;
+  try {
+    const status = await within(
+      timeoutMs,
+      async (signal) => {
+        stream = await ctx.host.dialTcp(host, port, { signal });
+        return grpcCheck(stream, address, service);
+      },
+      () =>
+        new Late(
+          `timeout: failed to connect service "${address}" within ${timeoutMs / 1000}s: context deadline exceeded`,
+        ),
+    );
+    if (status === 1) return { result: 'success', output: 'service healthy' };
+    const names = ['UNKNOWN', 'SERVING', 'NOT_SERVING', 'SERVICE_UNKNOWN'];
+    return { result: 'failure', output: `service unhealthy (responded with "${names[status] ?? status}")` };
+  } catch (error) {
+    if (error instanceof Late) return { result: 'failure', output: error.message };
+    const code = (error as { code?: string }).code;
+    const text = code === undefined ? errorText(error) : dialText(error, host, port);
+    return {
+      result: 'failure',
+      output: `error: this server does not implement the grpc health protocol (grpc.health.v1.Health): ${text}`,
+    };
+  } finally {
+    stream?.destroy();
+  }
+}
+
+async function grpcCheck(stream: Duplex, authority: string, service: string): Promise<number> {
+  const http2 = await import('node:http2');
+  const session = http2.connect(`http://${authority}`, { createConnection: () => stream });
+  try {
+    return await new Promise((resolve, reject) => {
+      session.on('error', reject);
+      stream.on('error', reject);
+      const req = session.request({
+        ':method': 'POST',
+        ':path': '/grpc.health.v1.Health/Check',
+        'content-type': 'application/grpc',
+        te: 'trailers',
+        'user-agent': userAgent,
+      });
+      const name = Buffer.from(service);
+      const body = service === '' ? Buffer.alloc(0) : Buffer.concat([Buffer.from([10, name.length]), name]);
+      const frame = Buffer.alloc(5);
+      frame.writeUInt32BE(body.length, 1);
+      const chunks: Buffer[] = [];
+      req.on('data', (c: Buffer) => chunks.push(c));
+      req.on('error', reject);
+      let code = '0';
+      req.on('response', (h) => (code = String(h['grpc-status'] ?? code)));
+      req.on('trailers', (h) => (code = String(h['grpc-status'] ?? code)));
+      req.on('end', () => {
+        if (code !== '0') {
+          reject(new Error(`rpc error: code = ${code}`));
+          return;
+        }
+        const all = Buffer.concat(chunks);
+        resolve(all.length >= 7 && all[5] === 8 ? all[6]! : 0);
+      });
+      req.end(Buffer.concat([frame, body]));
+    });
+  } finally {
+    session.destroy();
+  }
+}
+
+async function exec(
+  ctx: KubeletContext,
+  containerId: string,
+  command: readonly string[],
+  timeoutSeconds: number,
+): Promise<ProbeResult> {
+  try {
+    const r = await ctx.runtime.execSync(containerId, command, timeoutSeconds);
+    const output = Buffer.concat([r.stdout, r.stderr]).toString().slice(0, maxBody);
+    return { result: r.exitCode === 0 ? 'success' : 'failure', output };
+  } catch (error) {
+    if (error instanceof RuntimeError && error.code === 'DeadlineExceeded')
+      return {
+        result: 'failure',
+        output: `command timed out: ${JSON.stringify(command.join(' '))} timed out after ${timeoutSeconds}s`,
+      };
+    throw error;
+  }
+}
+
+/** Rejects when the probe itself cannot be run ("errored"). */
+export async function runProbe(
+  ctx: KubeletContext,
+  probe: Probe,
+  container: Container,
+  containerId: string,
+  podIp: string,
+): Promise<ProbeResult> {
+  const seconds = probe.timeoutSeconds ?? 1;
+  const timeoutMs = seconds * 1000;
+  if (probe.exec !== undefined) {
+    const values = new Map((container.env ?? []).map((e) => [e.name, e.value ?? '']));
+    // Its time is the cluster's: a virtual clock must be able to go on meanwhile.
+    return exec(
+      ctx,
+      containerId,
+      (probe.exec.command ?? []).map((c) => expand(c, (n) => values.get(n))),
+      seconds,
+    );
+  }
+  const { activity } = ctx.clock;
+  if (probe.httpGet !== undefined) return activity.track(http(ctx, probe.httpGet, container, podIp, timeoutMs));
+  if (probe.tcpSocket !== undefined) {
+    const port = resolvePort(probe.tcpSocket.port as number | string, container);
+    if (port === undefined || port <= 0 || port > 65535)
+      throw new Error(`invalid port number: ${String(probe.tcpSocket.port)}`);
+    return activity.track(tcp(ctx, probe.tcpSocket.host || podIp, port, timeoutMs));
+  }
+  if (probe.grpc !== undefined)
+    return activity.track(grpc(ctx, podIp, probe.grpc.port, probe.grpc.service ?? '', timeoutMs));
+  throw new Error('missing probe handler');
+}

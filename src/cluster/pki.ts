@@ -210,6 +210,8 @@ export function controlPlaneRequests(options: {
   readonly dnsNames: readonly string[];
   readonly addresses: readonly string[];
   readonly nodeNames: readonly string[];
+  /** Also for components that run as processes of their own; those of one process need none. */
+  readonly components: boolean;
 }): CertificateRequest[] {
   const client = (name: string, commonName: string, ...organizations: string[]): CertificateRequest => ({
     name,
@@ -233,6 +235,16 @@ export function controlPlaneRequests(options: {
       ],
       addresses: options.addresses,
     },
+    client('admin', 'kubernetes-admin', 'kubeadm:cluster-admins'),
+    ...(options.components ? componentRequests(client) : []),
+    ...options.nodeNames.map((n) => client(`kubelet/${n}`, `system:node:${n}`, 'system:nodes')),
+  ];
+}
+
+type ClientRequest = (name: string, commonName: string, ...organizations: string[]) => CertificateRequest;
+
+function componentRequests(client: ClientRequest): CertificateRequest[] {
+  return [
     client('apiserver-kubelet-client', 'kube-apiserver-kubelet-client', 'kubeadm:cluster-admins'),
     { name: 'front-proxy-client', ca: 'front-proxy-ca', commonName: 'front-proxy-client', usages: ['client'] },
     {
@@ -244,17 +256,20 @@ export function controlPlaneRequests(options: {
       addresses: ['127.0.0.1', '::1'],
     },
     { name: 'apiserver-etcd-client', ca: 'etcd/ca', commonName: 'kube-apiserver-etcd-client', usages: ['client'] },
-    client('admin', 'kubernetes-admin', 'kubeadm:cluster-admins'),
     client('controller-manager', 'system:kube-controller-manager'),
     client('scheduler', 'system:kube-scheduler'),
     client('kube-proxy', 'system:kube-proxy'),
-    client('cloud-controller-manager', 'system:cloud-controller-manager'),
+    client(
+      'cloud-controller-manager',
+      'system:serviceaccount:kube-system:cloud-controller-manager',
+      'system:serviceaccounts',
+      'system:serviceaccounts:kube-system',
+    ),
     client(
       'dns',
       'system:serviceaccount:kube-system:coredns',
       'system:serviceaccounts',
       'system:serviceaccounts:kube-system',
     ),
-    ...options.nodeNames.map((n) => client(`kubelet/${n}`, `system:node:${n}`, 'system:nodes')),
   ];
 }

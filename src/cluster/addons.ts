@@ -1,0 +1,173 @@
+/**
+ * What an installer adds to a bare control plane so that it is a cluster people know: the administrators' role binding, the
+ * `kube-dns` Service, `cluster-info`, roles of components that upstream's bootstrap policy leaves to installers (kubeadm).
+ */
+import type { KubeObject } from '../api/object.ts';
+import { StatusError } from '../api/status.ts';
+import type { TypedClient } from '../client/typed-client.ts';
+
+export interface AddonOptions {
+  /** Address of the `kube-dns` Service: the tenth of the range. */
+  readonly dnsServiceIP: string;
+  readonly dns: boolean;
+  /** PEM; published in ConfigMap cluster-info. */
+  readonly certificateAuthority: string | undefined;
+  readonly server: string | undefined;
+}
+
+interface Wanted {
+  readonly path: string;
+  readonly object: KubeObject;
+}
+
+const rbac = 'rbac.authorization.k8s.io';
+
+function clusterRoleBinding(name: string, role: string, subject: Record<string, string>): Wanted {
+  return {
+    path: `/apis/${rbac}/v1/clusterrolebindings`,
+    object: {
+      apiVersion: `${rbac}/v1`,
+      kind: 'ClusterRoleBinding',
+      metadata: { name },
+      roleRef: { apiGroup: rbac, kind: 'ClusterRole', name: role },
+      subjects: [subject],
+    },
+  };
+}
+
+function clusterRole(name: string, rules: readonly unknown[]): Wanted {
+  return {
+    path: `/apis/${rbac}/v1/clusterroles`,
+    object: { apiVersion: `${rbac}/v1`, kind: 'ClusterRole', metadata: { name }, rules },
+  };
+}
+
+function serviceAccount(name: string): Wanted {
+  return {
+    path: '/api/v1/namespaces/kube-system/serviceaccounts',
+    object: { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name, namespace: 'kube-system' } },
+  };
+}
+
+const account = (name: string): Record<string, string> => ({ kind: 'ServiceAccount', name, namespace: 'kube-system' });
+
+/** The cloud controllers' rules are an installer's matter upstream, too. */
+const cloudRules = [
+  { apiGroups: [''], resources: ['events'], verbs: ['create', 'patch', 'update'] },
+  { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create', 'patch', 'update'] },
+  { apiGroups: [''], resources: ['nodes'], verbs: ['get', 'list', 'watch', 'patch', 'update', 'delete'] },
+  { apiGroups: [''], resources: ['nodes/status'], verbs: ['patch', 'update'] },
+  { apiGroups: [''], resources: ['services'], verbs: ['get', 'list', 'watch', 'patch', 'update'] },
+  { apiGroups: [''], resources: ['services/status'], verbs: ['patch', 'update'] },
+  { apiGroups: [''], resources: ['pods', 'endpoints'], verbs: ['get', 'list', 'watch'] },
+  {
+    apiGroups: ['coordination.k8s.io'],
+    resources: ['leases'],
+    verbs: ['get', 'list', 'watch', 'create', 'update', 'patch'],
+  },
+];
+
+const dnsRules = [
+  {
+    apiGroups: [''],
+    resources: ['endpoints', 'services', 'pods', 'namespaces', 'nodes'],
+    verbs: ['list', 'watch', 'get'],
+  },
+  { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: ['list', 'watch'] },
+];
+
+function wanted(options: AddonOptions): Wanted[] {
+  const list: Wanted[] = [
+    serviceAccount('cloud-controller-manager'),
+    clusterRole('system:cloud-controller-manager', cloudRules),
+    clusterRoleBinding(
+      'system:cloud-controller-manager',
+      'system:cloud-controller-manager',
+      account('cloud-controller-manager'),
+    ),
+  ];
+  if (options.dns) {
+    const labels = { 'k8s-app': 'kube-dns', 'kubernetes.io/cluster-service': 'true', 'kubernetes.io/name': 'CoreDNS' };
+    list.push(
+      serviceAccount('coredns'),
+      clusterRole('system:coredns', dnsRules),
+      clusterRoleBinding('system:coredns', 'system:coredns', account('coredns')),
+      {
+        path: '/api/v1/namespaces/kube-system/services',
+        object: {
+          apiVersion: 'v1',
+          kind: 'Service',
+          metadata: {
+            name: 'kube-dns',
+            namespace: 'kube-system',
+            labels,
+            annotations: { 'prometheus.io/port': '9153', 'prometheus.io/scrape': 'true' },
+          },
+          spec: {
+            clusterIP: options.dnsServiceIP,
+            selector: { 'k8s-app': 'kube-dns' },
+            ports: [
+              { name: 'dns', port: 53, protocol: 'UDP', targetPort: 53 },
+              { name: 'dns-tcp', port: 53, protocol: 'TCP', targetPort: 53 },
+              { name: 'metrics', port: 9153, protocol: 'TCP', targetPort: 9153 },
+            ],
+          },
+        },
+      },
+    );
+  }
+  if (options.certificateAuthority !== undefined && options.server !== undefined) {
+    const kubeconfig = [
+      'apiVersion: v1',
+      'clusters:',
+      '- cluster:',
+      `    certificate-authority-data: ${Buffer.from(options.certificateAuthority).toString('base64')}`,
+      `    server: ${options.server}`,
+      '  name: ""',
+      'contexts: null',
+      'current-context: ""',
+      'kind: Config',
+      'preferences: {}',
+      'users: null',
+      '',
+    ].join('\n');
+    list.push({
+      path: '/api/v1/namespaces/kube-public/configmaps',
+      object: {
+        apiVersion: 'v1',
+        kind: 'ConfigMap',
+        metadata: { name: 'cluster-info', namespace: 'kube-public' },
+        data: { kubeconfig },
+      },
+    });
+  }
+  return list;
+}
+
+/** Creates what is missing; what is there stays as it is. The client must be allowed to bind cluster-admin. */
+export async function installAddons(client: TypedClient, options: AddonOptions): Promise<void> {
+  await Promise.all(
+    wanted(options).map(async ({ path, object }) => {
+      try {
+        await client.raw('POST', path, { body: object });
+      } catch (e) {
+        if (!(e instanceof StatusError) || e.reason !== 'AlreadyExists')
+          throw new Error(`installing ${path}/${object.metadata.name} failed`, { cause: e });
+      }
+    }),
+  );
+}
+
+/** The one binding that makes administrators of the group that the administrator's certificate names (kubeadm's). */
+export async function bindAdministrators(client: TypedClient): Promise<void> {
+  const { path, object } = clusterRoleBinding('kubeadm:cluster-admins', 'cluster-admin', {
+    apiGroup: rbac,
+    kind: 'Group',
+    name: 'kubeadm:cluster-admins',
+  });
+  try {
+    await client.raw('POST', path, { body: object });
+  } catch (e) {
+    if (!(e instanceof StatusError) || e.reason !== 'AlreadyExists') throw e;
+  }
+}

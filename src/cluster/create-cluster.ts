@@ -1,0 +1,305 @@
+/**
+ * `createCluster`: a whole cluster in this process: store, API server, controllers, scheduler, nodes. `knarr up` is a call of it
+ * with a data directory and a port; a test's is one with neither.
+ */
+import type { Clock } from '../base/clock.ts';
+import { SystemClock } from '../base/clock.ts';
+import { generateSigningKey, privateKeyPem } from '../base/keys.ts';
+import type { Logger } from '../base/logger.ts';
+import { silentLogger } from '../base/logger.ts';
+import type { Random } from '../base/random.ts';
+import { SystemRandom } from '../base/random.ts';
+import type { AuthorizationObserver } from '../apiserver/filters/authorization.ts';
+import type { ApiServer } from '../apiserver/server.ts';
+import { createApiServer } from '../apiserver/server.ts';
+import type { UserInfo } from '../apiserver/request.ts';
+import type { TypedClient } from '../client/typed-client.ts';
+import { createClient } from '../client/typed-client.ts';
+import type { ControllerManager } from '../controllers/manager.ts';
+import { createControllerManager } from '../controllers/manager.ts';
+import { openEmbeddedStore } from '../etcd/embedded-store.ts';
+import type { KeyValueStore } from '../etcd/store.ts';
+import type { Scheduler } from '../scheduler/scheduler.ts';
+import { createScheduler } from '../scheduler/scheduler.ts';
+import { bindAdministrators, installAddons } from './addons.ts';
+import { allComponents, identities } from './components.ts';
+import type { OptionalComponent } from './components.ts';
+import { renderKubeconfig } from './kubeconfig.ts';
+import type { NodeHandle } from './nodes.ts';
+import { SimulatedNodes } from './nodes.ts';
+import { dataDirLayout } from './paths.ts';
+import { controlPlaneRequests, defaultValidity, ensurePki, virtualValidity } from './pki.ts';
+import type { PkiFiles } from './pki.ts';
+import { readPki, writePki } from './pki-files.ts';
+
+export interface ClusterOptions {
+  /** Simulated nodes; default 1. */
+  readonly nodes?: number;
+  /** Where the cluster lives; in memory when left out. */
+  readonly dataDir?: string;
+  /** Opens an HTTPS port (0: a free one); without it the cluster is reached in-process alone. */
+  readonly https?: { readonly host?: string; readonly port?: number };
+  /** A `VirtualClock` makes time stand still until it is advanced. Default: the machine's. */
+  readonly clock?: Clock;
+  readonly random?: Random;
+  readonly logger?: Logger;
+  readonly disable?: readonly OptionalComponent[];
+  /** An etcd cluster instead of the embedded store. */
+  readonly etcdServers?: readonly string[];
+  /** The cluster's service and pod ranges. */
+  readonly serviceClusterIPRange?: string;
+  readonly clusterCIDR?: string;
+  /** Objects that clients get are frozen, so that a mutation throws where it happens. */
+  readonly freeze?: boolean;
+  /** Told of every authorization decision. */
+  readonly onAuthorization?: AuthorizationObserver;
+  /** Told what is being done now, for a person who waits. */
+  readonly onStep?: (text: string) => void;
+  /** Wait until the nodes are Ready; default true. */
+  readonly waitForNodes?: boolean;
+}
+
+export interface AdminCredentials {
+  readonly server: string;
+  readonly certificateAuthority: string;
+  readonly clientCertificate: string;
+  readonly clientKey: string;
+}
+
+export interface Cluster extends AsyncDisposable {
+  /** As an administrator, in-process. */
+  readonly client: TypedClient;
+  /** As anybody else, in-process. */
+  clientFor(user: UserInfo): TypedClient;
+  readonly clock: Clock;
+  /** `https://host:port`, when it listens. */
+  readonly url: string | undefined;
+  /** For HTTPS clients, when it listens. */
+  readonly adminCredentials: AdminCredentials | undefined;
+  /** A kubeconfig text with one context, when it listens. */
+  readonly kubeconfig: string | undefined;
+  readonly nodes: readonly NodeHandle[];
+  readonly components: readonly string[];
+  readonly apiServer: ApiServer;
+  readonly store: KeyValueStore;
+  /** Stops everything; nothing acknowledged is lost, no timer, socket or file is left. */
+  close(): Promise<void>;
+}
+
+const defaultServiceRange = '10.96.0.0/12';
+const defaultClusterCIDR = '10.244.0.0/16';
+
+/** Address number `n` of an IPv4 range. */
+function addressOf(cidr: string, n: number): string {
+  const parts = cidr.split('/')[0]!.split('.').map(Number);
+  const value = (((parts[0]! << 24) | (parts[1]! << 16) | (parts[2]! << 8) | parts[3]!) >>> 0) + n;
+  return [value >>> 24, (value >>> 16) & 255, (value >>> 8) & 255, value & 255].join('.');
+}
+
+/** What is started is stopped in reverse order, also when a later start fails. */
+class Teardown {
+  readonly #steps: (() => Promise<void> | void)[] = [];
+  add(step: () => Promise<void> | void): void {
+    this.#steps.push(step);
+  }
+  async run(): Promise<void> {
+    const errors: unknown[] = [];
+    for (let step = this.#steps.pop(); step !== undefined; step = this.#steps.pop())
+      try {
+        await step();
+      } catch (e) {
+        errors.push(e);
+      }
+    if (errors.length === 1) throw errors[0];
+    if (errors.length > 1) throw new AggregateError(errors, 'the cluster did not stop cleanly');
+  }
+}
+
+async function openStore(
+  options: ClusterOptions,
+  clock: Clock,
+  random: Random,
+  logger: Logger,
+): Promise<{ store: KeyValueStore; embedded: boolean }> {
+  if (options.etcdServers !== undefined && options.etcdServers.length > 0) {
+    const { openRemoteStore } = await import('../etcd/remote-store.ts');
+    return { store: await openRemoteStore({ endpoints: options.etcdServers, logger, random }), embedded: false };
+  }
+  if (options.dataDir === undefined)
+    return { store: await openEmbeddedStore({ engine: 'memory', clock, logger, random }), embedded: true };
+  const dir = dataDirLayout(options.dataDir).store;
+  return { store: await openEmbeddedStore({ engine: 'lmdb', dir, clock, logger, random }), embedded: true };
+}
+
+/** The certificates that this cluster needs; without a data directory they live as long as the cluster. */
+async function certificates(
+  options: ClusterOptions,
+  clock: Clock,
+  random: Random,
+  serviceIP: string,
+): Promise<PkiFiles | undefined> {
+  if (options.https === undefined) return undefined;
+  const dir = options.dataDir === undefined ? undefined : dataDirLayout(options.dataDir).pki;
+  const existing = dir === undefined ? new Map<string, string>() : await readPki(dir);
+  const host = options.https.host ?? '127.0.0.1';
+  const isName = !/^[\d.]+$|:/.test(host);
+  const wild = host === '0.0.0.0' || host === '::';
+  const files = await ensurePki({
+    now: clock.virtual ? new SystemClock().now() : clock.now(),
+    random,
+    validity: clock.virtual ? virtualValidity : defaultValidity,
+    existing,
+    requests: controlPlaneRequests({
+      dnsNames: ['localhost', ...(isName ? [host] : [])],
+      addresses: [
+        '127.0.0.1',
+        '::1',
+        serviceIP,
+        ...(isName || wild || host === '127.0.0.1' || host === '::1' ? [] : [host]),
+      ],
+      components: false,
+      nodeNames: [],
+    }),
+  });
+  if (dir !== undefined) await writePki(dir, files, existing);
+  return files;
+}
+
+export async function createCluster(options: ClusterOptions = {}): Promise<Cluster> {
+  const clock = options.clock ?? new SystemClock();
+  const random = options.random ?? new SystemRandom();
+  const logger = options.logger ?? silentLogger;
+  const step = options.onStep ?? (() => {});
+  const disabled = new Set<string>(options.disable ?? []);
+  const serviceRange = options.serviceClusterIPRange ?? defaultServiceRange;
+  const clusterCIDR = options.clusterCIDR ?? defaultClusterCIDR;
+  const teardown = new Teardown();
+  try {
+    if (options.https !== undefined) step('certificates');
+    const pki = await certificates(options, clock, random, addressOf(serviceRange, 1));
+    step('store');
+    const { store, embedded } = await openStore(options, clock, random, logger);
+    teardown.add(() => store.close());
+
+    step('API server');
+    const nodes = new SimulatedNodes({ clock, random, logger, clusterCIDR, dnsServiceIP: addressOf(serviceRange, 10) });
+    const signingKey = pki?.get('sa.key') ?? (await privateKeyPem((await generateSigningKey()).privateKey));
+    const apiServer = await createApiServer({
+      store,
+      embedded,
+      clock,
+      random,
+      logger,
+      ...(pki === undefined
+        ? {}
+        : {
+            certificates: {
+              certificate: pki.get('apiserver.crt')!,
+              key: pki.get('apiserver.key')!,
+              clientCA: pki.get('ca.crt')!,
+              frontProxyCA: pki.get('front-proxy-ca.crt')!,
+            },
+          }),
+      serviceAccountKeys: { signingKey },
+      dialer: nodes.dialer,
+      serviceClusterIPRanges: [serviceRange],
+      ...(options.freeze === undefined ? {} : { freeze: options.freeze }),
+      ...(options.onAuthorization === undefined ? {} : { onAuthorization: options.onAuthorization }),
+    });
+    teardown.add(() => apiServer.close());
+    const clientFor = (user: UserInfo): TypedClient =>
+      createClient(
+        apiServer.localTransport({
+          ...user,
+          groups: user.groups.includes('system:authenticated') ? user.groups : [...user.groups, 'system:authenticated'],
+        }),
+      );
+    const listening =
+      options.https === undefined
+        ? undefined
+        : await apiServer.listen({ host: options.https.host ?? '127.0.0.1', port: options.https.port ?? 0 });
+    const reachable =
+      listening?.address === '0.0.0.0' || listening?.address === '::' ? '127.0.0.1' : listening?.address;
+    const url =
+      listening === undefined
+        ? undefined
+        : `https://${reachable!.includes(':') ? `[${reachable}]` : reachable}:${listening.port}`;
+    await apiServer.ready();
+    // The very first binding cannot be made by somebody whom it would bind; from then on nobody is a master.
+    await bindAdministrators(clientFor({ name: 'system:apiserver', groups: ['system:masters'] }));
+    const client = clientFor(identities.admin);
+    const addons = installAddons(client, {
+      dnsServiceIP: addressOf(serviceRange, 10),
+      dns: !disabled.has('dns'),
+      certificateAuthority: pki?.get('ca.crt'),
+      server: url,
+    });
+
+    let manager: ControllerManager | undefined;
+    if (!disabled.has('kube-controller-manager')) {
+      step('controllers');
+      manager = createControllerManager({
+        client: clientFor(identities.controllerManager),
+        clientFor: (account) => clientFor(identities.controller(account)),
+        clock,
+        random,
+        logger,
+        options: { ...(pki === undefined ? {} : { rootCA: pki.get('ca.crt')! }), clusterCIDR, allocateNodeCIDRs: true },
+      });
+      const started = manager;
+      teardown.add(() => started.stop());
+      await manager.start();
+    }
+    let scheduler: Scheduler | undefined;
+    if (!disabled.has('kube-scheduler')) {
+      scheduler = createScheduler({ client: clientFor(identities.scheduler), clock, random, logger });
+      const started = scheduler;
+      teardown.add(() => started.stop());
+      await scheduler.start();
+    }
+    const count = disabled.has('kubelet') ? 0 : (options.nodes ?? 1);
+    if (count > 0) step(count === 1 ? 'node' : `${count} nodes`);
+    teardown.add(() => nodes.stop());
+    await nodes.start({
+      count,
+      clientFor,
+      proxy: !disabled.has('kube-proxy'),
+      dns: !disabled.has('dns'),
+      cloud: !disabled.has('cloud-controller-manager'),
+    });
+    await addons;
+    if (count > 0 && options.waitForNodes !== false) await nodes.ready(client);
+    const credentials: AdminCredentials | undefined =
+      pki === undefined || url === undefined
+        ? undefined
+        : {
+            server: url,
+            certificateAuthority: pki.get('ca.crt')!,
+            clientCertificate: pki.get('admin.crt')!,
+            clientKey: pki.get('admin.key')!,
+          };
+    let closing: Promise<void> | undefined;
+    const close = (): Promise<void> => (closing ??= teardown.run());
+    return {
+      client,
+      clientFor,
+      clock,
+      url,
+      adminCredentials: credentials,
+      kubeconfig: credentials === undefined ? undefined : renderKubeconfig({ name: 'knarr', ...credentials }),
+      nodes: nodes.handles,
+      components: allComponents.filter((c) => !disabled.has(c)),
+      apiServer,
+      store,
+      close,
+      [Symbol.asyncDispose]: close,
+    };
+  } catch (e) {
+    try {
+      await teardown.run();
+    } catch (cleanup) {
+      logger.error('cleaning up after a failed start failed as well', { err: cleanup });
+    }
+    throw e;
+  }
+}

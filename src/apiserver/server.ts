@@ -8,6 +8,7 @@ import type { Logger } from '../base/logger.ts';
 import type { Random } from '../base/random.ts';
 import { loadCatalog } from '../api/catalog/catalog.ts';
 import type { Catalog } from '../api/catalog/catalog.ts';
+import { ProtobufObjects } from '../api/protobuf.ts';
 import { loadDescriptions } from '../api/schema/descriptions.ts';
 import type { ObjectSchema } from '../api/schema/schema.ts';
 import type { Transport } from '../client/transport.ts';
@@ -28,7 +29,6 @@ import { indexHandler } from './discovery/index-paths.ts';
 import { defaultGitVersion, versionHandler } from './discovery/version.ts';
 import { Encoder } from './encode/encoder.ts';
 import { CustomResources } from './extensions/custom-resources.ts';
-import type { ProtobufCodec } from './encode/codec.ts';
 import type { AuditSink } from './filters/audit.ts';
 import type { AuthorizationObserver } from './filters/authorization.ts';
 import { GenericServer } from './generic-server.ts';
@@ -94,7 +94,6 @@ export interface ApiServerOptions {
   readonly requestTimeoutMs?: number;
   readonly maxRequestsInFlight?: number;
   readonly maxMutatingRequestsInFlight?: number;
-  readonly protobuf?: ProtobufCodec;
   /** Real milliseconds that requests get to finish when the server closes; default 5000. */
   readonly shutdownGraceMs?: number;
 }
@@ -229,11 +228,13 @@ class ApiServerImpl implements ApiServer {
     registries.setAuthorizer(authorizer);
     this.#lease = new IdentityLease({ registries, clock, random, logger, hostname: hostname() });
 
+    const protobuf = new ProtobufObjects(catalog);
     const encoder = new Encoder({
       tables: new TableMaker(clock),
-      ...(options.protobuf === undefined ? {} : { protobuf: options.protobuf }),
+      protobuf,
     });
     const verbs = createVerbs({
+      protobuf,
       registries,
       catalog,
       clock,

@@ -10,9 +10,8 @@ import { percentile } from './median.ts';
 
 export interface BenchServer {
   readonly knarr: RunningKnarr;
-  readonly cert: string;
-  readonly key: string;
-  readonly ca: string;
+  /** A service account's token that may do everything: h2load shows no client certificates. */
+  readonly token: string;
   /** Anonymous resident memory, MiB, and mapped file pages beside it. */
   memory(): { anonymous: number; mapped: number };
   /** User and system CPU seconds used so far. */
@@ -35,12 +34,10 @@ export async function benchServer(args: readonly string[] = []): Promise<BenchSe
     key: decode('client-key-data'),
     ca: decode('certificate-authority-data'),
   };
-  const files = { cert: join(dir, 'client.crt'), key: join(dir, 'client.key'), ca: join(dir, 'ca.crt') };
-  for (const n of ['cert', 'key', 'ca'] as const) writeFileSync(files[n], pem[n], { mode: 0o600 });
   const agent = new Agent({ ...pem, keepAlive: true, maxSockets: 4 });
-  return {
+  const server: BenchServer = {
     knarr,
-    ...files,
+    token: '',
     memory() {
       const status = readFileSync(`/proc/${knarr.process.pid}/status`, 'utf8');
       const kb = (name: string): number => Number(new RegExp(`${name}:\\s+(\\d+)`).exec(status)![1]) / 1024;
@@ -85,6 +82,22 @@ export async function benchServer(args: readonly string[] = []): Promise<BenchSe
       rmSync(dir, { recursive: true, force: true });
     },
   };
+  await server.json('POST', '/api/v1/namespaces/default/serviceaccounts', { metadata: { name: 'bench' } });
+  await server.json('POST', '/apis/rbac.authorization.k8s.io/v1/clusterrolebindings', {
+    metadata: { name: 'bench' },
+    roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'cluster-admin' },
+    subjects: [{ kind: 'ServiceAccount', name: 'bench', namespace: 'default' }],
+  });
+  const answer = await server.json<{ status: { token: string } }>(
+    'POST',
+    '/api/v1/namespaces/default/serviceaccounts/bench/token',
+    {
+      apiVersion: 'authentication.k8s.io/v1',
+      kind: 'TokenRequest',
+      spec: { expirationSeconds: 86_400 },
+    },
+  );
+  return { ...server, token: answer.status.token };
 }
 
 export interface LoadResult {
@@ -119,10 +132,8 @@ export async function load(
     String(options.clients ?? 10),
     '-m',
     String(options.streams ?? 10),
-    '--cert',
-    server.cert,
-    '--key',
-    server.key,
+    '-H',
+    `authorization: Bearer ${server.token}`,
   ];
   for (const h of options.headers ?? []) args.push('-H', h);
   if (options.body !== undefined) {

@@ -24,7 +24,8 @@ export function createTokenReviewHandler(options: {
     if (spec.token === undefined || spec.token === '')
       throw badRequest('token is required for TokenReview in authentication');
     await admit(object);
-    const asked = spec.audiences === undefined || spec.audiences.length === 0 ? options.audiences : spec.audiences;
+    const asked =
+      spec.audiences === undefined || (spec.audiences ?? []).length === 0 ? options.audiences : spec.audiences;
     const status: Record<string, unknown> = {};
     try {
       const identity = await options.tokens.authenticateToken(spec.token, asked);

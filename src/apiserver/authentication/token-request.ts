@@ -75,8 +75,8 @@ export function createTokenRequestHandler(options: TokenRequestOptions): Virtual
     const given = (object['spec'] ?? {}) as TokenRequestSpec;
     const spec: TokenRequestSpec = {
       ...given,
-      audiences:
-        given.audiences === undefined || given.audiences.length === 0 ? [...tokens.audiences] : given.audiences,
+      // null as well: an empty list of a kind that is not stored is written so.
+      audiences: (given.audiences ?? []).length === 0 ? [...tokens.audiences] : given.audiences,
       expirationSeconds: given.expirationSeconds ?? 3600,
     };
     const now = clock.now();
@@ -93,7 +93,7 @@ export function createTokenRequestHandler(options: TokenRequestOptions): Virtual
     let pod: { name: string; uid: string } | undefined;
     let node: { name: string; uid: string } | undefined;
     let secret: { name: string; uid: string } | undefined;
-    const ref = spec.boundObjectRef;
+    const ref = spec.boundObjectRef ?? undefined;
     if (ref !== undefined) {
       const target = ref.name ?? '';
       let boundUid: string;

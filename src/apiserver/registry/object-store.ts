@@ -4,6 +4,7 @@ import { StatusError } from '../../api/status.ts';
 import type { KeyValue, KeyValueStore } from '../../etcd/store.ts';
 import { StoredObject } from '../storage/codec.ts';
 import type { StorageLayout } from '../storage/codec.ts';
+import { KeyQueue } from './key-queue.ts';
 import type { WatchCache } from '../storage/watch-cache.ts';
 
 /** etcd's limit on a request. */
@@ -23,6 +24,8 @@ export type Written =
 export class ObjectStore {
   readonly layout: StorageLayout;
   readonly cache: WatchCache;
+  /** Writers that lost a race. */
+  readonly queue = new KeyQueue();
   readonly #store: KeyValueStore;
 
   constructor(store: KeyValueStore, layout: StorageLayout, cache: WatchCache) {

@@ -57,6 +57,8 @@ export interface CustomResource {
   readonly resource: ResourceInfo;
   readonly versions: ReadonlyMap<string, TypeSupport>;
   readonly strategies: ResourceStrategies;
+  /** Every served version, as requests find it. */
+  readonly served: readonly ResourceInfo[];
 }
 
 const tickMs = 60_000;
@@ -72,6 +74,8 @@ export class RegistriesImpl implements Registries {
   readonly #deadlines: Deadlines;
   /** By `group/resource`, whatever group leads there; undefined: known not to be stored. */
   readonly #registries = new Map<string, GenericRegistry | undefined>();
+  /** Served versions of custom resources, by `group/version/resource`. */
+  readonly #custom = new Map<string, ResourceInfo>();
   readonly #caches = new Set<WatchCache>();
   readonly #ticker: Timer;
   #admission: Admission | undefined;
@@ -136,7 +140,7 @@ export class RegistriesImpl implements Registries {
       );
     }
     const ttl = group === '' && resource === 'events' ? (this.#options.eventTtlSeconds ?? 3600) : undefined;
-    return this.#make({ resource: hub, versions, strategies }, ttl);
+    return this.#make({ resource: hub, versions, strategies, served: [] }, ttl);
   }
 
   #make(custom: CustomResource, ttlSeconds: number | undefined, kept?: WatchCache): GenericRegistry {
@@ -215,6 +219,8 @@ export class RegistriesImpl implements Registries {
     }
     const made = this.#make(custom, undefined, kept);
     this.#registries.set(key, made);
+    this.#forget(group, plural);
+    for (const r of custom.served) this.#custom.set(`${r.group}/${r.version}/${r.resource}`, r);
     return made;
   }
 
@@ -224,7 +230,22 @@ export class RegistriesImpl implements Registries {
     const old = this.#registries.get(key);
     if (old === undefined || !old.resource.custom) return;
     this.#registries.delete(key);
+    this.#forget(group, resource);
     this.#drop(old);
+  }
+
+  /** A served version of a custom resource. */
+  custom(group: string, version: string, resource: string): ResourceInfo | undefined {
+    return this.#custom.get(`${group}/${version}/${resource}`);
+  }
+
+  /** All served versions of all custom resources. */
+  customs(): Iterable<ResourceInfo> {
+    return this.#custom.values();
+  }
+
+  #forget(group: string, resource: string): void {
+    for (const [key, r] of this.#custom) if (r.group === group && r.resource === resource) this.#custom.delete(key);
   }
 
   #drop(registry: GenericRegistry): void {

@@ -36,7 +36,7 @@ import {
   wipeSystemFields,
   withRequestNamespace,
 } from './object-meta.ts';
-import type { ObjectStore } from './object-store.ts';
+import type { Current, ObjectStore } from './object-store.ts';
 import type { TypeSupport } from './type-support.ts';
 
 /** What writes of a resource need; shared by create, update and delete. */
@@ -298,55 +298,72 @@ export async function updateObject(
   const key = objects.layout.key(namespace, name);
   const mayCreate = options.subresource === '' && (options.createIfMissing || strategy.allowCreateOnUpdate === true);
   if (support.strategies.incomplete !== undefined) ctx.warn(support.strategies.incomplete);
-  let { object: current, fresh } = await objects.read(key);
-  for (let attempt = 0; attempt < maxUpdateAttempts; attempt++) {
-    let written: StoredObject | 'lost';
-    try {
-      if (current === undefined) {
-        if (!mayCreate) throw notFound(groupResource(resource), name);
-        const created = await createByUpdate(support, ctx, namespace, name, updater, options);
-        return { created: true, committed: created };
+  let state = await objects.read(key);
+  let endTurn: (() => void) | undefined;
+  try {
+    for (let attempt = 0; attempt < maxUpdateAttempts; attempt++) {
+      if (attempt === 1) {
+        endTurn = await objects.queue.turn(key);
+        state = objects.cache.current ? await objects.read(key) : await objects.readFresh(key);
       }
-      const next = await prepareUpdate(support, ctx, namespace, name, current, updater, options, strategy);
-      if (next === undefined) return { created: false, committed: current };
-      const { object, finish, remove } = next;
-      if (remove) {
-        const last = objects.unstored(key, current.revision, object);
-        if (options.dryRun) return { created: false, committed: last };
-        const removed = await removeFinal(current, last);
-        if (removed !== undefined) return { created: false, committed: removed };
-        written = 'lost';
-      } else {
-        let committed = false;
-        try {
-          if (options.dryRun) return { created: false, committed: objects.unstored(key, current.revision, object) };
-          const bytes = objects.layout.encode(object);
-          if (bytes.equals(current.bytes)) return { created: false, committed: current };
-          const lease = support.ttlSeconds === undefined ? undefined : await support.leases.lease(support.ttlSeconds);
-          const result = await objects.put(key, current.revision, object, bytes, lease);
-          if (result.ok) {
-            committed = true;
-            return { created: false, committed: result.object };
-          }
-          current = result.current;
-          fresh = true;
-          written = 'lost';
-        } finally {
-          await finish?.(committed);
-        }
-        continue;
+      const current = state.object;
+      try {
+        if (current === undefined && !mayCreate) throw notFound(groupResource(resource), name);
+        const done =
+          current === undefined
+            ? await createByUpdate(support, ctx, namespace, name, updater, options)
+            : await updateOnce(support, ctx, namespace, name, current, updater, options, strategy, removeFinal);
+        if ('committed' in done) return done;
+        state = done;
+      } catch (error) {
+        // What was decided on a cached state is decided again on the stored one, if that is another.
+        if (state.fresh) throw error;
+        state = await objects.readFresh(key);
+        if (state.object?.revision === current?.revision) throw error;
       }
-    } catch (error) {
-      // What was decided on a cached state is decided again on the stored one, if that is another.
-      if (fresh) throw error;
-      const seen = current?.revision ?? 0;
-      ({ object: current, fresh } = await objects.readFresh(key));
-      if ((current?.revision ?? 0) === seen) throw error;
-      continue;
     }
-    if (written === 'lost') ({ object: current, fresh } = await objects.readFresh(key));
+  } finally {
+    endTurn?.();
   }
   throw conflict(groupResource(resource), name, optimisticLockMessage);
+}
+
+/** One attempt on one state: what was written, or the state that somebody else wrote meanwhile. */
+async function updateOnce(
+  support: WriteSupport,
+  ctx: RequestContext,
+  namespace: string,
+  name: string,
+  current: StoredObject,
+  updater: Updater,
+  options: UpdateOptions,
+  strategy: Strategy,
+  removeFinal: (current: StoredObject, last: StoredObject) => Promise<StoredObject | undefined>,
+): Promise<WriteOutcome | Current> {
+  const { objects } = support;
+  const { key } = current;
+  const prepared = await prepareUpdate(support, ctx, namespace, name, current, updater, options, strategy);
+  if (prepared === undefined) return { created: false, committed: current };
+  const { object, finish, remove } = prepared;
+  if (options.dryRun || remove) {
+    await finish?.(false);
+    const last = objects.unstored(key, current.revision, object);
+    if (options.dryRun) return { created: false, committed: last };
+    const removed = await removeFinal(current, last);
+    return removed === undefined ? objects.readFresh(key) : { created: false, committed: removed };
+  }
+  let committed = false;
+  try {
+    const bytes = objects.layout.encode(object);
+    if (bytes.equals(current.bytes)) return { created: false, committed: current };
+    const lease = support.ttlSeconds === undefined ? undefined : await support.leases.lease(support.ttlSeconds);
+    const result = await objects.put(key, current.revision, object, bytes, lease);
+    if (!result.ok) return { object: result.current, fresh: true };
+    committed = true;
+    return { created: false, committed: result.object };
+  } finally {
+    await finish?.(committed);
+  }
 }
 
 async function createByUpdate(
@@ -356,7 +373,7 @@ async function createByUpdate(
   name: string,
   updater: Updater,
   options: UpdateOptions,
-): Promise<StoredObject> {
+): Promise<WriteOutcome | Current> {
   const { resource } = support;
   let object = await updater(undefined);
   object = withRequestNamespace(object, resource.namespaced ? namespace : '');
@@ -398,7 +415,14 @@ async function createByUpdate(
           const { decision, reason } = await authorizer.authorize(attrs);
           if (decision !== 'allow') throw forbiddenByAuthorizer(attrs, reason);
         };
-  return createOnce(support, ctx, namespace, object, createOptions(options), authorize);
+  try {
+    const committed = await createOnce(support, ctx, namespace, object, createOptions(options), authorize);
+    return { created: true, committed };
+  } catch (error) {
+    // Somebody created it meanwhile: then it is an update.
+    if (options.dryRun || !(error instanceof StatusError) || error.reason !== 'AlreadyExists') throw error;
+    return support.objects.readFresh(support.objects.layout.key(namespace, name));
+  }
 }
 
 function createOptions(options: UpdateOptions): WriteRequestOptions {

@@ -175,6 +175,8 @@ export class FakeApi implements Transport {
   readonly requests: { readonly method: string; readonly path: string; readonly body: unknown }[] = [];
   /** Set to make requests fail: what it returns is thrown or answered. */
   fault: ((request: ApiRequest) => Error | undefined) | undefined;
+  /** Answers a request itself when it returns something. */
+  answer: ((request: ApiRequest) => unknown) | undefined;
   /** False: `sendInitialEvents` is refused as an old server does. */
   streaming = true;
 
@@ -261,7 +263,7 @@ export class FakeApi implements Transport {
       if (fault !== undefined && !(fault instanceof StatusError)) throw fault;
       try {
         if (fault !== undefined) throw fault;
-        const body = this.#handle(request);
+        const body = this.answer?.(request) ?? this.#handle(request);
         return { status: request.method === 'POST' ? 201 : 200, headers: {}, body };
       } catch (error) {
         if (!(error instanceof StatusError)) throw error;

@@ -1,16 +1,25 @@
 /** All controllers, in the order in which they are started. */
+import { csrApprovingController, csrCleanerController, csrSigningController } from './certificates/certificates.ts';
+import { clusterRoleAggregationController } from './clusterrole-aggregation.ts';
 import type { ControllerDescriptor } from './context.ts';
 import { deploymentController } from './deployment/deployment.ts';
 import { endpointsController } from './endpoints.ts';
 import { endpointSliceController } from './endpointslice/endpointslice.ts';
+import { endpointSliceMirroringController } from './endpointslice/mirroring.ts';
 import { garbageCollectorController } from './garbagecollector/garbagecollector.ts';
 import { namespaceController } from './namespace.ts';
+import { nodeIpamController } from './node-ipam.ts';
+import { ttlController } from './node-ttl.ts';
 import { nodeLifecycleController } from './nodelifecycle/nodelifecycle.ts';
 import { taintEvictionController } from './nodelifecycle/taint-eviction.ts';
+import { podGarbageCollectorController } from './podgc.ts';
 import { replicaSetController, replicationControllerController } from './replicaset.ts';
 import { rootCACertificatePublisher } from './root-ca.ts';
+import { serviceCIDRController } from './service-cidrs.ts';
 import { serviceAccountTokenController } from './serviceaccount-tokens.ts';
 import { serviceAccountController } from './serviceaccount.ts';
+import { ephemeralVolumeController } from './volume/ephemeral-volume.ts';
+import { pvcProtectionController, pvProtectionController } from './volume/protection.ts';
 
 export const allControllers: readonly ControllerDescriptor[] = [
   // First: pods cannot be created without a service account.
@@ -19,12 +28,24 @@ export const allControllers: readonly ControllerDescriptor[] = [
   rootCACertificatePublisher,
   endpointsController,
   endpointSliceController,
+  endpointSliceMirroringController,
   replicaSetController,
   deploymentController,
   replicationControllerController,
   namespaceController,
+  nodeIpamController,
   nodeLifecycleController,
   taintEvictionController,
+  ttlController,
+  podGarbageCollectorController,
+  clusterRoleAggregationController,
+  csrApprovingController,
+  csrSigningController,
+  csrCleanerController,
+  pvcProtectionController,
+  pvProtectionController,
+  ephemeralVolumeController,
+  serviceCIDRController,
   // Last: it shares the informers that the others have made and makes small ones for the rest.
   garbageCollectorController,
 ];

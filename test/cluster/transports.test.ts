@@ -1,0 +1,715 @@
+/**
+ * One contract for both ways into the API server: every step is taken over HTTPS and in-process, and the transcripts
+ * (status, body, warnings, events) must be the same. Then what only one of them has: connections, formats, limits.
+ */
+import assert from 'node:assert/strict';
+import * as http from 'node:http';
+import type { Duplex } from 'node:stream';
+import { duplexPair } from 'node:stream';
+import { after, before, test } from 'node:test';
+import { WebSocketServer } from 'ws';
+import type { ApiServer } from '../../src/apiserver/server.ts';
+import { createApiServer } from '../../src/apiserver/server.ts';
+import { SystemClock, VirtualClock } from '../../src/base/clock.ts';
+import { silentLogger } from '../../src/base/logger.ts';
+import { SystemRandom } from '../../src/base/random.ts';
+import { HttpTransport } from '../../src/client/http-transport.ts';
+import type { ApiRequest, ApiResponse, Transport, WatchEvent } from '../../src/client/transport.ts';
+import { controlPlaneRequests, defaultValidity, ensurePki } from '../../src/cluster/pki.ts';
+import { openEmbeddedStore } from '../../src/etcd/embedded-store.ts';
+import type { KeyValueStore } from '../../src/etcd/store.ts';
+import { StatusError } from '../../src/api/status.ts';
+
+// eslint-disable-next-line @typescript-eslint/no-explicit-any
+type Json = any;
+
+interface World {
+  readonly server: ApiServer;
+  readonly store: KeyValueStore;
+  readonly url: string;
+  readonly ca: string;
+  readonly https: Transport;
+  readonly local: Transport;
+  /** Requests that the fake kubelet and the fake pod have seen. */
+  readonly seen: string[];
+}
+
+let world: World;
+const admin = { name: 'kubernetes-admin', groups: ['kubeadm:cluster-admins', 'system:authenticated'] };
+
+/** A kubelet that answers logs and echoes what is sent to exec, and a web server in a pod. */
+function fakeBackends(seen: string[]): { node: http.Server; pod: http.Server } {
+  const node = http.createServer((request, response) => {
+    seen.push(`${request.method} ${request.url}`);
+    if (request.url!.includes('/broken/')) response.writeHead(404).end('container not found\n');
+    else response.writeHead(200, { 'content-type': 'text/plain' }).end('line one\nline two\n');
+  });
+  const sockets = new WebSocketServer({ noServer: true, handleProtocols: (p) => [...p][0]! });
+  node.on('upgrade', (request, socket, head) => {
+    seen.push(`upgrade ${request.url} ${request.headers['authorization'] ?? 'no credentials'}`);
+    sockets.handleUpgrade(request, socket, head, (ws) => {
+      ws.on('message', (data: Buffer) => {
+        ws.send(Buffer.concat([Buffer.from([1]), data.subarray(1)]));
+        if (data.includes('bye')) ws.close();
+      });
+    });
+  });
+  const pod = http.createServer((request, response) => {
+    seen.push(`pod ${request.method} ${request.url}`);
+    if (request.url === '/old') response.writeHead(302, { location: '/new?x=1' }).end();
+    else if (request.url!.startsWith('/page'))
+      response
+        .writeHead(200, { 'content-type': 'text/html; charset=utf-8' })
+        .end('<a href="/there">go</a><a href="x">rel</a>');
+    else {
+      const chunks: Buffer[] = [];
+      request.on('data', (c: Buffer) => chunks.push(c));
+      request.on('end', () =>
+        response.writeHead(200, { 'x-served-by': 'pod' }).end(`got ${Buffer.concat(chunks).toString()}`),
+      );
+    }
+  });
+  return { node, pod };
+}
+
+function dialInto(server: http.Server): Duplex {
+  const [near, far] = duplexPair();
+  server.emit('connection', far);
+  return near;
+}
+
+before(async () => {
+  const clock = new SystemClock();
+  const random = new SystemRandom();
+  const store = await openEmbeddedStore({ engine: 'memory', clock, logger: silentLogger });
+  const pki = await ensurePki({
+    now: clock.now(),
+    random,
+    validity: defaultValidity,
+    requests: [
+      ...controlPlaneRequests({ dnsNames: ['localhost'], addresses: ['127.0.0.1'], nodeNames: [], components: false }),
+      {
+        name: 'test-admin',
+        ca: 'ca',
+        commonName: admin.name,
+        organizations: ['kubeadm:cluster-admins'],
+        usages: ['client'],
+      },
+    ],
+  });
+  const seen: string[] = [];
+  const backends = fakeBackends(seen);
+  const server = await createApiServer({
+    store,
+    embedded: true,
+    clock,
+    random,
+    logger: silentLogger,
+    freeze: true,
+    certificates: {
+      certificate: pki.get('apiserver.crt')!,
+      key: pki.get('apiserver.key')!,
+      clientCA: pki.get('ca.crt')!,
+      frontProxyCA: pki.get('front-proxy-ca.crt')!,
+    },
+    serviceAccountKeys: { signingKey: pki.get('sa.key')! },
+    dialer: {
+      dialNode: () => Promise.resolve(dialInto(backends.node)),
+      dialTcp: (address) =>
+        address === '10.1.0.9'
+          ? Promise.reject(new Error('dial tcp 10.1.0.9:80: connect: connection refused'))
+          : Promise.resolve(dialInto(backends.pod)),
+    },
+    disableAdmissionPlugins: new Set(['ServiceAccount']),
+  });
+  const { port } = await server.listen({ host: '127.0.0.1', port: 0 });
+  await server.ready();
+  const root = server.localTransport({ name: 'root', groups: ['system:masters'] });
+  const bound = await root.request({
+    method: 'POST',
+    path: '/apis/rbac.authorization.k8s.io/v1/clusterrolebindings',
+    body: {
+      apiVersion: 'rbac.authorization.k8s.io/v1',
+      kind: 'ClusterRoleBinding',
+      metadata: { name: 'kubeadm:cluster-admins' },
+      roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'cluster-admin' },
+      subjects: [{ apiGroup: 'rbac.authorization.k8s.io', kind: 'Group', name: 'kubeadm:cluster-admins' }],
+    },
+  });
+  assert.equal(bound.status, 201);
+  const url = `https://127.0.0.1:${port}`;
+  const https = new HttpTransport(
+    { server: url, ca: pki.get('ca.crt')!, certificate: pki.get('test-admin.crt')!, key: pki.get('test-admin.key')! },
+    { random, userAgent: 'contract/1' },
+  );
+  world = { server, store, url, ca: pki.get('ca.crt')!, https, local: server.localTransport(admin), seen };
+});
+
+after(async () => {
+  await world.https.close();
+  await world.server.close();
+  await world.store.close();
+});
+
+/** Values that differ from run to run, replaced. */
+function normalized(value: unknown): unknown {
+  const text = JSON.stringify(value, (key, v: unknown) => {
+    // In-process items are the shared objects themselves, which carry their type; on the wire those of built-in lists don't.
+    if (key === 'items' && Array.isArray(v))
+      return v.map((item: Json) => ({ ...item, kind: undefined, apiVersion: undefined }));
+    if (key === 'managedFields') return (v as Json[]).map(({ time: _time, ...rest }) => rest);
+    if (key === 'uid' || key === 'resourceVersion' || key === 'continue') return v === '' ? '' : `<${key}>`;
+    if (/(T|t)imestamp$/.test(key)) return `<${key}>`;
+    return v;
+  });
+  return text === undefined ? undefined : JSON.parse(text);
+}
+
+interface Entry {
+  readonly step: string;
+  readonly status: number;
+  readonly body: unknown;
+  readonly warning: string | undefined;
+}
+
+/** The steps of the contract. `namespace` is fresh. */
+async function scenario(t: Transport): Promise<Entry[]> {
+  const log: Entry[] = [];
+  const take = async (step: string, request: ApiRequest): Promise<ApiResponse> => {
+    const answer = await t.request({ ...request, headers: { 'user-agent': 'contract/1', ...request.headers } });
+    log.push({ step, status: answer.status, body: normalized(answer.body), warning: answer.headers['warning'] });
+    return answer;
+  };
+  const ns = '/api/v1/namespaces/contract';
+  await take('namespace', {
+    method: 'POST',
+    path: '/api/v1/namespaces',
+    body: { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'contract' } },
+  });
+  const cm = (name: string, more: object = {}): Json => ({
+    apiVersion: 'v1',
+    kind: 'ConfigMap',
+    metadata: { name },
+    data: { a: '1' },
+    ...more,
+  });
+  await take('create', { method: 'POST', path: `${ns}/configmaps`, body: cm('one') });
+  await take('create again', { method: 'POST', path: `${ns}/configmaps`, body: cm('one') });
+  await take('get', { method: 'GET', path: `${ns}/configmaps/one` });
+  await take('get nothing', { method: 'GET', path: `${ns}/configmaps/none` });
+  await take('unknown field', { method: 'POST', path: `${ns}/configmaps`, body: cm('two', { extra: 1 }) });
+  await take('strict', {
+    method: 'POST',
+    path: `${ns}/configmaps`,
+    query: { fieldValidation: 'Strict' },
+    body: cm('three', { extra: 1 }),
+  });
+  await take('invalid name', { method: 'POST', path: `${ns}/configmaps`, body: cm('Not_Valid') });
+  await take('list', { method: 'GET', path: `${ns}/configmaps` });
+  await take('list page', { method: 'GET', path: `${ns}/configmaps`, query: { limit: 1 } });
+  await take('selector', { method: 'GET', path: `${ns}/configmaps`, query: { fieldSelector: 'metadata.name=two' } });
+  await take('bad selector', { method: 'GET', path: `${ns}/configmaps`, query: { labelSelector: 'a in' } });
+  await take('table', {
+    method: 'GET',
+    path: `${ns}/configmaps/one`,
+    headers: { accept: 'application/json;as=Table;g=meta.k8s.io;v=v1' },
+  });
+  await take('table list', {
+    method: 'GET',
+    path: `${ns}/configmaps`,
+    query: { includeObject: 'None' },
+    headers: { accept: 'application/json;as=Table;g=meta.k8s.io;v=v1' },
+  });
+  await take('table, bad includeObject', {
+    method: 'GET',
+    path: `${ns}/configmaps`,
+    query: { includeObject: 'Most' },
+    headers: { accept: 'application/json;as=Table;g=meta.k8s.io;v=v1' },
+  });
+  await take('metadata', {
+    method: 'GET',
+    path: `${ns}/configmaps`,
+    headers: { accept: 'application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1' },
+  });
+  await take('merge patch', {
+    method: 'PATCH',
+    path: `${ns}/configmaps/one`,
+    contentType: 'application/merge-patch+json',
+    body: { data: { b: '2' } },
+  });
+  await take('json patch', {
+    method: 'PATCH',
+    path: `${ns}/configmaps/one`,
+    contentType: 'application/json-patch+json',
+    body: [{ op: 'remove', path: '/data/nope' }],
+  });
+  await take('unknown patch', {
+    method: 'PATCH',
+    path: `${ns}/configmaps/one`,
+    contentType: 'application/odd+json',
+    body: {},
+  });
+  await take('apply', {
+    method: 'PATCH',
+    path: `${ns}/configmaps/one`,
+    query: { fieldManager: 'me' },
+    contentType: 'application/apply-patch+yaml',
+    body: cm('one', { data: { a: '9' } }),
+  });
+  await take('stale update', {
+    method: 'PUT',
+    path: `${ns}/configmaps/one`,
+    body: cm('one', { metadata: { name: 'one', resourceVersion: '1' } }),
+  });
+  await take('dry run', { method: 'DELETE', path: `${ns}/configmaps/one`, query: { dryRun: 'All' } });
+  await take('delete', { method: 'DELETE', path: `${ns}/configmaps/one` });
+  await take('no such resource', { method: 'GET', path: '/api/v1/things' });
+  await take('no such group', { method: 'GET', path: '/apis/example.com/v1/things' });
+  await take('no such method', { method: 'POST', path: `${ns}/configmaps/one`, body: cm('one') });
+  await take('not acceptable', { method: 'GET', path: `${ns}/configmaps`, headers: { accept: 'text/html' } });
+  await take('bad timeout', { method: 'GET', path: `${ns}/configmaps`, query: { timeout: 'soon' } });
+  await take('impersonation', { method: 'GET', path: `${ns}/secrets`, headers: { 'impersonate-user': 'jane' } });
+  await take('impersonation without a user', {
+    method: 'GET',
+    path: `${ns}/secrets`,
+    headers: { 'impersonate-group': 'g' },
+  });
+  await take('version', { method: 'GET', path: '/version' });
+  await take('discovery', { method: 'GET', path: '/apis/batch/v1' });
+  await take('health', { method: 'GET', path: '/readyz', query: { verbose: '' } });
+  await take('other version', {
+    method: 'GET',
+    path: `/apis/autoscaling/v1/namespaces/contract/horizontalpodautoscalers`,
+  });
+  await take('delete collection', { method: 'DELETE', path: `${ns}/configmaps` });
+  await take('review', {
+    method: 'POST',
+    path: '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews',
+    body: {
+      apiVersion: 'authorization.k8s.io/v1',
+      kind: 'SelfSubjectAccessReview',
+      spec: { resourceAttributes: { verb: 'list', resource: 'pods' } },
+    },
+  });
+  log.push({ step: 'watch', status: 0, body: await watched(t, ns), warning: undefined });
+  // The namespace goes at once: its contents are deleted here, its finalizer by hand.
+  await take('empty it', { method: 'DELETE', path: `${ns}/configmaps` });
+  await take('begin to delete', { method: 'DELETE', path: ns });
+  const gone = (await t.request({ method: 'GET', path: ns })).body as Json;
+  await take('finalize', { method: 'PUT', path: `${ns}/finalize`, body: { ...gone, spec: { finalizers: [] } } });
+  await take('gone', { method: 'GET', path: ns });
+  return log;
+}
+
+/** What a watch sees of a create, an update and a delete, with what exists first. */
+async function watched(t: Transport, ns: string): Promise<unknown> {
+  const cm = (name: string): Json => ({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name } });
+  await t.request({ method: 'POST', path: `${ns}/configmaps`, body: cm('before') });
+  const stream = await t.watch({
+    method: 'GET',
+    path: `${ns}/configmaps`,
+    query: { watch: true, sendInitialEvents: true, resourceVersionMatch: 'NotOlderThan', allowWatchBookmarks: true },
+  });
+  const events: WatchEvent[] = [];
+  const until = async (n: number, iterator: AsyncIterator<readonly WatchEvent[]>): Promise<void> => {
+    while (events.length < n) {
+      const next = await iterator.next();
+      assert.ok(next.done !== true, 'the watch ended early');
+      events.push(...next.value);
+    }
+  };
+  const iterator = stream[Symbol.asyncIterator]();
+  await until(2, iterator);
+  await t.request({ method: 'POST', path: `${ns}/configmaps`, body: cm('during') });
+  await t.request({
+    method: 'PATCH',
+    path: `${ns}/configmaps/during`,
+    contentType: 'application/merge-patch+json',
+    body: { data: { x: 'y' } },
+  });
+  await t.request({ method: 'DELETE', path: `${ns}/configmaps/during` });
+  await until(5, iterator);
+  stream.close();
+  // A resource version that cannot be served any more ends the watch with an ERROR event or a refusal, on both ways alike.
+  let refused: unknown;
+  try {
+    const old = await t.watch({
+      method: 'GET',
+      path: `${ns}/configmaps`,
+      query: { watch: true, resourceVersion: 'abc' },
+    });
+    old.close();
+  } catch (error) {
+    assert.ok(error instanceof StatusError);
+    refused = error.toStatus();
+  }
+  return normalized({ events, refused });
+}
+
+test('both transports give the same answers, warnings and events', async () => {
+  const overHttps = await scenario(world.https);
+  const inProcess = await scenario(world.local);
+  for (const [i, entry] of overHttps.entries()) assert.deepEqual(inProcess[i], entry, entry.step);
+  assert.equal(inProcess.length, overHttps.length);
+  const of = (step: string): Entry => overHttps.find((e) => e.step === step)!;
+  assert.equal(of('create').status, 201);
+  assert.deepEqual(of('create again').body, {
+    kind: 'Status',
+    apiVersion: 'v1',
+    metadata: {},
+    status: 'Failure',
+    message: 'configmaps "one" already exists',
+    reason: 'AlreadyExists',
+    details: { name: 'one', kind: 'configmaps' },
+    code: 409,
+  });
+  assert.equal(of('unknown field').warning, '299 - "unknown field \\"extra\\""');
+  assert.equal(of('strict').status, 400);
+  assert.equal(of('invalid name').status, 422);
+  assert.equal(of('no such resource').status, 404);
+  assert.equal(of('no such group').body, '404 page not found\n');
+  assert.equal(of('no such method').status, 405);
+  assert.equal(of('not acceptable').status, 406);
+  assert.equal(of('unknown patch').status, 415);
+  assert.equal(of('bad timeout').status, 400);
+  assert.equal((of('table').body as Json).rows[0].cells[1], 1);
+  assert.equal((of('table list').body as Json).rows[0].object, null);
+  assert.match(
+    (of('impersonation').body as Json).message,
+    /^secrets is forbidden: User "jane" cannot list resource "secrets" in API group "" in the namespace "contract"$/,
+  );
+  assert.equal(of('gone').status, 404);
+  const events = (of('watch').body as Json).events as WatchEvent[];
+  assert.deepEqual(
+    events.map((e) => e.type),
+    ['ADDED', 'BOOKMARK', 'ADDED', 'MODIFIED', 'DELETED'].map((type, i) => (i === 0 ? events[0]!.type : type)),
+  );
+});
+
+async function makePod(t: Transport, name: string, containers: string[], status: object = {}): Promise<void> {
+  const pod = {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name },
+    spec: {
+      nodeName: 'n1',
+      containers: containers.map((c) => ({ name: c, image: 'i', ports: [{ containerPort: 80 }] })),
+    },
+  };
+  const made = await t.request({ method: 'POST', path: '/api/v1/namespaces/default/pods', body: pod });
+  assert.equal(made.status, 201, JSON.stringify(made.body));
+  const patched = await t.request({
+    method: 'PATCH',
+    path: `/api/v1/namespaces/default/pods/${name}/status`,
+    contentType: 'application/merge-patch+json',
+    body: { status: { podIP: '10.1.0.5', podIPs: [{ ip: '10.1.0.5' }], ...status } },
+  });
+  assert.equal(patched.status, 200, JSON.stringify(patched.body));
+}
+
+test('logs, exec and proxies reach nodes and pods over both transports', async () => {
+  const { local, seen } = world;
+  const node = {
+    apiVersion: 'v1',
+    kind: 'Node',
+    metadata: { name: 'n1' },
+    status: {
+      addresses: [{ type: 'InternalIP', address: '10.0.0.1' }],
+      daemonEndpoints: { kubeletEndpoint: { Port: 10250 } },
+    },
+  };
+  assert.equal((await local.request({ method: 'POST', path: '/api/v1/nodes', body: node })).status, 201);
+  await makePod(local, 'p', ['c']);
+  await makePod(local, 'two', ['a', 'b']);
+  await makePod(local, 'broken', ['c']);
+  await makePod(local, 'unreachable', ['c'], { podIP: '10.1.0.9', podIPs: [{ ip: '10.1.0.9' }] });
+  const pods = '/api/v1/namespaces/default/pods';
+  for (const t of [world.https, local]) {
+    seen.length = 0;
+    let text = '';
+    for await (const chunk of await t.stream({
+      method: 'GET',
+      path: `${pods}/p/log`,
+      query: { tailLines: 5, follow: true },
+    }))
+      text += String(chunk);
+    assert.equal(text, 'line one\nline two\n');
+    assert.deepEqual(seen, ['GET /containerLogs/default/p/c?follow=true&tailLines=5']);
+    const refuse = async (path: string, query: ApiRequest['query'], expected: RegExp): Promise<void> => {
+      await assert.rejects(
+        t.stream({ method: 'GET', path, query }),
+        (e: StatusError) => expected.test(`${e.code} ${e.message}`) || assert.fail(`${e.code} ${e.message}`),
+      );
+    };
+    await refuse(`${pods}/two/log`, {}, /^400 a container name must be specified for pod two, choose one of: \[a b\]$/);
+    await refuse(`${pods}/two/log`, { container: 'z' }, /^400 container z is not valid for pod two$/);
+    await refuse(
+      `${pods}/p/log`,
+      { tailLines: -1 },
+      /^422 PodLogOptions "p" is invalid: tailLines: Invalid value: -1: must be greater than or equal to 0$/,
+    );
+    await refuse(
+      `${pods}/broken/log`,
+      {},
+      /^404 the server could not find the requested resource \(get pods\/log broken\)$/,
+    );
+    await refuse(`${pods}/none/log`, {}, /^404 pods "none" not found$/);
+
+    seen.length = 0;
+    const channel = await t.connect(
+      { method: 'GET', path: `${pods}/p/exec`, query: { command: ['sh', '-c', 'cat'], stdin: true, stdout: true } },
+      ['v5.channel.k8s.io'],
+    );
+    assert.equal(channel.protocol, 'v5.channel.k8s.io');
+    await channel.send(Buffer.from('\0hello'));
+    await channel.send(Buffer.from('\0bye'));
+    const got: string[] = [];
+    for await (const message of channel.messages) got.push(message.subarray(1).toString());
+    assert.deepEqual(got, ['hello', 'bye']);
+    assert.deepEqual(seen, [
+      'upgrade /exec/default/p/c?input=1&output=1&command=sh&command=-c&command=cat no credentials',
+    ]);
+    await assert.rejects(
+      t.connect({ method: 'GET', path: `${pods}/none/exec` }, ['v5.channel.k8s.io']),
+      (e: StatusError) => e.code === 404 && e.message === 'pods "none" not found',
+    );
+    const plain = await t.request({ method: 'POST', path: `${pods}/p/exec`, query: { command: 'ls' } });
+    assert.equal((plain.body as Json).message, 'Upgrade request required');
+
+    const proxied = await t.request({
+      method: 'POST',
+      path: `${pods}/p/proxy/some/where`,
+      query: { q: '1' },
+      body: { a: 1 },
+    });
+    assert.equal(proxied.body, 'got {"a":1}');
+    assert.equal(proxied.headers['x-served-by'], 'pod');
+    const page = await t.request({ method: 'GET', path: `${pods}/http:p:80/proxy/page` });
+    assert.equal(page.body, `<a href="${pods}/http:p:80/proxy/there">go</a><a href="x">rel</a>`);
+    const down = await t.request({ method: 'GET', path: `${pods}/unreachable/proxy/` });
+    assert.equal(down.status, 503);
+    assert.equal(
+      (down.body as Json).message,
+      'error trying to reach service: dial tcp 10.1.0.9:80: connect: connection refused',
+    );
+  }
+  const redirect = await local.request({ method: 'GET', path: `${pods}/p/proxy/old` });
+  assert.equal(redirect.headers['location'], `${pods}/p/proxy/new?x=1`);
+  const slash = await local.request({ method: 'GET', path: `${pods}/p/proxy`, query: { a: 'b' } });
+  assert.equal(slash.status, 301);
+  assert.equal(slash.headers['location'], `${pods}/p/proxy/?a=b`);
+});
+
+interface Raw {
+  readonly status: number;
+  readonly headers: http.IncomingHttpHeaders;
+  readonly body: Buffer;
+}
+
+/** A plain HTTPS/1.1 request as an anonymous client or with a token sends it. */
+async function raw(path: string, headers: Record<string, string> = {}, method = 'GET', body?: string): Promise<Raw> {
+  const { request } = await import('node:https');
+  return new Promise((resolve, reject) => {
+    const outgoing = request(`${world.url}${path}`, { ca: world.ca, headers, method, agent: false }, (response) => {
+      const chunks: Buffer[] = [];
+      response.on('data', (c: Buffer) => chunks.push(c));
+      response.on('end', () =>
+        resolve({ status: response.statusCode!, headers: response.headers, body: Buffer.concat(chunks) }),
+      );
+      response.on('error', reject);
+    });
+    outgoing.on('error', reject);
+    outgoing.end(body);
+  });
+}
+
+test('anonymous callers, bad tokens and HTTP/1.1', async () => {
+  const anonymous = await raw('/api/v1/namespaces');
+  assert.equal(anonymous.status, 403);
+  assert.equal(anonymous.headers['content-type'], 'application/json');
+  assert.equal(anonymous.headers['cache-control'], 'no-cache, private');
+  assert.match(
+    JSON.parse(anonymous.body.toString()).message,
+    /User "system:anonymous" cannot list resource "namespaces"/,
+  );
+  const bad = await raw('/api/v1/namespaces', { authorization: 'Bearer nonsense' });
+  assert.equal(bad.status, 401);
+  assert.deepEqual(JSON.parse(bad.body.toString()), {
+    kind: 'Status',
+    apiVersion: 'v1',
+    metadata: {},
+    status: 'Failure',
+    message: 'Unauthorized',
+    reason: 'Unauthorized',
+    code: 401,
+  });
+  const live = await raw('/livez');
+  assert.equal(live.body.toString(), 'ok');
+  // RBAC knows HEAD as a verb of its own, which nobody is granted.
+  const head = await raw('/livez', {}, 'HEAD');
+  assert.equal(head.status, 403);
+  assert.equal(head.body.length, 0);
+  const excluded = await raw('/readyz?verbose&exclude=etcd&exclude=nope');
+  assert.match(
+    excluded.body.toString(),
+    /\[\+\]etcd excluded: ok\n[\s\S]*warn: some health checks cannot be excluded: no matches for "nope"\nreadyz check passed\n$/,
+  );
+});
+
+test('a long list is sent in pieces, compressed where the client takes that', async () => {
+  const { local } = world;
+  const token = (await local.request({
+    method: 'POST',
+    path: '/api/v1/namespaces/kube-system/serviceaccounts',
+    body: { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'reader' } },
+  })) as Json;
+  assert.equal(token.status, 201);
+  const bound = await local.request({
+    method: 'POST',
+    path: '/apis/rbac.authorization.k8s.io/v1/clusterrolebindings',
+    body: {
+      apiVersion: 'rbac.authorization.k8s.io/v1',
+      kind: 'ClusterRoleBinding',
+      metadata: { name: 'reader' },
+      roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'cluster-admin' },
+      subjects: [{ kind: 'ServiceAccount', name: 'reader', namespace: 'kube-system' }],
+    },
+  });
+  assert.equal(bound.status, 201, JSON.stringify(bound.body));
+  const issued = (await local.request({
+    method: 'POST',
+    path: '/api/v1/namespaces/kube-system/serviceaccounts/reader/token',
+    body: { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: {} },
+  })) as Json;
+  const authorization = `Bearer ${issued.body.status.token as string}`;
+  // What is bound a moment ago reaches the authorizer with the next event.
+  const data = { text: 'x'.repeat(3000) };
+  await Promise.all(
+    Array.from({ length: 200 }, (_v, i) =>
+      local.request({
+        method: 'POST',
+        path: '/api/v1/namespaces/default/configmaps',
+        body: { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: `long-${i}` }, data },
+      }),
+    ),
+  );
+  const path = '/api/v1/namespaces/default/configmaps';
+  const plain = await raw(path, { authorization });
+  assert.equal(plain.status, 200, plain.body.toString('utf8', 0, 300));
+  assert.equal(plain.headers['content-length'], undefined);
+  const items = JSON.parse(plain.body.toString()).items as Json[];
+  assert.equal(items.filter((i) => (i.metadata.name as string).startsWith('long-')).length, 200);
+  assert.equal(items[0].kind, undefined);
+  const zipped = await raw(path, { authorization, 'accept-encoding': 'gzip' });
+  assert.equal(zipped.headers['content-encoding'], 'gzip');
+  const { gunzipSync } = await import('node:zlib');
+  assert.ok(gunzipSync(zipped.body).equals(plain.body));
+  const yaml = await raw(`${path}/long-0`, { authorization, accept: 'application/yaml' });
+  assert.match(yaml.body.toString(), /^apiVersion: v1\ndata:\n {2}text: x+\nkind: ConfigMap\n/);
+  const pretty = await raw(`${path}/long-0?pretty=true`, { authorization });
+  assert.match(pretty.body.toString(), /^\{\n {2}"kind": "ConfigMap",\n/);
+  const metrics = await raw('/metrics', { authorization });
+  assert.match(
+    metrics.body.toString(),
+    /^apiserver_request_total\{verb="LIST",dry_run="",group="",version="v1",resource="configmaps",subresource="",scope="namespace",component="apiserver",code="200"\} \d+$/m,
+  );
+});
+
+test('a body beyond the limit is refused with 413, one that is no JSON with 400', async () => {
+  const path = '/api/v1/namespaces/default/configmaps';
+  const huge = await world.https.request({
+    method: 'POST',
+    path,
+    body: Buffer.alloc(4 * 1024 * 1024, 'x'),
+    contentType: 'application/json',
+  });
+  assert.equal(huge.status, 413);
+  assert.equal((huge.body as Json).reason, 'RequestEntityTooLarge');
+  const bad = await world.https.request({
+    method: 'POST',
+    path,
+    body: Buffer.from('{"a":'),
+    contentType: 'application/json',
+  });
+  assert.equal(bad.status, 400);
+});
+
+test('aggregated discovery answers 304 to those who have it', async () => {
+  const accept = 'application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json';
+  const first = await world.https.request({ method: 'GET', path: '/apis', headers: { accept } });
+  assert.equal((first.body as Json).kind, 'APIGroupDiscoveryList');
+  assert.equal(first.headers['content-type'], 'application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList');
+  const again = await world.https.request({
+    method: 'GET',
+    path: '/apis',
+    headers: { accept, 'if-none-match': first.headers['etag']! },
+  });
+  assert.equal(again.status, 304);
+});
+
+test('a virtual clock waits for requests and for events that a watcher is working on', async () => {
+  const clock = new VirtualClock();
+  const random = new SystemRandom();
+  const store = await openEmbeddedStore({ engine: 'memory', clock, logger: silentLogger });
+  const server = await createApiServer({
+    store,
+    embedded: true,
+    clock,
+    random,
+    logger: silentLogger,
+    serviceAccountKeys: {},
+    dialer: { dialNode: () => Promise.reject(new Error('none')), dialTcp: () => Promise.reject(new Error('none')) },
+  });
+  await server.ready();
+  const t = server.localTransport({ name: 'root', groups: ['system:masters'] });
+  const path = '/api/v1/namespaces/default/configmaps';
+  const stream = await t.watch({ method: 'GET', path, query: { resourceVersion: '0' } });
+  const seen: string[] = [];
+  const reading = (async () => {
+    for await (const batch of stream) {
+      // Work that takes several turns of the event loop.
+      for (let i = 0; i < 5; i++) await t.request({ method: 'GET', path: '/version' });
+      seen.push(...batch.map((e) => `${e.type} ${(e.object as Json).metadata.name as string}`));
+    }
+  })();
+  clock.setTimer(
+    1000,
+    () =>
+      void t.request({
+        method: 'POST',
+        path,
+        body: { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'late' } },
+      }),
+  );
+  await clock.advance(1000);
+  assert.ok(seen.includes('ADDED late'), seen.join());
+  await server.close();
+  await reading;
+  await store.close();
+  assert.equal(clock.pending, 0);
+});
+
+test('close ends watches and refuses what comes after', async () => {
+  const clock = new SystemClock();
+  const store = await openEmbeddedStore({ engine: 'memory', clock, logger: silentLogger });
+  const server = await createApiServer({
+    store,
+    embedded: true,
+    clock,
+    random: new SystemRandom(),
+    logger: silentLogger,
+    serviceAccountKeys: {},
+    dialer: { dialNode: () => Promise.reject(new Error('none')), dialTcp: () => Promise.reject(new Error('none')) },
+  });
+  await server.ready();
+  const t = server.localTransport({ name: 'root', groups: ['system:masters'] });
+  const stream = await t.watch({ method: 'GET', path: '/api/v1/pods' });
+  const ended = (async () => {
+    for await (const _batch of stream) assert.fail('nothing happens here');
+  })();
+  await server.close();
+  await ended;
+  await assert.rejects(t.request({ method: 'GET', path: '/version' }), /transport is closed/);
+  await assert.rejects(t.watch({ method: 'GET', path: '/api/v1/pods' }), /transport is closed/);
+  await store.close();
+});

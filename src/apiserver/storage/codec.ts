@@ -9,11 +9,8 @@ import type { KubeObject, ObjectMeta } from '../../api/object.ts';
 import type { Committed } from '../request.ts';
 import { fromKeyText, toKeyText } from './keys.ts';
 
-/** What selectors look at. */
-export interface Attributes {
-  readonly labels: Readonly<Record<string, string>> | undefined;
-  readonly fields: Readonly<Record<string, string>>;
-}
+type Labels = Readonly<Record<string, string>>;
+type Fields = Readonly<Record<string, string>>;
 
 export interface LayoutOptions {
   /** `/registry` */
@@ -162,6 +159,7 @@ export class ParsedCache {
 const uidMark = Buffer.from('"uid":"', 'latin1');
 const quote = 0x22;
 const brace = 0x7b;
+const closingBrace = 0x7d;
 const newline = 0x0a;
 
 /** One version of one object, as the watch cache and responses hold it. Immutable. */
@@ -174,7 +172,10 @@ export class StoredObject implements Committed {
   /** Offset behind the uid; 0: not looked for yet, -1: there is none. */
   #splice = 0;
   #parsed: KubeObject | WeakRef<KubeObject> | undefined;
-  #attributes: Attributes | undefined;
+  /** Somebody outside may hold the parsed form. */
+  #handedOut = false;
+  #labels: Labels | null | undefined;
+  #fields: Fields | undefined;
 
   constructor(layout: StorageLayout, key: string, revision: number, bytes: Buffer) {
     this.layout = layout;
@@ -197,6 +198,7 @@ export class StoredObject implements Committed {
   /** Hands over the parsed form (without resourceVersion) that the bytes were made of. */
   adopt(object: KubeObject): void {
     const whole: KubeObject = { ...object, metadata: metadataAt(object.metadata, this.revision) };
+    this.#labels = object.metadata.labels ?? null;
     this.#keep(whole);
   }
 
@@ -208,7 +210,8 @@ export class StoredObject implements Committed {
 
   /** Called by the parsed cache: the object is no longer kept alive from here. */
   release(): void {
-    if (this.#parsed !== undefined && !(this.#parsed instanceof WeakRef)) this.#parsed = new WeakRef(this.#parsed);
+    if (this.#parsed === undefined || this.#parsed instanceof WeakRef) return;
+    this.#parsed = this.#handedOut ? new WeakRef(this.#parsed) : undefined;
   }
 
   /** The parsed form when it is at hand, without making it. */
@@ -218,6 +221,7 @@ export class StoredObject implements Committed {
 
   object(): KubeObject & { metadata: ObjectMeta & Record<string, unknown> } {
     type Whole = KubeObject & { metadata: ObjectMeta & Record<string, unknown> };
+    this.#handedOut = true;
     const kept = this.peek();
     if (kept !== undefined) return kept as Whole;
     const object = this.#parse();
@@ -237,23 +241,36 @@ export class StoredObject implements Committed {
     return parseTrustedJson(`${text.slice(0, at)},"resourceVersion":"${this.revision}"${text.slice(at)}`) as KubeObject;
   }
 
-  /** Labels and selectable fields; kept once asked for. */
-  attributes(): Attributes {
-    if (this.#attributes === undefined) {
-      const object = this.peek() ?? (parseTrustedJson(this.bytes) as KubeObject);
-      const fields: Record<string, string> = { 'metadata.name': this.name };
-      if (this.layout.namespaced) fields['metadata.namespace'] = this.namespace;
-      if (this.layout.selectableFields !== undefined) Object.assign(fields, this.layout.selectableFields(object));
-      this.#attributes = { labels: object.metadata.labels, fields };
+  /** Its labels; kept once asked for. */
+  labels(): Labels | undefined {
+    if (this.#labels === undefined) {
+      const found = labelsIn(this.bytes, this.#offset());
+      this.#labels = (found === 'unknown' ? this.#quick().metadata.labels : found) ?? null;
     }
-    return this.#attributes;
+    return this.#labels ?? undefined;
+  }
+
+  /** The value of a field label of the stored form. */
+  field(label: string): string | undefined {
+    if (label === 'metadata.name') return this.name;
+    if (label === 'metadata.namespace') return this.namespace;
+    const { selectableFields } = this.layout;
+    if (selectableFields === undefined) return undefined;
+    this.#fields ??= selectableFields(this.#quick());
+    return this.#fields[label];
+  }
+
+  /** For a look inside: the parsed form without keeping it. */
+  #quick(): KubeObject {
+    return this.peek() ?? (parseTrustedJson(this.bytes) as KubeObject);
   }
 
   /** Takes over what is known of another version of the same content. */
   withRevision(revision: number): StoredObject {
     const other = new StoredObject(this.layout, this.key, revision, this.bytes);
     other.#splice = this.#splice;
-    other.#attributes = this.#attributes;
+    other.#labels = this.#labels;
+    other.#fields = this.#fields;
     return other;
   }
 
@@ -332,6 +349,22 @@ function spliceOffset(bytes: Buffer, headerLength: number): number {
   if (mark < 0 || mark > headerLength + 2048) return -1;
   const end = bytes.indexOf(quote, mark + uidMark.length);
   return end < 0 ? -1 : end + 1;
+}
+
+const labelsMark = Buffer.from('"labels":', 'latin1');
+
+/**
+ * The labels without parsing the rest: between the uid and them upstream's order has scalars alone, so they are the first
+ * brace, and neither their keys nor their values can hold one.
+ */
+function labelsIn(bytes: Buffer, from: number): Labels | undefined | 'unknown' {
+  if (from < 0) return 'unknown';
+  const open = bytes.indexOf(brace, from);
+  const close = bytes.indexOf(closingBrace, from);
+  if (open < 0 || close < open) return undefined;
+  const mark = open - labelsMark.length;
+  if (mark < from || bytes.compare(labelsMark, 0, labelsMark.length, mark, open) !== 0) return undefined;
+  return JSON.parse(bytes.toString('utf8', open, close + 1)) as Labels;
 }
 
 export interface WriteOptions {

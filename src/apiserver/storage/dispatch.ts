@@ -68,7 +68,7 @@ export class Dispatcher {
   }
 
   #valueOf(object: StoredObject | undefined): string | undefined {
-    return object === undefined ? undefined : (object.attributes().fields[this.#field!] ?? '');
+    return object === undefined ? undefined : (object.field(this.#field!) ?? '');
   }
 
   #push(watchers: ReadonlySet<Watcher>, event: LogEvent): void {

@@ -47,9 +47,8 @@ export class Selection {
   /** Whether an object of the range is selected. */
   matches(object: StoredObject): boolean {
     if (this.unrestricted) return true;
-    const { labels, fields } = object.attributes();
-    if (!this.labels.empty && !this.labels.matches(labels)) return false;
-    return this.fields.empty || this.fields.matches((field) => fields[field]);
+    if (!this.labels.empty && !this.labels.matches(object.labels())) return false;
+    return this.fields.empty || this.fields.matches((field) => object.field(field));
   }
 
   /** Whether an object is in the range and selected. */

@@ -22,7 +22,7 @@ export class FieldIndex {
   }
 
   #key(object: StoredObject): string {
-    return `${object.attributes().fields[this.#field] ?? ''}\0${object.key}`;
+    return `${object.field(this.#field) ?? ''}\0${object.key}`;
   }
 
   update(current: StoredObject | undefined, previous: StoredObject | undefined): void {

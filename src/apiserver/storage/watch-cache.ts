@@ -173,7 +173,10 @@ export class WatchCache implements WatcherHost {
       const page = await this.#store.range({ key: from, end, limit: loadPage, revision });
       revision ||= page.revision;
       for (const kv of page.kvs) {
-        entries.push(this.#stored(kv.key, kv.modRevision, kv.value));
+        const object = this.#stored(kv.key, kv.modRevision, kv.value);
+        // The index needs the field of every object: looked up here, where there is time between.
+        if (this.#indexField !== undefined) object.field(this.#indexField);
+        entries.push(object);
         if (slice.spent) await slice.turn();
       }
       if (!page.more || page.kvs.length === 0) break;

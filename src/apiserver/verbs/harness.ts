@@ -33,6 +33,8 @@ export interface HarnessOptions {
   readonly admission?: Admission;
   readonly windowBytes?: number;
   readonly historyAgeMs?: number;
+  /** Freezes what is committed; default true. */
+  readonly freeze?: boolean;
 }
 
 export interface Harness {
@@ -74,7 +76,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     logger: silentLogger,
     catalog,
     strategies: options.strategies ?? plainStrategies(),
-    freeze: true,
+    freeze: options.freeze ?? true,
     windowBytes: options.windowBytes,
   });
   if (options.admission !== undefined) registries.setAdmission(options.admission);

@@ -9,6 +9,9 @@ export interface SlowStartResult {
   readonly error: unknown;
 }
 
+/** Requests of one batch that are under way at a time: more would only stand in the server's queue, or be turned away. */
+const maxInFlight = 40;
+
 /** Runs `fn(index)` for 0…count-1. A failing batch ends it. `initial`: size of the first batch. */
 export async function slowStartBatch(
   count: number,
@@ -20,21 +23,19 @@ export async function slowStartBatch(
   for (let size = Math.min(count, initial); size > 0; size = Math.min(2 * size, count - next)) {
     let error: unknown;
     let failed = false;
-    const batch: Promise<void>[] = [];
-    for (let i = 0; i < size; i++) {
-      batch.push(
-        fn(next++).then(
-          () => {
-            successes++;
-          },
-          (e: unknown) => {
-            if (!failed) error = e;
-            failed = true;
-          },
-        ),
-      );
-    }
-    await Promise.all(batch);
+    const end = next + size;
+    const worker = async (): Promise<void> => {
+      while (next < end) {
+        try {
+          await fn(next++);
+          successes++;
+        } catch (e) {
+          if (!failed) error = e;
+          failed = true;
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: Math.min(size, maxInFlight) }, worker));
     if (failed) return { successes, error };
   }
   return { successes, error: undefined };

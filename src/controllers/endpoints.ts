@@ -11,6 +11,7 @@ import { resources } from '../client/resources.ts';
 import type { ControllerContext, ControllerDescriptor, RunningController } from './context.ts';
 import { triggerTimeAnnotation } from './endpointslice/endpointslice.ts';
 import {
+  batchDelayMs,
   findPort,
   hasClusterIP,
   hasEndpoint,
@@ -27,9 +28,6 @@ const overCapacityAnnotation = 'endpoints.kubernetes.io/over-capacity';
 const managedByLabel = 'endpoints.kubernetes.io/managed-by';
 const controllerName = 'endpoint-controller';
 const leaderAnnotation = 'control-plane.alpha.kubernetes.io/leader';
-/** A large Service follows its pods at most this often. */
-const largeServiceDelayMs = 50;
-const largeService = 100;
 
 type Port = NonNullable<EndpointSubset['ports']>[number];
 
@@ -240,8 +238,7 @@ function start(context: ControllerContext): RunningController {
   services.addHandler({ onAdd: wake, onUpdate: (_, s) => wake(s), onDelete: wake });
   const podChanged = (old: Pod | undefined, pod: Pod | undefined): void => {
     for (const key of servicesToUpdate(services.lister, old, pod)) {
-      const large = !clock.virtual && (sizes.get(key) ?? 0) > largeService;
-      controller.queue.addAfter(key, large ? largeServiceDelayMs : 0);
+      controller.queue.addAfter(key, clock.virtual ? 0 : batchDelayMs(sizes.get(key) ?? 0));
     }
   };
   pods.addHandler({

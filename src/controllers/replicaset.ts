@@ -25,7 +25,7 @@ import type { Informer } from '../client/informer.ts';
 import { keyOf, splitKey } from '../client/lister.ts';
 import type { TypedRef } from '../client/resources.ts';
 import { resources } from '../client/resources.ts';
-import { slowStartBatch } from '../client/slow-start.ts';
+import { forEachLimit, slowStartBatch } from '../client/slow-start.ts';
 import type { ControllerContext, ControllerDescriptor, RunningController } from './context.ts';
 import { claimObjects } from './util/claim.ts';
 import { findCondition, setCondition, withoutCondition } from './util/conditions.ts';
@@ -40,6 +40,8 @@ import {
 
 /** Creations or deletions in one go; then their events are awaited. */
 const burstReplicas = 500;
+/** Deletions under way at a time. */
+const maxInFlight = 40;
 /** Sets of the same controller, for ranking pods by how crowded their node is. */
 const ownerIndex = 'controller';
 /** Above this size a change of a pod's status alone is put into the set's status at most every `statusDelayMs`. */
@@ -345,16 +347,14 @@ class ReplicaSetController implements RunningController {
       const doomed = ranked.slice(0, surplus);
       this.#expectations.expectDeletions(key, doomed.map(keyOf));
       let failure: unknown;
-      await Promise.all(
-        doomed.map(async (pod) => {
-          try {
-            await this.#control.delete(pod, set, ref);
-          } catch (error) {
-            this.#expectations.deletionObserved(key, keyOf(pod));
-            if (!isNotFound(error)) failure ??= error;
-          }
-        }),
-      );
+      await forEachLimit(doomed, maxInFlight, async (pod) => {
+        try {
+          await this.#control.delete(pod, set, ref);
+        } catch (error) {
+          this.#expectations.deletionObserved(key, keyOf(pod));
+          if (!isNotFound(error)) failure ??= error;
+        }
+      });
       return failure;
     }
     return undefined;

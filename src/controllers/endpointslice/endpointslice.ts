@@ -8,8 +8,8 @@ import { keyOf, splitKey } from '../../client/lister.ts';
 import { resources } from '../../client/resources.ts';
 import type { TypedClient } from '../../client/typed-client.ts';
 import type { ControllerContext, ControllerDescriptor, RunningController } from '../context.ts';
-import { managedByLabel, reconcileSlices, serviceNameLabel } from './reconcile.ts';
-import { selects, servicesToUpdate, TriggerTimes } from './services.ts';
+import { EndpointCache, managedByLabel, reconcileSlices, serviceNameLabel } from './reconcile.ts';
+import { batchDelayMs, selects, servicesToUpdate, TriggerTimes } from './services.ts';
 import { SliceTracker } from './slice-tracker.ts';
 
 const controllerName = 'endpointslice-controller.k8s.io';
@@ -17,9 +17,6 @@ export const triggerTimeAnnotation = 'endpoints.kubernetes.io/last-change-trigge
 const serviceIndex = 'service';
 /** Slices that others change are put right after this delay, several changes at once. */
 const sliceChangeDelayMs = 1000;
-/** A large Service follows its pods at most this often. */
-const largeServiceDelayMs = 50;
-const largeService = 100;
 
 class EndpointSliceController implements RunningController {
   readonly #c: ControllerContext;
@@ -32,6 +29,8 @@ class EndpointSliceController implements RunningController {
   readonly #controller: Controller;
   readonly #tracker = new SliceTracker();
   readonly #times = new TriggerTimes();
+  /** Endpoints made of pods before; a pod that has not changed is not looked at again. */
+  readonly #endpoints = new EndpointCache();
   /** How many pods each Service had when it was last looked at. */
   readonly #sizes = new Map<string, number>();
   /** Services that wait for the cache of slices. */
@@ -84,8 +83,8 @@ class EndpointSliceController implements RunningController {
 
   #podChanged(old: Pod | undefined, pod: Pod | undefined): void {
     for (const key of servicesToUpdate(this.#services.lister, old, pod)) {
-      const large = !this.#c.clock.virtual && (this.#sizes.get(key) ?? 0) > largeService;
-      this.#controller.queue.addAfter(key, large ? largeServiceDelayMs : 0);
+      // Held time would never end the wait.
+      this.#controller.queue.addAfter(key, this.#c.clock.virtual ? 0 : batchDelayMs(this.#sizes.get(key) ?? 0));
     }
   }
 
@@ -147,6 +146,7 @@ class EndpointSliceController implements RunningController {
       node: (n) => this.#nodes.lister.get(n),
       maxEndpoints: this.#c.options.maxEndpointsPerSlice ?? 100,
       controllerName,
+      cache: this.#endpoints,
     });
     try {
       await this.#write(service, key, changes, time);

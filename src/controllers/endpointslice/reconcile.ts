@@ -39,6 +39,46 @@ export interface SliceInput {
   readonly node: (name: string) => Node | undefined;
   readonly maxEndpoints: number;
   readonly controllerName: string;
+  readonly cache?: EndpointCache;
+}
+
+interface CachedEndpoint {
+  readonly zone: string | undefined;
+  readonly ports: EndpointPort[];
+  readonly portsKey: string;
+  readonly endpoint: Endpoint | undefined;
+  readonly key: string;
+}
+
+/** What was made of a pod for a Service in a family, as long as pod and Service are the very same objects. */
+export class EndpointCache {
+  readonly #families = {
+    IPv4: new WeakMap<Service, WeakMap<Pod, CachedEndpoint>>(),
+    IPv6: new WeakMap<Service, WeakMap<Pod, CachedEndpoint>>(),
+  };
+
+  get(service: Service, pod: Pod, node: Node | undefined, type: AddressType): CachedEndpoint {
+    const family = this.#families[type];
+    let pods = family.get(service);
+    if (pods === undefined) {
+      pods = new WeakMap();
+      family.set(service, pods);
+    }
+    const zone = node?.metadata.labels?.[zoneLabel];
+    const cached = pods.get(pod);
+    if (cached !== undefined && cached.zone === zone) return cached;
+    const ports = endpointPorts(service, pod);
+    const endpoint = podToEndpoint(pod, node, service, type);
+    const made = {
+      zone,
+      ports,
+      portsKey: portKey(ports),
+      endpoint,
+      key: endpoint === undefined ? '' : endpointKey(endpoint),
+    };
+    pods.set(pod, made);
+    return made;
+  }
 }
 
 /** Families for which the Service gets slices. */
@@ -184,25 +224,24 @@ function reconcileType(input: SliceInput, type: AddressType, out: SliceChanges &
     byPorts.set(key, [...(byPorts.get(key) ?? []), s]);
   }
   const desired = new Map<string, { ports: EndpointPort[]; endpoints: Map<string, Endpoint> }>();
+  const cache = input.cache ?? new EndpointCache();
   for (const pod of input.pods) {
     if (!hasEndpoint(pod, true)) continue;
-    const ports = endpointPorts(service, pod);
-    const key = portKey(ports);
-    let group = desired.get(key);
-    if (group === undefined) {
-      group = { ports, endpoints: new Map() };
-      desired.set(key, group);
-    }
     const nodeName = pod.spec?.nodeName ?? '';
     const node = input.node(nodeName);
+    const { ports, portsKey, endpoint, key } = cache.get(service, pod, node, type);
+    let group = desired.get(portsKey);
+    if (group === undefined) {
+      group = { ports, endpoints: new Map() };
+      desired.set(portsKey, group);
+    }
     if (node === undefined && service.spec?.publishNotReadyAddresses !== true) {
       out.missingNodes.push(
         `skipping Pod ${pod.metadata.name} for Service ${service.metadata.namespace}/${service.metadata.name}: Node ${nodeName} Not Found`,
       );
       continue;
     }
-    const endpoint = podToEndpoint(pod, node, service, type);
-    if (endpoint !== undefined) group.endpoints.set(endpointKey(endpoint), endpoint);
+    if (endpoint !== undefined) group.endpoints.set(key, endpoint);
   }
   for (const [key, group] of desired) fitPorts(input, type, byPorts.get(key) ?? [], group, changes);
   for (const [key, slices] of byPorts) if (!desired.has(key)) changes.remove.push(...slices);

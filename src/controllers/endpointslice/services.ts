@@ -119,3 +119,12 @@ export class TriggerTimes {
     this.#services.delete(key);
   }
 }
+
+/** Below this size a Service follows each change of a pod at once. */
+const largeService = 100;
+const maxDelayMs = 1000;
+
+/** How long a Service waits for further changes of its pods: the more it has, the dearer each look at all of them. */
+export function batchDelayMs(pods: number): number {
+  return pods <= largeService ? 0 : Math.min(pods / 40, maxDelayMs);
+}

@@ -2,7 +2,8 @@
  * Upstream-style flags over commander: `-v=2`, `--secure_port`, `--flag=false`, repeated `--feature-gates=A=true,B=false`.
  * A command is a table of flags; the parsed values come back typed by the table.
  */
-import { Command, CommanderError, Option } from 'commander';
+import type { Command } from 'commander';
+import { CommanderError, Option } from 'commander';
 import { UsageError } from './errors.ts';
 
 export type FlagKind = 'string' | 'int' | 'bool' | 'list' | 'map' | 'duration';

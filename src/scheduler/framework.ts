@@ -2,7 +2,14 @@
  * The scheduling framework: upstream's extension points (KEP-624) over the columns of `NodeTable`. A plugin prepares itself
  * once a pod and is then asked row by row; a filter or scorer that has nothing to say for a pod leaves itself out.
  */
-import type { Namespace, Node, Pod } from '../api/types/index.gen.ts';
+import type {
+  Namespace,
+  Node,
+  PersistentVolume,
+  PersistentVolumeClaim,
+  Pod,
+  StorageClass,
+} from '../api/types/index.gen.ts';
 import type { Selector } from '../api/selector.ts';
 import type { NodeTable } from './node-table.ts';
 import type { PodInfo } from './pod-info.ts';
@@ -28,10 +35,10 @@ export interface Handle {
 
 /** Claims and volumes as the volume plugins see them. */
 export interface VolumeView {
-  claim(namespace: string, name: string): import('../api/types/index.gen.ts').PersistentVolumeClaim | undefined;
-  volume(name: string): import('../api/types/index.gen.ts').PersistentVolume | undefined;
-  volumes(): Iterable<import('../api/types/index.gen.ts').PersistentVolume>;
-  storageClass(name: string): import('../api/types/index.gen.ts').StorageClass | undefined;
+  claim(namespace: string, name: string): PersistentVolumeClaim | undefined;
+  volume(name: string): PersistentVolume | undefined;
+  volumes(): Iterable<PersistentVolume>;
+  storageClass(name: string): StorageClass | undefined;
 }
 
 /** One attempt to place one pod. */

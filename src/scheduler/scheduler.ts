@@ -12,7 +12,16 @@ import type { Selector } from '../api/selector.ts';
 import { compileLabelSelector, selectorFromSet } from '../api/selector.ts';
 import { StatusError } from '../api/status.ts';
 import { formatTime } from '../api/time.ts';
-import type { Node, PersistentVolumeClaim, Pod, PodCondition } from '../api/types/index.gen.ts';
+import type {
+  Node,
+  PersistentVolumeClaim,
+  Pod,
+  PodCondition,
+  ReplicaSet,
+  ReplicationController,
+  Service,
+  StatefulSet,
+} from '../api/types/index.gen.ts';
 import { EventRecorder } from '../client/event-recorder.ts';
 import { InformerFactory } from '../client/informer-factory.ts';
 import type { Lister } from '../client/lister.ts';
@@ -565,17 +574,13 @@ class SchedulerImpl implements Scheduler {
 }
 
 interface OwnerListers {
-  readonly replicaSets: Lister<import('../api/types/index.gen.ts').ReplicaSet>;
-  readonly statefulSets: Lister<import('../api/types/index.gen.ts').StatefulSet>;
-  readonly replicationControllers: Lister<import('../api/types/index.gen.ts').ReplicationController>;
+  readonly replicaSets: Lister<ReplicaSet>;
+  readonly statefulSets: Lister<StatefulSet>;
+  readonly replicationControllers: Lister<ReplicationController>;
 }
 
 /** The merged selector of the pod's Services and of its ReplicaSet, StatefulSet or ReplicationController. */
-function defaultSelector(
-  info: PodInfo,
-  services: Lister<import('../api/types/index.gen.ts').Service>,
-  owners: OwnerListers,
-): Selector | undefined {
+function defaultSelector(info: PodInfo, services: Lister<Service>, owners: OwnerListers): Selector | undefined {
   const labels: Record<string, string> = {};
   for (const s of services.list(info.namespace)) {
     const wanted = s.spec?.selector;

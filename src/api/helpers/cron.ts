@@ -152,8 +152,7 @@ export function timeZoneError(zone: string): string | undefined {
   if (zone.toLowerCase() === 'local')
     return 'timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones';
   try {
-    new Intl.DateTimeFormat('en', { timeZone: zone });
-    return undefined;
+    return new Intl.DateTimeFormat('en', { timeZone: zone }).resolvedOptions().timeZone === '' ? unknown : undefined;
   } catch {
     return unknown;
   }

@@ -10,6 +10,7 @@ import { loadCatalog } from '../api/catalog/catalog.ts';
 import type { Catalog } from '../api/catalog/catalog.ts';
 import { ProtobufObjects } from '../api/protobuf.ts';
 import { loadDescriptions } from '../api/schema/descriptions.ts';
+import type { Describe } from '../api/schema/openapi.ts';
 import type { ObjectSchema } from '../api/schema/schema.ts';
 import type { Transport } from '../client/transport.ts';
 import type { KeyValueStore } from '../etcd/store.ts';
@@ -145,6 +146,12 @@ const bootstrapped: readonly (readonly [string, string])[] = [
   ['', 'endpoints'],
   ['', 'configmaps'],
 ];
+
+/** The texts of the API, read when the first OpenAPI document is made. */
+function lazyDescriptions(): Describe {
+  let loaded: Describe | undefined;
+  return (definition, field) => (loaded ??= loadDescriptions())(definition, field);
+}
 
 const defaultServiceRange = '10.96.0.0/12';
 
@@ -306,7 +313,7 @@ class ApiServerImpl implements ApiServer {
     new OpenAPIService({
       directory: this.directory,
       catalog,
-      describe: loadDescriptions(),
+      describe: lazyDescriptions(),
       gitVersion,
       customSchema: (resource) => this.directory.customSchema(resource),
     }).install(routes);

@@ -37,6 +37,7 @@ import { Health } from './health.ts';
 import type { ListenerCertificates, Listening } from './http/listener.ts';
 import { HttpsListener } from './http/listener.ts';
 import { LocalTransport } from './local-transport.ts';
+import { computed } from './metrics/exposition.ts';
 import { RequestMetrics } from './metrics/request-metrics.ts';
 import { OpenAPIService } from './openapi/openapi.ts';
 import { RegistriesImpl } from './registry/registries.ts';
@@ -320,7 +321,30 @@ class ApiServerImpl implements ApiServer {
     const version = versionHandler({ gitVersion });
     routes.add('/version', version);
     routes.add('/version/', version, false);
-    routes.add('/metrics', this.metrics.handler());
+    let storeBytes = 0;
+    this.metrics.register(
+      computed(
+        'gauge',
+        'apiserver_storage_size_bytes',
+        'Size of the storage database file physically allocated in bytes.',
+        () => [[{ storage_cluster_id: 'etcd-0' }, storeBytes]],
+      ),
+      computed(
+        'gauge',
+        'apiserver_resource_objects',
+        'Number of stored objects at the time of last check split by kind.',
+        () =>
+          [...this.registries.counts()].map(
+            ({ resource: r, objects }) => [{ group: r.group, resource: r.resource }, objects] as const,
+          ),
+      ),
+    );
+    routes.add(
+      '/metrics',
+      this.metrics.handler(async () => {
+        storeBytes = await this.#options.store.size();
+      }),
+    );
     for (const document of this.#security.oidcDocuments) {
       routes.add(document.path, () => ({
         status: 200,

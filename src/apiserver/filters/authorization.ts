@@ -1,5 +1,6 @@
 /** Asks the authorizer whether the caller may do this; 403 with upstream's wording when it may not. */
-import { StatusError, forbidden } from '../../api/status.ts';
+import { forbidden } from '../../api/status.ts';
+import type { StatusError } from '../../api/status.ts';
 import type { AuthorizationAttributes, Authorizer, Decision } from '../context.ts';
 import type { Filter, Handler, Scope } from './scope.ts';
 

@@ -195,14 +195,18 @@ export class RequestMetrics implements RequestObserver {
     this.#watching(scope, -1);
   }
 
-  handler(): Handler {
-    return () => ({
-      status: 200,
-      body: {
-        kind: 'bytes',
-        contentType: 'text/plain; version=0.0.4; charset=utf-8',
-        bytes: Buffer.from(expose(this.#families)),
-      },
-    });
+  /** Serves the text format. `prepare` runs first, for what cannot be read at once. */
+  handler(prepare: () => Promise<void> = () => Promise.resolve()): Handler {
+    return async () => {
+      await prepare();
+      return {
+        status: 200,
+        body: {
+          kind: 'bytes',
+          contentType: 'text/plain; version=0.0.4; charset=utf-8',
+          bytes: Buffer.from(expose(this.#families)),
+        },
+      };
+    };
   }
 }

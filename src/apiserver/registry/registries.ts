@@ -285,6 +285,12 @@ export class RegistriesImpl implements Registries {
     return cache;
   }
 
+  /** How many objects each cache that is in use holds, for the metrics. */
+  *counts(): Iterable<{ readonly resource: ResourceInfo; readonly objects: number }> {
+    for (const registry of this.#registries.values())
+      if (registry?.cache.ready === true) yield { resource: registry.resource, objects: registry.cache.size };
+  }
+
   async follow(
     group: string,
     resource: string,

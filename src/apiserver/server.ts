@@ -331,6 +331,16 @@ class ApiServerImpl implements ApiServer {
       ),
       computed(
         'gauge',
+        'apiserver_storage_objects',
+        'Number of stored objects at the time of last check split by kind.',
+        () =>
+          [...this.registries.counts()].map(
+            ({ resource: r, objects }) =>
+              [{ resource: r.group === '' ? r.resource : `${r.resource}.${r.group}` }, objects] as const,
+          ),
+      ),
+      computed(
+        'gauge',
         'apiserver_resource_objects',
         'Number of stored objects at the time of last check split by kind.',
         () =>

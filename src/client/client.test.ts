@@ -4,6 +4,8 @@ import { test } from 'node:test';
 import { VirtualClock } from '../base/clock.ts';
 import { silentLogger } from '../base/logger.ts';
 import { SeededRandom } from '../base/random.ts';
+import { notFound } from '../api/status.ts';
+import { formatTime } from '../api/time.ts';
 import type { ConfigMap, Pod } from '../api/types/index.gen.ts';
 import { Controller } from './controller.ts';
 import { isConflict, isNotFound } from './errors.ts';
@@ -13,6 +15,7 @@ import { FakeApi } from './fake-api.ts';
 import { InformerFactory } from './informer-factory.ts';
 import { runLeaderElection } from './leader-election.ts';
 import { resources } from './resources.ts';
+import { serviceAccountCredentials } from './service-account-credentials.ts';
 import { slowStartBatch } from './slow-start.ts';
 import { createClient } from './typed-client.ts';
 import { WorkQueue } from './work-queue.ts';
@@ -251,4 +254,23 @@ test('leadership is taken, kept, lost and handed over', async () => {
   c.abort();
   await Promise.all([runB, runC]);
   assert.equal(clock.pending, 0);
+});
+
+test('credentials of a service account are made on demand and renewed in time', async () => {
+  const { clock, api, client } = setUp();
+  let issued = 0;
+  api.answer = (r) => {
+    if (!r.path.endsWith('/token')) return undefined;
+    if (api.all(resources.core.serviceaccounts).length === 0) throw notFound(resources.core.serviceaccounts, 'a');
+    const expirationTimestamp = formatTime(clock.now() + 3_600_000);
+    return { metadata: {}, status: { token: `t${++issued}`, expirationTimestamp } };
+  };
+  const credentials = serviceAccountCredentials({ client, namespace: 'kube-system', name: 'a', clock });
+  const both = await Promise.all([credentials(false), credentials(false)]);
+  assert.deepEqual(both, [{ token: 't1' }, { token: 't1' }]);
+  await clock.advance(2_800_000);
+  assert.deepEqual(await credentials(false), { token: 't1' });
+  await clock.advance(200_000);
+  assert.deepEqual(await credentials(false), { token: 't2' });
+  assert.deepEqual(await credentials(true), { token: 't3' });
 });

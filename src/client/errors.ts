@@ -10,7 +10,6 @@ export const isConflict = (error: unknown): boolean => is(error, 'Conflict', 409
 export const isForbidden = (error: unknown): boolean => is(error, 'Forbidden', 403);
 export const isInvalid = (error: unknown): boolean => is(error, 'Invalid', 422);
 export const isMethodNotSupported = (error: unknown): boolean => is(error, 'MethodNotAllowed', 405);
-export const isTooManyRequests = (error: unknown): boolean => is(error, 'TooManyRequests', 429);
 /** The resource version is too old to list or watch from. */
 export const isExpired = (error: unknown): boolean =>
   error instanceof StatusError && (error.reason === 'Expired' || error.reason === 'Gone' || error.code === 410);

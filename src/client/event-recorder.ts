@@ -69,7 +69,7 @@ interface Observed {
 }
 
 /** A reference to an object as events carry it. */
-export function objectReference(regarding: Regarding, object: KubeObject, fieldPath?: string): ObjectReference {
+function objectReference(regarding: Regarding, object: KubeObject, fieldPath?: string): ObjectReference {
   const m = object.metadata;
   return {
     kind: regarding.kind ?? object.kind ?? '',

@@ -28,7 +28,7 @@ const maxEventBytes = 64 << 20;
 const tokenFileTtlMs = 60_000;
 
 /** Query values as they are written into a URL; undefined ones are left out. */
-export function encodeQuery(query: ApiRequest['query']): string {
+function encodeQuery(query: ApiRequest['query']): string {
   if (query === undefined) return '';
   const params = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) {
@@ -279,7 +279,7 @@ function connectionError(request: ApiRequest, url: URL, cause: unknown): Error {
 }
 
 /** A watch's body: one event a line, handed out in the batches in which they came. */
-export class JsonLines<T> implements WatchStream<T> {
+class JsonLines<T> implements WatchStream<T> {
   readonly #stream: Readable;
   #closed = false;
 

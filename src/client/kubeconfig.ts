@@ -42,7 +42,7 @@ export interface ConnectionConfig {
   readonly namespace?: string;
 }
 
-export interface KubeconfigCluster {
+interface KubeconfigCluster {
   server?: string;
   'certificate-authority'?: string;
   'certificate-authority-data'?: string;
@@ -50,7 +50,7 @@ export interface KubeconfigCluster {
   'tls-server-name'?: string;
 }
 
-export interface KubeconfigExec {
+interface KubeconfigExec {
   apiVersion?: string;
   command?: string;
   args?: string[] | null;
@@ -60,7 +60,7 @@ export interface KubeconfigExec {
   provideClusterInfo?: boolean;
 }
 
-export interface KubeconfigUser {
+interface KubeconfigUser {
   'client-certificate'?: string;
   'client-certificate-data'?: string;
   'client-key'?: string;
@@ -76,14 +76,14 @@ export interface KubeconfigUser {
   exec?: KubeconfigExec;
 }
 
-export interface KubeconfigContext {
+interface KubeconfigContext {
   cluster?: string;
   user?: string;
   namespace?: string;
 }
 
 /** clientcmd's v1 Config as it stands in the file. */
-export interface Kubeconfig {
+interface Kubeconfig {
   apiVersion?: string;
   kind?: string;
   'current-context'?: string;
@@ -93,7 +93,7 @@ export interface Kubeconfig {
 }
 
 /** Parses kubeconfig text. Throws one clear line for what is none. */
-export async function parseKubeconfig(text: string, source = 'kubeconfig'): Promise<Kubeconfig> {
+async function parseKubeconfig(text: string, source = 'kubeconfig'): Promise<Kubeconfig> {
   const { load } = await import('js-yaml');
   let value: unknown;
   try {
@@ -140,10 +140,7 @@ export interface KubeconfigOptions {
 }
 
 /** The connection that a context of a kubeconfig describes. */
-export async function connectionFromKubeconfig(
-  config: Kubeconfig,
-  options: KubeconfigOptions,
-): Promise<ConnectionConfig> {
+async function connectionFromKubeconfig(config: Kubeconfig, options: KubeconfigOptions): Promise<ConnectionConfig> {
   const contextName = options.context ?? config['current-context'];
   const context = find(config.contexts, contextName)?.context;
   if (context === undefined) {

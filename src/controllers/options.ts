@@ -1,6 +1,6 @@
 /** Settings of the controllers, named and defaulted as kube-controller-manager's flags. Durations in milliseconds. */
 
-export interface CertificateSigner {
+interface CertificateSigner {
   /** Signs a PEM PKCS #10 request for a signer name; returns a PEM certificate. */
   sign(request: {
     readonly signerName: string;

@@ -2,11 +2,13 @@
 import { csrApprovingController, csrCleanerController, csrSigningController } from './certificates/certificates.ts';
 import { clusterRoleAggregationController } from './clusterrole-aggregation.ts';
 import type { ControllerDescriptor } from './context.ts';
+import { cronJobController } from './cronjob/cronjob.ts';
 import { deploymentController } from './deployment/deployment.ts';
 import { endpointsController } from './endpoints.ts';
 import { endpointSliceController } from './endpointslice/endpointslice.ts';
 import { endpointSliceMirroringController } from './endpointslice/mirroring.ts';
 import { garbageCollectorController } from './garbagecollector/garbagecollector.ts';
+import { jobController } from './job/job.ts';
 import { namespaceController } from './namespace.ts';
 import { nodeIpamController } from './node-ipam.ts';
 import { ttlController } from './node-ttl.ts';
@@ -18,6 +20,7 @@ import { rootCACertificatePublisher } from './root-ca.ts';
 import { serviceCIDRController } from './service-cidrs.ts';
 import { serviceAccountTokenController } from './serviceaccount-tokens.ts';
 import { serviceAccountController } from './serviceaccount.ts';
+import { ttlAfterFinishedController } from './ttl-after-finished.ts';
 import { ephemeralVolumeController } from './volume/ephemeral-volume.ts';
 import { pvcProtectionController, pvProtectionController } from './volume/protection.ts';
 
@@ -32,6 +35,9 @@ export const allControllers: readonly ControllerDescriptor[] = [
   replicaSetController,
   deploymentController,
   replicationControllerController,
+  jobController,
+  cronJobController,
+  ttlAfterFinishedController,
   namespaceController,
   nodeIpamController,
   nodeLifecycleController,

@@ -49,7 +49,7 @@ const largeSet = 50;
 const statusDelayMs = 50;
 
 /** How ReplicaSets and ReplicationControllers differ. */
-export interface ReplicaKind {
+interface ReplicaKind {
   readonly controllerName: string;
   /** Source of the events. */
   readonly component: string;
@@ -436,7 +436,7 @@ function sameStatus(a: ReplicaSetStatus | undefined, b: ReplicaSetStatus): boole
 }
 
 /** Starts a controller for one of the two kinds of replicated pods. */
-export function startReplicaController(context: ControllerContext, kind: ReplicaKind): RunningController {
+function startReplicaController(context: ControllerContext, kind: ReplicaKind): RunningController {
   return new ReplicaSetController(context, kind);
 }
 

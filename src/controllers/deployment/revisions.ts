@@ -5,9 +5,9 @@ import type { Deployment, PodTemplateSpec, ReplicaSet } from '../../api/types/in
 import { scaledValue } from '../util/int-or-percent.ts';
 
 export const revisionAnnotation = 'deployment.kubernetes.io/revision';
-export const revisionHistoryAnnotation = 'deployment.kubernetes.io/revision-history';
-export const desiredReplicasAnnotation = 'deployment.kubernetes.io/desired-replicas';
-export const maxReplicasAnnotation = 'deployment.kubernetes.io/max-replicas';
+const revisionHistoryAnnotation = 'deployment.kubernetes.io/revision-history';
+const desiredReplicasAnnotation = 'deployment.kubernetes.io/desired-replicas';
+const maxReplicasAnnotation = 'deployment.kubernetes.io/max-replicas';
 export const rollbackToAnnotation = 'deprecated.deployment.rollback.to';
 export const hashLabel = 'pod-template-hash';
 const lastAppliedAnnotation = 'kubectl.kubernetes.io/last-applied-configuration';
@@ -103,7 +103,7 @@ export function findOldReplicaSets(d: Deployment, sets: readonly ReplicaSet[]): 
 export const isRollingUpdate = (d: Deployment): boolean => d.spec?.strategy?.type === 'RollingUpdate';
 
 /** Both bounds of a rolling update as counts; both zero would mean no progress, so one pod may be missing then. */
-export function resolveFenceposts(
+function resolveFenceposts(
   maxSurge: number | string | undefined,
   maxUnavailable: number | string | undefined,
   desired: number,

@@ -82,7 +82,7 @@ export class EndpointCache {
 }
 
 /** Families for which the Service gets slices. */
-export function addressTypes(service: Service): AddressType[] {
+function addressTypes(service: Service): AddressType[] {
   const families = (service.spec?.ipFamilies ?? []).filter((f): f is AddressType => f === 'IPv4' || f === 'IPv6');
   if (families.length > 0) return families;
   const ip = service.spec?.clusterIP ?? '';
@@ -119,12 +119,7 @@ function sameBeyondKey(a: Endpoint, b: Endpoint): boolean {
 }
 
 /** The endpoint of a pod in one family; undefined when it has no address there. */
-export function podToEndpoint(
-  pod: Pod,
-  node: Node | undefined,
-  service: Service,
-  type: AddressType,
-): Endpoint | undefined {
+function podToEndpoint(pod: Pod, node: Node | undefined, service: Service, type: AddressType): Endpoint | undefined {
   const addresses = podAddresses(pod).filter((ip) => isIP(ip) === (type === 'IPv6' ? 6 : 4));
   if (addresses.length === 0) return undefined;
   const serving = isPodReady(pod);

@@ -34,7 +34,7 @@ export const hasFinalizer = (o: KubeObject, f: string): boolean => o.metadata.fi
 const noOwners: readonly OwnerReference[] = [];
 const noNodes: ReadonlySet<Node> = new Set();
 
-export function identityOf(ref: TypedRef, object: KubeObject): Identity {
+function identityOf(ref: TypedRef, object: KubeObject): Identity {
   const { namespace, name, uid } = object.metadata;
   return {
     apiVersion: apiVersionOf(ref),

@@ -58,7 +58,7 @@ function formatV6(value: bigint): string {
   return `${hex.slice(0, best).join(':')}::${hex.slice(best + length).join(':')}`;
 }
 
-export function formatIP(value: bigint, width: number): string {
+function formatIP(value: bigint, width: number): string {
   if (width === 128) return formatV6(value);
   return [24n, 16n, 8n, 0n].map((s) => String((value >> s) & 0xffn)).join('.');
 }

@@ -23,7 +23,7 @@ export interface ServiceSource {
   /** Resolves when the Services have been read once. */
   ready(): Promise<void>;
   /** Of one namespace. */
-  list(namespace: string): readonly Service[];
+  list(namespace: string): Iterable<Service>;
 }
 
 export interface KubeletContext {

@@ -47,7 +47,7 @@ const variablesOf = new WeakMap<Service, readonly EnvVar[]>();
 export function serviceEnvironment(ctx: KubeletContext, namespace: string, links: boolean): Map<string, EnvVar> {
   const out = new Map<string, EnvVar>();
   const master = ctx.masterServiceNamespace;
-  const add = (services: readonly Service[], masterOnly: boolean) => {
+  const add = (services: Iterable<Service>, masterOnly: boolean) => {
     for (const s of services) {
       if (!isServiceIpSet(s) || (masterOnly && s.metadata.name !== 'kubernetes')) continue;
       let vars = variablesOf.get(s);

@@ -88,7 +88,7 @@ export class ObjectCache {
     const key = `${kind}/${namespace}/${name}`;
     const f = this.#followed.get(key);
     if (f !== undefined && f.informer.hasSynced) {
-      const object = f.informer.lister.get(`${namespace}/${name}`);
+      const object = f.informer.lister.getByKey(`${namespace}/${name}`);
       if (object !== undefined) return object as T;
     } else {
       const cached = this.#cached.get(key);

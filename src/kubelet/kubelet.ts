@@ -1,0 +1,390 @@
+/**
+ * `createKubelet`: one node's agent. Registers the node, follows the pods bound to it, runs a worker for each over the two
+ * seams, and serves the kubelet's HTTP API on any stream it is handed.
+ */
+import type { Duplex } from 'node:stream';
+import type { Clock } from '../base/clock.ts';
+import type { Logger } from '../base/logger.ts';
+import type { Random } from '../base/random.ts';
+import type { KubeObject } from '../api/object.ts';
+import type { Node, Pod, Service, Taint } from '../api/types/index.gen.ts';
+import { EventRecorder } from '../client/event-recorder.ts';
+import { dropManagedFields, Informer } from '../client/informer.ts';
+import type { ResourceClient } from '../client/client.ts';
+import type { TypedClient } from '../client/typed-client.ts';
+import { NodeAdmission } from './admission.ts';
+import { Backoff } from './backoff.ts';
+import { podUidLabel } from './container-config.ts';
+import type { KubeletContext, KubeletEvents, ServiceSource } from './context.ts';
+import type { NodeHost } from './host/node-host.ts';
+import { ImageManager } from './image-manager.ts';
+import { NodeStatusManager } from './node-status.ts';
+import { ObjectCache } from './object-cache.ts';
+import type { RuntimeView } from './pod-status.ts';
+import type { WorkerHome } from './pod-worker.ts';
+import { PodWorker } from './pod-worker.ts';
+import type { ContainerRuntime, PodSandboxStatus } from './runtime/container-runtime.ts';
+import { KubeletServer } from './server/server.ts';
+import type { KubeletAuthorizer } from './server/server.ts';
+import { StatusManager } from './status-manager.ts';
+
+export interface KubeletOptions {
+  readonly nodeName: string;
+  /** With the identity `system:node:<nodeName>`. */
+  readonly client: TypedClient;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly runtime: ContainerRuntime;
+  readonly host: NodeHost;
+  readonly nodeLabels?: Readonly<Record<string, string>>;
+  readonly nodeAnnotations?: Readonly<Record<string, string>>;
+  readonly registerWithTaints?: readonly Taint[];
+  readonly registerNode?: boolean;
+  readonly registerSchedulable?: boolean;
+  readonly providerId?: string;
+  readonly cloudProvider?: 'external';
+  readonly capacity?: Readonly<Record<string, string>>;
+  readonly allocatable?: Readonly<Record<string, string>>;
+  /** Default 110. */
+  readonly maxPods?: number;
+  /** Sets the node's pod CIDR on registration; otherwise it comes from the API. */
+  readonly podCidrs?: readonly string[];
+  readonly clusterDns?: readonly string[];
+  readonly clusterDomain?: string;
+  readonly kubeletVersion?: string;
+  /** What the node reports as its kubelet's port; default 10250. */
+  readonly port?: number;
+  readonly rootDir?: string;
+  readonly podLogsDir?: string;
+  readonly leaseDurationSeconds?: number;
+  readonly statusReportMs?: number;
+  /** Default 300 s. */
+  readonly crashLoopBackoffMaxMs?: number;
+  /** Shared Services of several kubelets in one process; a kubelet of its own follows them itself. */
+  readonly services?: ServiceSource;
+  /** Follow the Node object. Without it, labels and taints set later are seen with the next heartbeat. Default true. */
+  readonly watchNode?: boolean;
+  readonly events?: KubeletEvents;
+  /** Who may use the HTTP API; everybody when left out (a private stream). */
+  readonly authorizer?: KubeletAuthorizer;
+}
+
+export interface Kubelet {
+  readonly nodeName: string;
+  /** Registers the node and begins; resolves when the node exists and its pods are followed. */
+  start(): Promise<void>;
+  /** Stops at once and leaves containers as they are. */
+  stop(): Promise<void>;
+  /** Serves HTTP/1.1 on a connection. */
+  serve(stream: Duplex): void;
+  readonly node: Node | undefined;
+  readonly pods: readonly Pod[];
+  readonly runtime: ContainerRuntime;
+  readonly host: NodeHost;
+  readonly nodeStatus: NodeStatusManager;
+}
+
+/** The version this kubelet reports. */
+export const kubeletVersion = 'v1.36.4+knarr.1';
+
+/** Follows all Services through one informer. */
+export function serviceSource(options: {
+  client: TypedClient;
+  clock: Clock;
+  random: Random;
+  logger: Logger;
+}): ServiceSource & { start(): void; stop(): Promise<void> } {
+  const informer = new Informer({
+    ...options,
+    client: options.client.core.services as unknown as ResourceClient<Service & KubeObject>,
+    transform: dropManagedFields,
+  });
+  return {
+    start: () => informer.start(),
+    stop: () => informer.stop(),
+    ready: () => informer.synced,
+    list: (namespace) => informer.lister.list(namespace),
+  };
+}
+
+export function createKubelet(options: KubeletOptions): Kubelet {
+  return new KubeletImpl(options);
+}
+
+const podRef = { group: '', version: 'v1', kind: 'Pod' };
+
+class KubeletImpl implements Kubelet, WorkerHome {
+  readonly nodeName: string;
+  readonly ctx: KubeletContext;
+  readonly runtime: ContainerRuntime;
+  readonly host: NodeHost;
+  readonly nodeStatus: NodeStatusManager;
+  readonly #o: KubeletOptions;
+  readonly #workers = new Map<string, PodWorker>();
+  readonly #byName = new Map<string, PodWorker>();
+  readonly #admission = new NodeAdmission();
+  readonly #pods: Informer<Pod & KubeObject>;
+  readonly #nodes: Informer<Node & KubeObject> | undefined;
+  readonly #ownServices: (ServiceSource & { start(): void; stop(): Promise<void> }) | undefined;
+  readonly #recorder: EventRecorder | undefined;
+  readonly #server: KubeletServer;
+  #found: Map<string, PodSandboxStatus[]> | undefined;
+  #node: Node | undefined;
+  #ips: readonly string[] = [];
+  #unlisten: (() => void)[] = [];
+  #cidr = '';
+  #stopped = false;
+  #synced = false;
+
+  constructor(o: KubeletOptions) {
+    this.#o = o;
+    this.nodeName = o.nodeName;
+    this.runtime = o.runtime;
+    this.host = o.host;
+    const { client, clock, random } = o;
+    const logger = o.logger.with({ node: o.nodeName });
+    if (o.services === undefined) this.#ownServices = serviceSource({ client, clock, random, logger });
+    if (o.events === undefined)
+      this.#recorder = new EventRecorder({ client, clock, random, logger, component: 'kubelet', host: o.nodeName });
+    const events = o.events ?? recorderEvents(this.#recorder!, o.nodeName);
+    const objects = new ObjectCache({ client, clock, random, logger });
+    this.ctx = {
+      nodeName: o.nodeName,
+      client,
+      clock,
+      random,
+      logger,
+      runtime: o.runtime,
+      host: o.host,
+      events,
+      services: o.services ?? this.#ownServices!,
+      objects,
+      statuses: new StatusManager({ client, clock, logger }),
+      images: new ImageManager({ runtime: o.runtime, clock, events, objects }),
+      crashLoop: new Backoff(10_000, o.crashLoopBackoffMaxMs ?? 300_000, () => clock.now()),
+      rootDir: o.rootDir ?? '/var/lib/kubelet',
+      podLogsDir: o.podLogsDir ?? '/var/log/pods',
+      runtimeName: 'unknown',
+      clusterDns: o.clusterDns ?? [],
+      clusterDomain: o.clusterDomain ?? 'cluster.local',
+      masterServiceNamespace: 'default',
+      node: () => this.#node,
+      nodeIps: () => this.#ips,
+      networkError: () => this.nodeStatus.networkError,
+    };
+    this.nodeStatus = new NodeStatusManager(
+      this.ctx,
+      {
+        nodeName: o.nodeName,
+        labels: o.nodeLabels,
+        annotations: o.nodeAnnotations,
+        taints: o.registerWithTaints,
+        providerId: o.providerId,
+        cloudProvider: o.cloudProvider,
+        unschedulable: o.registerSchedulable === false,
+        capacity: o.capacity,
+        allocatable: o.allocatable,
+        maxPods: o.maxPods ?? 110,
+        podCidrs: o.podCidrs,
+        kubeletVersion: o.kubeletVersion ?? kubeletVersion,
+        port: o.port ?? 10250,
+        leaseDurationSeconds: o.leaseDurationSeconds ?? 40,
+        statusReportMs: o.statusReportMs ?? 300_000,
+        register: o.registerNode ?? true,
+      },
+      (node) => this.#setNode(node),
+    );
+    this.#pods = new Informer({
+      client: client.core.pods as unknown as ResourceClient<Pod & KubeObject>,
+      clock,
+      random,
+      logger,
+      fieldSelector: `spec.nodeName=${o.nodeName}`,
+      transform: dropManagedFields,
+    });
+    this.#pods.addHandler({
+      onAdd: (pod) => this.#addPod(pod),
+      onUpdate: (_, pod) => this.#updatePod(pod),
+      onDelete: (pod) => this.#workers.get(pod.metadata.uid!)?.removed(),
+    });
+    if (o.watchNode ?? true) {
+      this.#nodes = new Informer({
+        client: client.core.nodes as unknown as ResourceClient<Node & KubeObject>,
+        clock,
+        random,
+        logger,
+        fieldSelector: `metadata.name=${o.nodeName}`,
+        transform: dropManagedFields,
+      });
+      this.#nodes.addHandler({ onAdd: (n) => this.#observeNode(n), onUpdate: (_, n) => this.#observeNode(n) });
+    }
+    this.#server = new KubeletServer({
+      ctx: this.ctx,
+      authorizer: o.authorizer,
+      pods: () => this.pods,
+      worker: (namespace, name, uid) => this.#find(namespace, name, uid),
+    });
+  }
+
+  get node(): Node | undefined {
+    return this.#node;
+  }
+
+  get pods(): readonly Pod[] {
+    return [...this.#workers.values()].map((w) => w.apiPod);
+  }
+
+  #find(namespace: string, name: string, uid?: string): PodWorker | undefined {
+    const w = this.#byName.get(`${namespace}/${name}`);
+    return uid === undefined || w?.uid === uid ? w : undefined;
+  }
+
+  async start(): Promise<void> {
+    const { runtime, host, clock } = this.ctx;
+    this.ctx.runtimeName = (await runtime.version()).runtimeName;
+    this.#ips = (await host.addresses()).filter((a) => a.type === 'InternalIP').map((a) => a.address);
+    if (this.#o.podCidrs !== undefined && this.#o.podCidrs.length > 0) await this.#setCidr(this.#o.podCidrs.join(','));
+    await this.#findSandboxes();
+    this.#unlisten.push(
+      runtime.events((e) => this.#workers.get(e.podUid)?.onRuntimeEvent(e)),
+      this.ctx.images.onChange(() => this.nodeStatus.imagesChanged()),
+    );
+    this.#ownServices?.start();
+    this.ctx.events.node('Normal', 'Starting', 'Starting kubelet.');
+    await this.nodeStatus.start();
+    if (this.#stopped) return;
+    this.#nodes?.start();
+    await this.ctx.services.ready();
+    if (this.#stopped) return;
+    this.#pods.start();
+    await clock.activity.track(this.#pods.synced);
+    this.#synced = true;
+    await this.#removeOrphans();
+  }
+
+  /** What an earlier kubelet left running. */
+  async #findSandboxes(): Promise<void> {
+    const sandboxes = await this.runtime.listPodSandbox();
+    if (sandboxes.length === 0) return;
+    this.#found = new Map();
+    for (const s of sandboxes) {
+      const uid = s.labels[podUidLabel] ?? s.metadata.uid;
+      let list = this.#found.get(uid);
+      if (list === undefined) this.#found.set(uid, (list = []));
+      list.push(s);
+    }
+    for (const list of this.#found.values())
+      list.sort((a, b) => b.createdAt - a.createdAt || b.metadata.attempt - a.metadata.attempt);
+  }
+
+  /** Sandboxes of pods that the API no longer knows. */
+  async #removeOrphans(): Promise<void> {
+    const found = this.#found;
+    this.#found = undefined;
+    for (const [uid, sandboxes] of found ?? []) {
+      if (this.#workers.has(uid)) continue;
+      this.ctx.logger.info('Cleaning up orphaned pod', { uid });
+      for (const s of sandboxes) {
+        await this.runtime.stopPodSandbox(s.id);
+        await this.runtime.removePodSandbox(s.id);
+      }
+    }
+  }
+
+  #addPod(pod: Pod): void {
+    const uid = pod.metadata.uid!;
+    if (this.#workers.has(uid)) {
+      this.#updatePod(pod);
+      return;
+    }
+    const sandboxes = this.#found?.get(uid);
+    const view: RuntimeView | undefined = sandboxes === undefined ? undefined : { sandboxes, containers: [] };
+    const worker = new PodWorker(this, pod, view);
+    this.#workers.set(uid, worker);
+    this.#byName.set(`${pod.metadata.namespace}/${pod.metadata.name}`, worker);
+    worker.notify();
+  }
+
+  #updatePod(pod: Pod): void {
+    const worker = this.#workers.get(pod.metadata.uid!);
+    if (worker === undefined) this.#addPod(pod);
+    else worker.update(pod);
+  }
+
+  admit(worker: PodWorker): { reason: string; message: string } | undefined {
+    return this.#admission.admit(worker.apiPod, this.#node);
+  }
+
+  released(worker: PodWorker): void {
+    this.#admission.release(worker.uid);
+  }
+
+  finished(worker: PodWorker): void {
+    this.#admission.release(worker.uid);
+    this.#workers.delete(worker.uid);
+    const key = `${worker.apiPod.metadata.namespace}/${worker.apiPod.metadata.name}`;
+    if (this.#byName.get(key) === worker) this.#byName.delete(key);
+  }
+
+  #setNode(node: Node): void {
+    this.#node = node;
+    const cidrs = node.spec?.podCIDRs ?? (node.spec?.podCIDR === undefined ? [] : [node.spec.podCIDR]);
+    if (cidrs.length > 0) void this.#setCidr(cidrs.join(','));
+  }
+
+  #observeNode(node: Node): void {
+    this.nodeStatus.observe(node);
+    this.#setNode(node);
+  }
+
+  async #setCidr(cidr: string): Promise<void> {
+    if (cidr === this.#cidr || this.#stopped) return;
+    this.#cidr = cidr;
+    await this.runtime.updateRuntimeConfig({ podCidr: cidr });
+    await this.nodeStatus.checkRuntime();
+    this.nodeStatus.reportSoon();
+    if (this.#synced) for (const w of this.#workers.values()) w.notify();
+  }
+
+  serve(stream: Duplex): void {
+    this.#server.serve(stream);
+  }
+
+  async stop(): Promise<void> {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    for (const u of this.#unlisten) u();
+    this.#unlisten = [];
+    this.nodeStatus.stop();
+    for (const w of this.#workers.values()) w.stop();
+    this.#workers.clear();
+    this.#byName.clear();
+    this.ctx.statuses.stop();
+    this.#server.close();
+    await Promise.all([
+      this.#pods.stop(),
+      this.#nodes?.stop(),
+      this.#ownServices?.stop(),
+      this.ctx.objects.stop(),
+      this.#recorder?.stop(),
+    ]);
+  }
+}
+
+/** Events of a kubelet through a recorder. */
+export function recorderEvents(recorder: EventRecorder, nodeName: string): KubeletEvents {
+  return {
+    pod: (pod, type, reason, message, fieldPath) =>
+      recorder.event(
+        podRef,
+        pod as unknown as KubeObject,
+        type,
+        reason,
+        message,
+        fieldPath === undefined ? undefined : { fieldPath },
+      ),
+    node: (type, reason, message) =>
+      recorder.eventFor({ kind: 'Node', name: nodeName, uid: nodeName, apiVersion: 'v1' }, type, reason, message),
+  };
+}

@@ -1,0 +1,496 @@
+/**
+ * The node's presence in the API: registration, the heartbeat Lease, and the status, written when it changed or every five
+ * minutes. One timer a node.
+ */
+import type { Timer } from '../base/clock.ts';
+import { deepEqual } from '../api/helpers/deep-equal.ts';
+import { parseQuantity, quantityMilli, quantityValue } from '../api/quantity.ts';
+import { formatMicroTime, formatTime } from '../api/time.ts';
+import type { ContainerImage, Lease, Node, NodeCondition, NodeStatus, Taint } from '../api/types/index.gen.ts';
+import { isAlreadyExists, isConflict, isNotFound } from '../client/errors.ts';
+import type { KubeletContext } from './context.ts';
+import type { RuntimeStatus } from './runtime/container-runtime.ts';
+
+export interface NodeStatusOptions {
+  readonly nodeName: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly annotations?: Readonly<Record<string, string>>;
+  readonly taints?: readonly Taint[];
+  readonly providerId?: string;
+  /** `external`: the node waits for a cloud-controller-manager. */
+  readonly cloudProvider?: 'external';
+  readonly unschedulable?: boolean;
+  /** Overrides what the machine has, by resource name. */
+  readonly capacity?: Readonly<Record<string, string>>;
+  /** Overrides capacity less what is reserved. */
+  readonly allocatable?: Readonly<Record<string, string>>;
+  readonly maxPods: number;
+  readonly podCidrs?: readonly string[];
+  readonly kubeletVersion: string;
+  readonly port: number;
+  readonly leaseDurationSeconds: number;
+  readonly statusReportMs: number;
+  /** False: the node object is made by somebody else. */
+  readonly register: boolean;
+}
+
+const leaseNamespace = 'kube-node-lease';
+const maxImages = 50;
+const registerRetryMs = 1000;
+const maxRegisterRetryMs = 7000;
+
+/** Conditions that another part of the kubelet can raise. */
+export interface Pressure {
+  readonly memory: boolean;
+  readonly disk: boolean;
+  readonly pid: boolean;
+}
+
+export class NodeStatusManager {
+  readonly #ctx: KubeletContext;
+  readonly #o: NodeStatusOptions;
+  readonly #setNode: (node: Node) => void;
+  #node: Node | undefined;
+  #lease: Lease | undefined;
+  #timer: Timer | undefined;
+  #reportedAt = -Infinity;
+  #status: NodeStatus | undefined;
+  #imagesChanged = true;
+  #images: ContainerImage[] = [];
+  #busy = false;
+  #soon = false;
+  #stopped = false;
+  #runtimeStatus: RuntimeStatus | undefined;
+  #runtimeError: string | undefined;
+  #shutdown: string | undefined;
+  pressure: Pressure = { memory: false, disk: false, pid: false };
+  readonly #abort = new AbortController();
+
+  /** `setNode` is told each state of the Node that comes back from a write. */
+  constructor(ctx: KubeletContext, options: NodeStatusOptions, setNode: (node: Node) => void) {
+    this.#ctx = ctx;
+    this.#o = options;
+    this.#setNode = setNode;
+  }
+
+  /** Why pods cannot have a network now. */
+  get networkError(): string | undefined {
+    const c = this.#runtimeStatus?.conditions.find((x) => x.type === 'NetworkReady');
+    if (c === undefined || c.status) return undefined;
+    return `container runtime network not ready: NetworkReady=false reason:${c.reason ?? ''} message:${c.message ?? ''}`;
+  }
+
+  /** Images on the node have changed; the next report lists them anew. */
+  imagesChanged(): void {
+    this.#imagesChanged = true;
+  }
+
+  /** Makes the node report itself not ready until called without a reason (graceful shutdown, tests). */
+  setShutdown(reason: string | undefined): void {
+    this.#shutdown = reason;
+    this.reportSoon();
+  }
+
+  /** Another state of the Node came from the API. */
+  observe(node: Node): void {
+    this.#node = node;
+  }
+
+  /** Registers the node and starts the heartbeats; resolves when the Node exists. */
+  async start(): Promise<void> {
+    await this.checkRuntime();
+    let wait = registerRetryMs;
+    for (;;) {
+      try {
+        await this.#register();
+        break;
+      } catch (error) {
+        if (this.#stopped) return;
+        this.#ctx.logger.warn('Unable to register node with API server', { node: this.#o.nodeName, error });
+        await this.#ctx.clock.sleep(wait, this.#abort.signal);
+        wait = Math.min(wait * 2, maxRegisterRetryMs);
+      }
+    }
+    if (this.#stopped) return;
+    await this.#renew();
+    this.#arm();
+  }
+
+  #arm(): void {
+    if (this.#stopped) return;
+    const interval = this.#o.leaseDurationSeconds * 250;
+    this.#timer = this.#ctx.clock.setTimer(interval * (1 + 0.04 * this.#ctx.random.float()), () => {
+      this.#timer = undefined;
+      void this.#beat();
+    });
+  }
+
+  async #beat(): Promise<void> {
+    // The node's health is looked at, and reported where it changed, at the pace of the lease.
+    await Promise.all([this.#renew(), this.report()]);
+    if (this.#timer === undefined) this.#arm();
+  }
+
+  /** Asks the runtime how it is. */
+  async checkRuntime(): Promise<void> {
+    try {
+      this.#runtimeStatus = await this.#ctx.runtime.status();
+      const ready = this.#runtimeStatus.conditions.find((c) => c.type === 'RuntimeReady');
+      this.#runtimeError =
+        ready?.status === false
+          ? `container runtime not ready: RuntimeReady=false reason:${ready.reason ?? ''} message:${ready.message ?? ''}`
+          : undefined;
+    } catch (error) {
+      this.#runtimeError = `container runtime is down: ${error instanceof Error ? error.message : String(error)}`;
+    }
+  }
+
+  async #register(): Promise<void> {
+    const { client } = this.#ctx;
+    const status = await this.#compute(undefined);
+    if (this.#o.register) {
+      try {
+        const node = await client.core.nodes.create(await this.#initialNode(status), { signal: this.#abort.signal });
+        this.#accept(node, status);
+        return;
+      } catch (error) {
+        if (!isAlreadyExists(error)) throw error;
+      }
+    }
+    const existing = await client.core.nodes.get(this.#o.nodeName, undefined, { signal: this.#abort.signal });
+    this.#node = existing;
+    const metadata = await this.#metadataPatch(existing);
+    const node =
+      metadata === undefined
+        ? existing
+        : await client.core.nodes.patch(this.#o.nodeName, undefined, 'strategic', { metadata });
+    this.#accept(node, undefined);
+    await this.report(true);
+  }
+
+  #accept(node: Node, status: NodeStatus | undefined): void {
+    this.#node = node;
+    if (status !== undefined) {
+      this.#status = status;
+      this.#reportedAt = this.#ctx.clock.now();
+    }
+    this.#setNode(node);
+  }
+
+  async #labels(): Promise<Record<string, string>> {
+    const machine = await this.#ctx.host.machineInfo();
+    return {
+      'beta.kubernetes.io/arch': machine.architecture,
+      'beta.kubernetes.io/os': machine.os,
+      'kubernetes.io/arch': machine.architecture,
+      'kubernetes.io/hostname': this.#ctx.host.hostname,
+      'kubernetes.io/os': machine.os,
+      ...this.#o.labels,
+    };
+  }
+
+  async #initialNode(status: NodeStatus): Promise<Node> {
+    const taints = [...(this.#o.taints ?? [])];
+    const annotations: Record<string, string> = { ...this.#o.annotations };
+    if (this.#o.cloudProvider === 'external') {
+      taints.push({ key: 'node.cloudprovider.kubernetes.io/uninitialized', value: 'true', effect: 'NoSchedule' });
+      const ip = this.#ctx.nodeIps()[0];
+      if (ip !== undefined) annotations['alpha.kubernetes.io/provided-node-ip'] = ip;
+    }
+    return {
+      apiVersion: 'v1',
+      kind: 'Node',
+      metadata: {
+        name: this.#o.nodeName,
+        labels: await this.#labels(),
+        annotations: { ...annotations, 'volumes.kubernetes.io/controller-managed-attach-detach': 'true' },
+      },
+      spec: {
+        ...(this.#o.podCidrs === undefined || this.#o.podCidrs.length === 0
+          ? {}
+          : { podCIDR: this.#o.podCidrs[0], podCIDRs: [...this.#o.podCidrs] }),
+        ...(this.#o.providerId === undefined ? {} : { providerID: this.#o.providerId }),
+        ...(taints.length === 0 ? {} : { taints }),
+        ...(this.#o.unschedulable ? { unschedulable: true } : {}),
+      },
+      status,
+    };
+  }
+
+  /** Default labels that an existing Node lacks or has wrong. */
+  async #metadataPatch(node: Node): Promise<Record<string, unknown> | undefined> {
+    const wanted = await this.#labels();
+    const labels: Record<string, string> = {};
+    for (const k in wanted) if (node.metadata.labels?.[k] !== wanted[k]) labels[k] = wanted[k]!;
+    return Object.keys(labels).length === 0 ? undefined : { labels };
+  }
+
+  async #resources(): Promise<{ capacity: Record<string, string>; allocatable: Record<string, string> }> {
+    const machine = await this.#ctx.host.machineInfo();
+    const capacity: Record<string, string> = {
+      cpu: String(machine.cpuCores),
+      'ephemeral-storage': `${Math.floor(machine.rootFsBytes / 1024)}Ki`,
+      memory: `${Math.floor(machine.memoryBytes / 1024)}Ki`,
+      pods: String(this.#o.maxPods),
+    };
+    for (const h of machine.hugepages)
+      capacity[`hugepages-${pageSize(h.pageSizeBytes)}`] = String(h.pageSizeBytes * h.count);
+    Object.assign(capacity, this.#o.capacity);
+    return { capacity, allocatable: { ...capacity, ...this.#o.allocatable } };
+  }
+
+  #conditions(old: readonly NodeCondition[] | undefined): NodeCondition[] {
+    const now = formatTime(this.#ctx.clock.now());
+    const make = (type: string, status: boolean, reason: string, message: string): NodeCondition => {
+      const text = status ? 'True' : 'False';
+      const before = old?.find((c) => c.type === type);
+      return {
+        type,
+        status: text,
+        lastHeartbeatTime: now,
+        lastTransitionTime: before !== undefined && before.status === text ? before.lastTransitionTime : now,
+        reason,
+        message,
+      };
+    };
+    const p = this.pressure;
+    const errors = [this.#runtimeError, this.networkError, this.#shutdown].filter((e) => e !== undefined);
+    const why = errors.length > 1 ? `[${errors.join(', ')}]` : errors[0];
+    const out = [
+      p.memory
+        ? make('MemoryPressure', true, 'KubeletHasInsufficientMemory', 'kubelet has insufficient memory available')
+        : make('MemoryPressure', false, 'KubeletHasSufficientMemory', 'kubelet has sufficient memory available'),
+      p.disk
+        ? make('DiskPressure', true, 'KubeletHasDiskPressure', 'kubelet has disk pressure')
+        : make('DiskPressure', false, 'KubeletHasNoDiskPressure', 'kubelet has no disk pressure'),
+      p.pid
+        ? make('PIDPressure', true, 'KubeletHasInsufficientPID', 'kubelet has insufficient PID available')
+        : make('PIDPressure', false, 'KubeletHasSufficientPID', 'kubelet has sufficient PID available'),
+      why === undefined
+        ? make('Ready', true, 'KubeletReady', 'kubelet is posting ready status')
+        : make('Ready', false, 'KubeletNotReady', why),
+    ];
+    const own = new Set(out.map((c) => c.type));
+    return [...(old ?? []).filter((c) => !own.has(c.type)), ...out];
+  }
+
+  async #compute(old: NodeStatus | undefined): Promise<NodeStatus> {
+    const { host, runtime } = this.#ctx;
+    const [machine, version, addresses, resources] = await Promise.all([
+      host.machineInfo(),
+      runtime.version(),
+      host.addresses(),
+      this.#resources(),
+    ]);
+    if (this.#imagesChanged) {
+      this.#imagesChanged = false;
+      const images = await runtime.listImages().catch(() => []);
+      this.#images = [...images]
+        .sort((a, b) => b.size - a.size)
+        .slice(0, maxImages)
+        .map((i) => ({ names: [...i.repoDigests, ...i.repoTags].slice(0, 5), sizeBytes: i.size }));
+    }
+    return {
+      ...old,
+      capacity: resources.capacity,
+      allocatable: resources.allocatable,
+      conditions: this.#conditions(old?.conditions),
+      // A cloud provider names the addresses of its nodes.
+      addresses:
+        this.#o.cloudProvider === 'external' && old?.addresses !== undefined && old.addresses.length > 0
+          ? old.addresses
+          : addresses.map((a) => ({ ...a })),
+      daemonEndpoints: { kubeletEndpoint: { Port: this.#o.port } },
+      nodeInfo: {
+        machineID: machine.machineId,
+        systemUUID: machine.systemUuid,
+        bootID: machine.bootId,
+        kernelVersion: machine.kernelVersion,
+        osImage: machine.osImage,
+        containerRuntimeVersion: `${version.runtimeName}://${version.runtimeVersion}`,
+        kubeletVersion: this.#o.kubeletVersion,
+        kubeProxyVersion: '',
+        operatingSystem: machine.os,
+        architecture: machine.architecture,
+        ...(machine.swapBytes > 0 ? { swap: { capacity: machine.swapBytes } } : {}),
+      },
+      ...(this.#images.length === 0 ? {} : { images: this.#images }),
+      runtimeHandlers: (this.#runtimeStatus?.runtimeHandlers ?? []).map((h) => ({
+        name: h.name,
+        ...(h.features === undefined ? {} : { features: { ...h.features } }),
+      })),
+      ...(this.#runtimeStatus?.features?.supplementalGroupsPolicy === undefined
+        ? {}
+        : { features: { supplementalGroupsPolicy: this.#runtimeStatus.features.supplementalGroupsPolicy } }),
+    };
+  }
+
+  /** Reports in this turn of the event loop rather than at the next beat. */
+  reportSoon(): void {
+    if (this.#soon || this.#stopped || this.#node === undefined) return;
+    this.#soon = true;
+    queueMicrotask(() => {
+      this.#soon = false;
+      void this.report();
+    });
+  }
+
+  /** Writes the status if it changed or is due. */
+  async report(force = false): Promise<void> {
+    if (this.#busy || this.#stopped || this.#node === undefined) return;
+    this.#busy = true;
+    try {
+      await this.checkRuntime();
+      const base = this.#node.status;
+      const status = await this.#compute(base);
+      const due = force || this.#ctx.clock.now() - this.#reportedAt >= this.#o.statusReportMs;
+      if (!due && base !== undefined && sameBesidesHeartbeat(base, status)) return;
+      const patch = nodeStatusPatch(base ?? {}, status);
+      if (patch === undefined) return;
+      const before = base?.conditions?.find((c) => c.type === 'Ready')?.status;
+      const node = await this.#ctx.client.core.nodes.patch(
+        this.#o.nodeName,
+        undefined,
+        'strategic',
+        { status: patch },
+        { subresource: 'status', fieldManager: 'kubelet', signal: this.#abort.signal },
+      );
+      this.#accept(node, status);
+      const after = status.conditions?.find((c) => c.type === 'Ready')?.status;
+      if (before !== undefined && before !== after) {
+        const reason = after === 'True' ? 'NodeReady' : 'NodeNotReady';
+        this.#ctx.events.node('Normal', reason, `Node ${this.#o.nodeName} status is now: ${reason}`);
+      }
+    } catch (error) {
+      if (this.#stopped) return;
+      if (isNotFound(error) && this.#o.register) await this.#register().catch(() => undefined);
+      this.#ctx.logger.warn('Error updating node status, will retry', { node: this.#o.nodeName, error });
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  async #renew(): Promise<void> {
+    const leases = this.#ctx.client.coordination.leases;
+    const { clock } = this.#ctx;
+    const name = this.#o.nodeName;
+    for (let attempt = 0; attempt < 5 && !this.#stopped; attempt++) {
+      try {
+        if (this.#lease === undefined) {
+          try {
+            this.#lease = await leases.create(this.#newLease(), { signal: this.#abort.signal });
+            return;
+          } catch (error) {
+            if (!isAlreadyExists(error)) throw error;
+            this.#lease = await leases.get(name, leaseNamespace, { signal: this.#abort.signal });
+          }
+        }
+        const lease: Lease = this.#lease;
+        this.#lease = await leases.update(
+          {
+            ...lease,
+            spec: {
+              ...lease.spec,
+              holderIdentity: name,
+              leaseDurationSeconds: this.#o.leaseDurationSeconds,
+              renewTime: formatMicroTime(clock.now()),
+            },
+          },
+          { signal: this.#abort.signal },
+        );
+        return;
+      } catch (error) {
+        if (this.#stopped) return;
+        if (isConflict(error) || isNotFound(error)) {
+          this.#lease = undefined;
+          continue;
+        }
+        this.#ctx.logger.warn('Failed to update lease', { node: name, error });
+        return;
+      }
+    }
+  }
+
+  #newLease(): Lease {
+    const node = this.#node;
+    return {
+      apiVersion: 'coordination.k8s.io/v1',
+      kind: 'Lease',
+      metadata: {
+        name: this.#o.nodeName,
+        namespace: leaseNamespace,
+        ...(node === undefined
+          ? {}
+          : { ownerReferences: [{ apiVersion: 'v1', kind: 'Node', name: this.#o.nodeName, uid: node.metadata.uid! }] }),
+      },
+      spec: {
+        holderIdentity: this.#o.nodeName,
+        leaseDurationSeconds: this.#o.leaseDurationSeconds,
+        renewTime: formatMicroTime(this.#ctx.clock.now()),
+      },
+    };
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#abort.abort(new Error('kubelet stopped'));
+    this.#timer?.cancel();
+    this.#timer = undefined;
+  }
+}
+
+function pageSize(bytes: number): string {
+  return bytes % 2 ** 30 === 0 ? `${bytes / 2 ** 30}Gi` : `${bytes / 2 ** 20}Mi`;
+}
+
+function sameQuantities(a: Record<string, string> | undefined, b: Record<string, string> | undefined): boolean {
+  const names = Object.keys(b ?? {});
+  if (names.length !== Object.keys(a ?? {}).length) return false;
+  return names.every((k) => {
+    const x = a?.[k];
+    const y = b![k]!;
+    if (x === y) return true;
+    return (
+      x !== undefined &&
+      (k === 'cpu'
+        ? quantityMilli(parseQuantity(x)) === quantityMilli(parseQuantity(y))
+        : quantityValue(parseQuantity(x)) === quantityValue(parseQuantity(y)))
+    );
+  });
+}
+
+function sameBesidesHeartbeat(a: NodeStatus, b: NodeStatus): boolean {
+  const strip = (s: NodeStatus) => (s.conditions ?? []).map((c) => ({ ...c, lastHeartbeatTime: undefined }));
+  if (!deepEqual(strip(a), strip(b))) return false;
+  const patch = nodeStatusPatch(a, b);
+  return patch === undefined || Object.keys(patch).every((k) => k === 'conditions' || k.startsWith('$'));
+}
+
+/** What to send to turn one status into the other. */
+export function nodeStatusPatch(from: NodeStatus, to: NodeStatus): Record<string, unknown> | undefined {
+  const out: Record<string, unknown> = {};
+  const a = from as Record<string, unknown>;
+  for (const [k, value] of Object.entries(to)) {
+    if (value === undefined || value === a[k]) continue;
+    if (k === 'conditions') {
+      const old = new Map((from.conditions ?? []).map((c) => [c.type, c]));
+      const changed = (value as NodeCondition[])
+        .map((c) => {
+          const before = old.get(c.type) as Record<string, unknown> | undefined;
+          const diff: Record<string, unknown> = {};
+          for (const [f, v] of Object.entries(c)) if (v !== before?.[f]) diff[f] = v;
+          return Object.keys(diff).length === 0 ? undefined : { type: c.type, ...diff };
+        })
+        .filter((c) => c !== undefined);
+      if (changed.length === 0) continue;
+      out['$setElementOrder/conditions'] = (value as NodeCondition[]).map((c) => ({ type: c.type }));
+      out['conditions'] = changed;
+    } else if (k === 'capacity' || k === 'allocatable') {
+      if (!sameQuantities(a[k] as Record<string, string>, value as Record<string, string>)) out[k] = value;
+    } else if (!deepEqual(a[k], value)) {
+      // Two addresses may have one type, the list's merge key: it is replaced as a whole.
+      out[k] = k === 'addresses' ? [...(value as unknown[]), { $patch: 'replace' }] : value;
+    }
+  }
+  return Object.keys(out).length === 0 ? undefined : out;
+}

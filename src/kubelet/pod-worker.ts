@@ -1,0 +1,745 @@
+/**
+ * `PodWorker`: one pod on this node from its arrival to its removal. Works in passes: look at what the runtime has, do what is
+ * missing, report the status. An idle pod holds no timer and no promise.
+ */
+import type { Timer } from '../base/clock.ts';
+import { timeMs } from '../api/time.ts';
+import type { Container, Pod, PodStatus } from '../api/types/index.gen.ts';
+import { compareResourceVersions } from '../client/resource-version.ts';
+import {
+  containerConfig,
+  messagePathAnnotation,
+  messagePolicyAnnotation,
+  podCgroup,
+  podResources,
+  sandboxConfig,
+} from './container-config.ts';
+import type { KubeletContext } from './context.ts';
+import { podDir } from './context.ts';
+import type { PodRuntimeFields } from './downward.ts';
+import { runHook } from './hooks.ts';
+import { StartError } from './image-manager.ts';
+import { errorText } from './object-cache.ts';
+import type { PodActions } from './pod-actions.ts';
+import { computeActions } from './pod-actions.ts';
+import { hasProbes, PodProbes } from './pod-probes.ts';
+import { podTermination } from './pod-termination.ts';
+import type { RuntimeView, WaitingReason } from './pod-status.ts';
+import { emptyView, generatePodStatus, newestOf } from './pod-status.ts';
+import { containerFieldPath, findContainer, formatPod, isHostNetwork } from './pod-util.ts';
+import type {
+  ContainerEvent,
+  ContainerStatus as RuntimeContainer,
+  PodSandboxConfig,
+  PodSandboxStatus,
+} from './runtime/container-runtime.ts';
+import { RuntimeError } from './runtime/container-runtime.ts';
+import type { StatusOwner } from './status-manager.ts';
+import { MountError, PodVolumes } from './volumes.ts';
+
+/** What a worker asks of the kubelet it belongs to. */
+export interface WorkerHome {
+  readonly ctx: KubeletContext;
+  /** Whether the pod fits on the node; says why not. Called once. */
+  admit(worker: PodWorker): { reason: string; message: string } | undefined;
+  /** The pod no longer takes room on the node: its containers are dead. */
+  released(worker: PodWorker): void;
+  /** Nothing of the pod is left; forget the worker. */
+  finished(worker: PodWorker): void;
+}
+
+const retryMs = 10_000;
+const mountRetryMs = 2000;
+const pendingStatusMs = 20;
+const messageLimit = 4096;
+const messageTailLines = 80;
+const messageTailLimit = 2048;
+
+export class PodWorker implements StatusOwner {
+  readonly uid: string;
+  readonly home: WorkerHome;
+  readonly ctx: KubeletContext;
+  view: RuntimeView;
+  probes: PodProbes | undefined;
+  readonly volumes: PodVolumes;
+  #pod: Pod;
+  #startTime: number;
+  #syncing = false;
+  #again = false;
+  #stale: boolean;
+  #admitted = false;
+  #timer: Timer | undefined;
+  #timerAt = Infinity;
+  #waiting: Map<string, WaitingReason> | undefined;
+  #messages: Map<string, string> | undefined;
+  #failed: { reason: string; message: string } | undefined;
+  #terminating: ReturnType<typeof podTermination> | undefined;
+  #terminated = false;
+  #deletedFromApi = false;
+  #mountFailures = 0;
+  #stopped = false;
+
+  /** `view`: what the runtime has of the pod from before this kubelet's start. */
+  constructor(home: WorkerHome, pod: Pod, view: RuntimeView | undefined) {
+    this.home = home;
+    this.ctx = home.ctx;
+    this.uid = pod.metadata.uid!;
+    this.#pod = pod;
+    this.view = view ?? emptyView;
+    this.#stale = view !== undefined;
+    this.volumes = new PodVolumes(this.ctx, this.uid, () => this.notify());
+    const started = timeMs(pod.status?.startTime);
+    this.#startTime = Number.isNaN(started) || started <= 0 ? this.ctx.clock.now() : started;
+  }
+
+  get apiPod(): Pod {
+    return this.#pod;
+  }
+
+  /** Whether the pod's containers are dead for good. */
+  get terminated(): boolean {
+    return this.#terminated;
+  }
+
+  get rejected(): boolean {
+    return this.#failed !== undefined && !this.#admitted;
+  }
+
+  get podIps(): readonly string[] {
+    if (isHostNetwork(this.#pod)) return this.ctx.nodeIps();
+    const network = this.view.sandboxes[0]?.network;
+    return network === undefined || network.ip === '' ? [] : [network.ip, ...network.additionalIps];
+  }
+
+  /** A newer state of the pod from the API. */
+  update(pod: Pod): void {
+    if (compareResourceVersions(pod.metadata.resourceVersion, this.#pod.metadata.resourceVersion) <= 0) return;
+    const before = this.#pod;
+    this.#pod = pod;
+    const deletion =
+      pod.metadata.deletionTimestamp !== before.metadata.deletionTimestamp ||
+      pod.metadata.deletionGracePeriodSeconds !== before.metadata.deletionGracePeriodSeconds;
+    if (deletion) {
+      this.#terminating?.shorten(pod.metadata.deletionGracePeriodSeconds);
+      if (this.#terminated) {
+        this.#finalize();
+        return;
+      }
+    }
+    // Our own status writes come back here: nothing to do for them.
+    if (
+      pod.spec !== before.spec ||
+      pod.metadata.labels !== before.metadata.labels ||
+      pod.metadata.annotations !== before.metadata.annotations ||
+      deletion ||
+      this.#foreignStatus(before, pod)
+    )
+      this.notify();
+  }
+
+  /** Conditions of others (readiness gates) can change what we report. */
+  #foreignStatus(before: Pod, pod: Pod): boolean {
+    return (
+      (pod.spec?.readinessGates?.length ?? 0) > 0 ||
+      (pod.status?.phase !== before.status?.phase && pod.status?.phase === 'Failed')
+    );
+  }
+
+  written(pod: Pod): void {
+    if (compareResourceVersions(pod.metadata.resourceVersion, this.#pod.metadata.resourceVersion) > 0) {
+      // The informer will bring the same state again; what it says besides the status is acted on then.
+      this.#pod = {
+        ...pod,
+        spec:
+          this.#pod.spec?.nodeName === pod.spec?.nodeName && pod.metadata.generation === this.#pod.metadata.generation
+            ? this.#pod.spec
+            : pod.spec,
+      };
+    }
+  }
+
+  gone(): void {
+    this.removed();
+  }
+
+  /** The pod is gone from the API: end what is left without reporting. */
+  removed(): void {
+    this.#deletedFromApi = true;
+    if (this.#terminated) this.#forget();
+    else {
+      this.#terminating?.shorten(0);
+      this.notify();
+    }
+  }
+
+  /** Something happened that may need work. */
+  notify(): void {
+    if (this.#stopped) return;
+    if (this.#syncing) {
+      this.#again = true;
+      return;
+    }
+    this.#syncing = true;
+    void this.#run();
+  }
+
+  onRuntimeEvent(event: ContainerEvent): void {
+    // Creation and start are this worker's own doing.
+    if (event.containerEventType !== 'CONTAINER_STOPPED_EVENT') return;
+    this.#stale = true;
+    this.notify();
+  }
+
+  /** Makes the next pass look at the runtime again. */
+  relist(): void {
+    this.#stale = true;
+    this.notify();
+  }
+
+  async #run(): Promise<void> {
+    do {
+      this.#again = false;
+      this.#cancelTimer();
+      try {
+        await this.#pass();
+      } catch (error) {
+        if (this.#stopped) return;
+        this.ctx.logger.warn('Error syncing pod, skipping', { pod: formatPod(this.#pod), error });
+        this.#wakeAt(this.ctx.clock.now() + retryMs);
+      }
+    } while (this.#again && !this.#stopped);
+    this.#syncing = false;
+  }
+
+  #cancelTimer(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    this.#timerAt = Infinity;
+  }
+
+  /** Passes again at that time at the latest. */
+  #wakeAt(at: number): void {
+    if (at >= this.#timerAt || this.#stopped) return;
+    this.#timer?.cancel();
+    this.#timerAt = at;
+    this.#timer = this.ctx.clock.setTimer(at - this.ctx.clock.now(), () => {
+      this.#timer = undefined;
+      this.#timerAt = Infinity;
+      this.notify();
+    });
+  }
+
+  async #pass(): Promise<void> {
+    if (this.#terminated) {
+      this.#finalize();
+      return;
+    }
+    if (this.#stale) await this.refresh();
+    const pod = this.#pod;
+    const ended = pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed';
+    if (!this.#admitted && !ended && pod.metadata.deletionTimestamp === undefined && !this.#deletedFromApi) {
+      const refused = this.view.containers.length > 0 ? undefined : this.home.admit(this);
+      if (refused !== undefined) {
+        this.#reject(refused);
+        return;
+      }
+      this.#admitted = true;
+    }
+    if (ended || pod.metadata.deletionTimestamp !== undefined || this.#deletedFromApi) {
+      await this.#terminate();
+      return;
+    }
+    if (this.#pastDeadline()) {
+      await this.#terminate();
+      return;
+    }
+    await this.#sync();
+  }
+
+  #reject(why: { reason: string; message: string }): void {
+    this.ctx.events.pod(this.#pod, 'Warning', why.reason, why.message);
+    this.#failed = why;
+    this.#terminated = true;
+    this.ctx.statuses.set(this, {
+      ...this.#pod.status,
+      ...(this.#pod.metadata.generation === undefined ? {} : { observedGeneration: this.#pod.metadata.generation }),
+      phase: 'Failed',
+      reason: why.reason,
+      message: `Pod was rejected: ${why.message}`,
+      startTime: new Date(this.#startTime).toISOString().replace(/\.\d+Z$/, 'Z'),
+    });
+    this.home.released(this);
+  }
+
+  #pastDeadline(): boolean {
+    const seconds = this.#pod.spec?.activeDeadlineSeconds;
+    if (seconds === undefined) return false;
+    const at = this.#startTime + seconds * 1000;
+    if (this.ctx.clock.now() < at) {
+      this.#wakeAt(at);
+      return false;
+    }
+    if (this.#failed === undefined) {
+      this.#failed = {
+        reason: 'DeadlineExceeded',
+        message: 'Pod was active on the node longer than the specified deadline',
+      };
+      this.ctx.events.pod(this.#pod, 'Normal', 'DeadlineExceeded', this.#failed.message);
+    }
+    return true;
+  }
+
+  /** Reads everything the runtime has of this pod. */
+  async refresh(): Promise<void> {
+    this.#stale = false;
+    const { runtime } = this.ctx;
+    const sandboxes: PodSandboxStatus[] = [];
+    const containers: RuntimeContainer[] = [];
+    for (const s of this.view.sandboxes) {
+      try {
+        sandboxes.push(await runtime.podSandboxStatus(s.id));
+        for (const c of await runtime.listContainers({ podSandboxId: s.id }))
+          containers.push(await runtime.containerStatus(c.id));
+      } catch (error) {
+        if (!(error instanceof RuntimeError) || error.code !== 'NotFound') throw error;
+      }
+    }
+    containers.sort((a, b) => b.createdAt - a.createdAt || b.metadata.attempt - a.metadata.attempt);
+    this.view = { sandboxes, containers };
+    await this.#readMessages();
+    this.#updateProbes();
+  }
+
+  /** Termination messages of containers that have ended. */
+  async #readMessages(): Promise<void> {
+    for (const c of this.view.containers) {
+      if (c.state !== 'CONTAINER_EXITED' || this.#messages?.has(c.id)) continue;
+      const text = await terminationMessage(this.ctx, c);
+      if (text !== '') (this.#messages ??= new Map()).set(c.id, text);
+    }
+  }
+
+  #updateProbes(): void {
+    if (this.probes === undefined) {
+      if (this.#terminating !== undefined || !hasProbes(this.#pod)) return;
+      this.probes = new PodProbes(
+        this.ctx,
+        () => this.#pod,
+        () => this.podIps[0] ?? '',
+        () => this.notify(),
+      );
+    }
+    const running = new Map<string, { id: string; startedAt: number }>();
+    for (const c of this.view.containers)
+      if (c.state === 'CONTAINER_RUNNING' && !running.has(c.metadata.name))
+        running.set(c.metadata.name, { id: c.id, startedAt: c.startedAt });
+    this.probes.update(running);
+  }
+
+  started(name: string, id: string): boolean {
+    const container = findContainer(this.#pod.spec!, name)?.container;
+    return container?.startupProbe === undefined || this.probes?.result(name, id, 'startup') === true;
+  }
+
+  #ready(name: string, id: string): boolean {
+    const container = findContainer(this.#pod.spec!, name)?.container;
+    return container?.readinessProbe === undefined || this.probes?.result(name, id, 'readiness') === true;
+  }
+
+  /** The status as it is now; handed to the API when `write`. */
+  report(terminal = false): PodStatus {
+    const status = generatePodStatus({
+      pod: this.#pod,
+      old: this.ctx.statuses.pending(this.uid) ?? this.#pod.status ?? {},
+      view: this.view,
+      runtimeName: this.ctx.runtimeName,
+      waiting: this.#waiting,
+      messages: this.#messages,
+      started: (n, id) => this.started(n, id),
+      ready: (n, id) => this.#ready(n, id),
+      hostIps: this.ctx.nodeIps(),
+      now: this.ctx.clock.now(),
+      startTime: this.#startTime,
+      terminal,
+      failed: this.#failed,
+    });
+    if (!this.#deletedFromApi) this.ctx.statuses.set(this, status);
+    return status;
+  }
+
+  fields(): PodRuntimeFields {
+    return {
+      nodeName: this.ctx.nodeName,
+      hostIps: this.ctx.nodeIps(),
+      podIps: this.podIps,
+      allocatable: (this.ctx.node()?.status?.allocatable ?? {}) as Record<string, string>,
+    };
+  }
+
+  async #sync(): Promise<void> {
+    const { ctx } = this;
+    const pod = this.#pod;
+    const actions = computeActions(pod, this.view, {
+      failed: (n, id, type) => this.probes?.result(n, id, type) === false,
+      started: (n, id) => this.started(n, id),
+    });
+    if (actions.killPod && !actions.createSandbox) {
+      // Every container has come to its end.
+      await this.#terminate();
+      return;
+    }
+    const network = ctx.networkError();
+    if (network !== undefined && !isHostNetwork(pod) && actions.createSandbox) {
+      this.report();
+      ctx.events.pod(pod, 'Warning', 'NetworkNotReady', `network is not ready: ${network}`);
+      this.#wakeAt(ctx.clock.now() + retryMs);
+      return;
+    }
+    // What starts at once is reported once; what takes time is reported as pending meanwhile.
+    const busy =
+      actions.createSandbox || actions.toStart.length > 0 || actions.initToStart.length > 0 || actions.kills.length > 0;
+    const early = busy ? ctx.clock.setTimer(pendingStatusMs, () => void this.report()) : undefined;
+    try {
+      await this.#perform(pod, actions);
+    } finally {
+      early?.cancel();
+      if (this.#stale) await this.refresh();
+      if (!this.#stopped && !this.#terminated) this.report();
+    }
+    const terminalNow = this.#isOver();
+    if (terminalNow) this.#again = true;
+  }
+
+  /** After a pass: nothing runs and nothing is to be started. */
+  #isOver(): boolean {
+    const spec = this.#pod.spec!;
+    if (this.view.containers.length === 0) return false;
+    const actions = computeActions(this.#pod, this.view, {
+      failed: () => false,
+      started: (n, id) => this.started(n, id),
+    });
+    return (
+      actions.killPod &&
+      !actions.createSandbox &&
+      spec.containers.every((c) => newestOf(this.view, c.name)?.state !== 'CONTAINER_RUNNING')
+    );
+  }
+
+  async #perform(pod: Pod, actions: PodActions): Promise<void> {
+    const { ctx } = this;
+    try {
+      await this.volumes.ensure(pod, this.fields());
+      this.#mountFailures = 0;
+    } catch (error) {
+      if (!(error instanceof MountError)) throw error;
+      ctx.events.pod(pod, 'Warning', 'FailedMount', error.message);
+      this.#wakeAt(ctx.clock.now() + Math.min(mountRetryMs * 2 ** this.#mountFailures++, 120_000));
+      // Containers that run go on with the content they have.
+      if (actions.createSandbox || actions.toStart.length > 0 || actions.initToStart.length > 0) return;
+    }
+    for (const k of actions.kills) {
+      this.#stale = true;
+      await this.killContainer(k.container, k.id, k.message, this.graceFor(k.container, k.reason));
+    }
+    if (actions.createSandbox) {
+      if (actions.attempt > 0)
+        ctx.events.pod(pod, 'Normal', 'SandboxChanged', 'Pod sandbox changed, it will be killed and re-created.');
+      if (!(await this.#createSandbox(pod, actions))) return;
+    }
+    if (this.#gonePending()) return;
+    const latest = this.view.sandboxes[0];
+    if (latest === undefined) return;
+    const nothing = actions.ephemeralToStart.length + actions.initToStart.length + actions.toStart.length === 0;
+    if (nothing) {
+      this.#waiting = undefined;
+      return;
+    }
+    const config = await sandboxConfig(ctx, pod, latest.metadata.attempt);
+    for (const c of actions.ephemeralToStart) await this.#start(pod, c, latest, config, true);
+    for (const c of actions.initToStart) {
+      const sidecar = c.restartPolicy === 'Always';
+      const good = await this.#start(pod, c, latest, config, false);
+      // An init container that could not be started holds up the ones after it.
+      if (!good && !sidecar) return;
+      if (good && sidecar) this.#again = true;
+    }
+    for (const c of actions.toStart) {
+      if (this.#gonePending()) return;
+      await this.#start(pod, c, latest, config, false);
+    }
+  }
+
+  #gonePending(): boolean {
+    return this.#pod.metadata.deletionTimestamp !== undefined || this.#deletedFromApi || this.#stopped;
+  }
+
+  async #createSandbox(pod: Pod, actions: PodActions): Promise<boolean> {
+    const { ctx } = this;
+    if (actions.sandboxId !== undefined) await ctx.runtime.stopPodSandbox(actions.sandboxId);
+    if (ctx.host.cgroups !== undefined) await ctx.host.cgroups.ensure(podCgroup(pod), podResources(pod));
+    try {
+      const config = await sandboxConfig(ctx, pod, actions.attempt);
+      const id = await ctx.runtime.runPodSandbox(config, pod.spec?.runtimeClassName ?? '');
+      const status = await ctx.runtime.podSandboxStatus(id);
+      this.view = { sandboxes: [status, ...this.view.sandboxes], containers: this.view.containers };
+      this.#stale = actions.attempt > 0;
+      return true;
+    } catch (error) {
+      const text = errorText(error);
+      ctx.events.pod(pod, 'Warning', 'FailedCreatePodSandBox', `Failed to create pod sandbox: ${text}`);
+      this.#wakeAt(ctx.clock.now() + retryMs);
+      return false;
+    }
+  }
+
+  /** Starts one container unless it is in back-off; false when it does not run. */
+  async #start(
+    pod: Pod,
+    container: Container,
+    sandbox: PodSandboxStatus,
+    config: PodSandboxConfig,
+    ephemeral: boolean,
+  ): Promise<boolean> {
+    const { ctx } = this;
+    const path = containerFieldPath(pod.spec!, container.name);
+    const event = (type: 'Normal' | 'Warning', reason: string, message: string) =>
+      ctx.events.pod(pod, type, reason, message, path);
+    const failed = (error: StartError): false => {
+      (this.#waiting ??= new Map()).set(container.name, { reason: error.reason, message: error.message });
+      this.#wakeAt(error.retryAt ?? ctx.clock.now() + retryMs);
+      return false;
+    };
+    const last = newestOf(this.view, container.name);
+    if (last?.state === 'CONTAINER_EXITED') {
+      const key = `${this.uid}_${container.name}`;
+      if (ctx.crashLoop.inBackoffSince(key, last.finishedAt)) {
+        const wait = ctx.crashLoop.get(key);
+        event('Warning', 'BackOff', `Back-off restarting failed container ${container.name} in pod ${formatPod(pod)}`);
+        return failed(
+          new StartError(
+            'CrashLoopBackOff',
+            `back-off ${goDuration(wait)} restarting failed container=${container.name} pod=${formatPod(pod)}`,
+            { retryAt: last.finishedAt + wait },
+          ),
+        );
+      }
+      ctx.crashLoop.next(key, last.finishedAt);
+    }
+    const restartCount = last === undefined ? 0 : last.metadata.attempt + 1;
+    let id: string;
+    try {
+      const imageRef = await ctx.images.ensure(pod, container, config, sandbox.runtimeHandler ?? '', path);
+      if (this.#gonePending()) return false;
+      const target = ephemeral ? this.#target(pod, container.name) : undefined;
+      const made = await containerConfig(ctx, {
+        pod,
+        container,
+        restartCount,
+        imageRef,
+        volumes: this.volumes,
+        fields: this.fields(),
+        targetId: target,
+      });
+      try {
+        id = await ctx.runtime.createContainer(sandbox.id, made, config);
+      } catch (error) {
+        throw new StartError('CreateContainerError', errorDescription(error), { cause: error });
+      }
+      event('Normal', 'Created', 'Container created');
+    } catch (error) {
+      if (!(error instanceof StartError)) throw error;
+      event(
+        'Warning',
+        'Failed',
+        `Error: ${error.reason === 'ErrImagePull' || error.reason === 'ImagePullBackOff' || error.reason === 'ErrImageNeverPull' || error.reason === 'InvalidImageName' ? error.reason : error.message}`,
+      );
+      return failed(error);
+    }
+    try {
+      await ctx.runtime.startContainer(id);
+    } catch (error) {
+      this.#stale = true;
+      event('Warning', 'Failed', `Error: ${errorDescription(error)}`);
+      return failed(new StartError('RunContainerError', errorDescription(error), { retryAt: ctx.clock.now() }));
+    }
+    event('Normal', 'Started', 'Container started');
+    this.#waiting?.delete(container.name);
+    if (this.#waiting?.size === 0) this.#waiting = undefined;
+    await this.#startedNow(id, container.name);
+    const hook = container.lifecycle?.postStart;
+    if (hook !== undefined) {
+      try {
+        await runHook(ctx, hook, pod, container, id, this.podIps[0] ?? '');
+      } catch (error) {
+        ctx.logger.warn('PostStartHook failed', { pod: formatPod(pod), container: container.name, error });
+        event('Warning', 'FailedPostStartHook', 'PostStartHook failed');
+        this.#stale = true;
+        await this.killContainer(container, id, 'FailedPostStartHook', this.graceFor(container, undefined));
+        return failed(new StartError('PostStartHookError', errorText(error)));
+      }
+    }
+    return true;
+  }
+
+  /** Adds the new instance to the view, and lets go of all but one of its predecessors. */
+  async #startedNow(id: string, name: string): Promise<void> {
+    const status = await this.ctx.runtime.containerStatus(id);
+    const dead = this.view.containers
+      .filter((c) => c.metadata.name === name && c.state === 'CONTAINER_EXITED')
+      .slice(1);
+    for (const d of dead) {
+      await this.ctx.runtime.removeContainer(d.id);
+      this.#messages?.delete(d.id);
+    }
+    this.view = {
+      sandboxes: this.view.sandboxes,
+      containers: [status, ...this.view.containers.filter((c) => !dead.includes(c))],
+    };
+    this.#updateProbes();
+  }
+
+  #target(pod: Pod, name: string): string | undefined {
+    const target = pod.spec?.ephemeralContainers?.find((c) => c.name === name)?.targetContainerName;
+    if (target === undefined || target === '') return undefined;
+    const c = newestOf(this.view, target);
+    if (c?.state !== 'CONTAINER_RUNNING')
+      throw new StartError('CreateContainerConfigError', `unable to find target container "${target}"`);
+    return c.id;
+  }
+
+  /** Seconds that a container has to end when it is killed for `reason`. */
+  graceFor(container: Container, reason: 'liveness' | 'startup' | 'unknown' | 'changed' | undefined): number {
+    const { metadata, spec } = this.#pod;
+    if (metadata.deletionGracePeriodSeconds !== undefined && metadata.deletionTimestamp !== undefined)
+      return metadata.deletionGracePeriodSeconds;
+    const own =
+      reason === 'liveness'
+        ? container.livenessProbe?.terminationGracePeriodSeconds
+        : reason === 'startup'
+          ? container.startupProbe?.terminationGracePeriodSeconds
+          : undefined;
+    return own ?? spec?.terminationGracePeriodSeconds ?? 30;
+  }
+
+  /** Runs the preStop hook and stops the container, within `grace` seconds. */
+  async killContainer(
+    container: Container,
+    id: string,
+    message: string,
+    grace: number,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    const { ctx } = this;
+    const pod = this.#pod;
+    const path = containerFieldPath(pod.spec!, container.name);
+    ctx.events.pod(pod, 'Normal', 'Killing', message, path);
+    let left = grace;
+    const hook = container.lifecycle?.preStop;
+    if (hook !== undefined && left > 0) {
+      const began = ctx.clock.now();
+      const abort = new AbortController();
+      const cancelled = Promise.withResolvers<void>();
+      const timer = ctx.clock.setTimer(left * 1000, () => cancelled.resolve());
+      const onAbort = () => cancelled.resolve();
+      signal?.addEventListener('abort', onAbort, { once: true });
+      const run = runHook(ctx, hook, pod, container, id, this.podIps[0] ?? '', abort.signal).catch((error: unknown) => {
+        if (abort.signal.aborted) return;
+        ctx.logger.warn('PreStop hook failed', { pod: formatPod(pod), container: container.name, error });
+        ctx.events.pod(pod, 'Warning', 'FailedPreStopHook', 'PreStopHook failed', path);
+      });
+      await Promise.race([run, cancelled.promise]);
+      abort.abort(new Error('out of time'));
+      timer.cancel();
+      signal?.removeEventListener('abort', onAbort);
+      left -= Math.floor((ctx.clock.now() - began) / 1000);
+    }
+    if (signal?.aborted) left = 0;
+    await ctx.runtime.stopContainer(id, grace <= 0 ? 0 : Math.max(left, 2));
+  }
+
+  async #terminate(): Promise<void> {
+    this.#terminating ??= podTermination(this);
+    const early = this.ctx.clock.setTimer(pendingStatusMs, () => {
+      if (this.view.containers.length > 0) this.report();
+    });
+    try {
+      await this.#terminating.run(this.#deletedFromApi ? 0 : undefined);
+    } finally {
+      early.cancel();
+    }
+    if (this.#stopped) return;
+    await this.refresh();
+    this.probes?.stop();
+    this.probes = undefined;
+    await this.volumes.remove();
+    if (this.ctx.host.cgroups !== undefined) await this.ctx.host.cgroups.remove(podCgroup(this.#pod));
+    this.#terminated = true;
+    this.#waiting = undefined;
+    this.report(true);
+    this.home.released(this);
+    this.#finalize();
+  }
+
+  /** After the end: the API object is removed when its deletion was asked for, and then what the runtime keeps. */
+  #finalize(): void {
+    if (this.#deletedFromApi) this.#forget();
+    else if (this.#pod.metadata.deletionTimestamp !== undefined) this.ctx.statuses.remove(this);
+  }
+
+  #forget(): void {
+    if (this.#stopped) return;
+    this.stop();
+    this.ctx.statuses.forget(this.uid);
+    this.ctx.images.forget(this.uid);
+    this.ctx.crashLoop.forget(`${this.uid}_`);
+    this.home.finished(this);
+    void this.#cleanUp();
+  }
+
+  async #cleanUp(): Promise<void> {
+    try {
+      for (const s of this.view.sandboxes) await this.ctx.runtime.removePodSandbox(s.id);
+      await this.ctx.host.remove(podDir(this.ctx, this.uid));
+    } catch (error) {
+      this.ctx.logger.warn('Failed to clean up after pod', { pod: formatPod(this.#pod), error });
+    }
+  }
+
+  /** Leaves everything as it is: the kubelet stops. */
+  stop(): void {
+    this.#stopped = true;
+    this.#cancelTimer();
+    this.probes?.stop();
+    this.probes = undefined;
+    this.volumes.stop();
+    this.#terminating?.shorten(undefined);
+  }
+}
+
+function errorDescription(error: unknown): string {
+  return error instanceof RuntimeError ? error.description : errorText(error);
+}
+
+/** Go's notation of whole seconds: `10s`, `1m20s`, `5m0s`. */
+export function goDuration(ms: number): string {
+  const s = Math.floor(ms / 1000);
+  return s < 60 ? `${s}s` : `${Math.floor(s / 60)}m${s % 60}s`;
+}
+
+/** What the container left in its termination message file, or the end of its log where the policy says so. */
+async function terminationMessage(ctx: KubeletContext, c: RuntimeContainer): Promise<string> {
+  const path = c.annotations[messagePathAnnotation];
+  if (path !== undefined && path !== '') {
+    const mount = c.mounts.find((m) => m.containerPath === path);
+    if (mount !== undefined) {
+      const data = await ctx.host.readFile(mount.hostPath, { maxBytes: messageLimit, fromEnd: true });
+      if (data !== undefined && data.length > 0) return data.toString();
+    }
+  }
+  if (c.annotations[messagePolicyAnnotation] !== 'FallbackToLogsOnError' || c.exitCode === 0) return '';
+  const chunks: Buffer[] = [];
+  for await (const batch of ctx.host.readLog(c.logPath, { tailLines: messageTailLines }))
+    for (const e of batch) chunks.push(e.data);
+  const all = Buffer.concat(chunks);
+  return all.subarray(Math.max(all.length - messageTailLimit, 0)).toString();
+}

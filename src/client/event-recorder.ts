@@ -69,7 +69,7 @@ interface Observed {
 }
 
 /** A reference to an object as events carry it. */
-function objectReference(regarding: Regarding, object: KubeObject, fieldPath?: string): ObjectReference {
+export function objectReference(regarding: Regarding, object: KubeObject, fieldPath?: string): ObjectReference {
   const m = object.metadata;
   return {
     kind: regarding.kind ?? object.kind ?? '',

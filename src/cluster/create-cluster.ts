@@ -88,6 +88,7 @@ export interface Cluster extends AsyncDisposable {
 
 const defaultServiceRange = '10.96.0.0/12';
 const defaultClusterCIDR = '10.244.0.0/16';
+const largeClusterCIDR = '10.128.0.0/10';
 
 /** Address number `n` of an IPv4 range. */
 function addressOf(cidr: string, n: number): string {
@@ -172,7 +173,8 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
   const step = options.onStep ?? (() => {});
   const disabled = new Set<string>(options.disable ?? []);
   const serviceRange = options.serviceClusterIPRange ?? defaultServiceRange;
-  const clusterCIDR = options.clusterCIDR ?? defaultClusterCIDR;
+  // A /24 for each node: the usual /16 is enough for 256 of them.
+  const clusterCIDR = options.clusterCIDR ?? ((options.nodes ?? 1) > 250 ? largeClusterCIDR : defaultClusterCIDR);
   const teardown = new Teardown();
   try {
     if (options.https !== undefined) step('certificates');
@@ -182,7 +184,13 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
     teardown.add(() => store.close());
 
     step('API server');
-    const nodes = new SimulatedNodes({ clock, random, logger, clusterCIDR, dnsServiceIP: addressOf(serviceRange, 10) });
+    const nodes = new SimulatedNodes({
+      clock,
+      random,
+      logger,
+      clusterDomain: 'cluster.local',
+      dnsServiceIP: addressOf(serviceRange, 10),
+    });
     const signingKey = pki?.get('sa.key') ?? (await privateKeyPem((await generateSigningKey()).privateKey));
     const apiServer = await createApiServer({
       store,
@@ -263,9 +271,8 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
     await nodes.start({
       count,
       clientFor,
-      proxy: !disabled.has('kube-proxy'),
-      dns: !disabled.has('dns'),
-      cloud: !disabled.has('cloud-controller-manager'),
+      externalCloud: false,
+      podCidrs: manager === undefined ? (index) => `${addressOf(clusterCIDR, index * 256)}/24` : undefined,
     });
     await addons;
     if (count > 0 && options.waitForNodes !== false) await nodes.ready(client);

@@ -4,51 +4,184 @@ import type { Logger } from '../base/logger.ts';
 import type { Random } from '../base/random.ts';
 import type { Dialer } from '../apiserver/dialer.ts';
 import type { UserInfo } from '../apiserver/request.ts';
+import { Informer } from '../client/informer.ts';
 import type { TypedClient } from '../client/typed-client.ts';
+import { SimulatedHost } from '../kubelet/host/simulated/host.ts';
+import type { Kubelet } from '../kubelet/kubelet.ts';
+import { createKubelet, serviceSource } from '../kubelet/kubelet.ts';
+import { SimulatedImages } from '../kubelet/runtime/simulated/images.ts';
+import { SimulatedNetwork } from '../kubelet/runtime/simulated/network.ts';
+import { duplexPair } from '../kubelet/runtime/simulated/pipe.ts';
+import { SimulatedRuntime } from '../kubelet/runtime/simulated/runtime.ts';
+import { BuiltinServer } from '../kubelet/runtime/simulated/server.ts';
+import { identities } from './components.ts';
 
 export interface NodeHandle {
   readonly name: string;
+  /** Stops the kubelet as a crash would: heartbeats end, containers run on. */
+  stop(): Promise<void>;
+  /** Starts it again. */
+  start(): Promise<void>;
 }
 
 export interface SimulatedNodesOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
-  readonly clusterCIDR: string;
+  readonly clusterDomain: string;
   readonly dnsServiceIP: string;
 }
 
 export interface StartNodes {
   readonly count: number;
   readonly clientFor: (user: UserInfo) => TypedClient;
-  readonly proxy: boolean;
-  readonly dns: boolean;
-  readonly cloud: boolean;
+  /** Nodes wait for a cloud-controller-manager to initialise them. */
+  readonly externalCloud: boolean;
+  /** Pod ranges by index of the node, where no controller gives them out. */
+  readonly podCidrs: ((index: number) => string) | undefined;
+  /** Registered at the same time. */
+  readonly concurrency?: number;
+}
+
+const controlPlaneLabel = 'node-role.kubernetes.io/control-plane';
+
+/** Node addresses of a network that exists only in here. */
+function addressOf(index: number): string {
+  const n = index + 2;
+  return `172.${24 + ((n >> 16) & 7)}.${(n >> 8) & 255}.${n & 255}`;
+}
+
+class SimulatedNode implements NodeHandle {
+  readonly name: string;
+  readonly #make: () => Kubelet;
+  #kubelet: Kubelet | undefined;
+
+  constructor(name: string, make: () => Kubelet) {
+    this.name = name;
+    this.#make = make;
+  }
+
+  get kubelet(): Kubelet | undefined {
+    return this.#kubelet;
+  }
+
+  async start(): Promise<void> {
+    if (this.#kubelet !== undefined) return;
+    this.#kubelet = this.#make();
+    await this.#kubelet.start();
+  }
+
+  async stop(): Promise<void> {
+    const kubelet = this.#kubelet;
+    this.#kubelet = undefined;
+    await kubelet?.stop();
+  }
 }
 
 export class SimulatedNodes {
   readonly #o: SimulatedNodesOptions;
+  /** One network for all nodes; where Services and names are resolved is set by proxy and DNS. */
+  readonly network = new SimulatedNetwork();
+  readonly images: SimulatedImages;
   readonly handles: NodeHandle[] = [];
+  readonly #nodes = new Map<string, SimulatedNode>();
+  #services: ReturnType<typeof serviceSource> | undefined;
 
   constructor(options: SimulatedNodesOptions) {
     this.#o = options;
+    this.images = new SimulatedImages();
   }
 
   get dialer(): Dialer {
     return {
-      dialNode: (name) => Promise.reject(new Error(`node ${name} is not of this cluster`)),
-      dialTcp: (address, port) => Promise.reject(new Error(`nothing listens at ${address}:${port}`)),
+      dialNode: (name) => {
+        const kubelet = this.#nodes.get(name)?.kubelet;
+        if (kubelet === undefined)
+          return Promise.reject(new Error(`dial tcp: node ${name} does not answer: connection refused`));
+        const [near, far] = duplexPair();
+        kubelet.serve(far);
+        return Promise.resolve(near);
+      },
+      dialTcp: (address, port) => this.network.dial(address, port),
     };
   }
 
   async start(options: StartNodes): Promise<void> {
-    void options;
-    void this.#o;
+    if (options.count === 0) return;
+    const { clock, random, logger } = this.#o;
+    const server = new BuiltinServer();
+    // One informer of Services serves the environments of all pods; its identity is the first node's, which may read them.
+    this.#services = serviceSource({ client: options.clientFor(identities.node('node-1')), clock, random, logger });
+    this.#services.start();
+    const services = this.#services;
+    const add = async (index: number): Promise<void> => {
+      const name = `node-${index + 1}`;
+      const address = addressOf(index);
+      const host = new SimulatedHost({ hostname: name, clock, network: this.network, addresses: [address] });
+      const podCidr = options.podCidrs?.(index);
+      const runtime = new SimulatedRuntime({
+        clock,
+        random,
+        host,
+        images: this.images,
+        addresses: [address],
+        server,
+        ...(podCidr === undefined ? {} : { podCidrs: [podCidr] }),
+      });
+      const node = new SimulatedNode(name, () =>
+        createKubelet({
+          nodeName: name,
+          client: options.clientFor(identities.node(name)),
+          clock,
+          random,
+          logger: logger.with({ node: name }),
+          runtime,
+          host,
+          services,
+          clusterDns: [this.#o.dnsServiceIP],
+          clusterDomain: this.#o.clusterDomain,
+          watchNode: options.count <= 50,
+          ...(podCidr === undefined ? {} : { podCidrs: [podCidr] }),
+          ...(options.externalCloud ? { cloudProvider: 'external' as const } : {}),
+        }),
+      );
+      this.#nodes.set(name, node);
+      this.handles[index] = node;
+      await node.start();
+    };
+    let next = 0;
+    const workers = Array.from({ length: Math.min(options.count, options.concurrency ?? 32) }, async () => {
+      while (next < options.count) await add(next++);
+    });
+    await Promise.all(workers);
+    // A node may not claim a role for itself (NodeRestriction); the installer gives it.
+    await options
+      .clientFor(identities.admin)
+      .core.nodes.patch('node-1', undefined, 'merge', { metadata: { labels: { [controlPlaneLabel]: '' } } });
   }
 
+  /** Resolves when every node is Ready. */
   async ready(client: TypedClient): Promise<void> {
-    void client;
+    const { clock, random, logger } = this.#o;
+    const informer = new Informer({ client: client.core.nodes, clock, random, logger });
+    const waiting = new Set(this.handles.map((h) => h.name));
+    await new Promise<void>((resolve) => {
+      const look = (node: {
+        metadata: { name?: string };
+        status?: { conditions?: { type: string; status: string }[] };
+      }): void => {
+        if (node.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') !== true) return;
+        waiting.delete(node.metadata.name!);
+        if (waiting.size === 0) resolve();
+      };
+      informer.addHandler({ onAdd: look, onUpdate: (_, node) => look(node) });
+      informer.start();
+    });
+    await informer.stop();
   }
 
-  async stop(): Promise<void> {}
+  async stop(): Promise<void> {
+    await Promise.all([...this.#nodes.values()].map((n) => n.stop()));
+    await this.#services?.stop();
+  }
 }

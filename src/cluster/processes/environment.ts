@@ -1,0 +1,142 @@
+/**
+ * What every component that runs as a process of its own is given and needs: clock, log, the signal that ends it, and how
+ * files and addresses named by flags become values or one clear line.
+ */
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { networkInterfaces } from 'node:os';
+import { createSecureContext } from 'node:tls';
+import type { Clock } from '../../base/clock.ts';
+import type { Logger } from '../../base/logger.ts';
+import type { Random } from '../../base/random.ts';
+
+export interface ComponentEnvironment {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  /** Aborts when the component is to stop. */
+  readonly signal: AbortSignal;
+  /** A line for the person (or program) who started it. */
+  say(line: string): void;
+}
+
+/** What can be mended by whoever started the component; the message is one line that says how. */
+export class StartError extends Error {}
+
+/** PEM of a certificate (chain) and its key. */
+export interface KeyPair {
+  readonly certificate: string;
+  readonly key: string;
+}
+
+function reasonOf(error: unknown): string {
+  const code = (error as NodeJS.ErrnoException).code;
+  if (code === 'ENOENT') return 'there is no such file';
+  if (code === 'EACCES') return 'permission denied';
+  if (code === 'EISDIR') return 'it is a directory';
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** The text of the file that `flag` names. */
+export async function readNamed(flag: string, file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    throw new StartError(`cannot read ${file} (--${flag}): ${reasonOf(error)}`, { cause: error });
+  }
+}
+
+/** As `readNamed`; undefined for a flag that was not given. */
+export async function readOptional(flag: string, file: string | undefined): Promise<string | undefined> {
+  return file === undefined || file === '' ? undefined : readNamed(flag, file);
+}
+
+/** A bundle of certificates; what is none is refused. */
+export async function readCertificates(flag: string, file: string | undefined): Promise<string | undefined> {
+  const text = await readOptional(flag, file);
+  if (text === undefined) return undefined;
+  const blocks = text.match(/-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g) ?? [];
+  try {
+    for (const block of blocks) void new X509Certificate(block);
+  } catch (error) {
+    throw new StartError(`${file} (--${flag}) holds a certificate that cannot be read`, { cause: error });
+  }
+  if (blocks.length === 0) throw new StartError(`${file} (--${flag}) holds no PEM certificate`);
+  return text;
+}
+
+/** A certificate and the key that belongs to it; both flags or neither. */
+export async function readKeyPair(
+  certificateFlag: string,
+  certificateFile: string | undefined,
+  keyFlag: string,
+  keyFile: string | undefined,
+): Promise<KeyPair | undefined> {
+  const [certificate, key] = await Promise.all([
+    readCertificates(certificateFlag, certificateFile),
+    readOptional(keyFlag, keyFile),
+  ]);
+  if (certificate === undefined && key === undefined) return undefined;
+  if (certificate === undefined || key === undefined)
+    throw new StartError(`--${certificateFlag} and --${keyFlag} are given together or not at all`);
+  try {
+    createSecureContext({ cert: certificate, key });
+  } catch (error) {
+    throw new StartError(
+      `${keyFile} (--${keyFlag}) is not the key of ${certificateFile} (--${certificateFlag}): ${reasonOf(error)}`,
+      { cause: error },
+    );
+  }
+  return { certificate, key };
+}
+
+/** A private key in PEM. */
+export async function readPrivateKey(flag: string, file: string | undefined): Promise<string | undefined> {
+  const text = await readOptional(flag, file);
+  if (text === undefined) return undefined;
+  try {
+    createPrivateKey(text);
+  } catch (error) {
+    throw new StartError(`${file} (--${flag}) holds no private key in PEM`, { cause: error });
+  }
+  return text;
+}
+
+/** `host:port`, with brackets around an IPv6 address. */
+export function hostPort(host: string, port: number): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/** Why an address cannot be listened on, and which flag to change. */
+export function listenError(error: unknown, host: string, port: number, flag: string): Error {
+  const code = (error as NodeJS.ErrnoException).code;
+  const at = hostPort(host, port);
+  const why =
+    code === 'EADDRINUSE'
+      ? `${at} is in use`
+      : code === 'EACCES'
+        ? `${at} needs more rights than this process has`
+        : code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND' || code === 'EINVAL'
+          ? `${host} is no address of this machine`
+          : undefined;
+  if (why === undefined) return error instanceof Error ? error : new Error(String(error));
+  return new StartError(`${why}: choose another with ${flag}`, { cause: error });
+}
+
+/** The address that others reach this machine at: the first of an outer interface, else loopback. */
+export function defaultAddress(): string {
+  for (const list of Object.values(networkInterfaces()))
+    for (const a of list ?? []) if (!a.internal && a.family === 'IPv4') return a.address;
+  return '127.0.0.1';
+}
+
+/** True for addresses that mean "all of this machine's". */
+export function isWildcard(host: string): boolean {
+  return host === '0.0.0.0' || host === '::' || host === '';
+}
+
+/** Resolves when the signal aborts. */
+export function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+}

@@ -24,8 +24,9 @@ import type { RuntimeView } from './pod-status.ts';
 import type { WorkerHome } from './pod-worker.ts';
 import { PodWorker } from './pod-worker.ts';
 import type { ContainerRuntime, PodSandboxStatus } from './runtime/container-runtime.ts';
-import { KubeletServer } from './server/server.ts';
-import type { KubeletAuthorizer } from './server/server.ts';
+import type { KubeletListenOptions, KubeletServer } from './server/server.ts';
+import { createKubeletServer } from './server/server.ts';
+import { podSource } from './server/worker-pods.ts';
 import { StatusManager } from './status-manager.ts';
 
 export interface KubeletOptions {
@@ -66,8 +67,6 @@ export interface KubeletOptions {
   /** Follow the Node object. Without it, labels and taints set later are seen with the next heartbeat. Default true. */
   readonly watchNode?: boolean;
   readonly events?: KubeletEvents;
-  /** Who may use the HTTP API; everybody when left out (a private stream). */
-  readonly authorizer?: KubeletAuthorizer;
 }
 
 export interface Kubelet {
@@ -76,8 +75,10 @@ export interface Kubelet {
   start(): Promise<void>;
   /** Stops at once and leaves containers as they are. */
   stop(): Promise<void>;
-  /** Serves HTTP/1.1 on a connection. */
+  /** Serves the kubelet's API (HTTP/1.1) on a connection that comes from the API server itself. */
   serve(stream: Duplex): void;
+  /** Opens the kubelet's HTTPS endpoint, for API servers in other processes. */
+  listen(options: KubeletListenOptions): Promise<{ readonly address: string; readonly port: number }>;
   readonly node: Node | undefined;
   readonly pods: readonly Pod[];
   readonly runtime: ContainerRuntime;
@@ -219,11 +220,16 @@ class KubeletImpl implements Kubelet, WorkerHome {
       });
       this.#nodes.addHandler({ onAdd: (n) => this.#observeNode(n), onUpdate: (_, n) => this.#observeNode(n) });
     }
-    this.#server = new KubeletServer({
-      ctx: this.ctx,
-      authorizer: o.authorizer,
-      pods: () => this.pods,
-      worker: (namespace, name, uid) => this.#find(namespace, name, uid),
+    this.#server = createKubeletServer({
+      nodeName: o.nodeName,
+      runtime: o.runtime,
+      host: o.host,
+      clock,
+      logger,
+      pods: podSource(
+        (namespace, name) => this.#byName.get(`${namespace}/${name}`),
+        () => this.pods,
+      ),
     });
   }
 
@@ -233,11 +239,6 @@ class KubeletImpl implements Kubelet, WorkerHome {
 
   get pods(): readonly Pod[] {
     return [...this.#workers.values()].map((w) => w.apiPod);
-  }
-
-  #find(namespace: string, name: string, uid?: string): PodWorker | undefined {
-    const w = this.#byName.get(`${namespace}/${name}`);
-    return uid === undefined || w?.uid === uid ? w : undefined;
   }
 
   async start(): Promise<void> {
@@ -351,6 +352,10 @@ class KubeletImpl implements Kubelet, WorkerHome {
     this.#server.serve(stream);
   }
 
+  listen(options: KubeletListenOptions): Promise<{ readonly address: string; readonly port: number }> {
+    return this.#server.listen(options);
+  }
+
   async stop(): Promise<void> {
     if (this.#stopped) return;
     this.#stopped = true;
@@ -361,8 +366,8 @@ class KubeletImpl implements Kubelet, WorkerHome {
     this.#workers.clear();
     this.#byName.clear();
     this.ctx.statuses.stop();
-    this.#server.close();
     await Promise.all([
+      this.#server.close(),
       this.#pods.stop(),
       this.#nodes?.stop(),
       this.#ownServices?.stop(),

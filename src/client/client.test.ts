@@ -17,6 +17,7 @@ import { runLeaderElection } from './leader-election.ts';
 import { resources } from './resources.ts';
 import { serviceAccountCredentials } from './service-account-credentials.ts';
 import { slowStartBatch } from './slow-start.ts';
+import type { ApiRequest, ApiResponse, Transport } from './transport.ts';
 import { createClient } from './typed-client.ts';
 import { WorkQueue } from './work-queue.ts';
 
@@ -273,4 +274,17 @@ test('credentials of a service account are made on demand and renewed in time', 
   await clock.advance(200_000);
   assert.deepEqual(await credentials(false), { token: 't2' });
   assert.deepEqual(await credentials(true), { token: 't3' });
+});
+
+test('a server that is too busy is asked again when it says', async () => {
+  const { api, client } = setUp();
+  let asked = 0;
+  const busy = {
+    ...api,
+    request: (r: ApiRequest): Promise<ApiResponse> =>
+      ++asked < 3 ? Promise.resolve({ status: 429, headers: { 'retry-after': '0' }, body: 'busy' }) : api.request(r),
+  } as unknown as Transport;
+  await createClient(busy).core.configmaps.list();
+  assert.equal(asked, 3);
+  await client.core.configmaps.list();
 });

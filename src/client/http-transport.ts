@@ -72,6 +72,7 @@ function parseBody(bytes: Buffer, contentType: string): unknown {
 }
 
 export class HttpTransport implements Transport {
+  readonly retriesAfter = true;
   readonly #config: ConnectionConfig;
   readonly #options: HttpTransportOptions;
   readonly #prefix: string;

@@ -45,6 +45,8 @@ export interface MessageChannel {
 }
 
 export interface Transport {
+  /** True when answers with Retry-After are waited out and asked for again inside; otherwise the client does so. */
+  readonly retriesAfter?: boolean;
   /** Resolves for every HTTP status; rejects only when no answer came. Warnings come as the `warning` header. */
   request(request: ApiRequest): Promise<ApiResponse>;
   /** Rejects with a `StatusError` when the server refuses. */

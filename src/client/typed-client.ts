@@ -1,4 +1,5 @@
 /** `createClient`: the verbs of every resource as requests over a `Transport`, with typed accessors (`client.core.pods`). */
+import { ioTimer } from '../base/io-time.ts';
 import type { KubeList, KubeObject } from '../api/object.ts';
 import { apiVersionOf } from '../api/object.ts';
 import type { Status } from '../api/status.ts';
@@ -33,6 +34,8 @@ export type TypedClient = Client & {
   /** Any path: discovery, `/version`, `/healthz`, and what has no resource. Throws `StatusError` for an error status. */
   raw(method: HttpMethod, path: string, options?: Omit<ApiRequest, 'method' | 'path'>): Promise<ApiResponse>;
 };
+
+const maxRetries = 10;
 
 const patchTypes: Record<PatchType, string> = {
   json: 'application/json-patch+json',
@@ -93,6 +96,27 @@ function requireName(ref: ResourceRef, name: string | undefined): string {
     throw new StatusError(400, 'BadRequest', `${ref.resource}: resource name may not be empty`);
   }
   return name;
+}
+
+/** A server that is too busy says after how many seconds to come back; client-go asks again at most ten times. */
+async function requestPatiently(transport: Transport, request: ApiRequest): Promise<ApiResponse> {
+  for (let attempt = 0; ; attempt++) {
+    const response = await transport.request(request);
+    if (response.status !== 429 || transport.retriesAfter === true || attempt >= maxRetries) return response;
+    const seconds = Number(response.headers['retry-after']);
+    if (!Number.isFinite(seconds) || seconds < 0) return response;
+    await new Promise<void>((resolve, reject) => {
+      const cancel = ioTimer(seconds * 1000, () => {
+        request.signal?.removeEventListener('abort', abort);
+        resolve();
+      });
+      const abort = (): void => {
+        cancel();
+        reject(request.signal!.reason as Error);
+      };
+      request.signal?.addEventListener('abort', abort, { once: true });
+    });
+  }
 }
 
 class ResourceClientImpl<T extends KubeObject> implements ResourceClient<T> {
@@ -268,7 +292,7 @@ class ClientImpl implements Client {
   }
 
   async raw(method: HttpMethod, path: string, options?: Omit<ApiRequest, 'method' | 'path'>): Promise<ApiResponse> {
-    const response = await this.transport.request({ method, path, ...options });
+    const response = await requestPatiently(this.transport, { method, path, ...options });
     if (response.status >= 400) throw errorFromResponse(response);
     return response;
   }

@@ -129,12 +129,8 @@ class ResourceClientImpl<T extends KubeObject> implements ResourceClient<T> {
   }
 
   async #send<R>(method: HttpMethod, path: string, query: Query | undefined, rest?: Partial<ApiRequest>): Promise<R> {
-    const response = await this.#transport.request({
-      method,
-      path,
-      ...(query === undefined ? {} : { query }),
-      ...rest,
-    });
+    const request: ApiRequest = { method, path, ...(query === undefined ? {} : { query }), ...rest };
+    const response = await requestPatiently(this.#transport, request);
     if (response.status >= 400) throw errorFromResponse(response);
     return response.body as R;
   }

@@ -122,6 +122,8 @@ export class HeaderDecoder {
           reject(error);
           return;
         }
+        // The error of a block that is too long is on its way.
+        if (this.#size > maxBlock) return;
         const block = Buffer.concat(this.#chunks, this.#size);
         this.#chunks = [];
         this.#size = 0;

@@ -4,40 +4,24 @@
  * server who the caller is and what it may.
  */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
-import { createServer, STATUS_CODES } from 'node:http';
+import { createServer } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
 import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import type { Clock } from '../../base/clock.ts';
 import { ioNow } from '../../base/io-time.ts';
 import type { Logger } from '../../base/logger.ts';
-import type { ExecOptions } from '../runtime/container-runtime.ts';
-import type { ContainerRuntime } from '../runtime/container-runtime.ts';
 import type { NodeHost } from '../host/node-host.ts';
+import type { ContainerRuntime } from '../runtime/container-runtime.ts';
 import type { KubeletAuth } from './auth.ts';
 import { refusalOf } from './auth.ts';
 import { serveContainerLogs } from './logs.ts';
 import { KubeletServerMetrics, resourceMetrics } from './metrics.ts';
 import type { PodSource } from './pod-source.ts';
-import {
-  portsOf,
-  serveSpdyPortForward,
-  serveWebSocketPortForward,
-  spdyPortForwardProtocols,
-  tunnelProtocol,
-  webSocketPortForwardProtocols,
-} from './port-forward.ts';
-import { spdyCommandProtocols, spdySession } from './remote-command-spdy.ts';
-import { webSocketCommandProtocols, webSocketSession } from './remote-command-websocket.ts';
-import type { ClientSession } from './session.ts';
-import { runSession } from './session.ts';
 import { summary } from './stats.ts';
-import { findContainer, findPod, HttpError, httpErrorOf } from './target.ts';
-import { acceptWebSocket, isWebSocketRequest, negotiate, offeredProtocols } from './websocket.ts';
-
-/** Streams in which nothing happens for so long are ended (`--streaming-connection-idle-timeout`). */
-const defaultIdleTimeout = 4 * 60 * 60 * 1000;
-const spdy = 'SPDY/3.1';
+import type { PathTarget } from './streaming.ts';
+import { pathTarget, serveUpgrade } from './streaming.ts';
+import { findContainer, HttpError, httpErrorOf } from './target.ts';
 
 export interface KubeletServerOptions {
   readonly nodeName: string;
@@ -54,7 +38,7 @@ export interface KubeletServerOptions {
   readonly probeMetrics?: () => string | Promise<string>;
   /** The KubeletConfiguration that `/configz` shows. */
   readonly configuration?: () => unknown;
-  /** Usage of a pod's volumes for the summary, by volume name. */
+  /** Default 4 h (`--streaming-connection-idle-timeout`), in real time. */
   readonly streamingIdleTimeoutMs?: number;
 }
 
@@ -79,14 +63,7 @@ export interface KubeletServer {
   close(): Promise<void>;
 }
 
-interface PathTarget {
-  readonly namespace: string;
-  readonly name: string;
-  readonly uid: string;
-  readonly container: string;
-}
-
-class Kubelet implements KubeletServer {
+class HttpApi implements KubeletServer {
   readonly #o: KubeletServerOptions;
   readonly #metrics = new KubeletServerMetrics();
   readonly #connections = new Set<Duplex>();
@@ -104,7 +81,7 @@ class Kubelet implements KubeletServer {
       return;
     }
     if (this.#plain === undefined) {
-      this.#plain = createServer({ keepAlive: false });
+      this.#plain = createServer();
       this.#attach(this.#plain, undefined);
     }
     this.#track(stream);
@@ -159,8 +136,11 @@ class Kubelet implements KubeletServer {
       void this.#request(request, response, auth);
     });
     server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+      const started = ioNow();
+      const done = this.#metrics.begin(request.method ?? 'GET', request.url ?? '/');
+      socket.once('close', () => done((ioNow() - started) / 1000));
       socket.on('error', () => socket.destroy());
-      void this.#upgrade(request, socket, head, auth);
+      void serveUpgrade(this.#o, request, socket, head, () => refusalOf(auth, this.#o.nodeName, request));
     });
   }
 
@@ -191,41 +171,39 @@ class Kubelet implements KubeletServer {
     const o = this.#o;
     switch (segments[0]) {
       case 'containerLogs':
-        if (segments.length === 4 && get)
-          return serveContainerLogs(
-            o,
-            { namespace: segments[1]!, name: segments[2]!, container: segments[3]! },
-            url.searchParams,
-            request,
-            response,
-          );
-        break;
+        if (segments.length !== 4) break;
+        if (!get) throw notAllowed();
+        return serveContainerLogs(
+          o,
+          { namespace: segments[1]!, name: segments[2]!, container: segments[3]! },
+          url.searchParams,
+          request,
+          response,
+        );
       case 'run':
-        if (method === 'POST') return this.#run(pathTarget(segments), url.searchParams, response);
-        break;
+        if (method !== 'POST') throw notAllowed();
+        return this.#run(pathTarget(segments), url.searchParams, response);
       case 'exec':
       case 'attach':
       case 'portForward':
         throw new HttpError(400, 'Upgrade request required');
       case 'pods':
-        if (get) return sendJson(response, podList(o.pods.list()));
-        break;
+        if (!get) throw notAllowed();
+        return sendJson(response, podList(o.pods.list()));
       case 'runningpods':
-        if (get) return sendJson(response, podList(await this.#runningPods()));
-        break;
+        if (!get) throw notAllowed();
+        return sendJson(response, podList(await this.#runningPods()));
       case 'healthz':
-        if (get) return this.#healthz(segments[1] ?? '', url.searchParams.has('verbose'), response);
-        break;
+        return this.#healthz(segments[1] ?? '', url.searchParams.has('verbose'), response);
       case 'stats':
-        if (get && (segments[1] === 'summary' || segments[1] === undefined || segments[1] === ''))
-          return sendJson(response, await summary(o, url.searchParams.get('only_cpu_and_memory') === 'true'));
-        break;
+        if (!get) throw notAllowed();
+        if (segments[1] !== 'summary' && (segments[1] ?? '') !== '') break;
+        return sendJson(response, await summary(o, url.searchParams.get('only_cpu_and_memory') === 'true'));
       case 'metrics':
-        if (get) return this.#metricsPage(segments[1] ?? '', response);
-        break;
+        return this.#metricsPage(segments[1] ?? '', response);
       case 'configz':
-        if (get && o.configuration !== undefined) return sendJson(response, { kubeletconfig: o.configuration() });
-        break;
+        if (o.configuration === undefined) break;
+        return sendJson(response, { kubeletconfig: o.configuration() });
       case 'logs':
         throw new HttpError(405, 'logs endpoint is disabled.\n');
       case 'debug':
@@ -233,9 +211,7 @@ class Kubelet implements KubeletServer {
       default:
         break;
     }
-    const known = ['containerLogs', 'run', 'pods', 'runningpods', 'healthz', 'stats', 'metrics', 'configz'];
-    if (!get && known.includes(segments[0] ?? '')) throw new HttpError(405, '405: Method Not Allowed');
-    throw new HttpError(404, '404 page not found\n');
+    throw notFound();
   }
 
   /** Runs a command and answers with its output, without streams. */
@@ -268,17 +244,16 @@ class Kubelet implements KubeletServer {
   #healthz(check: string, verbose: boolean, response: ServerResponse): void {
     const fault = this.#o.syncLoopFault?.();
     const checks = ['ping', 'log', 'syncloop'];
-    if (check !== '' && !checks.includes(check)) throw new HttpError(404, '404 page not found\n');
-    const failing = fault !== undefined && (check === '' || check === 'syncloop');
+    if (check !== '' && !checks.includes(check)) throw notFound();
     if (check !== '') {
-      if (failing) throw new HttpError(500, `internal server error: ${fault}\n`);
+      if (fault !== undefined && check === 'syncloop') throw new HttpError(500, `internal server error: ${fault}\n`);
       sendText(response, 200, 'ok');
       return;
     }
     const lines = checks.map((c) =>
-      c === 'syncloop' && failing ? '[-]syncloop failed: reason withheld\n' : `[+]${c} ok\n`,
+      c === 'syncloop' && fault !== undefined ? '[-]syncloop failed: reason withheld\n' : `[+]${c} ok\n`,
     );
-    if (failing) throw new HttpError(500, `${lines.join('')}healthz check failed\n`);
+    if (fault !== undefined) throw new HttpError(500, `${lines.join('')}healthz check failed\n`);
     sendText(response, 200, verbose ? `${lines.join('')}healthz check passed\n` : 'ok');
   }
 
@@ -296,181 +271,15 @@ class Kubelet implements KubeletServer {
         text = (await o.probeMetrics?.()) ?? '';
         break;
       default:
-        throw new HttpError(404, '404 page not found\n');
+        throw notFound();
     }
     response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' });
     response.end(text);
   }
-
-  // Upgrades.
-
-  async #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, auth: KubeletAuth | undefined): Promise<void> {
-    const started = ioNow();
-    const url = new URL(request.url ?? '/', 'http://kubelet');
-    const done = this.#metrics.begin(request.method ?? 'GET', url.pathname);
-    socket.once('close', () => done((ioNow() - started) / 1000));
-    const accepted = { yes: false };
-    try {
-      await refusalOf(auth, this.#o.nodeName, request);
-      const segments = url.pathname.split('/').slice(1).map(decodeURIComponent);
-      const method = request.method ?? 'GET';
-      if (method !== 'GET' && method !== 'POST') throw new HttpError(405, '405: Method Not Allowed');
-      switch (segments[0]) {
-        case 'exec':
-        case 'attach':
-          await this.#command(segments[0], pathTarget(segments), url.searchParams, request, socket, head, accepted);
-          return;
-        case 'portForward':
-          await this.#portForward(segments, url.searchParams, request, socket, head, accepted);
-          return;
-        default:
-          throw new HttpError(404, '404 page not found\n');
-      }
-    } catch (error) {
-      if (accepted.yes || socket.destroyed) {
-        this.#o.logger.debug('streaming session failed', { path: url.pathname, error });
-        socket.destroy();
-        return;
-      }
-      refuseUpgrade(socket, httpErrorOf(error));
-    }
-  }
-
-  async #command(
-    kind: 'exec' | 'attach',
-    path: PathTarget,
-    query: URLSearchParams,
-    request: IncomingMessage,
-    socket: Duplex,
-    head: Buffer,
-    accepted: { yes: boolean },
-  ): Promise<void> {
-    const { pods, runtime } = this.#o;
-    const on = (name: string): boolean => query.get(name) === '1';
-    const wantsTty = on('tty');
-    const choice = { stdin: on('input'), stdout: on('output'), stderr: on('error') && !wantsTty };
-    if (!choice.stdin && !choice.stdout && !choice.stderr)
-      throw new HttpError(400, 'you must specify at least 1 of stdin, stdout, stderr');
-    const target = await findContainer(pods, runtime, path, kind);
-    // Whether a running process has a terminal was decided when it was started.
-    const tty = kind === 'attach' ? target.tty : wantsTty;
-    const options: ExecOptions = { tty, ...choice, stderr: choice.stderr && !tty };
-    const command = query.getAll('command');
-    let session: ClientSession;
-    if (isWebSocketRequest(request)) {
-      const protocol = negotiate(request, webSocketCommandProtocols);
-      const ws = await acceptWebSocket(request, socket, head, protocol);
-      accepted.yes = true;
-      session = webSocketSession(ws, protocol, choice);
-    } else {
-      const protocol = acceptSpdy(request, socket, spdyCommandProtocols);
-      accepted.yes = true;
-      if (head.length > 0) socket.unshift(head);
-      session = await spdySession(socket, protocol, { ...choice, tty: wantsTty }, this.#idleTimeout);
-    }
-    if (kind === 'exec')
-      await runSession(session, () => runtime.exec(target.containerId, command, options), {
-        failure: 'error executing command in container',
-        command,
-      });
-    else
-      await runSession(session, () => runtime.attach(target.containerId, options), {
-        failure: 'error attaching to container',
-      });
-  }
-
-  get #idleTimeout(): number {
-    return this.#o.streamingIdleTimeoutMs ?? defaultIdleTimeout;
-  }
-
-  async #portForward(
-    segments: readonly string[],
-    query: URLSearchParams,
-    request: IncomingMessage,
-    socket: Duplex,
-    head: Buffer,
-    accepted: { yes: boolean },
-  ): Promise<void> {
-    if (segments.length < 3 || segments.length > 4) throw new HttpError(404, '404 page not found\n');
-    const { pods, runtime, logger } = this.#o;
-    const webSocket = isWebSocketRequest(request);
-    const tunnel = webSocket && offeredProtocols(request).includes(tunnelProtocol);
-    const ports = webSocket && !tunnel ? portsOf(query) : [];
-    const { pod, sandboxId } = findPod(pods, segments[1]!, segments[2]!, segments[3] ?? '');
-    const name = pod.metadata.name ?? '';
-    if (sandboxId === undefined)
-      throw new HttpError(500, `pod not found (${JSON.stringify(`${name}_${pod.metadata.namespace ?? ''}`)})`);
-    const target = {
-      podName: name,
-      uid: pod.metadata.uid ?? '',
-      logger,
-      connect: (port: number) => runtime.portForward(sandboxId, port),
-    };
-    if (tunnel) {
-      const ws = await acceptWebSocket(request, socket, head, tunnelProtocol);
-      accepted.yes = true;
-      const { createWebSocketStream } = await import('ws');
-      await serveSpdyPortForward(createWebSocketStream(ws), target, this.#idleTimeout);
-    } else if (webSocket) {
-      const protocol = negotiate(request, webSocketPortForwardProtocols);
-      const ws = await acceptWebSocket(request, socket, head, protocol);
-      accepted.yes = true;
-      await serveWebSocketPortForward(ws, protocol, ports, target);
-    } else {
-      acceptSpdy(request, socket, spdyPortForwardProtocols);
-      accepted.yes = true;
-      if (head.length > 0) socket.unshift(head);
-      await serveSpdyPortForward(socket, target, this.#idleTimeout);
-    }
-  }
 }
 
-/** `/exec/{namespace}/{pod}[/{uid}]/{container}`. */
-function pathTarget(segments: readonly string[]): PathTarget {
-  const [, namespace = '', name = '', third = '', fourth] = segments;
-  if (segments.length < 4 || segments.length > 5) throw new HttpError(404, '404 page not found\n');
-  return fourth === undefined
-    ? { namespace, name, uid: '', container: third }
-    : { namespace, name, uid: third, container: fourth };
-}
-
-/** Agrees to SPDY/3.1 and to one of the protocols; '' when the client names none. Throws what it is refused with. */
-function acceptSpdy(request: IncomingMessage, socket: Duplex, supported: readonly string[]): string {
-  if (!/\bupgrade\b/i.test(request.headers.connection ?? '') || request.headers.upgrade?.toUpperCase() !== spdy)
-    throw new HttpError(400, 'unable to upgrade: missing upgrade headers in request');
-  const header = request.headers['x-stream-protocol-version'];
-  const offered = (header === undefined ? [] : [header].flat())
-    .flatMap((h) => h.split(','))
-    .map((p) => p.trim())
-    .filter((p) => p !== '');
-  let protocol = '';
-  if (offered.length > 0) {
-    const chosen = offered.find((p) => supported.includes(p));
-    if (chosen === undefined)
-      throw new HttpError(
-        403,
-        `unable to upgrade: unable to negotiate protocol: client supports [${offered.join(' ')}], server accepts [${supported.join(' ')}]`,
-      );
-    protocol = chosen;
-  }
-  let answer = `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${spdy}\r\n`;
-  if (protocol !== '') answer += `X-Stream-Protocol-Version: ${protocol}\r\n`;
-  socket.write(`${answer}\r\n`);
-  return protocol;
-}
-
-function refuseUpgrade(socket: Duplex, error: HttpError): void {
-  const body = Buffer.from(error.message);
-  socket.end(
-    Buffer.concat([
-      Buffer.from(
-        `HTTP/1.1 ${error.status} ${STATUS_CODES[error.status] ?? ''}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
-          `Content-Length: ${body.length}\r\nConnection: close\r\n\r\n`,
-      ),
-      body,
-    ]),
-  );
-}
+const notFound = (): HttpError => new HttpError(404, '404 page not found\n');
+const notAllowed = (): HttpError => new HttpError(405, '405: Method Not Allowed');
 
 function podList(items: readonly object[]): object {
   return { kind: 'PodList', apiVersion: 'v1', metadata: {}, items };
@@ -486,6 +295,7 @@ function sendText(response: ServerResponse, status: number, text: string): void 
   response.end(text);
 }
 
+/** The HTTP API of one kubelet. Costs nothing until somebody connects. */
 export function createKubeletServer(options: KubeletServerOptions): KubeletServer {
-  return new Kubelet(options);
+  return new HttpApi(options);
 }

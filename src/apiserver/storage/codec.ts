@@ -7,6 +7,7 @@ import { parseTrustedJson, stringifyJson } from '../../api/codec/json.ts';
 import { convert, isSameShape } from '../../api/conversion/convert.ts';
 import type { KubeObject, ObjectMeta } from '../../api/object.ts';
 import type { Committed } from '../request.ts';
+import type { Slab, Tenant } from './arena.ts';
 import { fromKeyText, toKeyText } from './keys.ts';
 
 type Labels = Readonly<Record<string, string>>;
@@ -163,12 +164,14 @@ const closingBrace = 0x7d;
 const newline = 0x0a;
 
 /** One version of one object, as the watch cache and responses hold it. Immutable. */
-export class StoredObject implements Committed {
+export class StoredObject implements Committed, Tenant {
   readonly layout: StorageLayout;
   readonly key: string;
   /** 0: never stored (dry run), no resourceVersion is written. */
   readonly revision: number;
-  readonly bytes: Buffer;
+  /** Where the watch cache keeps it, while it is the newest version. */
+  slab: Slab | undefined = undefined;
+  #bytes: Buffer;
   /** Offset behind the uid; 0: not looked for yet, -1: there is none. */
   #splice = 0;
   #parsed: KubeObject | WeakRef<KubeObject> | undefined;
@@ -181,7 +184,16 @@ export class StoredObject implements Committed {
     this.layout = layout;
     this.key = key;
     this.revision = revision;
-    this.bytes = bytes;
+    this.#bytes = bytes;
+  }
+
+  get bytes(): Buffer {
+    return this.#bytes;
+  }
+
+  move(bytes: Buffer, slab: Slab): void {
+    this.#bytes = bytes;
+    this.slab = slab;
   }
 
   get namespace(): string {
@@ -230,7 +242,7 @@ export class StoredObject implements Committed {
   }
 
   #parse(): KubeObject {
-    const text = this.bytes.toString('utf8');
+    const text = this.#bytes.toString('utf8');
     const at = this.#offset();
     if (at < 0 || this.revision === 0) {
       const object = parseTrustedJson(text) as KubeObject;
@@ -244,7 +256,7 @@ export class StoredObject implements Committed {
   /** Its labels; kept once asked for. */
   labels(): Labels | undefined {
     if (this.#labels === undefined) {
-      const found = labelsIn(this.bytes, this.#offset());
+      const found = labelsIn(this.#bytes, this.#offset());
       this.#labels = (found === 'unknown' ? this.#quick().metadata.labels : found) ?? null;
     }
     return this.#labels ?? undefined;
@@ -262,12 +274,12 @@ export class StoredObject implements Committed {
 
   /** For a look inside: the parsed form without keeping it. */
   #quick(): KubeObject {
-    return this.peek() ?? (parseTrustedJson(this.bytes) as KubeObject);
+    return this.peek() ?? (parseTrustedJson(this.#bytes) as KubeObject);
   }
 
   /** Takes over what is known of another version of the same content. */
   withRevision(revision: number): StoredObject {
-    const other = new StoredObject(this.layout, this.key, revision, this.bytes);
+    const other = new StoredObject(this.layout, this.key, revision, this.#bytes);
     other.#splice = this.#splice;
     other.#labels = this.#labels;
     other.#fields = this.#fields;
@@ -275,12 +287,12 @@ export class StoredObject implements Committed {
   }
 
   #offset(): number {
-    if (this.#splice === 0) this.#splice = spliceOffset(this.bytes, this.layout.header.length);
+    if (this.#splice === 0) this.#splice = spliceOffset(this.#bytes, this.layout.header.length);
     return this.#splice;
   }
 
   #end(): number {
-    return this.bytes[this.bytes.length - 1] === newline ? this.bytes.length - 1 : this.bytes.length;
+    return this.#bytes[this.#bytes.length - 1] === newline ? this.#bytes.length - 1 : this.#bytes.length;
   }
 
   /**
@@ -296,19 +308,19 @@ export class StoredObject implements Committed {
       from = skip;
     }
     const at = this.#offset();
-    if (this.revision === 0) out.push(this.bytes.subarray(from, this.#end()));
+    if (this.revision === 0) out.push(this.#bytes.subarray(from, this.#end()));
     else if (at < 0) return [Buffer.from(stringifyJson(reheader(this.object(), header)), 'utf8')];
     else {
-      out.push(this.bytes.subarray(from, at));
+      out.push(this.#bytes.subarray(from, at));
       out.push(Buffer.from(`,"resourceVersion":"${this.revision}"`, 'latin1'));
-      out.push(this.bytes.subarray(at, this.#end()));
+      out.push(this.#bytes.subarray(at, this.#end()));
     }
     return out;
   }
 
   /** Upper bound of what `writeInto` writes. */
   maxSize(header: Buffer | undefined): number {
-    return this.bytes.length + (header?.length ?? 0) + 48;
+    return this.#bytes.length + (header?.length ?? 0) + 48;
   }
 
   /** Writes what `pieces` describes into `target` and returns the offset behind it. */
@@ -325,10 +337,10 @@ export class StoredObject implements Committed {
       else to += header.copy(target, to);
       from = this.layout.header.length;
     }
-    if (this.revision === 0) return to + this.bytes.copy(target, to, from, this.#end());
-    to += this.bytes.copy(target, to, from, splice);
+    if (this.revision === 0) return to + this.#bytes.copy(target, to, from, this.#end());
+    to += this.#bytes.copy(target, to, from, splice);
     to += target.write(`,"resourceVersion":"${this.revision}"`, to, 'latin1');
-    return to + this.bytes.copy(target, to, splice, this.#end());
+    return to + this.#bytes.copy(target, to, splice, this.#end());
   }
 }
 

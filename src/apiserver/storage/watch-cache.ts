@@ -12,6 +12,7 @@ import type { StatusError } from '../../api/status.ts';
 import { CompactedError } from '../../etcd/store.ts';
 import type { KeyValueStore, StoreEvent, StoreWatch } from '../../etcd/store.ts';
 import type { Committed } from '../request.ts';
+import { Arena } from './arena.ts';
 import { StoredObject } from './codec.ts';
 import type { StorageLayout } from './codec.ts';
 import {
@@ -93,6 +94,7 @@ export class WatchCache implements WatcherHost {
   readonly #watchers = new Set<Watcher>();
   readonly #expected = new Map<string, { bytes: Buffer; object: KubeObject }>();
   #tree = new Tree<StoredObject>();
+  #arena = new Arena();
   #log: EventLog;
   #revision = 0;
   #ready = false;
@@ -168,6 +170,7 @@ export class WatchCache implements WatcherHost {
     const end = prefixEnd(prefix);
     const slice = new Slice();
     const entries: StoredObject[] = [];
+    const arena = new Arena();
     let revision = 0;
     for (let from = prefix; ;) {
       const page = await this.#store.range({ key: from, end, limit: loadPage, revision });
@@ -176,13 +179,14 @@ export class WatchCache implements WatcherHost {
         const object = this.#stored(kv.key, kv.modRevision, kv.value);
         // The index needs the field of every object: looked up here, where there is time between.
         if (this.#indexField !== undefined) object.field(this.#indexField);
+        arena.add(object);
         entries.push(object);
         if (slice.spent) await slice.turn();
       }
       if (!page.more || page.kvs.length === 0) break;
       from = `${page.kvs[page.kvs.length - 1]!.key}\0`;
     }
-    this.#replace(entries, revision);
+    this.#replace(entries, arena, revision);
     this.#watch = this.#store.watch(
       { key: prefix, end, fromRevision: revision + 1 },
       {
@@ -214,8 +218,9 @@ export class WatchCache implements WatcherHost {
   }
 
   /** Takes over a whole new state; followers hear of the differences. */
-  #replace(entries: readonly StoredObject[], revision: number): void {
+  #replace(entries: readonly StoredObject[], arena: Arena, revision: number): void {
     const before = this.#tree.snapshot();
+    this.#arena = arena;
     this.#tree = Tree.fromSorted(entries);
     this.#revision = revision;
     this.#log = this.#newLog();
@@ -238,6 +243,7 @@ export class WatchCache implements WatcherHost {
       let event: LogEvent;
       if (type === 'put') {
         const current = this.#stored(kv.key, kv.modRevision, kv.value);
+        this.#arena.add(current);
         const previous = this.#tree.set(current);
         event = new LogEvent(kv.modRevision, now, current, previous);
       } else {
@@ -245,6 +251,7 @@ export class WatchCache implements WatcherHost {
         if (previous === undefined) continue;
         event = new LogEvent(kv.modRevision, now, undefined, previous);
       }
+      if (event.previous !== undefined) this.#arena.remove(event.previous);
       this.#revision = kv.modRevision;
       this.#index?.update(event.current, event.previous);
       this.#log.append(event, this.#tree);

@@ -2,6 +2,7 @@
  * `createCluster`: a whole cluster in this process: store, API server, controllers, scheduler, nodes. `knarr up` is a call of it
  * with a data directory and a port; a test's is one with neither.
  */
+import { networkInterfaces } from 'node:os';
 import type { Clock } from '../base/clock.ts';
 import { SystemClock } from '../base/clock.ts';
 import { generateSigningKey, privateKeyPem } from '../base/keys.ts';
@@ -17,6 +18,7 @@ import type { TypedClient } from '../client/typed-client.ts';
 import { createClient } from '../client/typed-client.ts';
 import type { ControllerManager } from '../controllers/manager.ts';
 import { createControllerManager } from '../controllers/manager.ts';
+import { dialMachine } from '../kubelet/runtime/simulated/network.ts';
 import { openEmbeddedStore } from '../etcd/embedded-store.ts';
 import type { KeyValueStore } from '../etcd/store.ts';
 import type { Scheduler } from '../scheduler/scheduler.ts';
@@ -95,6 +97,20 @@ function addressOf(cidr: string, n: number): string {
   const parts = cidr.split('/')[0]!.split('.').map(Number);
   const value = (((parts[0]! << 24) | (parts[1]! << 16) | (parts[2]! << 8) | parts[3]!) >>> 0) + n;
   return [value >>> 24, (value >>> 16) & 255, (value >>> 8) & 255, value & 255].join('.');
+}
+
+/**
+ * What the `kubernetes` Service leads to. Endpoints may not be loopback addresses, so a server on one advertises the machine's
+ * own address, as upstream does, or one of the documentation range (RFC 5737) where the machine has none.
+ */
+function advertisedAddress(host: string): string {
+  const internal =
+    host === 'localhost' || host.startsWith('127.') || host === '::1' || host === '0.0.0.0' || host === '::';
+  if (!internal && /^[\d.]+$|:/.test(host)) return host;
+  for (const list of Object.values(networkInterfaces()))
+    for (const i of list ?? [])
+      if (i.family === 'IPv4' && !i.internal && !i.address.startsWith('169.254.')) return i.address;
+  return '192.0.2.1';
 }
 
 /** What is started is stopped in reverse order, also when a later start fails. */
@@ -191,6 +207,8 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       clusterDomain: 'cluster.local',
       dnsServiceIP: addressOf(serviceRange, 10),
     });
+    const host = options.https?.host ?? '127.0.0.1';
+    const advertise = advertisedAddress(host);
     const signingKey = pki?.get('sa.key') ?? (await privateKeyPem((await generateSigningKey()).privateKey));
     const apiServer = await createApiServer({
       store,
@@ -211,6 +229,7 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       serviceAccountKeys: { signingKey },
       dialer: nodes.dialer,
       serviceClusterIPRanges: [serviceRange],
+      advertiseAddress: advertise,
       ...(options.freeze === undefined ? {} : { freeze: options.freeze }),
       ...(options.onAuthorization === undefined ? {} : { onAuthorization: options.onAuthorization }),
     });
@@ -232,6 +251,9 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       listening === undefined
         ? undefined
         : `https://${reachable!.includes(':') ? `[${reachable}]` : reachable}:${listening.port}`;
+    // Pods of the simulated network reach the API server by its Service.
+    if (listening !== undefined)
+      nodes.network.register(advertise, { connect: () => dialMachine(reachable!, listening.port) });
     await apiServer.ready();
     // The very first binding cannot be made by somebody whom it would bind; from then on nobody is a master.
     await bindAdministrators(clientFor({ name: 'system:apiserver', groups: ['system:masters'] }));

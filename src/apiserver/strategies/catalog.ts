@@ -1,6 +1,6 @@
 /** `StrategyCatalog`: what is particular to each built-in resource, by group and plural name. */
 import type { EscalationChecks } from '../authorization/escalation.ts';
-import type { Draft, ResourceStrategies, StrategyCatalog } from '../strategy.ts';
+import type { Draft, ResourceStrategies, StrategyCatalog, StrategyContext } from '../strategy.ts';
 import {
   secretWarnings,
   serviceAccountWarnings,
@@ -9,6 +9,11 @@ import {
   validateSecret,
   validateSecretUpdate,
 } from '../validation/config.ts';
+import { validateEvent, validateEventUpdate } from '../validation/event.ts';
+import {
+  validateHorizontalPodAutoscaler,
+  validateHorizontalPodAutoscalerStatusUpdate,
+} from '../validation/horizontal-pod-autoscaler.ts';
 import { validateLease } from '../validation/lease.ts';
 import {
   validatePodDisruptionBudget,
@@ -21,15 +26,19 @@ import {
   validateResourceQuotaStatus,
   validateResourceQuotaUpdate,
 } from '../validation/quota.ts';
+import { runtimeClassWarnings, validateRuntimeClass, validateRuntimeClassUpdate } from '../validation/runtime-class.ts';
 import { validatePriorityClass, validatePriorityClassUpdate } from '../validation/scheduling.ts';
 import { certificateSigningRequestStrategies } from './certificate-signing-request.ts';
-import { bumpWhenChanged, kindStrategy, statusStrategy, type KindOptions, type StatusOptions } from './common.ts';
+import { plainKind, unvalidatedKind, type StatusOptions } from './common.ts';
+import { admissionRegistrationStrategies, apiServiceStrategies } from './extension-points.ts';
 import { jobStrategies } from './job.ts';
 import { namespaceStrategies } from './namespace.ts';
+import { discoveryStrategies, endpointsStrategies, networkingStrategies } from './networking.ts';
 import { nodeStrategies } from './node.ts';
 import { podStrategies } from './pod.ts';
 import { rbacStrategies } from './rbac.ts';
 import { serviceStrategies, type ServiceDeps } from './service.ts';
+import { storageStrategies } from './storage.ts';
 import { persistentVolumeClaimStrategies, persistentVolumeStrategies } from './volumes.ts';
 import {
   controllerRevisionStrategies,
@@ -49,22 +58,6 @@ export interface StrategyDeps extends ServiceDeps {
   readonly extra?: ReadonlyMap<string, ResourceStrategies>;
 }
 
-/** A kind that follows the usual rules. `status: true` gives it the subresource. */
-function plain(options: KindOptions, status?: StatusOptions): ResourceStrategies {
-  return {
-    main: kindStrategy(options),
-    subresources: options.status === true ? { status: statusStrategy(status) } : {},
-  };
-}
-
-/** A kind whose semantic validation is not there yet: each write says so. */
-function unvalidated(options: KindOptions, status?: StatusOptions): ResourceStrategies {
-  return {
-    ...plain(options, status),
-    incomplete: 'knarr does not validate this kind beyond its structure yet',
-  };
-}
-
 const keepsMetadata: StatusOptions = { keepsMetadata: true };
 
 /** Types of a service account's secret references are of no use: the name alone is kept. */
@@ -73,12 +66,22 @@ function cleanSecretReferences(object: Draft): void {
   if (secrets !== undefined) object['secrets'] = secrets.map(({ name }) => (name === undefined ? {} : { name }));
 }
 
+/** Events, whichever of the two groups they come by. */
+function events(): ResourceStrategies {
+  const core = ({ request }: StrategyContext): boolean => request.info.group === '';
+  return plainKind({
+    allowCreateOnUpdate: true,
+    validate: (object, ctx) => validateEvent(object, core(ctx)),
+    validateUpdate: (object, old, ctx) => validateEventUpdate(object, old, core(ctx)),
+  });
+}
+
 function core(deps: StrategyDeps): Record<string, ResourceStrategies> {
   return {
-    configmaps: plain({ validate: validateConfigMap, validateUpdate: validateConfigMapUpdate }),
-    endpoints: unvalidated({ allowCreateOnUpdate: true }),
-    events: unvalidated({ allowCreateOnUpdate: true }),
-    limitranges: plain({
+    configmaps: plainKind({ validate: validateConfigMap, validateUpdate: validateConfigMapUpdate }),
+    endpoints: endpointsStrategies(),
+    events: events(),
+    limitranges: plainKind({
       allowCreateOnUpdate: true,
       validate: validateLimitRange,
       validateUpdate: (object) => validateLimitRange(object),
@@ -90,7 +93,7 @@ function core(deps: StrategyDeps): Record<string, ResourceStrategies> {
     pods: podStrategies(),
     podtemplates: podTemplateStrategies(),
     replicationcontrollers: replicationControllerStrategies(),
-    resourcequotas: plain(
+    resourcequotas: plainKind(
       {
         status: true,
         validate: validateResourceQuota,
@@ -99,7 +102,7 @@ function core(deps: StrategyDeps): Record<string, ResourceStrategies> {
       },
       { validateUpdate: (object) => validateResourceQuotaStatus(object) },
     ),
-    secrets: plain({
+    secrets: plainKind({
       update(object, old) {
         if ((object['type'] ?? '') === '' && old['type'] !== undefined) object['type'] = old['type'];
       },
@@ -107,7 +110,7 @@ function core(deps: StrategyDeps): Record<string, ResourceStrategies> {
       validateUpdate: validateSecretUpdate,
       warnings: (object) => secretWarnings(object),
     }),
-    serviceaccounts: plain({
+    serviceaccounts: plainKind({
       create: (object) => cleanSecretReferences(object),
       update: (object) => cleanSecretReferences(object),
       warnings: serviceAccountWarnings,
@@ -124,73 +127,19 @@ const apps: Record<string, ResourceStrategies> = {
   statefulsets: statefulSetStrategies(),
 };
 
-function networking(): Record<string, ResourceStrategies> {
-  return {
-    ingresses: {
-      ...unvalidated({
-        status: true,
-        generation: ['spec'],
-        warnings(object, old) {
-          const annotation = 'kubernetes.io/ingress.class';
-          const spec = (object['spec'] ?? {}) as { ingressClassName?: string };
-          return old === undefined &&
-            object.metadata.annotations?.[annotation] !== undefined &&
-            spec.ingressClassName === undefined
-            ? [`annotation "${annotation}" is deprecated, please use 'spec.ingressClassName' instead`]
-            : [];
-        },
-      }),
-    },
-    ingressclasses: unvalidated({ generation: ['spec'] }),
-    ipaddresses: unvalidated({ validateName: () => [] }),
-    networkpolicies: unvalidated({ generation: ['spec'] }),
-    servicecidrs: unvalidated({ status: true }, keepsMetadata),
-  };
-}
-
-function storage(): Record<string, ResourceStrategies> {
-  return {
-    csidrivers: unvalidated({ generation: ['spec'], allowUnconditionalUpdate: false }),
-    csinodes: unvalidated({ allowUnconditionalUpdate: false }),
-    csistoragecapacities: unvalidated({ allowUnconditionalUpdate: false }),
-    storageclasses: unvalidated({}),
-    volumeattachments: unvalidated(
-      { status: true, allowUnconditionalUpdate: false },
-      { keepsMetadata: true, allowUnconditionalUpdate: false },
-    ),
-    volumeattributesclasses: unvalidated({}),
-  };
-}
-
-function admissionRegistration(): Record<string, ResourceStrategies> {
-  const policy: KindOptions = { generation: ['spec'], allowUnconditionalUpdate: false };
-  const webhooks: KindOptions = { generation: ['webhooks'], allowUnconditionalUpdate: false };
-  return {
-    mutatingadmissionpolicies: unvalidated(policy),
-    mutatingadmissionpolicybindings: unvalidated(policy),
-    mutatingwebhookconfigurations: unvalidated(webhooks),
-    validatingadmissionpolicies: unvalidated(
-      { ...policy, status: true },
-      { keepsMetadata: true, allowUnconditionalUpdate: false },
-    ),
-    validatingadmissionpolicybindings: unvalidated(policy),
-    validatingwebhookconfigurations: unvalidated(webhooks),
-  };
-}
-
 function flowControl(): Record<string, ResourceStrategies> {
   return {
-    flowschemas: unvalidated({ status: true, generation: ['spec'] }, keepsMetadata),
-    prioritylevelconfigurations: unvalidated({ status: true, generation: ['spec'] }, keepsMetadata),
+    flowschemas: unvalidatedKind({ status: true, generation: ['spec'] }, keepsMetadata),
+    prioritylevelconfigurations: unvalidatedKind({ status: true, generation: ['spec'] }, keepsMetadata),
   };
 }
 
 function dynamicResources(): Record<string, ResourceStrategies> {
   return {
-    deviceclasses: unvalidated({ generation: ['spec'] }),
-    resourceclaims: unvalidated({ status: true }, keepsMetadata),
-    resourceclaimtemplates: unvalidated({}),
-    resourceslices: unvalidated({ generation: ['spec'] }),
+    deviceclasses: unvalidatedKind({ generation: ['spec'] }),
+    resourceclaims: unvalidatedKind({ status: true }, keepsMetadata),
+    resourceclaimtemplates: unvalidatedKind({}),
+    resourceslices: unvalidatedKind({ generation: ['spec'] }),
   };
 }
 
@@ -210,7 +159,7 @@ function withStoredVersion(object: Draft): void {
 }
 
 const definitions: Record<string, ResourceStrategies> = {
-  customresourcedefinitions: plain(
+  customresourcedefinitions: plainKind(
     {
       status: true,
       generation: ['spec'],
@@ -222,45 +171,24 @@ const definitions: Record<string, ResourceStrategies> = {
   ),
 };
 
-const apiServices: Record<string, ResourceStrategies> = {
-  apiservices: unvalidated(
-    { status: true, allowUnconditionalUpdate: false },
-    {
-      allowUnconditionalUpdate: false,
-      resetFields: [['spec'], ['metadata']],
-      update(object, old) {
-        for (const member of ['labels', 'annotations'] as const)
-          if (old.metadata[member] === undefined) delete object.metadata[member];
-          else object.metadata[member] = old.metadata[member];
-      },
-    },
-  ),
-};
-
-const endpointSlices: Record<string, ResourceStrategies> = {
-  endpointslices: unvalidated({
-    generation: ['endpoints', 'ports', 'addressType'],
-    update(object, old) {
-      bumpWhenChanged(
-        { ...object, metadata: object.metadata, labels: object.metadata.labels },
-        { ...old, labels: old.metadata.labels },
-        ['labels'],
-      );
-    },
-    warnings: (object, old) =>
-      old === undefined && object['addressType'] === 'FQDN' ? ['spec.addressType: FQDN endpoints are deprecated'] : [],
-  }),
-};
-
 /** Strategies of every resource of the served groups; anything else follows the usual rules of its shape. */
 export function createStrategies(deps: StrategyDeps): StrategyCatalog {
   const groups: Readonly<Record<string, Readonly<Record<string, ResourceStrategies>>>> = {
     '': core(deps),
     apps,
     batch: { cronjobs: cronJobStrategies(), jobs: jobStrategies() },
-    autoscaling: { horizontalpodautoscalers: unvalidated({ status: true }) },
+    autoscaling: {
+      horizontalpodautoscalers: plainKind(
+        {
+          status: true,
+          validate: (object) => validateHorizontalPodAutoscaler(object),
+          validateUpdate: validateHorizontalPodAutoscaler,
+        },
+        { validateUpdate: (object) => validateHorizontalPodAutoscalerStatusUpdate(object) },
+      ),
+    },
     policy: {
-      poddisruptionbudgets: plain(
+      poddisruptionbudgets: plainKind(
         {
           status: true,
           generation: ['spec'],
@@ -276,7 +204,7 @@ export function createStrategies(deps: StrategyDeps): StrategyCatalog {
     },
     'rbac.authorization.k8s.io': rbacStrategies(deps.escalation),
     'coordination.k8s.io': {
-      leases: plain({
+      leases: plainKind({
         allowCreateOnUpdate: true,
         allowUnconditionalUpdate: false,
         validate: validateLease,
@@ -284,25 +212,33 @@ export function createStrategies(deps: StrategyDeps): StrategyCatalog {
       }),
     },
     'certificates.k8s.io': { certificatesigningrequests: certificateSigningRequestStrategies() },
-    'discovery.k8s.io': endpointSlices,
-    'events.k8s.io': { events: unvalidated({ allowCreateOnUpdate: true }) },
-    'networking.k8s.io': networking(),
-    'storage.k8s.io': storage(),
+    'discovery.k8s.io': discoveryStrategies(),
+    'events.k8s.io': { events: events() },
+    'networking.k8s.io': networkingStrategies(),
+    'storage.k8s.io': storageStrategies(),
     'scheduling.k8s.io': {
-      priorityclasses: plain({
+      priorityclasses: plainKind({
         generation: [],
         validate: validatePriorityClass,
         validateUpdate: validatePriorityClassUpdate,
       }),
     },
-    'node.k8s.io': { runtimeclasses: unvalidated({ allowCreateOnUpdate: true, allowUnconditionalUpdate: false }) },
-    'admissionregistration.k8s.io': admissionRegistration(),
+    'node.k8s.io': {
+      runtimeclasses: plainKind({
+        allowCreateOnUpdate: true,
+        allowUnconditionalUpdate: false,
+        validate: validateRuntimeClass,
+        validateUpdate: validateRuntimeClassUpdate,
+        warnings: runtimeClassWarnings,
+      }),
+    },
+    'admissionregistration.k8s.io': admissionRegistrationStrategies(),
     'apiextensions.k8s.io': definitions,
-    'apiregistration.k8s.io': apiServices,
+    'apiregistration.k8s.io': apiServiceStrategies(),
     'flowcontrol.apiserver.k8s.io': flowControl(),
     'resource.k8s.io': dynamicResources(),
   };
-  const usual = unvalidated({});
+  const usual = unvalidatedKind({});
   return {
     strategies(group, resource) {
       return deps.extra?.get(`${group}/${resource}`) ?? groups[group]?.[resource] ?? usual;

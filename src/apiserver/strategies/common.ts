@@ -2,7 +2,7 @@
 import { semanticEqual } from '../../api/helpers/deep-equal.ts';
 import type { FieldError } from '../../api/field-error.ts';
 import type { KubeObject, ObjectMeta } from '../../api/object.ts';
-import type { Draft, Strategy, StrategyContext } from '../strategy.ts';
+import type { Draft, ResourceStrategies, Strategy, StrategyContext } from '../strategy.ts';
 
 /** Puts a member back to what it was. */
 export function keepMember(object: Draft, old: KubeObject, member: string): void {
@@ -95,12 +95,13 @@ export interface StatusOptions {
   readonly allowUnconditionalUpdate?: boolean;
   readonly resetFields?: readonly (readonly string[])[];
   validateUpdate?(object: KubeObject, old: KubeObject, ctx: StrategyContext): readonly FieldError[];
+  warnings?(object: KubeObject): readonly string[];
   update?(object: Draft, old: KubeObject, ctx: StrategyContext): void;
 }
 
 /** The strategy of a status subresource: spec stays as it is. */
 export function statusStrategy(options: StatusOptions = {}): Strategy {
-  const { validateUpdate } = options;
+  const { validateUpdate, warnings } = options;
   return {
     prepareForUpdate(ctx, object, old) {
       keepSpec(object, old);
@@ -108,7 +109,24 @@ export function statusStrategy(options: StatusOptions = {}): Strategy {
       options.update?.(object, old, ctx);
     },
     ...(validateUpdate === undefined ? {} : { validateUpdate: (ctx, object, old) => validateUpdate(object, old, ctx) }),
+    ...(warnings === undefined ? {} : { warningsOnUpdate: (_ctx, object) => warnings(object) }),
     allowUnconditionalUpdate: options.allowUnconditionalUpdate ?? true,
     resetFields: options.resetFields ?? (options.keepsMetadata === true ? [['spec'], ['metadata']] : [['spec']]),
+  };
+}
+
+/** A kind that follows the usual rules. `status: true` gives it the subresource. */
+export function plainKind(options: KindOptions, status?: StatusOptions): ResourceStrategies {
+  return {
+    main: kindStrategy(options),
+    subresources: options.status === true ? { status: statusStrategy(status) } : {},
+  };
+}
+
+/** A kind whose semantic validation is not there yet: each write says so. */
+export function unvalidatedKind(options: KindOptions, status?: StatusOptions): ResourceStrategies {
+  return {
+    ...plainKind(options, status),
+    incomplete: 'knarr does not validate this kind beyond its structure yet',
   };
 }

@@ -2,14 +2,7 @@
 import { parseQuantity, quantityMilli } from '../../api/quantity.ts';
 import type { ObjectMeta } from '../../api/object.ts';
 import type { Container, PodSpec, Volume } from '../../api/types/core-v1.gen.ts';
-
-const nodeLabels: Readonly<Record<string, string>> = {
-  'beta.kubernetes.io/arch': 'deprecated since v1.14; use "kubernetes.io/arch" instead',
-  'beta.kubernetes.io/os': 'deprecated since v1.14; use "kubernetes.io/os" instead',
-  'failure-domain.beta.kubernetes.io/region': 'deprecated since v1.17; use "topology.kubernetes.io/region" instead',
-  'failure-domain.beta.kubernetes.io/zone': 'deprecated since v1.17; use "topology.kubernetes.io/zone" instead',
-  'beta.kubernetes.io/instance-type': 'deprecated since v1.17; use "node.kubernetes.io/instance-type" instead',
-};
+import { deprecatedNodeLabels } from '../validation/node-labels.ts';
 
 const annotations: Readonly<Record<string, string>> = {
   'scheduler.alpha.kubernetes.io/critical-pod': 'non-functional in v1.16+; use the "priorityClassName" field instead',
@@ -83,7 +76,7 @@ function duplicateNames(names: readonly (string | undefined)[], path: string, me
 export function podSpecWarnings(spec: PodSpec, metadata: ObjectMeta | undefined, path: string): string[] {
   const out: string[] = [];
   for (const key of Object.keys(spec.nodeSelector ?? {}))
-    if (nodeLabels[key] !== undefined) out.push(`${path}.nodeSelector[${key}]: ${nodeLabels[key]}`);
+    if (deprecatedNodeLabels.has(key)) out.push(`${path}.nodeSelector[${key}]: ${deprecatedNodeLabels.get(key)}`);
   const root = path === 'spec' ? '' : path.slice(0, -'spec'.length);
   for (const key of Object.keys(metadata?.annotations ?? {})) {
     if (annotations[key] !== undefined) out.push(`${root}metadata.annotations[${key}]: ${annotations[key]}`);

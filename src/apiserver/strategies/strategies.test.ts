@@ -297,3 +297,205 @@ test('status and spec have their own endpoints; generations count changes of spe
     'Secret "s" is invalid: [data[tls.crt]: Required value, data[tls.key]: Required value]',
   );
 });
+
+interface Refusal {
+  readonly url: string;
+  readonly object: Json;
+  readonly message: string;
+}
+
+const meta = (apiVersion: string, kind: string, name: string, rest: Json): Json => ({
+  apiVersion,
+  kind,
+  metadata: { name },
+  ...rest,
+});
+
+const refusals: readonly Refusal[] = [
+  {
+    url: '/apis/discovery.k8s.io/v1/namespaces/default/endpointslices',
+    object: meta('discovery.k8s.io/v1', 'EndpointSlice', 's', {
+      addressType: 'IPv4',
+      endpoints: [{ addresses: ['127.0.0.1'] }, { addresses: [] }],
+      ports: [{ name: 'a', protocol: 'ICMP' }],
+    }),
+    message:
+      'EndpointSlice.discovery.k8s.io "s" is invalid: [ports[0].protocol: Unsupported value: "ICMP": supported values: "SCTP", "TCP", "UDP", endpoints[0].addresses[0]: Invalid value: "127.0.0.1": may not be in the loopback range (127.0.0.0/8, ::1/128), endpoints[1].addresses: Required value: must contain at least 1 address]',
+  },
+  {
+    url: '/api/v1/namespaces/default/endpoints',
+    object: meta('v1', 'Endpoints', 'e', { subsets: [{ ports: [{ port: 0 }] }] }),
+    message:
+      'Endpoints "e" is invalid: [subsets[0]: Required value: must specify `addresses` or `notReadyAddresses`, subsets[0].ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive]',
+  },
+  {
+    url: '/api/v1/namespaces/default/events',
+    object: meta('v1', 'Event', 'e', { involvedObject: { kind: 'Pod', name: 'p', namespace: 'other' } }),
+    message: 'Event "e" is invalid: involvedObject.namespace: Invalid value: "other": does not match event.namespace',
+  },
+  {
+    url: '/apis/events.k8s.io/v1/namespaces/default/events',
+    object: meta('events.k8s.io/v1', 'Event', 'e', {
+      regarding: { kind: 'Pod', name: 'p', namespace: 'default' },
+      type: 'Normal',
+      eventTime: null,
+    }),
+    message: 'Event "e" is invalid: eventTime: Required value',
+  },
+  {
+    url: '/apis/networking.k8s.io/v1/namespaces/default/ingresses',
+    object: meta('networking.k8s.io/v1', 'Ingress', 'i', {
+      spec: {
+        rules: [
+          {
+            host: '10.0.0.1',
+            http: { paths: [{ path: 'x', pathType: 'Prefix', backend: { service: { name: 's', port: {} } } }] },
+          },
+        ],
+      },
+    }),
+    message:
+      'Ingress.networking.k8s.io "i" is invalid: [spec.rules[0].host: Invalid value: "10.0.0.1": must be a DNS name, not an IP address, spec.rules[0].http.paths[0].path: Invalid value: "x": must be an absolute path, spec.rules[0].http.paths[0].backend: Required value: port name or number is required]',
+  },
+  {
+    url: '/apis/networking.k8s.io/v1/ingressclasses',
+    object: meta('networking.k8s.io/v1', 'IngressClass', 'i', { spec: { controller: 'nginx' } }),
+    message:
+      'IngressClass.networking.k8s.io "i" is invalid: spec.controller: Invalid value: "nginx": must be a domain-prefixed path (such as "acme.io/foo")',
+  },
+  {
+    url: '/apis/networking.k8s.io/v1/namespaces/default/networkpolicies',
+    object: meta('networking.k8s.io/v1', 'NetworkPolicy', 'n', {
+      spec: {
+        podSelector: {},
+        ingress: [{ from: [{}, { ipBlock: { cidr: '10.0.0.0/8', except: ['11.0.0.0/24'] } }] }],
+      },
+    }),
+    message:
+      'NetworkPolicy.networking.k8s.io "n" is invalid: [spec.ingress[0].from[0]: Required value: must specify a peer, spec.ingress[0].from[1].ipBlock.except[0]: Invalid value: "11.0.0.0/24": must be a strict subset of `cidr`]',
+  },
+  {
+    url: '/apis/networking.k8s.io/v1/servicecidrs',
+    object: meta('networking.k8s.io/v1', 'ServiceCIDR', 's', { spec: { cidrs: ['10.0.0.0/16', '10.1.0.0/16'] } }),
+    message:
+      'ServiceCIDR.networking.k8s.io "s" is invalid: spec.cidrs: Invalid value: ["10.0.0.0/16","10.1.0.0/16"]: may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64',
+  },
+  {
+    url: '/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers',
+    object: meta('autoscaling/v2', 'HorizontalPodAutoscaler', 'h', {
+      spec: {
+        scaleTargetRef: { apiVersion: 'v1', kind: 'Deployment', name: 'd' },
+        minReplicas: 3,
+        maxReplicas: 2,
+        metrics: [{ type: 'Resource' }],
+      },
+    }),
+    message:
+      'HorizontalPodAutoscaler.autoscaling "h" is invalid: [spec.maxReplicas: Invalid value: 2: must be greater than or equal to `minReplicas`, spec.scaleTargetRef.apiVersion: Invalid value: "v1": apiVersion must specify API group, spec.metrics[0].resource: Required value: must populate information for the given metric source]',
+  },
+  {
+    url: '/apis/storage.k8s.io/v1/storageclasses',
+    object: meta('storage.k8s.io/v1', 'StorageClass', 's', { provisioner: 'a b', reclaimPolicy: 'Recycle' }),
+    message:
+      "StorageClass.storage.k8s.io \"s\" is invalid: [provisioner: Invalid value: \"a b\": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]'), reclaimPolicy: Unsupported value: \"Recycle\": supported values: \"Delete\", \"Retain\"]",
+  },
+  {
+    url: '/apis/storage.k8s.io/v1/volumeattachments',
+    object: meta('storage.k8s.io/v1', 'VolumeAttachment', 'v', {
+      spec: { attacher: 'csi.example.com', nodeName: 'n', source: {} },
+    }),
+    message:
+      'VolumeAttachment.storage.k8s.io "v" is invalid: spec.source: Required value: must specify exactly one of inlineVolumeSpec and persistentVolumeName',
+  },
+  {
+    url: '/apis/node.k8s.io/v1/runtimeclasses',
+    object: meta('node.k8s.io/v1', 'RuntimeClass', 'r', { handler: '' }),
+    message: 'RuntimeClass.node.k8s.io "r" is invalid: handler: Required value',
+  },
+  {
+    url: '/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations',
+    object: meta('admissionregistration.k8s.io/v1', 'ValidatingWebhookConfiguration', 'w', {
+      webhooks: [
+        {
+          name: 'short.io',
+          sideEffects: 'Some',
+          admissionReviewVersions: ['v1'],
+          clientConfig: { url: 'http://user@host' },
+        },
+      ],
+    }),
+    message:
+      'ValidatingWebhookConfiguration.admissionregistration.k8s.io "w" is invalid: [webhooks[0].name: Invalid value: "short.io": should be a domain with at least three segments separated by dots, webhooks[0].sideEffects: Unsupported value: "Some": supported values: "None", "NoneOnDryRun", webhooks[0].clientConfig.url: Invalid value: "http": \'https\' is the only allowed URL scheme; desired format: https://host[/path], webhooks[0].clientConfig.url: Invalid value: "user": user information is not permitted in the URL]',
+  },
+  {
+    url: '/apis/apiregistration.k8s.io/v1/apiservices',
+    object: meta('apiregistration.k8s.io/v1', 'APIService', 'v1.a.io', {
+      spec: { group: 'b.io', version: 'v1', groupPriorityMinimum: 1, versionPriority: 0 },
+    }),
+    message:
+      'APIService.apiregistration.k8s.io "v1.a.io" is invalid: [metadata.name: Invalid value: "v1.a.io": must be `spec.version+"."+spec.group`: "v1.b.io", spec.versionPriority: Invalid value: 0: must be positive and less than 1000]',
+  },
+];
+
+for (const { url, object, message } of refusals) {
+  test(`${object.kind} is refused for each of its faults`, async () => {
+    const { status, body } = await post(url, object);
+    assert.equal(body.message, message);
+    assert.equal(status, 422);
+  });
+}
+
+test('what is right of these kinds is stored', async () => {
+  const good: readonly (readonly [url: string, object: Json])[] = [
+    [
+      '/apis/networking.k8s.io/v1/namespaces/default/ingresses',
+      meta('networking.k8s.io/v1', 'Ingress', 'i', {
+        spec: {
+          rules: [
+            {
+              host: '*.example.com',
+              http: {
+                paths: [{ path: '/', pathType: 'Prefix', backend: { service: { name: 's', port: { number: 80 } } } }],
+              },
+            },
+          ],
+        },
+      }),
+    ],
+    [
+      '/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers',
+      meta('autoscaling/v1', 'HorizontalPodAutoscaler', 'h', {
+        spec: { scaleTargetRef: { apiVersion: 'apps/v1', kind: 'Deployment', name: 'd' }, maxReplicas: 2 },
+      }),
+    ],
+    [
+      '/apis/storage.k8s.io/v1/csidrivers',
+      meta('storage.k8s.io/v1', 'CSIDriver', 'csi.example.com', { spec: { volumeLifecycleModes: ['Ephemeral'] } }),
+    ],
+    [
+      '/apis/apiregistration.k8s.io/v1/apiservices',
+      meta('apiregistration.k8s.io/v1', 'APIService', 'v1.b.io', {
+        spec: { group: 'b.io', version: 'v1', groupPriorityMinimum: 1, versionPriority: 1 },
+      }),
+    ],
+    [
+      '/apis/events.k8s.io/v1/namespaces/default/events',
+      meta('events.k8s.io/v1', 'Event', 'good', {
+        regarding: { kind: 'Pod', name: 'p', namespace: 'default' },
+        eventTime: '2024-01-01T00:00:00.000001Z',
+        reportingController: 'example.com/it',
+        reportingInstance: 'it-0',
+        action: 'Looking',
+        reason: 'Seen',
+        type: 'Normal',
+      }),
+    ],
+  ];
+  for (const [url, object] of good) {
+    const { status, body, headers } = await post(url, object);
+    assert.equal(status, 201, `${object.kind}: ${body.message}`);
+    assert.equal(headers?.['warning'], undefined);
+  }
+  const service = await h.request('GET', '/apis/apiregistration.k8s.io/v1/apiservices/v1.b.io');
+  assert.equal(service.body.status.conditions[0].reason, 'Local');
+});

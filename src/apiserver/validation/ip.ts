@@ -105,3 +105,7 @@ export function validateEndpointIp(text: string, path: string): FieldError[] {
 export function isIpv6(text: string): boolean {
   return sloppy(text)?.family === 'IPv6';
 }
+
+export function isIp(text: string): boolean {
+  return sloppy(text) !== undefined;
+}

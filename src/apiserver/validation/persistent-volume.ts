@@ -281,6 +281,31 @@ function validateSpec(spec: Spec, name: string): FieldError[] {
   return errors;
 }
 
+/** A volume that stands in a VolumeAttachment instead of a PersistentVolume: of CSI, and not claimed by anyone. */
+export function validateInlineVolumeSpec(spec: Spec, path: string): FieldError[] {
+  const errors: FieldError[] = [];
+  const inline = 'in the context of inline volumes';
+  const absent = (member: string): FieldError => forbiddenField(`${path}.${member}`, `may not be specified ${inline}`);
+  if (spec.claimRef !== undefined) errors.push(absent('claimRef'));
+  if (Object.keys(spec.capacity ?? {}).length > 0) errors.push(absent('capacity'));
+  if (spec.csi === undefined) errors.push(required(`${path}.csi`, `has to be specified ${inline}`));
+  const modes = spec.accessModes ?? [];
+  if (modes.length === 0) errors.push(required(`${path}.accessModes`));
+  for (const mode of modes)
+    if (!accessModes.includes(mode)) errors.push(notSupported(`${path}.accessModes`, mode, accessModes));
+  if ((spec.persistentVolumeReclaimPolicy ?? 'Retain') !== 'Retain')
+    errors.push(forbiddenField(`${path}.persistentVolumeReclaimPolicy`, `may only be Retain ${inline}`));
+  if (spec.nodeAffinity !== undefined) errors.push(absent('nodeAffinity'));
+  for (const [member, shown] of sources)
+    if (member !== 'csi' && spec[member] !== undefined && spec.csi !== undefined)
+      errors.push(forbiddenField(`${path}.${shown}`, 'may not specify more than 1 volume type'));
+  if (spec.csi !== undefined) errors.push(...validateCsi(spec.csi as unknown as Source, `${path}.csi`));
+  if ((spec.storageClassName ?? '') !== '') errors.push(absent('storageClassName'));
+  if ((spec.volumeMode ?? 'Filesystem') !== 'Filesystem')
+    errors.push(forbiddenField(`${path}.volumeMode`, `may not specify volumeMode other than Filesystem ${inline}`));
+  return errors;
+}
+
 const mountOptionTypes: readonly SourceName[] = [
   'gcePersistentDisk',
   'awsElasticBlockStore',

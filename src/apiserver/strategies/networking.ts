@@ -1,0 +1,93 @@
+/** Strategies of discovery.k8s.io and networking.k8s.io, and of Endpoints. */
+import type { ResourceStrategies } from '../strategy.ts';
+import {
+  endpointSliceWarnings,
+  endpointsWarnings,
+  validateEndpoints,
+  validateEndpointSlice,
+  validateEndpointSliceUpdate,
+} from '../validation/endpoints.ts';
+import {
+  ingressStatusWarnings,
+  ingressWarnings,
+  validateIngress,
+  validateIngressClass,
+  validateIngressClassUpdate,
+  validateIngressStatusUpdate,
+  validateIngressUpdate,
+} from '../validation/ingress.ts';
+import {
+  networkPolicyWarnings,
+  validateNetworkPolicy,
+  validateNetworkPolicyUpdate,
+} from '../validation/network-policy.ts';
+import {
+  validateIpAddress,
+  validateIpAddressName,
+  validateIpAddressUpdate,
+  validateServiceCidr,
+  validateServiceCidrUpdate,
+} from '../validation/service-range.ts';
+import { bumpWhenChanged, plainKind } from './common.ts';
+
+export function endpointsStrategies(): ResourceStrategies {
+  return plainKind({
+    allowCreateOnUpdate: true,
+    validate: (object) => validateEndpoints(object),
+    validateUpdate: validateEndpoints,
+    warnings: endpointsWarnings,
+  });
+}
+
+export function discoveryStrategies(): Record<string, ResourceStrategies> {
+  return {
+    endpointslices: plainKind({
+      generation: ['endpoints', 'ports', 'addressType'],
+      update(object, old) {
+        bumpWhenChanged(
+          { ...object, metadata: object.metadata, labels: object.metadata.labels },
+          { ...old, labels: old.metadata.labels },
+          ['labels'],
+        );
+      },
+      validate: validateEndpointSlice,
+      validateUpdate: validateEndpointSliceUpdate,
+      warnings: endpointSliceWarnings,
+    }),
+  };
+}
+
+export function networkingStrategies(): Record<string, ResourceStrategies> {
+  return {
+    ingresses: plainKind(
+      {
+        status: true,
+        generation: ['spec'],
+        validate: validateIngress,
+        validateUpdate: validateIngressUpdate,
+        warnings: ingressWarnings,
+      },
+      { validateUpdate: validateIngressStatusUpdate, warnings: ingressStatusWarnings },
+    ),
+    ingressclasses: plainKind({
+      generation: ['spec'],
+      validate: validateIngressClass,
+      validateUpdate: validateIngressClassUpdate,
+    }),
+    ipaddresses: plainKind({
+      validateName: validateIpAddressName,
+      validate: validateIpAddress,
+      validateUpdate: validateIpAddressUpdate,
+    }),
+    networkpolicies: plainKind({
+      generation: ['spec'],
+      validate: validateNetworkPolicy,
+      validateUpdate: validateNetworkPolicyUpdate,
+      warnings: networkPolicyWarnings,
+    }),
+    servicecidrs: plainKind(
+      { status: true, validate: validateServiceCidr, validateUpdate: validateServiceCidrUpdate },
+      { keepsMetadata: true },
+    ),
+  };
+}

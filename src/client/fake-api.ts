@@ -73,6 +73,8 @@ function strategicPatch(target: unknown, patch: unknown): unknown {
   const out: Record<string, unknown> = { ...base };
   for (const [k, v] of Object.entries(patch)) {
     if (v === null) delete out[k];
+    else if (k.startsWith('$setElementOrder/')) continue;
+    else if (k.endsWith('Statuses') || k === 'images' || k === 'runtimeHandlers') out[k] = v;
     else if (k.startsWith('$deleteFromPrimitiveList/')) {
       const name = k.slice(k.indexOf('/') + 1);
       out[name] = (out[name] as unknown[] | undefined)?.filter((x) => !(v as unknown[]).includes(x));

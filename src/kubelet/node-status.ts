@@ -54,7 +54,6 @@ export class NodeStatusManager {
   #lease: Lease | undefined;
   #timer: Timer | undefined;
   #reportedAt = -Infinity;
-  #status: NodeStatus | undefined;
   #imagesChanged = true;
   #images: ContainerImage[] = [];
   #busy = false;
@@ -170,10 +169,7 @@ export class NodeStatusManager {
 
   #accept(node: Node, status: NodeStatus | undefined): void {
     this.#node = node;
-    if (status !== undefined) {
-      this.#status = status;
-      this.#reportedAt = this.#ctx.clock.now();
-    }
+    if (status !== undefined) this.#reportedAt = this.#ctx.clock.now();
     this.#setNode(node);
   }
 

@@ -6,7 +6,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
 import type { Random } from '../base/random.ts';
 import type { KubeObject } from '../api/object.ts';
-import { StatusError } from '../api/status.ts';
+import { notFound, StatusError } from '../api/status.ts';
 import type { ConfigMap, Secret } from '../api/types/index.gen.ts';
 import { Informer } from '../client/informer.ts';
 import type { ResourceClient } from '../client/client.ts';
@@ -102,6 +102,10 @@ export class ObjectCache {
           if (this.#cached.size >= maxCached) this.#cached.delete(this.#cached.keys().next().value!);
           this.#cached.set(key, { object, at: this.#clock.now() });
           return object;
+        })
+        .catch((error: unknown) => {
+          // Upstream's managers name the kind, not the resource.
+          throw isMissing(error) ? notFound({ group: '', resource: kind.slice(0, -1) }, name) : error;
         })
         .finally(() => this.#reading.delete(key));
       this.#reading.set(key, reading);

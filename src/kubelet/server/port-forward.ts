@@ -121,7 +121,6 @@ async function forwardSpdy(target: PortForwardTarget, data: SpdyStream, error: S
     error.end(message);
     await finished(error, { readable: false }).catch(() => {});
     data.reset();
-    error.reset();
   }
 }
 

@@ -261,6 +261,7 @@ test('a client that leaves ends its exec', async () => {
   await c.until(1, /on/);
   c.ws.terminate();
   await c.closed;
+  for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve));
   await n.clock.advance(2_000_000);
   const r = await n.runtime.execSync(n.containerId, ['ls', '/tmp'], 0);
   assert.equal(r.stdout.toString(), '');

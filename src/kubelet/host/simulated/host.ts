@@ -57,6 +57,8 @@ interface Lazy {
 export class SimulatedHost implements NodeHost {
   readonly hostname: string;
   readonly files: FileView;
+  /** The same files, without making anything. */
+  readonly #raw: FileView;
   readonly logs: SimulatedLogs;
   readonly lazy: LazyContent;
   readonly network: SimulatedNetwork;
@@ -77,11 +79,8 @@ export class SimulatedHost implements NodeHost {
       quota: { used: 0, limit: options.fileBytes ?? 256 * 1024 * 1024 },
     });
     this.logs = new SimulatedLogs(() => options.clock.now());
-    this.files.before = (path) => {
-      if (this.#lazy.size === 0) return undefined;
-      const entry = this.#lazy.get(path);
-      return entry === undefined ? undefined : this.#make(path, entry);
-    };
+    this.#raw = new FileView(this.files.root, () => options.clock.now(), { quota: this.files.quota });
+    this.files.before = (path) => (this.#lazy.size === 0 ? undefined : this.#makeAbove(path));
     this.lazy = {
       directory: (path, produce, maxAgeMs) => {
         this.#lazy.set(path, { produce, maxAgeMs: maxAgeMs ?? Infinity, made: undefined, running: undefined });
@@ -99,18 +98,28 @@ export class SimulatedHost implements NodeHost {
     };
   }
 
+  /** Makes what is lazy at `path` or above it. */
+  #makeAbove(path: string): Promise<void> | undefined {
+    for (let end = path.length; end > 0; end = path.lastIndexOf('/', end - 1)) {
+      const at = path.slice(0, end);
+      const entry = this.#lazy.get(at);
+      if (entry !== undefined) return this.#make(at, entry);
+    }
+    return undefined;
+  }
+
   #make(path: string, entry: Lazy): Promise<void> | undefined {
-    if (entry.running !== undefined) return undefined;
+    if (entry.running !== undefined) return entry.running;
     const now = this.#clock.now();
-    if (entry.made !== undefined && (entry.maxAgeMs < 0 || now - entry.made < entry.maxAgeMs)) return undefined;
+    if (entry.made !== undefined && now - entry.made < entry.maxAgeMs) return undefined;
     const work = async () => {
       const files = await entry.produce();
       if (entry.maxAgeMs < 0) {
         const f = files[0]!;
-        await this.files.mkdir(path.slice(0, path.lastIndexOf('/')) || '/', { parents: true });
-        await this.files.writeFile(path, f.data, f.mode);
+        await this.#raw.mkdir(path.slice(0, path.lastIndexOf('/')) || '/', { parents: true });
+        await this.#raw.writeFile(path, f.data, f.mode);
         this.#lazy.delete(path);
-      } else await this.writeAtomic(path, files);
+      } else await this.#writeAtomic(this.#raw, path, files);
       entry.made = now;
     };
     entry.running = work().finally(() => (entry.running = undefined));
@@ -244,13 +253,16 @@ export class SimulatedHost implements NodeHost {
     await walk(path);
   }
 
-  async writeAtomic(directory: string, files: readonly PayloadFile[]): Promise<boolean> {
-    const fs = this.files;
+  writeAtomic(directory: string, files: readonly PayloadFile[]): Promise<boolean> {
+    return this.#writeAtomic(this.files, directory, files);
+  }
+
+  async #writeAtomic(fs: FileView, directory: string, files: readonly PayloadFile[]): Promise<boolean> {
     await fs.mkdir(directory, { parents: true });
     const wanted = new Map(files.map((f) => [f.path, f]));
     const old = await fs.stat(`${directory}/..data`, false);
     const oldTarget = old === undefined ? undefined : await fs.readlink(`${directory}/..data`);
-    if (oldTarget !== undefined && (await this.#same(`${directory}/${oldTarget}`, wanted))) return false;
+    if (oldTarget !== undefined && (await same(fs, `${directory}/${oldTarget}`, wanted))) return false;
     const stamp = `..${new Date(this.#clock.now()).toISOString().replace(/[-:]/g, '_').replace(/T/, '_').slice(0, 19)}.${String(this.#stamp++)}`;
     await fs.mkdir(`${directory}/${stamp}`);
     const tops = new Set<string>();
@@ -273,26 +285,6 @@ export class SimulatedHost implements NodeHost {
   }
 
   #stamp = 0;
-
-  async #same(directory: string, wanted: ReadonlyMap<string, PayloadFile>): Promise<boolean> {
-    let seen = 0;
-    const walk = async (at: string, prefix: string): Promise<boolean> => {
-      for (const n of await this.files.list(at)) {
-        const s = await this.files.stat(`${at}/${n}`);
-        if (s?.type === 'directory') {
-          if (!(await walk(`${at}/${n}`, `${prefix}${n}/`))) return false;
-          continue;
-        }
-        const w = wanted.get(prefix + n);
-        if (w === undefined || w.mode !== s?.mode) return false;
-        const data = await this.files.readFile(`${at}/${n}`);
-        if (!data.equals(Buffer.from(w.data as string))) return false;
-        seen++;
-      }
-      return true;
-    };
-    return (await walk(directory, '')) && seen === wanted.size;
-  }
 
   async bindSubPath(base: string, subPath: string): Promise<string> {
     if (subPath.split('/').includes('..')) throw new Error(`subPath ${JSON.stringify(subPath)} must not contain '..'`);
@@ -372,4 +364,25 @@ function idOf(name: string): string {
     out += ((h ^ (h >>> 15)) >>> 0).toString(16).padStart(8, '0');
   }
   return out;
+}
+
+/** Whether a configuration directory holds exactly these files. */
+async function same(fs: FileView, directory: string, wanted: ReadonlyMap<string, PayloadFile>): Promise<boolean> {
+  let seen = 0;
+  const walk = async (at: string, prefix: string): Promise<boolean> => {
+    for (const n of await fs.list(at)) {
+      const s = await fs.stat(`${at}/${n}`);
+      if (s?.type === 'directory') {
+        if (!(await walk(`${at}/${n}`, `${prefix}${n}/`))) return false;
+        continue;
+      }
+      const w = wanted.get(prefix + n);
+      if (w === undefined || w.mode !== s?.mode) return false;
+      const data = await fs.readFile(`${at}/${n}`);
+      if (!data.equals(Buffer.from(w.data as string))) return false;
+      seen++;
+    }
+    return true;
+  };
+  return (await walk(directory, '')) && seen === wanted.size;
 }

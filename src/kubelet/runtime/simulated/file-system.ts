@@ -177,8 +177,8 @@ export interface FsQuota {
 }
 
 /**
- * A tree as one node or container sees it. Methods throw `FsError`. `before` is called with each directory path that is
- * entered (free of links), so that its content can be made on first sight.
+ * A tree as one node or container sees it. Methods throw `FsError`. `before` is called with each path that is
+ * looked for, so that content can be made on first sight.
  */
 export class FileView {
   readonly root: DirNode;
@@ -202,6 +202,8 @@ export class FileView {
 
   /** Follows `path` (absolute). Throws when a directory on the way is missing or is none. */
   async locate(path: string, followLast = true): Promise<Place> {
+    const made = this.before?.(path);
+    if (made !== undefined) await made;
     let links = 0;
     let todo = path.split('/').filter((p) => p !== '' && p !== '.');
     let stack: Place[] = [
@@ -218,8 +220,6 @@ export class FileView {
       if (at.node === undefined) throw new FsError('ENOENT', path);
       if (at.node.type !== 'directory') throw new FsError('ENOTDIR', path);
       const here: string = at.path === '/' ? `/${name}` : `${at.path}/${name}`;
-      const made = this.before?.(here);
-      if (made !== undefined) await made;
       let next: Place;
       const mount = this.#mounts?.get(here);
       if (mount !== undefined) {

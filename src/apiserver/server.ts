@@ -2,7 +2,7 @@
  * `createApiServer`: kube-apiserver put together: registries and verbs over a store, authentication, authorization and
  * admission, discovery, OpenAPI, health and metrics, the filter chain around them, and the transports that lead in.
  */
-import { hostname } from 'node:os';
+import { hostname, networkInterfaces } from 'node:os';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
 import type { Random } from '../base/random.ts';
@@ -21,7 +21,7 @@ import { NodePortAllocator } from './allocators/node-port.ts';
 import { bootstrap } from './bootstrap/bootstrap.ts';
 import { IdentityLease } from './bootstrap/identity-lease.ts';
 import { createConnectHandler } from './connect/connect.ts';
-import { Locations } from './connect/locations.ts';
+import { Locations, isGlobalUnicast } from './connect/locations.ts';
 import type { AdmissionPlugin } from './context.ts';
 import type { Dialer } from './dialer.ts';
 import { createDirector } from './director.ts';
@@ -78,7 +78,7 @@ export interface ApiServerOptions {
   readonly serviceClusterIPRanges?: readonly string[];
   /** `--service-node-port-range`, both ends included; default 30000–32767. */
   readonly serviceNodePortRange?: { readonly min: number; readonly max: number };
-  /** `--advertise-address`; default the address listened on, or 127.0.0.1. */
+  /** `--advertise-address`; default the address listened on, or one of the host's when that is a loopback one. */
   readonly advertiseAddress?: string;
   /** Port under which the `kubernetes` Service reaches this server where it does not listen itself; default 6443. */
   readonly advertisePort?: number;
@@ -147,6 +147,19 @@ const bootstrapped: readonly (readonly [string, string])[] = [
   ['', 'endpoints'],
   ['', 'configmaps'],
 ];
+
+/**
+ * An address under which this machine is known to others: Endpoints may hold neither loopback nor unspecified addresses, so
+ * upstream advertises one of the host's as well when it is bound to such. A machine without a network gets one of those
+ * that RFC 5737 keeps for examples, which lead nowhere.
+ */
+function hostAddress(): string {
+  for (const addresses of Object.values(networkInterfaces())) {
+    for (const a of addresses ?? [])
+      if (!a.internal && a.family === 'IPv4' && isGlobalUnicast(a.address)) return a.address;
+  }
+  return '192.0.2.1';
+}
 
 /** The texts of the API, read when the first OpenAPI document is made. */
 function lazyDescriptions(): Describe {
@@ -392,9 +405,9 @@ class ApiServerImpl implements ApiServer {
   #advertised(): { address: string; port: number } {
     const options = this.#options;
     const listening = this.#listening;
-    const wild = listening?.address === '0.0.0.0' || listening?.address === '::';
+    const own = listening !== undefined && isGlobalUnicast(listening.address) ? listening.address : undefined;
     return {
-      address: options.advertiseAddress ?? (listening === undefined || wild ? '127.0.0.1' : listening.address),
+      address: options.advertiseAddress ?? own ?? hostAddress(),
       port: options.advertisePort ?? listening?.port ?? 6443,
     };
   }

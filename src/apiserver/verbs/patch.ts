@@ -6,7 +6,7 @@ import { applyJsonPatch, jsonPatchStrictErrors } from '../../api/patch/json-patc
 import { applyMergePatch } from '../../api/patch/merge-patch.ts';
 import { isObject } from '../../api/patch/values.ts';
 import { copyJson, DecodeError, strictDecodingMessage } from '../../api/schema/decode.ts';
-import { badRequest, StatusError } from '../../api/status.ts';
+import { badRequest, notFound, StatusError } from '../../api/status.ts';
 import type { RequestContext } from '../context.ts';
 import type { TypeSupport } from '../registry/type-support.ts';
 import { withRequestNamespace } from '../registry/object-meta.ts';
@@ -141,7 +141,10 @@ export const handlePatch: VerbHandler = async (verbs, ctx) => {
     namespace,
     name,
     (current) => {
-      const patched = patchDocument(types, current!, patch);
+      // Kinds that a PUT may create are still not made by a patch; only apply does that.
+      if (current === undefined)
+        throw notFound({ group: registry.resource.group, resource: registry.resource.resource }, name);
+      const patched = patchDocument(types, current, patch);
       const report = first;
       first = false;
       if (patched === current) {

@@ -45,6 +45,7 @@ async function build<C extends Clock>(
     random,
     logger,
     serviceAccountKeys: { signingKey: await privateKeyPem(keys.privateKey) },
+    advertiseAddress: '192.0.2.1',
     dialer: {
       dialNode: () => Promise.reject(new Error('no nodes')),
       dialTcp: () => Promise.reject(new Error('no network')),

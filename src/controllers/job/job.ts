@@ -6,7 +6,6 @@ import { controllerOf, sameOwnerReference } from '../../api/helpers/owner-refere
 import { deepEqual } from '../../api/helpers/deep-equal.ts';
 import type { OwnerReference } from '../../api/object.ts';
 import { compileLabelSelector } from '../../api/selector.ts';
-import { timeMs } from '../../api/time.ts';
 import type { Job, Pod } from '../../api/types/index.gen.ts';
 import { Controller } from '../../client/controller.ts';
 import { isNamespaceTerminating, isNotFound } from '../../client/errors.ts';
@@ -20,12 +19,12 @@ import { slowStartBatch } from '../../client/slow-start.ts';
 import type { TypedClient } from '../../client/typed-client.ts';
 import type { ControllerContext, ControllerDescriptor, RunningController } from '../context.ts';
 import { claimObjects } from '../util/claim.ts';
-import { findCondition } from '../util/conditions.ts';
 import { addPodControllerIndex, orphanKey, PodControl, podControllerIndex } from '../util/pods.ts';
+import { isJobFinished } from './finished.ts';
 import { hasTrackingFinalizer, JobPods, podsToRemove, trackingFinalizer } from './pods.ts';
 import { onlyReplaceFailed } from './policies.ts';
 import type { BackoffRecord } from './sync.ts';
-import { isJobFinished, JobSync, maxPodsPerSync } from './sync.ts';
+import { JobSync, maxPodsPerSync } from './sync.ts';
 
 /** Changes of the pods of larger jobs are gathered for so long. */
 const batchPeriodMs = 1000;
@@ -464,15 +463,6 @@ class JobController implements RunningController {
 function isManagedElsewhere(job: Job): boolean {
   const manager = job.spec?.managedBy;
   return manager !== undefined && manager !== jobControllerName;
-}
-
-/** When a finished job ended, ms; NaN when it has not. */
-export function jobFinishTime(job: Job): number {
-  for (const type of ['Complete', 'Failed']) {
-    const c = findCondition(job.status?.conditions, type);
-    if (c?.status === 'True') return timeMs(c.lastTransitionTime);
-  }
-  return NaN;
 }
 
 export const jobController: ControllerDescriptor = {

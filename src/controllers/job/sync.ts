@@ -5,7 +5,6 @@
 import { isPodActive, isPodReady, isPodTerminating } from '../../api/helpers/pod-status.ts';
 import { formatTime, timeMs } from '../../api/time.ts';
 import type { Job, JobCondition, JobStatus, Pod } from '../../api/types/index.gen.ts';
-import { deepEqual } from '../../api/helpers/deep-equal.ts';
 import { findCondition } from '../util/conditions.ts';
 import type { Intervals } from './intervals.ts';
 import { countIndexes, formatIntervals, hasIndex, mergeIntervals, parseIntervals, withIndexes } from './intervals.ts';
@@ -38,13 +37,6 @@ interface JobSyncInput {
   /** Uids of pods whose finalizer is gone though the cache still shows it. */
   readonly removing: ReadonlySet<string> | undefined;
 }
-
-export function isJobFinished(job: Job): boolean {
-  const conditions = job.status?.conditions;
-  return conditions !== undefined && conditions.some((c) => endTypes.has(c.type) && c.status === 'True');
-}
-
-const endTypes: ReadonlySet<string> = new Set(['Complete', 'Failed']);
 
 export class JobSync {
   /** The newest version written. */
@@ -86,7 +78,8 @@ export class JobSync {
     this.job = job;
     this.now = now;
     this.#pods = pods;
-    this.#removing = input.removing ?? new Set();
+    // Copied: the snapshot of pods must be judged by what was known when it was taken.
+    this.#removing = new Set(input.removing);
     this.#indexed = isIndexed(job);
     this.#completions = job.spec?.completions ?? 0;
     this.#status = { ...job.status };
@@ -417,7 +410,7 @@ export class JobSync {
   }
 
   #writeIndexes(added: ReadonlySet<number>): void {
-    const intervals = withIndexes(this.#more ? this.#previousIndexes : this.#succeededIndexes, added);
+    const intervals = withIndexes(this.#succeededIndexes, added);
     const text = formatIntervals(intervals);
     if (text !== (this.#status.completedIndexes ?? '')) this.dirty = true;
     this.#status.succeeded = countIndexes(intervals);
@@ -494,7 +487,6 @@ export class JobSync {
     this.#status = { ...this.#status, uncountedTerminatedPods };
     return { ...this.#status };
   }
-
 }
 
 function indexesOf(pods: Iterable<Pod>): Set<number> {
@@ -507,11 +499,7 @@ function indexesOf(pods: Iterable<Pod>): Set<number> {
 }
 
 /** Failures in a row since the last success, and when the last was. */
-function nextBackoff(
-  old: BackoffRecord | undefined,
-  succeeded: readonly Pod[],
-  failed: readonly Pod[],
-): BackoffRecord {
+function nextBackoff(old: BackoffRecord | undefined, succeeded: readonly Pod[], failed: readonly Pod[]): BackoffRecord {
   const before = old ?? { failures: 0, lastFailure: undefined };
   if (succeeded.length === 0) {
     if (failed.length === 0) return before;

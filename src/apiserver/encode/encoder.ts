@@ -185,7 +185,9 @@ export class Encoder {
   }
 
   #bytes(scope: Scope, response: OutgoingResponse, contentType: string, bytes: Uint8Array): WireResponse {
-    if (bytes.length > gzipThreshold && acceptsGzip(scope.request.headers['accept-encoding']))
+    // What the handler has compressed already goes as it is.
+    const encoded = response.headers?.['content-encoding'] !== undefined;
+    if (!encoded && bytes.length > gzipThreshold && acceptsGzip(scope.request.headers['accept-encoding']))
       return this.#finish(scope, response, contentType, { kind: 'chunks', chunks: single(bytes), gzip: true }, true);
     return this.#finish(scope, response, contentType, { kind: 'bytes', bytes });
   }

@@ -5,6 +5,7 @@
 import { networkInterfaces } from 'node:os';
 import type { Clock } from '../base/clock.ts';
 import { SystemClock } from '../base/clock.ts';
+import { ioHold } from '../base/io-time.ts';
 import { generateSigningKey, privateKeyPem } from '../base/keys.ts';
 import type { Logger } from '../base/logger.ts';
 import { silentLogger } from '../base/logger.ts';
@@ -192,6 +193,8 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
   // A /24 for each node: the usual /16 is enough for 256 of them.
   const clusterCIDR = options.clusterCIDR ?? ((options.nodes ?? 1) > 250 ? largeClusterCIDR : defaultClusterCIDR);
   const teardown = new Teardown();
+  // An open cluster is work in progress, as an open server is; timers of cluster time hold no process.
+  teardown.add(ioHold());
   try {
     if (options.https !== undefined) step('certificates');
     const pki = await certificates(options, clock, random, addressOf(serviceRange, 1));

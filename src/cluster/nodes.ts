@@ -14,6 +14,7 @@ import { SimulatedNetwork } from '../kubelet/runtime/simulated/network.ts';
 import { duplexPair } from '../kubelet/runtime/simulated/pipe.ts';
 import { SimulatedRuntime } from '../kubelet/runtime/simulated/runtime.ts';
 import { BuiltinServer } from '../kubelet/runtime/simulated/server.ts';
+import { WriteGate } from '../kubelet/write-gate.ts';
 import { identities } from './components.ts';
 
 export interface NodeHandle {
@@ -110,6 +111,7 @@ export class SimulatedNodes {
     if (options.count === 0) return;
     const { clock, random, logger } = this.#o;
     const server = new BuiltinServer();
+    const writeGate = new WriteGate();
     // One informer of Services serves the environments of all pods; its identity is the first node's, which may read them.
     this.#services = serviceSource({ client: options.clientFor(identities.node('node-1')), clock, random, logger });
     this.#services.start();
@@ -138,6 +140,7 @@ export class SimulatedNodes {
           runtime,
           host,
           services,
+          writeGate,
           clusterDns: [this.#o.dnsServiceIP],
           clusterDomain: this.#o.clusterDomain,
           watchNode: options.count <= 50,

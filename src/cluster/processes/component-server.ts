@@ -21,7 +21,7 @@ export type ComponentCheck = () => void | Promise<void>;
 export interface ComponentServerOptions {
   readonly component: string;
   readonly host: string;
-  /** A free one for undefined. */
+  /** 0 picks a free one. */
   readonly port: number;
   /** The flag to change when the address cannot be had. */
   readonly flag: string;
@@ -37,6 +37,8 @@ export interface ComponentServerOptions {
   /** Those of `/readyz` alone. */
   readonly readyChecks?: ReadonlyMap<string, ComponentCheck>;
   readonly metrics?: readonly Family[];
+  /** Further paths, answered in JSON. */
+  readonly routes?: ReadonlyMap<string, () => Promise<unknown>>;
   /** No `/metrics` and `/version`: a health port alone. */
   readonly healthOnly?: boolean;
 }
@@ -99,6 +101,8 @@ class Handler {
     if (!(await this.#allowed(request, response, path))) return;
     if (request.method !== 'GET' && request.method !== 'HEAD')
       return answer(response, 405, plain, 'Method Not Allowed\n');
+    const route = this.#o.routes?.get(path);
+    if (route !== undefined) return answer(response, 200, 'application/json', JSON.stringify(await route()));
     const root = healthPaths.find((p) => path === p || path.startsWith(`${p}/`));
     if (root !== undefined) return this.#health(request, response, root, path.slice(root.length + 1));
     if (this.#o.healthOnly !== true) {

@@ -1,0 +1,116 @@
+/**
+ * Signs certificate requests with the cluster's authority (`--cluster-signing-cert-file`, `--cluster-signing-key-file`), as
+ * kube-controller-manager's signer does: subject, key and names of the request; usages, life and authority of ours.
+ */
+import { createPrivateKey, webcrypto, X509Certificate } from 'node:crypto';
+import type { CryptoKey } from '../base/keys.ts';
+import type { Clock } from '../base/clock.ts';
+import type { Random } from '../base/random.ts';
+import type { ControllerOptions } from '../controllers/options.ts';
+
+/** Certificates are valid from five minutes before they were made. */
+const backdateMs = 300_000;
+const minSeconds = 600;
+
+export interface CertificateSignerOptions {
+  /** PEM of the authority and its key. */
+  readonly certificate: string;
+  readonly key: string;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** The longest life (`--cluster-signing-duration`); default one year. */
+  readonly durationMs?: number;
+}
+
+interface Imported {
+  readonly key: CryptoKey;
+  readonly algorithm: { name: string; hash: string; namedCurve?: string };
+}
+
+async function importKey(pem: string): Promise<Imported> {
+  const key = createPrivateKey(pem);
+  const der = key.export({ type: 'pkcs8', format: 'der' });
+  const curves: Record<string, string> = { prime256v1: 'P-256', secp384r1: 'P-384', secp521r1: 'P-521' };
+  const namedCurve = curves[key.asymmetricKeyDetails?.namedCurve ?? ''];
+  const algorithm =
+    key.asymmetricKeyType === 'rsa'
+      ? { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' }
+      : { name: 'ECDSA', hash: 'SHA-256', namedCurve: namedCurve ?? 'P-256' };
+  return { key: await webcrypto.subtle.importKey('pkcs8', der, algorithm, false, ['sign']), algorithm };
+}
+
+export function certificateSigner(
+  options: CertificateSignerOptions,
+): NonNullable<ControllerOptions['certificateSigner']> {
+  const { clock, random } = options;
+  let imported: Promise<Imported> | undefined;
+  const authorityEnds = new X509Certificate(options.certificate).validToDate.getTime();
+  return {
+    async sign({ csrPem, usages, expirationSeconds }) {
+      await import('reflect-metadata');
+      const x509 = await import('@peculiar/x509');
+      imported ??= importKey(options.key);
+      const { key, algorithm } = await imported;
+      const authority = new x509.X509Certificate(options.certificate);
+      const request = new x509.Pkcs10CertificateRequest(csrPem);
+      const bits: Record<string, number> = {
+        'digital signature': x509.KeyUsageFlags.digitalSignature,
+        signing: x509.KeyUsageFlags.digitalSignature,
+        'content commitment': x509.KeyUsageFlags.nonRepudiation,
+        'key encipherment': x509.KeyUsageFlags.keyEncipherment,
+        'key agreement': x509.KeyUsageFlags.keyAgreement,
+        'data encipherment': x509.KeyUsageFlags.dataEncipherment,
+        'cert sign': x509.KeyUsageFlags.keyCertSign,
+        'crl sign': x509.KeyUsageFlags.cRLSign,
+        'encipher only': x509.KeyUsageFlags.encipherOnly,
+        'decipher only': x509.KeyUsageFlags.decipherOnly,
+      };
+      const extended: Record<string, string> = {
+        any: '2.5.29.37.0',
+        'server auth': x509.ExtendedKeyUsage.serverAuth,
+        'client auth': x509.ExtendedKeyUsage.clientAuth,
+        'code signing': x509.ExtendedKeyUsage.codeSigning,
+        'email protection': x509.ExtendedKeyUsage.emailProtection,
+        's/mime': x509.ExtendedKeyUsage.emailProtection,
+        timestamping: x509.ExtendedKeyUsage.timeStamping,
+        'ocsp signing': x509.ExtendedKeyUsage.ocspSigning,
+      };
+      let flags = 0;
+      const purposes: string[] = [];
+      for (const usage of usages) {
+        const bit = bits[usage];
+        const purpose = extended[usage];
+        if (bit !== undefined) flags |= bit;
+        else if (purpose !== undefined) purposes.push(purpose);
+        else throw new Error(`unrecognized usage ${JSON.stringify(usage)}`);
+      }
+      const now = clock.now();
+      const longest = options.durationMs ?? 365 * 86_400_000;
+      const wanted = expirationSeconds === undefined ? longest : Math.max(expirationSeconds, minSeconds) * 1000;
+      const names = request.getExtension('2.5.29.17');
+      const serial = random.bytes(16);
+      serial[0] = serial[0]! & 0x7f;
+      const certificate = await x509.X509CertificateGenerator.create(
+        {
+          serialNumber: serial.toString('hex'),
+          subject: request.subjectName.toJSON(),
+          issuer: authority.subjectName.toJSON(),
+          notBefore: new Date(now - backdateMs),
+          notAfter: new Date(Math.min(now - backdateMs + Math.min(wanted, longest), authorityEnds)),
+          publicKey: await request.publicKey.export(webcrypto),
+          signingKey: key,
+          signingAlgorithm: algorithm,
+          extensions: [
+            ...(flags === 0 ? [] : [new x509.KeyUsagesExtension(flags, true)]),
+            ...(purposes.length === 0 ? [] : [new x509.ExtendedKeyUsageExtension(purposes)]),
+            new x509.BasicConstraintsExtension(false, undefined, true),
+            await x509.AuthorityKeyIdentifierExtension.create(authority, false, webcrypto),
+            ...(names === null ? [] : [names]),
+          ],
+        },
+        webcrypto,
+      );
+      return `${certificate.toString('pem')}\n`;
+    },
+  };
+}

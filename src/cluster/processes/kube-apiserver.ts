@@ -1,0 +1,260 @@
+/** `knarr kube-apiserver`: the API server alone, over an etcd cluster and the network. */
+import { loadCatalog } from '../../api/catalog/catalog.ts';
+import { parseTokenFile } from '../../apiserver/authentication/token-file.ts';
+import type { AuthorizationMode } from '../../apiserver/security.ts';
+import type { ApiServer } from '../../apiserver/server.ts';
+import { createApiServer } from '../../apiserver/server.ts';
+import { startPeriodicCompaction } from '../../etcd/periodic-compaction.ts';
+import { openRemoteStore } from '../../etcd/remote-store.ts';
+import type { KeyValueStore } from '../../etcd/store.ts';
+import { networkDialer } from '../network-dialer.ts';
+import { gitVersion } from '../version.ts';
+import type { ComponentEnvironment } from './environment.ts';
+import {
+  aborted,
+  defaultAddress,
+  hostPort,
+  isWildcard,
+  listenError,
+  probeAddress,
+  readCertificates,
+  readKeyPair,
+  readNamed,
+  readOptional,
+  readPrivateKey,
+  StartError,
+} from './environment.ts';
+import { runtimeConfig } from './runtime-config.ts';
+import { selfSigned } from './self-signed.ts';
+
+/** Named and defaulted as upstream's flags. */
+export interface ApiServerFlags {
+  readonly etcdServers: readonly string[];
+  readonly etcdCaFile: string | undefined;
+  readonly etcdCertFile: string | undefined;
+  readonly etcdKeyFile: string | undefined;
+  readonly etcdCompactionIntervalMs: number;
+  readonly bindAddress: string;
+  readonly securePort: number;
+  readonly advertiseAddress: string | undefined;
+  readonly tlsCertFile: string | undefined;
+  readonly tlsPrivateKeyFile: string | undefined;
+  readonly clientCaFile: string | undefined;
+  readonly requestheaderClientCaFile: string | undefined;
+  readonly serviceAccountIssuer: readonly string[];
+  readonly serviceAccountKeyFile: readonly string[];
+  readonly serviceAccountSigningKeyFile: string | undefined;
+  readonly serviceClusterIpRange: readonly string[];
+  /** `30000-32767` */
+  readonly serviceNodePortRange: string;
+  readonly authorizationMode: readonly AuthorizationMode[];
+  readonly anonymousAuth: boolean;
+  readonly tokenAuthFile: string | undefined;
+  readonly enableAdmissionPlugins: readonly string[];
+  readonly disableAdmissionPlugins: readonly string[];
+  readonly kubeletClientCertificate: string | undefined;
+  readonly kubeletClientKey: string | undefined;
+  readonly kubeletCertificateAuthority: string | undefined;
+  readonly runtimeConfig: Readonly<Record<string, string>>;
+  readonly eventTtlMs: number;
+  readonly requestTimeoutMs: number;
+  readonly maxRequestsInflight: number;
+  readonly maxMutatingRequestsInflight: number;
+}
+
+/** On by default, in upstream and here. */
+const defaultPlugins = [
+  'CertificateApproval',
+  'CertificateSigning',
+  'CertificateSubjectRestriction',
+  'DefaultIngressClass',
+  'DefaultStorageClass',
+  'DefaultTolerationSeconds',
+  'LimitRanger',
+  'NamespaceLifecycle',
+  'PersistentVolumeClaimResize',
+  'PodResizeValidator',
+  'PodTopologyLabels',
+  'Priority',
+  'ResourceQuota',
+  'RuntimeClass',
+  'ServiceAccount',
+  'StorageObjectInUseProtection',
+  'TaintNodesByCondition',
+];
+/** Only where `--enable-admission-plugins` names them. */
+const optionalPlugins = ['NodeRestriction'];
+
+/** Plugins to leave out of those that are built in. */
+function disabledPlugins(flags: ApiServerFlags): Set<string> {
+  const known = new Set([...defaultPlugins, ...optionalPlugins]);
+  for (const [flag, names] of [
+    ['enable-admission-plugins', flags.enableAdmissionPlugins],
+    ['disable-admission-plugins', flags.disableAdmissionPlugins],
+  ] as const)
+    for (const name of names)
+      if (!known.has(name))
+        throw new StartError(
+          `--${flag}: plugin "${name}" is unknown; known are ${[...defaultPlugins, ...optionalPlugins].join(', ')}`,
+        );
+  const enabled = new Set(flags.enableAdmissionPlugins);
+  for (const name of flags.disableAdmissionPlugins)
+    if (enabled.has(name)) throw new StartError(`plugin "${name}" is both enabled and disabled`);
+  return new Set([...flags.disableAdmissionPlugins, ...optionalPlugins.filter((p) => !enabled.has(p))]);
+}
+
+function portRange(text: string): { min: number; max: number } {
+  const m = /^(\d+)(?:-(\d+)|\+(\d+))?$/.exec(text);
+  const min = Number(m?.[1]);
+  const max = m?.[2] !== undefined ? Number(m[2]) : m?.[3] !== undefined ? min + Number(m[3]) : min;
+  if (m === null || min < 1 || max > 65_535 || max < min)
+    throw new StartError(`--service-node-port-range ${text}: it is a range such as 30000-32767`);
+  return { min, max };
+}
+
+/** Waits for the first answer of the store, a minute at most. False when the server is to stop first. */
+async function waitForStore(
+  store: KeyValueStore,
+  servers: readonly string[],
+  env: ComponentEnvironment,
+): Promise<boolean> {
+  const { clock, logger, signal } = env;
+  const began = clock.monotonic();
+  for (let attempt = 0; !signal.aborted; attempt++) {
+    try {
+      await store.currentRevision();
+      return true;
+    } catch (error) {
+      if (signal.aborted) return false;
+      if (clock.monotonic() - began > 60_000)
+        throw new StartError(`cannot reach etcd at ${servers.join(', ')}: ${(error as Error).message}`, {
+          cause: error,
+        });
+      if (attempt % 10 === 0) logger.warn('cannot reach etcd; trying again', { servers: servers.join(','), error });
+      await clock.sleep(1000, signal).catch((e: unknown) => {
+        if (!signal.aborted) throw e;
+      });
+    }
+  }
+  return false;
+}
+
+export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironment): Promise<void> {
+  const { clock, random, signal } = env;
+  const { logger } = env;
+  if (flags.etcdServers.length === 0)
+    throw new StartError('--etcd-servers must be specified, such as https://127.0.0.1:2379 ("knarr etcd" is one)');
+  if (flags.serviceAccountIssuer.length === 0)
+    throw new StartError('--service-account-issuer is a required flag, such as https://kubernetes.default.svc');
+  if (flags.serviceAccountSigningKeyFile === undefined)
+    throw new StartError(
+      '--service-account-signing-key-file is a required flag ("knarr certificates" makes pki/sa.key)',
+    );
+  const catalog = loadCatalog();
+  const config = runtimeConfig(flags.runtimeConfig, catalog);
+  const disabled = disabledPlugins(flags);
+  const nodePorts = portRange(flags.serviceNodePortRange);
+  const [etcdCa, etcdPair, given, clientCA, frontProxyCA, signingKey, verifyKeys, tokens, kubeletPair, kubeletCA] =
+    await Promise.all([
+      readCertificates('etcd-cafile', flags.etcdCaFile),
+      readKeyPair('etcd-certfile', flags.etcdCertFile, 'etcd-keyfile', flags.etcdKeyFile),
+      readKeyPair('tls-cert-file', flags.tlsCertFile, 'tls-private-key-file', flags.tlsPrivateKeyFile),
+      readCertificates('client-ca-file', flags.clientCaFile),
+      readCertificates('requestheader-client-ca-file', flags.requestheaderClientCaFile),
+      readPrivateKey('service-account-signing-key-file', flags.serviceAccountSigningKeyFile),
+      Promise.all(flags.serviceAccountKeyFile.map((f) => readNamed('service-account-key-file', f))),
+      readOptional('token-auth-file', flags.tokenAuthFile),
+      readKeyPair(
+        'kubelet-client-certificate',
+        flags.kubeletClientCertificate,
+        'kubelet-client-key',
+        flags.kubeletClientKey,
+      ),
+      readCertificates('kubelet-certificate-authority', flags.kubeletCertificateAuthority),
+    ]);
+  const host = flags.bindAddress;
+  await probeAddress(host, flags.securePort, '--secure-port');
+  const advertise = flags.advertiseAddress ?? (isWildcard(host) ? defaultAddress() : host);
+  const pair =
+    given ??
+    (await selfSigned(env, ['localhost', '127.0.0.1', advertise, 'kubernetes.default.svc', 'kubernetes.default']));
+  if (given === undefined) logger.info('no --tls-cert-file: serving with a certificate signed by itself');
+  let anonymous = flags.anonymousAuth;
+  if (anonymous && flags.authorizationMode.includes('AlwaysAllow')) {
+    anonymous = false;
+    logger.warn('anonymous requests are refused: with --authorization-mode=AlwaysAllow they could do everything');
+  }
+  const store = await openRemoteStore({
+    endpoints: flags.etcdServers,
+    logger,
+    random,
+    ...(etcdCa === undefined && etcdPair === undefined
+      ? {}
+      : {
+          tls: {
+            ...(etcdCa === undefined ? {} : { ca: etcdCa }),
+            ...(etcdPair === undefined ? {} : { cert: etcdPair.certificate, key: etcdPair.key }),
+          },
+        }),
+  });
+  let apiServer: ApiServer | undefined;
+  let stopCompaction: (() => void) | undefined;
+  try {
+    if (!(await waitForStore(store, flags.etcdServers, env))) return;
+    apiServer = await createApiServer({
+      store,
+      embedded: false,
+      clock,
+      random,
+      logger,
+      catalog,
+      certificates: {
+        certificate: pair.certificate,
+        key: pair.key,
+        ...(clientCA === undefined ? {} : { clientCA }),
+        ...(frontProxyCA === undefined ? {} : { frontProxyCA }),
+      },
+      serviceAccountKeys: {
+        signingKey: signingKey!,
+        ...(verifyKeys.length === 0 ? {} : { verifyKeys }),
+      },
+      serviceAccountIssuers: flags.serviceAccountIssuer,
+      authorizationModes: flags.authorizationMode,
+      anonymous,
+      ...(tokens === undefined ? {} : { staticTokens: parseTokenFile(tokens, flags.tokenAuthFile!) }),
+      dialer: networkDialer({
+        ...(kubeletPair === undefined
+          ? {}
+          : { clientCertificate: kubeletPair.certificate, clientKey: kubeletPair.key }),
+        ...(kubeletCA === undefined ? {} : { kubeletCA }),
+      }),
+      serviceClusterIPRanges: flags.serviceClusterIpRange,
+      serviceNodePortRange: nodePorts,
+      advertiseAddress: advertise,
+      ...(flags.securePort === 0 ? {} : { advertisePort: flags.securePort }),
+      runtimeConfig: config,
+      disableAdmissionPlugins: disabled,
+      gitVersion,
+      eventTtlSeconds: Math.ceil(flags.eventTtlMs / 1000),
+      requestTimeoutMs: flags.requestTimeoutMs,
+      maxRequestsInFlight: flags.maxRequestsInflight,
+      maxMutatingRequestsInFlight: flags.maxMutatingRequestsInflight,
+    });
+    let listening;
+    try {
+      listening = await apiServer.listen({ host, port: flags.securePort });
+    } catch (error) {
+      throw listenError(error, host, flags.securePort, '--secure-port or --bind-address');
+    }
+    if (flags.etcdCompactionIntervalMs > 0)
+      stopCompaction = startPeriodicCompaction({ store, clock, logger, intervalMs: flags.etcdCompactionIntervalMs });
+    await apiServer.ready();
+    const reachable = isWildcard(listening.address) ? '127.0.0.1' : listening.address;
+    env.say(`kube-apiserver: serving on https://${hostPort(reachable, listening.port)}`);
+    await aborted(signal);
+  } finally {
+    stopCompaction?.();
+    await apiServer?.close();
+    await store.close();
+  }
+}

@@ -127,30 +127,46 @@ function metadataAt(meta: ObjectMeta, revision: number): ObjectMeta {
 }
 
 /**
- * Keeps the parsed objects that were used last alive, up to a number of stored bytes; older ones stay reachable as long as
- * somebody (an informer) holds them, and are parsed again otherwise.
+ * Keeps parsed objects alive, up to a number of stored bytes. What was just written waits shortly for a reader in this
+ * process and dies young without one; what was read stays longer. Later it is reachable only as long as somebody else (an
+ * informer) holds it, and is parsed again otherwise.
  */
 export class ParsedCache {
+  readonly #fresh: ParsedQueue;
+  readonly #used: ParsedQueue;
+
+  /** `budget`: stored bytes whose parsed form is kept. */
+  constructor(budget: number) {
+    this.#fresh = new ParsedQueue(budget / 32);
+    this.#used = new ParsedQueue(budget);
+  }
+
+  add(object: StoredObject, used: boolean): void {
+    (used ? this.#used : this.#fresh).add(object);
+  }
+}
+
+class ParsedQueue {
   readonly #budget: number;
   #queue: StoredObject[] = [];
   #head = 0;
   #bytes = 0;
 
-  /** `budget`: stored bytes whose parsed form is kept. */
   constructor(budget: number) {
     this.#budget = budget;
   }
 
   add(object: StoredObject): void {
     this.#queue.push(object);
+    object.kept++;
     this.#bytes += object.bytes.length;
     while (this.#bytes > this.#budget && this.#head < this.#queue.length - 1) {
       const oldest = this.#queue[this.#head]!;
       this.#head++;
       this.#bytes -= oldest.bytes.length;
-      oldest.release();
+      if (--oldest.kept === 0) oldest.release();
     }
-    if (this.#head > 4096 && this.#head * 2 > this.#queue.length) {
+    if (this.#head > 512 && this.#head * 2 > this.#queue.length) {
       this.#queue = this.#queue.slice(this.#head);
       this.#head = 0;
     }
@@ -171,6 +187,8 @@ export class StoredObject implements Committed, Tenant {
   readonly revision: number;
   /** Where the watch cache keeps it, while it is the newest version. */
   slab: Slab | undefined = undefined;
+  /** How often the parsed cache holds it. */
+  kept = 0;
   #bytes: Buffer;
   /** Offset behind the uid; 0: not looked for yet, -1: there is none. */
   #splice = 0;
@@ -210,14 +228,13 @@ export class StoredObject implements Committed, Tenant {
   /** Hands over the parsed form (without resourceVersion) that the bytes were made of. */
   adopt(object: KubeObject): void {
     const whole: KubeObject = { ...object, metadata: metadataAt(object.metadata, this.revision) };
-    this.#labels = object.metadata.labels ?? null;
-    this.#keep(whole);
+    this.#keep(whole, false);
   }
 
-  #keep(object: KubeObject): void {
+  #keep(object: KubeObject, used: boolean): void {
     if (this.layout.freeze) deepFreeze(object);
     this.#parsed = object;
-    this.layout.parsed.add(this);
+    this.layout.parsed.add(this, used);
   }
 
   /** Called by the parsed cache: the object is no longer kept alive from here. */
@@ -233,11 +250,17 @@ export class StoredObject implements Committed, Tenant {
 
   object(): KubeObject & { metadata: ObjectMeta & Record<string, unknown> } {
     type Whole = KubeObject & { metadata: ObjectMeta & Record<string, unknown> };
-    this.#handedOut = true;
     const kept = this.peek();
-    if (kept !== undefined) return kept as Whole;
+    if (kept !== undefined) {
+      if (!this.#handedOut) {
+        this.#handedOut = true;
+        if (!(this.#parsed instanceof WeakRef)) this.layout.parsed.add(this, true);
+      }
+      return kept as Whole;
+    }
+    this.#handedOut = true;
     const object = this.#parse();
-    this.#keep(object);
+    this.#keep(object, true);
     return object as Whole;
   }
 
@@ -256,7 +279,8 @@ export class StoredObject implements Committed, Tenant {
   /** Its labels; kept once asked for. */
   labels(): Labels | undefined {
     if (this.#labels === undefined) {
-      const found = labelsIn(this.#bytes, this.#offset());
+      const parsed = this.peek();
+      const found = parsed === undefined ? labelsIn(this.#bytes, this.#offset()) : parsed.metadata.labels;
       this.#labels = (found === 'unknown' ? this.#quick().metadata.labels : found) ?? null;
     }
     return this.#labels ?? undefined;

@@ -31,6 +31,8 @@ export interface EventRecorderOptions {
   readonly queueLength?: number;
   /** Events being written at a time. Default 4. */
   readonly concurrency?: number;
+  /** Asked before an event is written: while it answers with a promise, events wait, since other writes are more urgent. */
+  readonly hold?: () => Promise<void> | undefined;
 }
 
 /** What an event is about; the kind comes from the resource, since items of lists do not carry it. */
@@ -89,6 +91,7 @@ export class EventRecorder {
   readonly #observed = new Lru<Observed>();
   #queue: Event[] = [];
   #active = 0;
+  #held = false;
   #dropped = 0;
   readonly #writing = new Map<string, Promise<void>>();
   readonly #abort = new AbortController();
@@ -184,7 +187,17 @@ export class EventRecorder {
   }
 
   #pump(): void {
+    if (this.#held) return;
     while (this.#active < (this.#o.concurrency ?? 4)) {
+      const held = this.#queue.length === 0 ? undefined : this.#o.hold?.();
+      if (held !== undefined) {
+        this.#held = true;
+        void held.then(() => {
+          this.#held = false;
+          this.#pump();
+        });
+        return;
+      }
       const event = this.#queue.shift();
       if (event === undefined) return;
       this.#active++;

@@ -403,7 +403,10 @@ async function build(ctx: KubeletContext, input: ContainerInput): Promise<Contai
   const mounts = await makeMounts(ctx, pod, container, input.volumes, envs, input.fields);
   const messagePath = container.terminationMessagePath ?? '/dev/termination-log';
   if (messagePath !== '') {
-    const path = `${podDir(ctx, pod.metadata.uid!)}/containers/${container.name}/${ctx.random.bytes(4).toString('hex')}`;
+    const path = `${podDir(ctx, pod.metadata.uid!)}/containers/${container.name}/${ctx.random
+      .int(2 ** 32)
+      .toString(16)
+      .padStart(8, '0')}`;
     await provide(ctx, path, async () => '');
     mounts.push({ containerPath: messagePath, hostPath: path });
   }

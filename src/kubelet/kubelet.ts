@@ -28,6 +28,7 @@ import type { KubeletListenOptions, KubeletServer } from './server/server.ts';
 import { createKubeletServer } from './server/server.ts';
 import { podSource } from './server/worker-pods.ts';
 import { StatusManager } from './status-manager.ts';
+import { WriteGate } from './write-gate.ts';
 
 export interface KubeletOptions {
   readonly nodeName: string;
@@ -64,9 +65,14 @@ export interface KubeletOptions {
   readonly crashLoopBackoffMaxMs?: number;
   /** Shared Services of several kubelets in one process; a kubelet of its own follows them itself. */
   readonly services?: ServiceSource;
-  /** Follow the Node object. Without it, labels and taints set later are seen with the next heartbeat. Default true. */
+  /**
+   * Follow the Node object. Without it, it is followed until it has a pod range; later changes are seen with the next status report.
+   * Default true.
+   */
   readonly watchNode?: boolean;
   readonly events?: KubeletEvents;
+  /** Shared by the kubelets of one process. */
+  readonly writeGate?: WriteGate;
 }
 
 export interface Kubelet {
@@ -145,9 +151,18 @@ class KubeletImpl implements Kubelet, WorkerHome {
     this.host = o.host;
     const { client, clock, random } = o;
     const logger = o.logger.with({ node: o.nodeName });
+    const gate = o.writeGate ?? new WriteGate();
     if (o.services === undefined) this.#ownServices = serviceSource({ client, clock, random, logger });
     if (o.events === undefined)
-      this.#recorder = new EventRecorder({ client, clock, random, logger, component: 'kubelet', host: o.nodeName });
+      this.#recorder = new EventRecorder({
+        client,
+        clock,
+        random,
+        logger,
+        component: 'kubelet',
+        host: o.nodeName,
+        hold: () => gate.wait(),
+      });
     const events = o.events ?? recorderEvents(this.#recorder!, o.nodeName);
     const objects = new ObjectCache({ client, clock, random, logger });
     this.ctx = {
@@ -161,7 +176,7 @@ class KubeletImpl implements Kubelet, WorkerHome {
       events,
       services: o.services ?? this.#ownServices!,
       objects,
-      statuses: new StatusManager({ client, clock, logger }),
+      statuses: new StatusManager({ client, clock, logger, gate }),
       images: new ImageManager({ runtime: o.runtime, clock, events, objects }),
       crashLoop: new Backoff(10_000, o.crashLoopBackoffMaxMs ?? 300_000, () => clock.now()),
       rootDir: o.rootDir ?? '/var/lib/kubelet',
@@ -209,7 +224,7 @@ class KubeletImpl implements Kubelet, WorkerHome {
       onUpdate: (_, pod) => this.#updatePod(pod),
       onDelete: (pod) => this.#workers.get(pod.metadata.uid!)?.removed(),
     });
-    if (o.watchNode ?? true) {
+    if ((o.watchNode ?? true) || o.podCidrs === undefined || o.podCidrs.length === 0) {
       this.#nodes = new Informer({
         client: client.core.nodes as unknown as ResourceClient<Node & KubeObject>,
         clock,
@@ -337,6 +352,8 @@ class KubeletImpl implements Kubelet, WorkerHome {
   #observeNode(node: Node): void {
     this.nodeStatus.observe(node);
     this.#setNode(node);
+    // Where the node is not to be followed for good, the pod range is all that is waited for.
+    if (this.#o.watchNode === false && this.#cidr !== '') void this.#nodes?.stop();
   }
 
   async #setCidr(cidr: string): Promise<void> {

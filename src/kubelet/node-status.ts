@@ -3,7 +3,7 @@
  * minutes. One timer a node.
  */
 import type { Timer } from '../base/clock.ts';
-import { deepEqual } from '../api/helpers/deep-equal.ts';
+import { semanticEqual } from '../api/helpers/deep-equal.ts';
 import { parseQuantity, quantityMilli, quantityValue } from '../api/quantity.ts';
 import { formatMicroTime, formatTime } from '../api/time.ts';
 import type { ContainerImage, Lease, Node, NodeCondition, NodeStatus, Taint } from '../api/types/index.gen.ts';
@@ -457,7 +457,7 @@ function sameQuantities(a: Record<string, string> | undefined, b: Record<string,
 
 function sameBesidesHeartbeat(a: NodeStatus, b: NodeStatus): boolean {
   const strip = (s: NodeStatus) => (s.conditions ?? []).map((c) => ({ ...c, lastHeartbeatTime: undefined }));
-  if (!deepEqual(strip(a), strip(b))) return false;
+  if (!semanticEqual(strip(a), strip(b))) return false;
   const patch = nodeStatusPatch(a, b);
   return patch === undefined || Object.keys(patch).every((k) => k === 'conditions' || k.startsWith('$'));
 }
@@ -483,7 +483,7 @@ export function nodeStatusPatch(from: NodeStatus, to: NodeStatus): Record<string
       out['conditions'] = changed;
     } else if (k === 'capacity' || k === 'allocatable') {
       if (!sameQuantities(a[k] as Record<string, string>, value as Record<string, string>)) out[k] = value;
-    } else if (!deepEqual(a[k], value)) {
+    } else if (!semanticEqual(a[k], value)) {
       // Two addresses may have one type, the list's merge key: it is replaced as a whole.
       out[k] = k === 'addresses' ? [...(value as unknown[]), { $patch: 'replace' }] : value;
     }

@@ -8,6 +8,7 @@ import { StatusError } from '../api/status.ts';
 import type { Pod, PodStatus } from '../api/types/index.gen.ts';
 import { isConflict, isNotFound } from '../client/errors.ts';
 import type { TypedClient } from '../client/typed-client.ts';
+import type { WriteGate } from './write-gate.ts';
 import { podStatusPatch } from './status-patch.ts';
 
 /** Whose status it is: a pod worker. */
@@ -37,12 +38,14 @@ export class StatusManager {
   readonly #client: TypedClient;
   readonly #clock: Clock;
   readonly #logger: Logger;
+  readonly #gate: WriteGate;
   readonly #pending = new Map<string, Pending>();
   readonly #abort = new AbortController();
   /** Status writes made, for measurements. */
   writes = 0;
 
-  constructor(options: { client: TypedClient; clock: Clock; logger: Logger }) {
+  constructor(options: { client: TypedClient; clock: Clock; logger: Logger; gate: WriteGate }) {
+    this.#gate = options.gate;
     this.#client = options.client;
     this.#clock = options.clock;
     this.#logger = options.logger;
@@ -92,6 +95,7 @@ export class StatusManager {
 
   async #write(p: Pending): Promise<void> {
     const { owner } = p;
+    this.#gate.begin();
     let failed = false;
     let status: PodStatus | undefined;
     try {
@@ -146,6 +150,7 @@ export class StatusManager {
           error,
         });
     } finally {
+      this.#gate.end();
       p.writing = false;
       if (!failed && p.status === undefined && !p.remove) {
         if (this.#pending.get(owner.uid) === p) this.#pending.delete(owner.uid);

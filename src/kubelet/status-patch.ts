@@ -1,5 +1,5 @@
 /** The least strategic merge patch that turns one PodStatus into another (`metadata.uid` guards against a namesake). */
-import { deepEqual } from '../api/helpers/deep-equal.ts';
+import { semanticEqual } from '../api/helpers/deep-equal.ts';
 import type { PodStatus } from '../api/types/index.gen.ts';
 
 type Item = Record<string, unknown>;
@@ -17,7 +17,7 @@ function listPatch(name: string, key: string, from: readonly Item[], to: readonl
       continue;
     }
     const change: Item = {};
-    for (const k in item) if (item[k] !== undefined && !deepEqual(item[k], before[k])) change[k] = item[k];
+    for (const k in item) if (item[k] !== undefined && !semanticEqual(item[k], before[k])) change[k] = item[k];
     for (const k in before)
       if (before[k] !== undefined && before[k] !== null && item[k] === undefined) change[k] = null;
     if (Object.keys(change).length > 0) changes.push({ ...change, [key]: item[key] });
@@ -38,7 +38,7 @@ export function podStatusPatch(uid: string, from: PodStatus, to: PodStatus): Rec
     if (value === undefined || value === a[k]) continue;
     const key = mergeKeys[k];
     if (key !== undefined) listPatch(k, key, (a[k] as Item[] | undefined) ?? [], value as Item[], status);
-    else if (!deepEqual(a[k], value)) status[k] = value;
+    else if (!semanticEqual(a[k], value)) status[k] = value;
   }
   for (const k in a) {
     if (a[k] === undefined || a[k] === null || b[k] !== undefined) continue;

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import * as http from 'node:http';
-import { duplexPair } from 'node:stream';
 import type { Duplex } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
@@ -13,6 +12,7 @@ import type { Pod } from '../../api/types/index.gen.ts';
 import { SimulatedHost } from '../host/simulated/host.ts';
 import { SimulatedImages } from '../runtime/simulated/images.ts';
 import { SimulatedNetwork } from '../runtime/simulated/network.ts';
+import { duplexPair } from '../runtime/simulated/pipe.ts';
 import { SimulatedRuntime } from '../runtime/simulated/runtime.ts';
 import { nodeAccess } from './auth.ts';
 import type { KubeletServer } from './server.ts';
@@ -46,7 +46,7 @@ async function node(command?: string[], options: { tty?: boolean; stdin?: boolea
     hostname: 'p',
     logDirectory: '/var/log/pods/p',
     labels: {},
-    annotations: {},
+    annotations: { 'knarr.dev/simulated.ports': '80' },
   };
   const sandboxId = await runtime.runPodSandbox(sandbox);
   const image = command === undefined ? 'nginx' : 'busybox';

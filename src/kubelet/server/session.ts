@@ -5,6 +5,7 @@
 import type { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { ExecStreams, TerminalSize } from '../runtime/container-runtime.ts';
+import { RuntimeError } from '../runtime/container-runtime.ts';
 
 /** The client's side of a session. Streams that it did not ask for are undefined. */
 export interface ClientSession {
@@ -90,7 +91,10 @@ export async function runSession(
   try {
     const streams = await open();
     // A client that leaves ends the session, also one that left while it was being opened.
-    void session.closed.then(() => streams.close());
+    void session.closed.then(() => {
+      console.error('CLOSED');
+      streams.close();
+    });
     session.onResize((size) => streams.resize(size));
     const { stdin } = streams;
     if (session.stdin !== undefined && stdin !== undefined) {
@@ -105,7 +109,10 @@ export async function runSession(
     await copied;
     outcome = code === 0 ? { kind: 'success' } : { kind: 'exit', code, command: what.command ?? [] };
   } catch (error) {
-    outcome = { kind: 'error', message: `${what.failure}: ${error instanceof Error ? error.message : String(error)}` };
+    // The runtime's streaming server says it itself: without the form of a gRPC error.
+    const why =
+      error instanceof RuntimeError ? error.description : error instanceof Error ? error.message : String(error);
+    outcome = { kind: 'error', message: `${what.failure}: ${why}` };
   }
   await session.finish(outcome);
 }

@@ -118,7 +118,13 @@ export class SimulatedRuntime implements ContainerRuntime {
   }
 
   #newId(): string {
-    return this.#random.bytes(32).toString('hex');
+    let id = '';
+    for (let i = 0; i < 8; i++)
+      id += this.#random
+        .int(2 ** 32)
+        .toString(16)
+        .padStart(8, '0');
+    return id;
   }
 
   #setCidrs(cidrs: readonly string[]): void {

@@ -33,6 +33,8 @@ export interface HarnessOptions {
   readonly admission?: Admission;
   readonly windowBytes?: number;
   readonly historyAgeMs?: number;
+  /** A store in front of the memory store, as if it were a remote one. */
+  readonly remote?: (store: KeyValueStore) => KeyValueStore;
   /** Freezes what is committed; default true. */
   readonly freeze?: boolean;
 }
@@ -62,15 +64,16 @@ export function plainStrategies(): StrategyCatalog {
 export async function startHarness(options: HarnessOptions = {}): Promise<Harness> {
   const clock = options.clock ?? new SystemClock();
   const catalog = loadCatalog();
-  const store = await openEmbeddedStore({
+  const embedded = await openEmbeddedStore({
     engine: 'memory',
     clock,
     logger: silentLogger,
     historyAgeMs: options.historyAgeMs,
   });
+  const store = options.remote?.(embedded) ?? embedded;
   const registries = new RegistriesImpl({
     store,
-    embedded: true,
+    embedded: options.remote === undefined,
     clock,
     random: new SeededRandom(1),
     logger: silentLogger,

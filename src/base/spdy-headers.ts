@@ -89,6 +89,8 @@ export class HeaderEncoder {
       head.writeUInt16LE(~piece.length & 0xffff, 3);
       parts.push(head, piece);
     }
+    // What a sync flush ends with: there are readers (Go's) that hand nothing out before they see it.
+    parts.push(Buffer.from([0, 0, 0, 0xff, 0xff]));
     return Buffer.concat(parts);
   }
 }

@@ -131,8 +131,8 @@ export class SpdyStream extends Duplex {
   /** Ends both directions at once. */
   reset(status: number = SpdyStatus.CANCEL): void {
     if (this.#reset || this.destroyed) return;
+    if (!(this.#localEnded && this.#remoteEnded)) this.#connection.sendReset(this.id, status);
     this.#reset = true;
-    this.#connection.sendReset(this.id, status);
     this.destroy();
   }
 

@@ -21,7 +21,7 @@ function specChanged(object: KubeObject, old: KubeObject): boolean {
   return false;
 }
 
-export interface DefaultStrategyOptions {
+interface DefaultStrategyOptions {
   /** The kind has a status subresource, so writes of the object leave status alone. */
   readonly hasStatus: boolean;
   /** metadata.generation is kept. */
@@ -29,7 +29,7 @@ export interface DefaultStrategyOptions {
 }
 
 /** Strategies of the object and of its `status` subresource. */
-export function defaultStrategies(options: DefaultStrategyOptions): {
+function defaultStrategies(options: DefaultStrategyOptions): {
   readonly main: Strategy;
   readonly status: Strategy;
 } {

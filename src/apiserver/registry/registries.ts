@@ -326,7 +326,3 @@ export class RegistriesImpl implements Registries {
     this.#registries.clear();
   }
 }
-
-export function createRegistries(options: RegistriesOptions): RegistriesImpl {
-  return new RegistriesImpl(options);
-}

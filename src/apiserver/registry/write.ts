@@ -140,7 +140,7 @@ function draftOf(object: KubeObject): KubeObject {
   return draft;
 }
 
-export function strategyFor(support: WriteSupport, subresource: string): Strategy {
+function strategyFor(support: WriteSupport, subresource: string): Strategy {
   if (subresource === '') return support.strategies.main;
   const strategy = support.strategies.subresources[subresource];
   if (strategy === undefined) {
@@ -149,7 +149,7 @@ export function strategyFor(support: WriteSupport, subresource: string): Strateg
   return strategy;
 }
 
-export function generateName(random: Random, base: string): string {
+function generateName(random: Random, base: string): string {
   return base.slice(0, maxNameLength - suffixLength) + random.suffix(suffixLength);
 }
 

@@ -88,7 +88,7 @@ export class StorageLayout {
 }
 
 /** The bytes before `"metadata":` of an object. */
-export function headerOf(kind: string, apiVersion: string, custom: boolean): Buffer {
+function headerOf(kind: string, apiVersion: string, custom: boolean): Buffer {
   const k = `"kind":${JSON.stringify(kind)}`;
   const v = `"apiVersion":${JSON.stringify(apiVersion)}`;
   return Buffer.from(custom ? `{${v},${k},` : `{${k},${v},`, 'utf8');
@@ -450,12 +450,6 @@ export function writeCommittedInto(committed: Committed, target: Buffer, at: num
     if (header !== null) return committed.writeInto(target, at, header);
   }
   return at + plainBytes(committed, options).copy(target, at);
-}
-
-/** The whole object with its type header as pieces that share the stored bytes. */
-export function spliceObject(committed: Committed): Buffer[] {
-  if (committed instanceof StoredObject) return committed.pieces(undefined);
-  return [Buffer.from(stringifyJson(committed.object()), 'utf8')];
 }
 
 /** The parsed object in a version; the shared one when that is the storage version. Never mutate. */

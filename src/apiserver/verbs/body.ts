@@ -14,7 +14,7 @@ import type { TypeSupport } from '../registry/type-support.ts';
 import type { WriteQuery } from './options.ts';
 
 /** Upstream's limit on request bodies. */
-export const maxBodyBytes = 3 * 1024 * 1024;
+const maxBodyBytes = 3 * 1024 * 1024;
 
 /** Reads `application/vnd.kubernetes.protobuf` bodies, where protobuf is built in. */
 export interface ProtobufReader {
@@ -39,7 +39,7 @@ export function unsupportedMediaType(accepted: readonly string[]): StatusError {
 const objectTypes = ['application/json', 'application/yaml', 'application/vnd.kubernetes.protobuf'];
 
 /** The media type of a content type, lower-case, without parameters; undefined when it is malformed. */
-export function mediaTypeOf(contentType: string): string | undefined {
+function mediaTypeOf(contentType: string): string | undefined {
   const semi = contentType.indexOf(';');
   const type = (semi < 0 ? contentType : contentType.slice(0, semi)).trim().toLowerCase();
   return /^[a-z0-9!#$&^_.+-]+\/[a-z0-9!#$&^_.+-]+$/.test(type) ? type : undefined;
@@ -90,7 +90,7 @@ function unrecognized(kind: string, why: string, bytes: Buffer): StatusError {
   return badRequest(`the object provided is unrecognized (must be of type ${kind}): ${why} (${summary(bytes)})`);
 }
 
-export interface ParsedBody {
+interface ParsedBody {
   readonly value: unknown;
   readonly strictErrors: readonly string[];
   /** Nobody else holds the value. */

@@ -20,7 +20,7 @@ import { createVerbs } from './verbs.ts';
 // eslint-disable-next-line @typescript-eslint/no-explicit-any
 export type Json = any;
 
-export interface Answer {
+interface Answer {
   readonly status: number;
   readonly body: Json;
   readonly warnings: readonly string[];

@@ -46,7 +46,7 @@ export interface WriteQuery {
 }
 
 /** The object that admission sees as the request's options. */
-export function optionsObject(kind: string, query: Readonly<Record<string, unknown>>): Record<string, unknown> {
+function optionsObject(kind: string, query: Readonly<Record<string, unknown>>): Record<string, unknown> {
   return { kind, apiVersion: 'meta.k8s.io/v1', ...query };
 }
 
@@ -104,7 +104,7 @@ export function readWriteQuery(
   };
 }
 
-export function validateDryRun(dryRun: readonly string[]): FieldError[] {
+function validateDryRun(dryRun: readonly string[]): FieldError[] {
   return dryRun.every((v) => v === 'All') ? [] : [notSupported('dryRun', dryRun, ['All'])];
 }
 

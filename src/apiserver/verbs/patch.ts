@@ -6,7 +6,8 @@ import { applyJsonPatch, jsonPatchStrictErrors } from '../../api/patch/json-patc
 import { applyMergePatch } from '../../api/patch/merge-patch.ts';
 import { isObject } from '../../api/patch/values.ts';
 import { copyJson, DecodeError, strictDecodingMessage } from '../../api/schema/decode.ts';
-import { badRequest, notFound, StatusError } from '../../api/status.ts';
+import { badRequest, notFound } from '../../api/status.ts';
+import type { StatusError } from '../../api/status.ts';
 import type { RequestContext } from '../context.ts';
 import type { TypeSupport } from '../registry/type-support.ts';
 import { withRequestNamespace } from '../registry/object-meta.ts';
@@ -17,9 +18,9 @@ import type { WriteQuery } from './options.ts';
 import { answer, registryOf, typesOf } from './verb.ts';
 import type { VerbHandler } from './verb.ts';
 
-export const jsonPatchType = 'application/json-patch+json';
-export const mergePatchType = 'application/merge-patch+json';
-export const strategicMergePatchType = 'application/strategic-merge-patch+json';
+const jsonPatchType = 'application/json-patch+json';
+const mergePatchType = 'application/merge-patch+json';
+const strategicMergePatchType = 'application/strategic-merge-patch+json';
 export const applyPatchType = 'application/apply-patch+yaml';
 
 /** The patch type of a request. @throws {StatusError} 415 */
@@ -83,7 +84,7 @@ export function patchDocument(types: TypeSupport, document: KubeObject, patch: P
 }
 
 /** 422 about the outcome of a patch. */
-export function invalidPatch(patched: unknown, why: string): StatusError {
+function invalidPatch(patched: unknown, why: string): StatusError {
   return invalidStatus('', '', '', [invalid('patch', stringifyJson(patched), why)]);
 }
 

@@ -132,12 +132,12 @@ export class Scaling {
   }
 }
 
-export function replicasOf(scale: KubeObject): number {
+function replicasOf(scale: KubeObject): number {
   return Number((scale['spec'] as { replicas?: number } | undefined)?.replicas ?? 0);
 }
 
 /** `TypeSupport` of Scale, which is not stored and has no managed fields of its own. */
-export function scaleTypes(verbs: VerbContext): TypeSupport {
+function scaleTypes(verbs: VerbContext): TypeSupport {
   const schema = verbs.catalog.schemaForKind({ group: 'autoscaling', version: 'v1', kind: 'Scale' });
   if (schema === undefined) throw new Error('the catalogue does not know Scale');
   const read = (input: unknown, strict: boolean): DecodedObject => {

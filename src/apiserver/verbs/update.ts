@@ -11,7 +11,7 @@ import { answer, registryOf, typesOf } from './verb.ts';
 import type { VerbHandler } from './verb.ts';
 
 /** The UID of the body is a precondition; upstream's words come out of its storage. */
-export function uidConflict(registry: GenericRegistry, ctx: RequestContext, given: string, found: string): StatusError {
+function uidConflict(registry: GenericRegistry, ctx: RequestContext, given: string, found: string): StatusError {
   const { name } = ctx.info;
   const key = registry.key(namespaceOf(ctx), name);
   const { group, resource } = ctx.resource!;

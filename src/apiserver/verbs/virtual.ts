@@ -12,7 +12,7 @@ import type { VerbContext } from './verb.ts';
 import { virtualTypes } from './virtual-types.ts';
 
 /** The kind of the bodies of the request: that of the subresource, if it has its own. */
-export function bodyKind(ctx: RequestContext): GroupVersionKind {
+function bodyKind(ctx: RequestContext): GroupVersionKind {
   const resource = ctx.resource!;
   const { subresource } = ctx.info;
   if (subresource === '') return { group: resource.group, version: resource.version, kind: resource.kind };

@@ -1,19 +1,20 @@
 /**
  * `npm run build`: bundles the command and the library into `dist/` with lazy chunks and source maps, and writes the type
- * declarations. `lmdb` stays outside (it brings prebuilt files). `--quick` leaves the declarations out.
+ * declarations. `lmdb` stays outside (it brings prebuilt files). `--quick` leaves the declarations out; KNARR_DIST names
+ * another folder inside the repository.
  */
 import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { build } from 'esbuild';
 
 const root = join(import.meta.dirname, '..');
-const dist = join(root, 'dist');
+const dist = resolve(root, process.env['KNARR_DIST'] ?? 'dist');
 
 /** The command's first file: switches V8's compile cache on before anything else is loaded. */
 const launcher = `#!/usr/bin/env node
 import { enableCompileCache } from 'node:module';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { homedir } from 'node:os';
 const cache = process.env.XDG_CACHE_HOME || (process.platform === 'darwin' ? join(homedir(), 'Library', 'Caches') : process.platform === 'win32' ? process.env.LOCALAPPDATA || homedir() : join(homedir(), '.cache'));
 enableCompileCache(join(cache, 'knarr', 'compile'));

@@ -1,4 +1,17 @@
 /** `knarr kube-apiserver`, `knarr etcd`, …: one component alone, with upstream's flag names. */
+import { addonsCommand, certificatesCommand } from './components/certificates.ts';
+import { etcdCommand } from './components/etcd.ts';
+import { apiServerCommand } from './components/kube-apiserver.ts';
+import { controllerManagerCommand } from './components/kube-controller-manager.ts';
+import { schedulerCommand } from './components/kube-scheduler.ts';
 import type { CommandSpec } from './flags.ts';
 
-export const componentCommands: readonly CommandSpec[] = [];
+export const componentCommands: readonly CommandSpec[] = [
+  apiServerCommand,
+  etcdCommand,
+  schedulerCommand,
+  controllerManagerCommand,
+];
+
+/** What goes with them: the installer's part. */
+export const installerCommands: readonly CommandSpec[] = [certificatesCommand, addonsCommand];

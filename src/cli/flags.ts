@@ -110,6 +110,33 @@ function valueName(flag: Flag): string {
   ];
 }
 
+/** Undefined: the default goes without saying. */
+function defaultText(flag: Flag): string | undefined {
+  const value = flag.default;
+  switch (flag.kind) {
+    case 'bool':
+      return value === true ? 'true' : undefined;
+    case 'duration':
+      return goDurationText(value as number);
+    case 'list':
+      return (value as string[]).join(',');
+    default:
+      return String(value);
+  }
+}
+
+/** Milliseconds as a Go duration without parts that are zero: `1h`, `1m30s`, `500ms`. */
+function goDurationText(ms: number): string {
+  if (ms === 0) return '0';
+  if (ms % 1000 !== 0) return `${ms}ms`;
+  const parts: [number, string][] = [
+    [Math.floor(ms / 3_600_000), 'h'],
+    [Math.floor(ms / 60_000) % 60, 'm'],
+    [Math.floor(ms / 1000) % 60, 's'],
+  ];
+  return parts.map(([n, unit]) => (n === 0 ? '' : `${n}${unit}`)).join('');
+}
+
 /** Adds one command to commander. */
 export function addCommand(program: Command, spec: CommandSpec): void {
   const command = program
@@ -122,8 +149,7 @@ export function addCommand(program: Command, spec: CommandSpec): void {
     const option = new Option(flags, flag.help);
     option.argParser((text: string, previous: unknown) => parseValue(flag, text, previous));
     if (flag.kind === 'bool') option.preset('true');
-    if (flag.default !== undefined)
-      option.default(flag.default, flag.kind === 'duration' ? `${(flag.default as number) / 1000}s` : undefined);
+    if (flag.default !== undefined) option.default(flag.default, defaultText(flag));
     command.addOption(option);
   }
   if (spec.argument !== undefined)
@@ -131,12 +157,18 @@ export function addCommand(program: Command, spec: CommandSpec): void {
       spec.argument.optional === true ? `[${spec.argument.name}]` : `<${spec.argument.name}>`,
       spec.argument.help,
     );
+  command.configureHelp({
+    optionDescription: (o) =>
+      o.defaultValueDescription === undefined
+        ? o.description
+        : `${o.description} (default ${o.defaultValueDescription})`,
+  });
   if (spec.examples !== undefined && spec.examples.length > 0) {
     const width = Math.max(...spec.examples.map(([c]) => c.length));
-    command.addHelpText(
-      'after',
-      `\nExamples:\n${spec.examples.map(([c, w]) => `  ${c.padEnd(width)}   # ${w}`).join('\n')}`,
+    const lines = spec.examples.map(([c, what]) =>
+      width > 70 ? `  # ${what}\n  ${c}` : `  ${c.padEnd(width)}   # ${what}`,
     );
+    command.addHelpText('after', `\nExamples:\n${lines.join(width > 70 ? '\n\n' : '\n')}`);
   }
   command.action(async (...actionArgs: unknown[]) => {
     const options = command.opts<Record<string, unknown>>();

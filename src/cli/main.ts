@@ -1,7 +1,7 @@
 /** The `knarr` command: its sub-commands, and how an error becomes one line and an exit code. */
-import { Command } from 'commander';
+import { Command, CommanderError } from 'commander';
 import { knarrVersion } from '../cluster/version.ts';
-import { componentCommands } from './components.ts';
+import { componentCommands, installerCommands } from './components.ts';
 import { UserError } from './errors.ts';
 import { addCommand, asUsageError, normalizeArgs } from './flags.ts';
 import { downCommand, kubeconfigCommand, resetCommand, statusCommand, versionCommand } from './manage.ts';
@@ -19,23 +19,30 @@ for (const spec of [upCommand, downCommand, statusCommand, kubeconfigCommand, re
   addCommand(program, spec);
 program.commandsGroup('Components, each alone:');
 for (const spec of componentCommands) addCommand(program, spec);
+program.commandsGroup('Around separate components:');
+for (const spec of installerCommands) addCommand(program, spec);
 
 try {
   await program.parseAsync(normalizeArgs(process.argv.slice(2)), { from: 'user' });
 } catch (raw) {
   const e = asUsageError(raw);
-  if (e instanceof UserError) {
-    process.stderr.write(`knarr: ${e.message}\n`);
-    if (e.exitCode === 2) process.stderr.write('knarr: see "knarr --help"\n');
+  if (isHelp(raw)) process.exitCode = 0;
+  else if (e instanceof UserError) {
+    process.stderr.write(`knarr: ${e.message}${e.exitCode === 2 ? `; see "${helpOf(process.argv[2])}"` : ''}\n`);
     process.exitCode = e.exitCode;
-  } else if (!isHelp(raw)) {
+  } else {
     process.stderr.write(`knarr: ${raw instanceof Error ? describe(raw) : String(raw)}\n`);
     process.exitCode = 1;
   }
 }
 
+/** Where the flags are told that somebody got wrong. */
+function helpOf(command: string | undefined): string {
+  return program.commands.some((c) => c.name() === command) ? `knarr ${command} --help` : 'knarr --help';
+}
+
 function isHelp(e: unknown): boolean {
-  return e instanceof Error && 'exitCode' in e && e.exitCode === 0;
+  return e instanceof CommanderError && (e.exitCode === 0 || e.code === 'commander.help');
 }
 
 /** The message with its causes; the stack only where somebody asked for it. */

@@ -33,7 +33,7 @@ export interface ControllerManager {
 }
 
 /** Throws for a name that no controller has. */
-function selectControllers(wanted: readonly string[]): ControllerDescriptor[] {
+export function selectControllers(wanted: readonly string[]): ControllerDescriptor[] {
   const known = new Map<string, ControllerDescriptor>();
   for (const c of allControllers) for (const name of [c.name, ...(c.aliases ?? [])]) known.set(name, c);
   const star = wanted.includes('*');

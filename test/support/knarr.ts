@@ -3,9 +3,9 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 
-export const bundle = join(import.meta.dirname, '../../dist/knarr.js');
+export const bundle = resolve(import.meta.dirname, '../..', process.env['KNARR_DIST'] ?? 'dist', 'knarr.js');
 
 export interface RunningKnarr {
   readonly dir: string;

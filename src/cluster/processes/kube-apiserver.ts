@@ -28,6 +28,8 @@ import { runtimeConfig } from './runtime-config.ts';
 import { selfSigned } from './self-signed.ts';
 
 /** Named and defaulted as upstream's flags. */
+export type { AuthorizationMode } from '../../apiserver/security.ts';
+
 export interface ApiServerFlags {
   readonly etcdServers: readonly string[];
   readonly etcdCaFile: string | undefined;

@@ -1,0 +1,107 @@
+/**
+ * What every component's command shares: the log flags, the environment made of them, signals that end it with exit code 0, and
+ * typed reading of flag values.
+ */
+import { SystemClock } from '../../base/clock.ts';
+import { keepAlive } from '../../base/io-time.ts';
+import { createLogger, formatJson, formatText } from '../../base/logger.ts';
+import type { LogLevel } from '../../base/logger.ts';
+import { SystemRandom } from '../../base/random.ts';
+import type { ComponentEnvironment } from '../../cluster/processes/environment.ts';
+import type { CommandSpec, Flag, FlagValues } from '../flags.ts';
+import { UsageError } from '../errors.ts';
+
+export const logFlags: readonly Flag[] = [
+  {
+    name: 'log-level',
+    kind: 'string',
+    choices: ['debug', 'info', 'warn', 'error'],
+    default: 'info',
+    help: 'what is logged to standard error',
+  },
+  { name: 'log-format', kind: 'string', choices: ['text', 'json'], default: 'text', help: 'form of the log' },
+  { name: 'v', short: 'v', kind: 'int', help: 'verbosity as upstream has it: 4 and more is --log-level=debug' },
+];
+
+/** Typed access to the values of a command's flags. */
+export interface Values {
+  string(name: string): string | undefined;
+  /** Of a flag with a default. */
+  text(name: string): string;
+  int(name: string): number;
+  bool(name: string): boolean;
+  list(name: string): readonly string[];
+  map(name: string): Readonly<Record<string, string>>;
+  ms(name: string): number;
+  port(name: string): number;
+}
+
+export function valuesOf(values: FlagValues): Values {
+  return {
+    string: (name) => values[name] as string | undefined,
+    text: (name) => values[name] as string,
+    int: (name) => values[name] as number,
+    bool: (name) => values[name] === true,
+    list: (name) => (values[name] as readonly string[] | undefined) ?? [],
+    map: (name) => (values[name] as Readonly<Record<string, string>> | undefined) ?? {},
+    ms: (name) => values[name] as number,
+    port: (name) => {
+      const n = values[name] as number;
+      if (n < 0 || n > 65_535)
+        throw new UsageError(`invalid argument "${n}" for "--${name}": it is between 0 and 65535`);
+      return n;
+    },
+  };
+}
+
+/** Runs a component until it ends or a signal ends it; a second signal ends the process at once. */
+export async function runWithSignals(
+  values: FlagValues,
+  run: (env: ComponentEnvironment) => Promise<void>,
+): Promise<void> {
+  const clock = new SystemClock();
+  const verbosity = values['v'] as number | undefined;
+  const level = verbosity !== undefined && verbosity >= 4 ? 'debug' : (values['log-level'] as LogLevel);
+  const format = values['log-format'] === 'json' ? formatJson : formatText;
+  const logger = createLogger({
+    level,
+    now: () => clock.now(),
+    sink: (r) => void process.stderr.write(`${format(r)}\n`),
+  });
+  const stop = new AbortController();
+  const onSignal = (): void => {
+    if (stop.signal.aborted) process.exit(1);
+    stop.abort(new Error('stopped by a signal'));
+  };
+  process.on('SIGINT', onSignal);
+  process.on('SIGTERM', onSignal);
+  const release = keepAlive();
+  try {
+    await run({
+      clock,
+      random: new SystemRandom(),
+      logger,
+      signal: stop.signal,
+      say: (line) => void process.stdout.write(`${line}\n`),
+    });
+  } catch (error) {
+    // What was cut short by the signal is no failure; what goes wrong while stopping is told.
+    if (!stop.signal.aborted) throw error;
+    if (error !== stop.signal.reason) logger.warn('stopping did not go smoothly', { error });
+  } finally {
+    release();
+    process.off('SIGINT', onSignal);
+    process.off('SIGTERM', onSignal);
+  }
+}
+
+/** A command that runs one component. */
+export function componentCommand(
+  spec: Omit<CommandSpec, 'run' | 'argument'> & { run(values: Values, env: ComponentEnvironment): Promise<void> },
+): CommandSpec {
+  return {
+    ...spec,
+    flags: [...spec.flags, ...logFlags],
+    run: (values) => runWithSignals(values, (env) => spec.run(valuesOf(values), env)),
+  };
+}

@@ -1,0 +1,76 @@
+/** Flags that scheduler and controller managers share. */
+import type { ControlPlaneFlags } from '../../cluster/processes/control-plane-component.ts';
+import type { Flag } from '../flags.ts';
+import type { Values } from './component.ts';
+
+/** `port`: the component's secure port; `lease`: the name of its lease. */
+export function controlPlaneFlags(port: number, lease: string): Flag[] {
+  return [
+    { name: 'kubeconfig', kind: 'string', value: 'FILE', help: 'how to reach the API server, and as whom' },
+    { name: 'master', kind: 'string', value: 'URL', help: "the API server's address, instead of the kubeconfig's" },
+    {
+      name: 'authentication-kubeconfig',
+      kind: 'string',
+      value: 'FILE',
+      help: 'asks the API server who the callers of the secure port are; without it bearer tokens are worth nothing',
+    },
+    {
+      name: 'authorization-kubeconfig',
+      kind: 'string',
+      value: 'FILE',
+      help: 'asks the API server what the callers of the secure port may; without it they may see their health paths',
+    },
+    {
+      name: 'authorization-always-allow-paths',
+      kind: 'list',
+      default: ['/healthz', '/readyz', '/livez'],
+      value: 'path,…',
+      help: 'paths of the secure port that everybody may ask',
+    },
+    { name: 'client-ca-file', kind: 'string', value: 'FILE', help: 'authorities of client certificates' },
+    {
+      name: 'bind-address',
+      kind: 'string',
+      value: 'ADDRESS',
+      default: '0.0.0.0',
+      help: 'where the secure port listens',
+    },
+    { name: 'secure-port', kind: 'int', default: port, help: 'port of health and metrics; 0 serves none' },
+    { name: 'tls-cert-file', kind: 'string', value: 'FILE', help: 'serving certificate; self-signed when left out' },
+    { name: 'tls-private-key-file', kind: 'string', value: 'FILE', help: 'its key' },
+    { name: 'leader-elect', kind: 'bool', default: true, help: 'work only as the elected leader' },
+    { name: 'leader-elect-lease-duration', kind: 'duration', default: 15_000, help: 'how long a lead is respected' },
+    {
+      name: 'leader-elect-renew-deadline',
+      kind: 'duration',
+      default: 10_000,
+      help: 'how long a leader tries to renew before it gives up',
+    },
+    { name: 'leader-elect-retry-period', kind: 'duration', default: 2_000, help: 'time between two tries' },
+    { name: 'leader-elect-resource-name', kind: 'string', default: lease, help: 'name of the Lease' },
+    { name: 'leader-elect-resource-namespace', kind: 'string', default: 'kube-system', help: 'its namespace' },
+  ];
+}
+
+export function controlPlaneOptions(v: Values): ControlPlaneFlags {
+  return {
+    kubeconfig: v.string('kubeconfig'),
+    master: v.string('master'),
+    authenticationKubeconfig: v.string('authentication-kubeconfig'),
+    authorizationKubeconfig: v.string('authorization-kubeconfig'),
+    authorizationAlwaysAllowPaths: v.list('authorization-always-allow-paths'),
+    clientCaFile: v.string('client-ca-file'),
+    bindAddress: v.text('bind-address'),
+    securePort: v.port('secure-port'),
+    tlsCertFile: v.string('tls-cert-file'),
+    tlsPrivateKeyFile: v.string('tls-private-key-file'),
+    election: {
+      leaderElect: v.bool('leader-elect'),
+      leaseDurationMs: v.ms('leader-elect-lease-duration'),
+      renewDeadlineMs: v.ms('leader-elect-renew-deadline'),
+      retryPeriodMs: v.ms('leader-elect-retry-period'),
+      resourceName: v.text('leader-elect-resource-name'),
+      resourceNamespace: v.text('leader-elect-resource-namespace'),
+    },
+  };
+}

@@ -1,0 +1,134 @@
+/** `knarr kube-apiserver` */
+import type { AuthorizationMode } from '../../cluster/processes/kube-apiserver.ts';
+import type { Flag } from '../flags.ts';
+import { componentCommand } from './component.ts';
+
+const file = (name: string, help: string): Flag => ({ name, kind: 'string', value: 'FILE', help });
+
+export const apiServerCommand = componentCommand({
+  name: 'kube-apiserver',
+  summary: 'the API server',
+  description:
+    'Serves the Kubernetes API over TLS, from an etcd cluster ("knarr etcd" is one). It keeps nothing itself: several can run on the same etcd.',
+  flags: [
+    { name: 'etcd-servers', kind: 'list', value: 'URL,…', help: 'the etcd cluster' },
+    file('etcd-cafile', "authority of etcd's certificate"),
+    file('etcd-certfile', 'client certificate for etcd'),
+    file('etcd-keyfile', 'its key'),
+    {
+      name: 'etcd-compaction-interval',
+      kind: 'duration',
+      default: 300_000,
+      help: 'time between two compactions of etcd; 0: somebody else compacts it',
+    },
+    { name: 'bind-address', kind: 'string', value: 'ADDRESS', default: '0.0.0.0', help: 'where to serve' },
+    { name: 'secure-port', kind: 'int', default: 6443, help: 'port; 0 picks a free one' },
+    {
+      name: 'advertise-address',
+      kind: 'string',
+      value: 'ADDRESS',
+      help: 'the address that the kubernetes Service leads to (default: the one served on)',
+    },
+    file('tls-cert-file', 'serving certificate; self-signed when left out'),
+    file('tls-private-key-file', 'its key'),
+    file('client-ca-file', 'authorities of client certificates'),
+    file('requestheader-client-ca-file', 'authorities of authenticating proxies'),
+    { name: 'service-account-issuer', kind: 'list', value: 'URL', help: 'issuer of tokens; the first one signs' },
+    {
+      name: 'service-account-key-file',
+      kind: 'list',
+      value: 'FILE',
+      help: 'keys that verify tokens, besides the signing key',
+    },
+    file('service-account-signing-key-file', 'key that signs tokens'),
+    {
+      name: 'service-cluster-ip-range',
+      kind: 'list',
+      value: 'CIDR',
+      default: ['10.0.0.0/24'],
+      help: 'range of the cluster IPs of Services',
+    },
+    {
+      name: 'service-node-port-range',
+      kind: 'string',
+      value: 'A-B',
+      default: '30000-32767',
+      help: 'range of the node ports of Services',
+    },
+    {
+      name: 'authorization-mode',
+      kind: 'list',
+      choices: ['AlwaysAllow', 'Node', 'RBAC'],
+      default: ['AlwaysAllow'],
+      help: 'who decides what is allowed, in order',
+    },
+    { name: 'anonymous-auth', kind: 'bool', default: true, help: 'requests without credentials are system:anonymous' },
+    file('token-auth-file', 'static tokens: token,user,uid,"group1,group2" a line'),
+    { name: 'enable-admission-plugins', kind: 'list', value: 'NAME,…', help: 'admission plugins besides the default' },
+    { name: 'disable-admission-plugins', kind: 'list', value: 'NAME,…', help: 'admission plugins to leave out' },
+    file('kubelet-client-certificate', 'shown to kubelets'),
+    file('kubelet-client-key', 'its key'),
+    file('kubelet-certificate-authority', "authority of the kubelets' certificates; any is taken when left out"),
+    {
+      name: 'runtime-config',
+      kind: 'map',
+      value: 'group/version=bool,…',
+      help: 'APIs to switch on or off; also api/all, api/ga, api/beta, api/alpha',
+    },
+    { name: 'event-ttl', kind: 'duration', default: 3_600_000, help: 'how long Events are kept' },
+    { name: 'request-timeout', kind: 'duration', default: 60_000, help: 'how long a request may take' },
+    { name: 'max-requests-inflight', kind: 'int', default: 400, help: 'reading requests at a time' },
+    { name: 'max-mutating-requests-inflight', kind: 'int', default: 200, help: 'writing requests at a time' },
+    { name: 'feature-gates', kind: 'map', value: 'Name=bool,…', help: "checked for form; features are the release's" },
+  ],
+  examples: [
+    [
+      'knarr kube-apiserver --etcd-servers http://127.0.0.1:2379 --service-account-issuer https://kubernetes.default.svc --service-account-signing-key-file pki/sa.key',
+      'the least it needs: no certificates, no authorization',
+    ],
+    [
+      'knarr kube-apiserver … --client-ca-file pki/ca.crt --tls-cert-file pki/apiserver.crt --tls-private-key-file pki/apiserver.key --authorization-mode Node,RBAC --enable-admission-plugins NodeRestriction',
+      'with the files of "knarr certificates"',
+    ],
+  ],
+  async run(v, env) {
+    const { runApiServer } = await import('../../cluster/processes/kube-apiserver.ts');
+    for (const [gate, on] of Object.entries(v.map('feature-gates')))
+      env.logger.warn('feature gates cannot be switched in this version', { gate, value: on });
+    await runApiServer(
+      {
+        etcdServers: v.list('etcd-servers'),
+        etcdCaFile: v.string('etcd-cafile'),
+        etcdCertFile: v.string('etcd-certfile'),
+        etcdKeyFile: v.string('etcd-keyfile'),
+        etcdCompactionIntervalMs: v.ms('etcd-compaction-interval'),
+        bindAddress: v.text('bind-address'),
+        securePort: v.port('secure-port'),
+        advertiseAddress: v.string('advertise-address'),
+        tlsCertFile: v.string('tls-cert-file'),
+        tlsPrivateKeyFile: v.string('tls-private-key-file'),
+        clientCaFile: v.string('client-ca-file'),
+        requestheaderClientCaFile: v.string('requestheader-client-ca-file'),
+        serviceAccountIssuer: v.list('service-account-issuer'),
+        serviceAccountKeyFile: v.list('service-account-key-file'),
+        serviceAccountSigningKeyFile: v.string('service-account-signing-key-file'),
+        serviceClusterIpRange: v.list('service-cluster-ip-range'),
+        serviceNodePortRange: v.text('service-node-port-range'),
+        authorizationMode: v.list('authorization-mode') as readonly AuthorizationMode[],
+        anonymousAuth: v.bool('anonymous-auth'),
+        tokenAuthFile: v.string('token-auth-file'),
+        enableAdmissionPlugins: v.list('enable-admission-plugins'),
+        disableAdmissionPlugins: v.list('disable-admission-plugins'),
+        kubeletClientCertificate: v.string('kubelet-client-certificate'),
+        kubeletClientKey: v.string('kubelet-client-key'),
+        kubeletCertificateAuthority: v.string('kubelet-certificate-authority'),
+        runtimeConfig: v.map('runtime-config'),
+        eventTtlMs: v.ms('event-ttl'),
+        requestTimeoutMs: v.ms('request-timeout'),
+        maxRequestsInflight: v.int('max-requests-inflight'),
+        maxMutatingRequestsInflight: v.int('max-mutating-requests-inflight'),
+      },
+      env,
+    );
+  },
+});

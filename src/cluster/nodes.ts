@@ -111,7 +111,7 @@ export class SimulatedNodes {
     if (options.count === 0) return;
     const { clock, random, logger } = this.#o;
     const server = new BuiltinServer();
-    const writeGate = new WriteGate();
+    const writeGate = new WriteGate(clock);
     // One informer of Services serves the environments of all pods; its identity is the first node's, which may read them.
     this.#services = serviceSource({ client: options.clientFor(identities.node('node-1')), clock, random, logger });
     this.#services.start();

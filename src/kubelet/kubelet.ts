@@ -151,7 +151,7 @@ class KubeletImpl implements Kubelet, WorkerHome {
     this.host = o.host;
     const { client, clock, random } = o;
     const logger = o.logger.with({ node: o.nodeName });
-    const gate = o.writeGate ?? new WriteGate();
+    const gate = o.writeGate ?? new WriteGate(clock);
     if (o.services === undefined) this.#ownServices = serviceSource({ client, clock, random, logger });
     if (o.events === undefined)
       this.#recorder = new EventRecorder({

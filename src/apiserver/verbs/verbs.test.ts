@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { VirtualClock } from '../../base/clock.ts';
 import type { Strategy } from '../strategy.ts';
 import type { Harness, Json } from './harness.ts';
 import { plainStrategies, startHarness, take, told } from './harness.ts';
@@ -515,4 +516,24 @@ describe('verbs over the memory store', () => {
     assert.equal(deleted.body.items.length, 15);
     assert.equal((await h.request('GET', url)).body.items.length, 15);
   });
+});
+
+test('events are gone after their hour', async () => {
+  const clock = new VirtualClock();
+  const h = await startHarness({ clock });
+  const events = '/api/v1/namespaces/default/events';
+  await h.request('POST', events, {
+    metadata: { name: 'e' },
+    involvedObject: { kind: 'Pod', namespace: 'default', name: 'p' },
+  });
+  await clock.advance(59 * 60_000);
+  assert.equal((await h.request('GET', `${events}/e`)).status, 200);
+  const watch = await h.watch(`${events}?watch=1&resourceVersion=0`);
+  assert.deepEqual(told(await take(watch, 1)), ['ADDED e']);
+  const gone = take(watch, 1);
+  await clock.advance(3 * 60_000);
+  assert.deepEqual(told(await gone), ['DELETED e']);
+  assert.equal((await h.request('GET', `${events}/e`)).status, 404);
+  watch.close();
+  await h.close();
 });

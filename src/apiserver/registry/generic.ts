@@ -6,6 +6,7 @@ import { Slice } from '../../base/yield.ts';
 import type { ResourceInfo } from '../../api/catalog/resource.ts';
 import { apiVersionOf } from '../../api/object.ts';
 import type { KubeObject } from '../../api/object.ts';
+import { formatTime } from '../../api/time.ts';
 import { conflict, notFound, optimisticLockMessage, StatusError } from '../../api/status.ts';
 import type { RequestContext } from '../context.ts';
 import type {
@@ -44,7 +45,7 @@ export interface WatchDeadlines {
 }
 
 export interface GenericRegistryOptions {
-  readonly support: Omit<WriteSupport, 'types' | 'hub' | 'resource'>;
+  readonly support: Omit<WriteSupport, 'types' | 'hub' | 'resource' | 'timestamp'>;
   /** In the storage version. */
   readonly resource: ResourceInfo;
   /** By apiVersion, the storage version among them. */
@@ -66,11 +67,21 @@ export class GenericRegistry implements Registry {
     this.#versions = options.versions;
     this.#deadlines = options.deadlines;
     const hub = options.versions.get(apiVersionOf(options.resource))!;
+    let second = -1;
+    let text = '';
     const apiVersions = new WeakMap<ResourceInfo, TypeSupport>();
     this.support = {
       ...options.support,
       resource: options.resource,
       hub,
+      timestamp: (ms) => {
+        const now = Math.floor(ms / 1000);
+        if (now !== second) {
+          second = now;
+          text = formatTime(ms);
+        }
+        return text;
+      },
       types: (ctx) => {
         const info = ctx.resource;
         if (info === undefined) return hub;

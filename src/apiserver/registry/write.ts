@@ -20,7 +20,6 @@ import {
   StatusError,
 } from '../../api/status.ts';
 import type { GroupResource } from '../../api/status.ts';
-import { formatTime } from '../../api/time.ts';
 import type { Admission, AdmissionAttributes, Authorizer, Operation, RequestContext } from '../context.ts';
 import { forbiddenByAuthorizer } from '../filters/authorization.ts';
 import type { Updater, WriteOutcome, WriteRequestOptions } from '../registry.ts';
@@ -47,6 +46,8 @@ export interface WriteSupport {
   readonly strategies: ResourceStrategies;
   readonly rules: DeletionRules | undefined;
   readonly clock: Clock;
+  /** metav1.Time of a moment. */
+  timestamp(ms: number): string;
   readonly random: Random;
   readonly admission: Admission | undefined;
   readonly authorizer: Authorizer | undefined;
@@ -213,7 +214,7 @@ async function createOnce(
   const strategy = support.strategies.main;
   const context = strategyContext(support, ctx, options.dryRun);
   const draft = draftOf(convert(given, support.hub.apiVersion));
-  draft.metadata.creationTimestamp = formatTime(clock.now());
+  draft.metadata.creationTimestamp = support.timestamp(clock.now());
   draft.metadata.uid = support.random.uuid();
   delete draft.metadata.generation;
   strategy.prepareForCreate?.(context, draft);

@@ -2,6 +2,7 @@
  * The verbs of the API: finds the handler for a request to a resource or subresource. Connections (logs, exec, proxy, …) are
  * not here; what is computed instead of stored is handed in.
  */
+import type { ResourceInfo } from '../../api/catalog/resource.ts';
 import { methodNotSupported, notFound } from '../../api/status.ts';
 import type { RequestContext } from '../context.ts';
 import type { OutgoingResponse } from '../request.ts';
@@ -71,11 +72,17 @@ export function createVerbs(options: VerbsOptions): Verbs {
       }
     }
   };
+  const keys = new WeakMap<ResourceInfo, string>();
+  const keyOf = (info: ResourceInfo, subresource: string): string => {
+    let key = keys.get(info);
+    if (key === undefined) keys.set(info, (key = `${info.group}/${info.resource}`));
+    return subresource === '' ? key : `${key}/${subresource}`;
+  };
   return {
     async handle(ctx) {
       const { group, resource } = ctx.resource!;
       const { subresource, verb } = ctx.info;
-      const key = subresource === '' ? `${group}/${resource}` : `${group}/${resource}/${subresource}`;
+      const key = keyOf(ctx.resource!, subresource);
       const own = extra?.get(key);
       if (own !== undefined) return own(ctx);
       const computed = virtual?.get(key);

@@ -3,6 +3,7 @@
  * provider implements the parts it has; the controllers that need another part do not run then. Arguments are read-only.
  */
 import type { LoadBalancerStatus, Node, NodeAddress, Service } from '../api/types/index.gen.ts';
+import type { InformerFactory } from '../client/informer-factory.ts';
 
 /** What a cloud knows of an instance; becomes fields and labels of its Node. */
 export interface InstanceMetadata {
@@ -76,6 +77,8 @@ export interface CloudProvider {
   readonly loadBalancer?: LoadBalancer;
   readonly zones?: Zones;
   readonly routes?: Routes;
+  /** Called before the controllers start, for providers that look at objects of the cluster. */
+  setInformers?(informers: InformerFactory): void;
   /** Ends what the provider has started. */
   close?(): Promise<void>;
 }

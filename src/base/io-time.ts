@@ -22,12 +22,6 @@ export function ioSleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-/** Keeps the process alive while it only waits (timers of the clocks do not); returns what lets go of it. */
-export function keepAlive(): () => void {
-  const t = setInterval(() => {}, 2 ** 30);
-  return () => clearInterval(t);
-}
-
 /** Keeps the process alive until the returned function is called: the clock's own timers do not. */
 export function ioHold(): () => void {
   const t = setInterval(() => {}, 2 ** 30);

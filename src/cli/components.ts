@@ -3,6 +3,7 @@ import { addonsCommand, certificatesCommand } from './components/certificates.ts
 import { etcdCommand } from './components/etcd.ts';
 import { apiServerCommand } from './components/kube-apiserver.ts';
 import { controllerManagerCommand } from './components/kube-controller-manager.ts';
+import { kubeletCommand } from './components/kubelet.ts';
 import { schedulerCommand } from './components/kube-scheduler.ts';
 import type { CommandSpec } from './flags.ts';
 
@@ -11,6 +12,7 @@ export const componentCommands: readonly CommandSpec[] = [
   etcdCommand,
   schedulerCommand,
   controllerManagerCommand,
+  kubeletCommand,
 ];
 
 /** What goes with them: the installer's part. */

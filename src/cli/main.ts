@@ -48,6 +48,8 @@ function isHelp(e: unknown): boolean {
 /** The message with its causes; the stack only where somebody asked for it. */
 function describe(e: Error): string {
   if (process.env['KNARR_DEBUG'] !== undefined) return e.stack ?? e.message;
+  // What is said there is the whole of it.
+  if (e.name === 'StartError') return e.message;
   let text = e.message;
   for (let cause = e.cause; cause instanceof Error; cause = cause.cause)
     if (!text.includes(cause.message)) text += `: ${cause.message}`;

@@ -3,7 +3,7 @@
  * typed reading of flag values.
  */
 import { SystemClock } from '../../base/clock.ts';
-import { keepAlive } from '../../base/io-time.ts';
+import { ioHold } from '../../base/io-time.ts';
 import { createLogger, formatJson, formatText } from '../../base/logger.ts';
 import type { LogLevel } from '../../base/logger.ts';
 import { SystemRandom } from '../../base/random.ts';
@@ -34,6 +34,8 @@ export interface Values {
   map(name: string): Readonly<Record<string, string>>;
   ms(name: string): number;
   port(name: string): number;
+  /** Of a flag without a default. */
+  maybe<T>(name: string): T | undefined;
 }
 
 export function valuesOf(values: FlagValues): Values {
@@ -45,6 +47,7 @@ export function valuesOf(values: FlagValues): Values {
     list: (name) => (values[name] as readonly string[] | undefined) ?? [],
     map: (name) => (values[name] as Readonly<Record<string, string>> | undefined) ?? {},
     ms: (name) => values[name] as number,
+    maybe: <T>(name: string) => values[name] as T | undefined,
     port: (name) => {
       const n = values[name] as number;
       if (n < 0 || n > 65_535)
@@ -75,7 +78,7 @@ export async function runWithSignals(
   };
   process.on('SIGINT', onSignal);
   process.on('SIGTERM', onSignal);
-  const release = keepAlive();
+  const release = ioHold();
   try {
     await run({
       clock,

@@ -1,5 +1,6 @@
 /** How a component reaches its API server: a kubeconfig (or the files of a pod), a client of its own name, and patience at the start. */
 import { arch, platform } from 'node:os';
+import { StatusError } from '../../api/status.ts';
 import { HttpTransport } from '../../client/http-transport.ts';
 import type { ConnectionConfig } from '../../client/kubeconfig.ts';
 import { inClusterConnection, loadKubeconfig } from '../../client/kubeconfig.ts';
@@ -78,7 +79,9 @@ export async function waitForServer(
       if (signal.aborted) return false;
       if (clock.monotonic() - told >= 30_000) {
         told = clock.monotonic();
-        logger.warn('cannot reach the API server; trying again', { server: config.server, error });
+        if (error instanceof StatusError && error.code >= 500)
+          logger.info('the API server is not ready yet; waiting', { server: config.server });
+        else logger.warn('cannot reach the API server; trying again', { why: (error as Error).message });
       }
     }
     const pause = Math.min(5000, 100 * 1.7 ** Math.min(attempt, 12));

@@ -4,6 +4,7 @@
  */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
+import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { createSecureContext } from 'node:tls';
@@ -22,7 +23,9 @@ export interface ComponentEnvironment {
 }
 
 /** What can be mended by whoever started the component; the message is one line that says how. */
-export class StartError extends Error {}
+export class StartError extends Error {
+  override readonly name = 'StartError';
+}
 
 /** PEM of a certificate (chain) and its key. */
 export interface KeyPair {
@@ -149,5 +152,17 @@ export function probeAddress(host: string, port: number, flag: string): Promise<
     const probe = createServer();
     probe.once('error', (error) => reject(listenError(error, host, port, flag)));
     probe.listen({ host, port, exclusive: true }, () => probe.close(() => resolve()));
+  });
+}
+
+/** A port that nobody uses now. */
+export function freePort(host: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const probe = createServer();
+    probe.once('error', reject);
+    probe.listen({ host, port: 0, exclusive: true }, () => {
+      const { port } = probe.address() as AddressInfo;
+      probe.close(() => resolve(port));
+    });
   });
 }

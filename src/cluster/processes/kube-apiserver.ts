@@ -176,10 +176,14 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
     ]);
   const host = flags.bindAddress;
   await probeAddress(host, flags.securePort, '--secure-port');
-  const advertise = flags.advertiseAddress ?? (isWildcard(host) ? defaultAddress() : host);
   const pair =
     given ??
-    (await selfSigned(env, ['localhost', '127.0.0.1', advertise, 'kubernetes.default.svc', 'kubernetes.default']));
+    (await selfSigned(env, [
+      'localhost',
+      '127.0.0.1',
+      ...(isWildcard(host) ? [defaultAddress()] : [host]),
+      'kubernetes.default.svc',
+    ]));
   if (given === undefined) logger.info('no --tls-cert-file: serving with a certificate signed by itself');
   let anonymous = flags.anonymousAuth;
   if (anonymous && flags.authorizationMode.includes('AlwaysAllow')) {
@@ -232,7 +236,7 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
       }),
       serviceClusterIPRanges: flags.serviceClusterIpRange,
       serviceNodePortRange: nodePorts,
-      advertiseAddress: advertise,
+      ...(flags.advertiseAddress === undefined ? {} : { advertiseAddress: flags.advertiseAddress }),
       ...(flags.securePort === 0 ? {} : { advertisePort: flags.securePort }),
       runtimeConfig: config,
       disableAdmissionPlugins: disabled,

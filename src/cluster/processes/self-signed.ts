@@ -25,7 +25,10 @@ export async function selfSigned(env: ComponentEnvironment, hosts: readonly stri
         new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
         new x509.BasicConstraintsExtension(false, undefined, true),
         new x509.SubjectAlternativeNameExtension(
-          hosts.map((value) => ({ type: /^[\d.]+$|:/.test(value) ? ('ip' as const) : ('dns' as const), value })),
+          [...new Set(hosts)].map((value) => ({
+            type: /^[\d.]+$|:/.test(value) ? ('ip' as const) : ('dns' as const),
+            value,
+          })),
         ),
       ],
     },

@@ -3,6 +3,7 @@ import { csrApprovingController, csrCleanerController, csrSigningController } fr
 import { clusterRoleAggregationController } from './clusterrole-aggregation.ts';
 import type { ControllerDescriptor } from './context.ts';
 import { cronJobController } from './cronjob/cronjob.ts';
+import { daemonSetController } from './daemonset/daemonset.ts';
 import { deploymentController } from './deployment/deployment.ts';
 import { endpointsController } from './endpoints.ts';
 import { endpointSliceController } from './endpointslice/endpointslice.ts';
@@ -20,6 +21,7 @@ import { rootCACertificatePublisher } from './root-ca.ts';
 import { serviceCIDRController } from './service-cidrs.ts';
 import { serviceAccountTokenController } from './serviceaccount-tokens.ts';
 import { serviceAccountController } from './serviceaccount.ts';
+import { statefulSetController } from './statefulset/statefulset.ts';
 import { ttlAfterFinishedController } from './ttl-after-finished.ts';
 import { ephemeralVolumeController } from './volume/ephemeral-volume.ts';
 import { pvcProtectionController, pvProtectionController } from './volume/protection.ts';
@@ -35,6 +37,8 @@ export const allControllers: readonly ControllerDescriptor[] = [
   replicaSetController,
   deploymentController,
   replicationControllerController,
+  statefulSetController,
+  daemonSetController,
   jobController,
   cronJobController,
   ttlAfterFinishedController,

@@ -4,27 +4,9 @@ import { test } from 'node:test';
 import type { Job, JobSpec, Pod } from '../../src/api/types/index.gen.ts';
 import { eventsOf, kubelet, listPods, ns, setPhase } from './pods.ts';
 import type { PodWorld } from './pods.ts';
-import type { RealWorld } from './world.ts';
-import type { VirtualClock } from '../../src/base/clock.ts';
-import { virtualWorld } from './world.ts';
+import { quiet, virtualWorld, world } from './world.ts';
 
 const tracking = 'batch.kubernetes.io/job-tracking';
-
-async function world(): Promise<RealWorld<VirtualClock>> {
-  const w = await virtualWorld(['*']);
-  await w.clock.advance(1000);
-  return w;
-}
-
-function quiet(w: RealWorld<VirtualClock>): void {
-  assert.deepEqual([...new Set(w.denied)], []);
-  assert.deepEqual(
-    w.log.map(
-      (r) => `${r.message} ${JSON.stringify(r.fields)} ${(r.fields['error'] as Error | undefined)?.stack ?? ''}`,
-    ),
-    [],
-  );
-}
 
 const jobOf = (spec: Partial<JobSpec>, name = 'job'): Job => ({
   metadata: { name, namespace: ns },

@@ -1,4 +1,5 @@
 /** The real API server in memory with chosen controllers under their own identities, for tests that cross both rooms. */
+import assert from 'node:assert/strict';
 import { SystemClock, VirtualClock } from '../../src/base/clock.ts';
 import type { Clock } from '../../src/base/clock.ts';
 import { generateSigningKey, privateKeyPem } from '../../src/base/keys.ts';
@@ -95,6 +96,24 @@ export function virtualWorld(
   options: ControllerOptions = {},
 ): Promise<RealWorld<VirtualClock>> {
   return build(new VirtualClock(), controllers, options);
+}
+
+/** All controllers, a second after the start. */
+export async function world(): Promise<RealWorld<VirtualClock>> {
+  const w = await virtualWorld(['*']);
+  await w.clock.advance(1000);
+  return w;
+}
+
+/** Asserts that nothing was refused to our own components and nothing was logged. */
+export function quiet(w: RealWorld<Clock>): void {
+  assert.deepEqual([...new Set(w.denied)], []);
+  assert.deepEqual(
+    w.log.map(
+      (r) => `${r.message} ${JSON.stringify(r.fields)} ${(r.fields['error'] as Error | undefined)?.stack ?? ''}`,
+    ),
+    [],
+  );
 }
 
 /** With real time, for measuring. */

@@ -19,11 +19,11 @@ import type { EventRecorder, EventType } from '../../client/event-recorder.ts';
 import { objectReference } from '../../client/event-recorder.ts';
 import type { Informer } from '../../client/informer.ts';
 import { keyOf, splitKey } from '../../client/lister.ts';
-import { compareResourceVersions } from '../../client/resource-version.ts';
 import { resources } from '../../client/resources.ts';
 import type { TypedClient } from '../../client/typed-client.ts';
 import type { ControllerContext, ControllerDescriptor, RunningController } from '../context.ts';
 import { isJobFinished, jobEnd } from '../job/finished.ts';
+import { LastWritten } from '../util/last-written.ts';
 import { dueRun, formatInZone, formatRfc1123, manyMissedStarts, ScheduleError, untilNextRun } from './schedule.ts';
 
 const ref = resources.batch.cronjobs;
@@ -47,8 +47,7 @@ class CronJobController implements RunningController {
   readonly #client: TypedClient;
   readonly #recorder: EventRecorder;
   readonly #controller: Controller;
-  /** By uid: our own last write, while the informer is behind it. */
-  readonly #written = new Map<string, CronJob>();
+  readonly #written = new LastWritten<CronJob>();
 
   constructor(context: ControllerContext) {
     this.#c = context;
@@ -69,7 +68,7 @@ class CronJobController implements RunningController {
     this.#cronJobs.addHandler({
       onAdd: (cronJob) => this.#controller.queue.add(keyOf(cronJob)),
       onUpdate: (old, cronJob) => this.#updated(old, cronJob),
-      onDelete: (cronJob) => void this.#written.delete(cronJob.metadata.uid!),
+      onDelete: (cronJob) => this.#written.forget(cronJob.metadata.uid),
     });
     this.#jobs.addHandler({
       onAdd: (job) => this.#wakeOwner(job.metadata.namespace, controllerOf(job)),
@@ -95,14 +94,6 @@ class CronJobController implements RunningController {
   }
 
   #updated(old: CronJob, cronJob: CronJob): void {
-    const uid = cronJob.metadata.uid!;
-    const written = this.#written.get(uid);
-    if (
-      written !== undefined &&
-      compareResourceVersions(cronJob.metadata.resourceVersion, written.metadata.resourceVersion) >= 0
-    ) {
-      this.#written.delete(uid);
-    }
     if (old.spec.schedule === cronJob.spec.schedule && old.spec.timeZone === cronJob.spec.timeZone) {
       this.#controller.queue.add(keyOf(cronJob));
       return;
@@ -126,7 +117,7 @@ class CronJobController implements RunningController {
     const { namespace, name } = splitKey(key);
     const cached = this.#cronJobs.lister.get(name, namespace);
     if (cached === undefined) return;
-    const cronJob = this.#written.get(cached.metadata.uid!) ?? cached;
+    const cronJob = this.#written.newest(cached);
     const work = begin(cronJob);
     const jobs = [...this.#jobs.lister.byIndex(ownerIndex, cronJob.metadata.uid!)];
     await this.#clearHistory(work, jobs);
@@ -148,14 +139,7 @@ class CronJobController implements RunningController {
       ...(work.lastScheduleTime === undefined ? {} : { lastScheduleTime: work.lastScheduleTime }),
       ...(work.lastSuccessfulTime === undefined ? {} : { lastSuccessfulTime: work.lastSuccessfulTime }),
     };
-    const written = await this.#client.batch.cronjobs.updateStatus({ ...work.cronJob, status });
-    const seen = this.#cronJobs.lister.getByKey(keyOf(written));
-    if (
-      seen?.metadata.uid === written.metadata.uid &&
-      compareResourceVersions(seen?.metadata.resourceVersion, written.metadata.resourceVersion) < 0
-    ) {
-      this.#written.set(written.metadata.uid!, written);
-    }
+    this.#written.wrote(await this.#client.batch.cronjobs.updateStatus({ ...work.cronJob, status }));
   }
 
   /** Brings the list of active jobs up to date, starts what is due. Returns when to look again, ms. */

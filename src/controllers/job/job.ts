@@ -13,13 +13,13 @@ import type { EventRecorder } from '../../client/event-recorder.ts';
 import { Expectations } from '../../client/expectations.ts';
 import type { Informer } from '../../client/informer.ts';
 import { keyOf, splitKey } from '../../client/lister.ts';
-import { compareResourceVersions } from '../../client/resource-version.ts';
 import { resources } from '../../client/resources.ts';
 import { slowStartBatch } from '../../client/slow-start.ts';
 import type { TypedClient } from '../../client/typed-client.ts';
 import type { ControllerContext, ControllerDescriptor, RunningController } from '../context.ts';
-import { claimObjects } from '../util/claim.ts';
-import { addPodControllerIndex, orphanKey, PodControl, podControllerIndex } from '../util/pods.ts';
+import { LastWritten } from '../util/last-written.ts';
+import { OwnedPods } from '../util/owned-pods.ts';
+import { PodControl } from '../util/pods.ts';
 import { isJobFinished } from './finished.ts';
 import { hasTrackingFinalizer, JobPods, podsToRemove, trackingFinalizer } from './pods.ts';
 import { onlyReplaceFailed } from './policies.ts';
@@ -49,10 +49,8 @@ class JobController implements RunningController {
   readonly #backoff = new Map<string, BackoffRecord>();
   /** Uids of jobs whose end has been written but not yet seen. */
   readonly #finished = new Set<string>();
-  /** By uid: our own last write, while the informer is behind it. */
-  readonly #written = new Map<string, Job>();
-  /** Keys of jobs for which orphans have to be looked at. */
-  readonly #unclaimed = new Set<string>();
+  readonly #written = new LastWritten<Job>();
+  readonly #owned: OwnedPods<Job>;
 
   constructor(context: ControllerContext) {
     this.#c = context;
@@ -62,7 +60,13 @@ class JobController implements RunningController {
     this.#expectations = new Expectations(context.clock);
     this.#jobs = context.informers.informer(ref);
     this.#pods = context.informers.informer(resources.core.pods);
-    addPodControllerIndex(this.#pods);
+    this.#owned = new OwnedPods({
+      pods: this.#pods,
+      podClient: this.#client.core.pods,
+      ref,
+      ownerClient: this.#client.batch.jobs,
+      finalizers: [trackingFinalizer],
+    });
     const queueOptions = { clock: context.clock, logger: context.logger, baseDelayMs: 1000, maxDelayMs: 60_000 };
     this.#controller = new Controller({ ...queueOptions, name: 'job', reconcile: (key) => this.#reconcile(key) });
     this.#orphans = new Controller({
@@ -99,19 +103,12 @@ class JobController implements RunningController {
     this.#removing.delete(key);
     this.#backoff.delete(key);
     this.#finished.delete(uid);
-    this.#written.delete(uid);
-    this.#unclaimed.delete(key);
+    this.#written.forget(uid);
+    this.#owned.forget(key);
   }
 
   #jobChanged(old: Job | undefined, job: Job): void {
     const key = keyOf(job);
-    const written = this.#written.get(job.metadata.uid!);
-    if (
-      written !== undefined &&
-      compareResourceVersions(job.metadata.resourceVersion, written.metadata.resourceVersion) >= 0
-    ) {
-      this.#written.delete(job.metadata.uid!);
-    }
     if (isJobFinished(job)) {
       this.#orphanPodsOf(job);
       if (old !== undefined) {
@@ -120,14 +117,14 @@ class JobController implements RunningController {
       }
     }
     if (old === undefined || old.metadata.generation !== job.metadata.generation) {
-      this.#unclaimed.add(key);
+      this.#owned.lookForOrphans(key);
       this.#controller.queue.add(key);
     } else this.#soon(job);
   }
 
   /** The finalizers of these pods are of no more use to a job. */
   #orphanPodsOf(job: Job): void {
-    for (const pod of this.#pods.lister.byIndex(podControllerIndex, job.metadata.uid!)) {
+    for (const pod of this.#owned.cached(job)) {
       if (hasTrackingFinalizer(pod)) this.#orphans.queue.add(keyOf(pod));
     }
   }
@@ -150,7 +147,7 @@ class JobController implements RunningController {
       if (job.spec?.selector === undefined || isJobFinished(job)) continue;
       const selector = compileLabelSelector(job.spec.selector);
       if (selector.empty || !selector.matches(pod.metadata.labels)) continue;
-      this.#unclaimed.add(keyOf(job));
+      this.#owned.lookForOrphans(keyOf(job));
       this.#soon(job);
     }
   }
@@ -237,7 +234,7 @@ class JobController implements RunningController {
     const cached = this.#jobs.lister.get(name, namespace);
     if (cached === undefined) return;
     const uid = cached.metadata.uid!;
-    const job = this.#written.get(uid) ?? cached;
+    const job = this.#written.newest(cached);
     if (isManagedElsewhere(job)) return;
     if (isJobFinished(job)) {
       this.#backoff.delete(key);
@@ -257,7 +254,7 @@ class JobController implements RunningController {
       return;
     }
     const satisfied = this.#expectations.satisfied(key);
-    const pods = await this.#podsOf(job, key);
+    const pods = await this.#owned.of(job, compileLabelSelector(job.spec?.selector));
     const sync = new JobSync({
       job,
       pods,
@@ -292,29 +289,6 @@ class JobController implements RunningController {
     }
     await this.#track(sync, key);
     if (failure !== undefined) throw failure;
-  }
-
-  async #podsOf(job: Job, key: string): Promise<Pod[]> {
-    const selector = compileLabelSelector(job.spec?.selector);
-    const owned = [...this.#pods.lister.byIndex(podControllerIndex, job.metadata.uid!)];
-    const foreign = owned.some((p) => !selector.matches(p.metadata.labels));
-    if (!foreign && !this.#unclaimed.has(key)) return owned;
-    const orphans = this.#pods.lister.byIndex(podControllerIndex, orphanKey(job.metadata.namespace));
-    this.#unclaimed.delete(key);
-    try {
-      return await claimObjects({
-        owner: job,
-        ownerRef: ref,
-        fresh: () => this.#client.batch.jobs.get(job.metadata.name!, job.metadata.namespace),
-        selector,
-        client: this.#client.core.pods,
-        objects: [...owned, ...orphans],
-        finalizers: [trackingFinalizer],
-      });
-    } catch (error) {
-      this.#unclaimed.add(key);
-      throw error;
-    }
   }
 
   async #deleteActive(job: Job, pods: readonly Pod[]): Promise<{ deleted: Pod[]; error: unknown }> {
@@ -432,14 +406,7 @@ class JobController implements RunningController {
   async #writeStatus(sync: JobSync): Promise<void> {
     const job = await this.#client.batch.jobs.updateStatus({ ...sync.job, status: sync.takeStatus() });
     sync.job = job;
-    // The informer may have seen it before the answer came.
-    const seen = this.#jobs.lister.getByKey(keyOf(job));
-    if (
-      seen?.metadata.uid === job.metadata.uid &&
-      compareResourceVersions(seen?.metadata.resourceVersion, job.metadata.resourceVersion) < 0
-    ) {
-      this.#written.set(job.metadata.uid!, job);
-    }
+    this.#written.wrote(job);
   }
 
   #announceEnd(sync: JobSync): void {

@@ -1,5 +1,6 @@
 /** `knarr kube-apiserver`, `knarr etcd`, …: one component alone, with upstream's flag names. */
 import { addonsCommand, certificatesCommand } from './components/certificates.ts';
+import { cloudControllerManagerCommand } from './components/cloud-controller-manager.ts';
 import { etcdCommand } from './components/etcd.ts';
 import { apiServerCommand } from './components/kube-apiserver.ts';
 import { controllerManagerCommand } from './components/kube-controller-manager.ts';
@@ -12,6 +13,7 @@ export const componentCommands: readonly CommandSpec[] = [
   etcdCommand,
   schedulerCommand,
   controllerManagerCommand,
+  cloudControllerManagerCommand,
   kubeletCommand,
 ];
 

@@ -13,6 +13,8 @@ export interface AddonOptions {
   /** PEM; published in ConfigMap cluster-info. */
   readonly certificateAuthority: string | undefined;
   readonly server: string | undefined;
+  /** Components run as processes of their own. */
+  readonly processes?: boolean;
 }
 
 interface Wanted {
@@ -144,10 +146,52 @@ function wanted(options: AddonOptions): Wanted[] {
   return list;
 }
 
+/** The service accounts under which the cloud controllers act with `--use-service-account-credentials`. */
+const cloudAccounts = ['node-controller', 'service-controller', 'route-controller'];
+
+function roleBinding(name: string, role: string, subject: Record<string, string>): Wanted {
+  return {
+    path: `/apis/${rbac}/v1/namespaces/kube-system/rolebindings`,
+    object: {
+      apiVersion: `${rbac}/v1`,
+      kind: 'RoleBinding',
+      metadata: { name, namespace: 'kube-system' },
+      roleRef: { apiGroup: rbac, kind: 'Role', name: role },
+      subjects: [subject],
+    },
+  };
+}
+
+/** What cloud-controller-manager needs besides as a process of its own: to ask who calls it, and tokens of its controllers. */
+function wantedOfProcesses(): Wanted[] {
+  const manager = account('cloud-controller-manager');
+  return [
+    ...cloudAccounts.map(serviceAccount),
+    clusterRoleBinding('system:cloud-controller-manager:auth-delegator', 'system:auth-delegator', manager),
+    roleBinding(
+      'system:cloud-controller-manager:authentication-reader',
+      'extension-apiserver-authentication-reader',
+      manager,
+    ),
+    {
+      path: `/apis/${rbac}/v1/namespaces/kube-system/roles`,
+      object: {
+        apiVersion: `${rbac}/v1`,
+        kind: 'Role',
+        metadata: { name: 'system:cloud-controller-manager:tokens', namespace: 'kube-system' },
+        rules: [
+          { apiGroups: [''], resources: ['serviceaccounts/token'], resourceNames: cloudAccounts, verbs: ['create'] },
+        ],
+      },
+    },
+    roleBinding('system:cloud-controller-manager:tokens', 'system:cloud-controller-manager:tokens', manager),
+  ];
+}
+
 /** Creates what is missing; what is there stays as it is. The client must be allowed to bind cluster-admin. */
 export async function installAddons(client: TypedClient, options: AddonOptions): Promise<void> {
   await Promise.all(
-    wanted(options).map(async ({ path, object }) => {
+    [...wanted(options), ...(options.processes === true ? wantedOfProcesses() : [])].map(async ({ path, object }) => {
       try {
         await client.raw('POST', path, { body: object });
       } catch (e) {

@@ -27,6 +27,7 @@ export async function runAddons(flags: AddonsFlags, env: ComponentEnvironment): 
       dns: flags.dns,
       certificateAuthority: config.ca,
       server: config.server,
+      processes: true,
     });
     env.say(`addons are installed on ${config.server}`);
   } finally {

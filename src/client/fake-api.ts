@@ -393,8 +393,8 @@ export class FakeApi implements Transport {
     const key = this.#key(ref, namespace, name);
     let merged: KubeObject;
     if (subresource === 'status') {
-      const { annotations } = next.metadata;
-      merged = { ...current, metadata: { ...current.metadata, annotations }, status: next['status'] };
+      const { annotations, finalizers } = next.metadata;
+      merged = { ...current, metadata: { ...current.metadata, annotations, finalizers }, status: next['status'] };
     } else if (subresource === 'finalize') merged = { ...current, spec: next['spec'] };
     else {
       const { uid, creationTimestamp, deletionTimestamp, generation } = current.metadata;

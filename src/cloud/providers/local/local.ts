@@ -273,7 +273,8 @@ class Local implements LocalProvider {
   async #update(service: Service, nodes: readonly Node[]): Promise<void> {
     const known = this.#balancers.get(service.metadata.uid ?? '');
     if (known === undefined) return;
-    await this.#o.dataPlane?.ensure(this.#remember(service, known.addresses, nodes));
+    const balancer = this.#remember(service, known.addresses, nodes);
+    await this.#o.dataPlane?.ensure(balancer);
   }
 
   #remember(service: Service, addresses: readonly string[], nodes: readonly Node[]): LocalLoadBalancer {

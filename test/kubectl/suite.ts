@@ -221,7 +221,10 @@ export const cases: readonly [string, (s: Suite, t: TestContext) => Promise<void
       );
       await k.ok('delete hpa web');
       assert.equal(await k.ok('expose deployment web --port=80'), 'service/web exposed\n');
-      assert.match(await k.ok('get service web'), /web\s+ClusterIP\s+10\.96\.\d+\.\d+\s+<none>\s+80\/TCP/);
+      assert.match(
+        await k.ok('get service web'),
+        /web\s+ClusterIP\s+10\.(9[6-9]|10\d|11[01])\.\d+\.\d+\s+<none>\s+80\/TCP/,
+      );
       const slices = async () =>
         (
           await k.ok([

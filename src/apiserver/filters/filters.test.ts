@@ -96,9 +96,10 @@ test('warnings are quoted, told once, and cut when there are too many', () => {
   assert.ok(recorder.values.slice(1).every((v) => v.length <= 256 + '299 - ""'.length));
 });
 
-test('too many requests at once are refused, not queued; the important ones get through', async () => {
+test('too many requests at once wait their turn, callers in turn; past that they are refused', async () => {
   const inFlight = { reading: 0, writing: 0 };
   let dropped = 0;
+  const order: string[] = [];
   let release: () => void = () => {};
   const gate = new Promise<void>((resolve) => (release = resolve));
   const run = withMaxInFlight(
@@ -106,25 +107,33 @@ test('too many requests at once are refused, not queued; the important ones get 
     1,
     inFlight,
     () => dropped++,
-  )(async () => {
+    3,
+  )(async (s) => {
+    order.push(s.user.name);
     await gate;
     return ok;
   });
-  const scope = (target: string, groups: string[] = []): Scope => {
+  const scope = (target: string, name: string, groups: string[] = []): Scope => {
     const s = scopeOf('GET', target);
     s.info = parseRequestInfo(s.request);
-    s.user = { name: 'u', groups };
+    s.user = { name, groups };
     return s;
   };
-  const first = run(scope('/api/v1/pods'));
-  const refused = (await run(scope('/api/v1/pods'))) as OutgoingResponse;
+  const all = [
+    run(scope('/api/v1/pods', 'flood')),
+    run(scope('/api/v1/pods', 'flood')),
+    run(scope('/api/v1/pods', 'flood')),
+  ];
+  all.push(run(scope('/api/v1/pods', 'guest')));
+  const refused = (await run(scope('/api/v1/pods', 'late'))) as OutgoingResponse;
   assert.equal(refused.status, 429);
   assert.equal(refused.headers!['retry-after'], '1');
   assert.equal(dropped, 1);
-  const others = [run(scope('/api/v1/pods', ['system:masters'])), run(scope('/livez'))];
+  all.push(run(scope('/api/v1/pods', 'master', ['system:masters'])), run(scope('/livez', 'probe')));
+  assert.deepEqual(order, ['flood', 'master', 'probe']);
   release();
-  assert.equal((await first).status, 200);
-  for (const o of others) assert.equal((await o).status, 200);
+  for (const r of all) assert.equal((await r).status, 200);
+  assert.deepEqual(order.slice(3), ['flood', 'guest', 'flood']);
   assert.deepEqual(inFlight, { reading: 0, writing: 0 });
 });
 

@@ -1,17 +1,21 @@
 /**
- * Bounds the requests that run at once, readers and writers apart, as upstream's max-in-flight limit: what comes on top is
- * answered 429 at once and never queued. Long-running requests are not counted; system:masters, and the small periodic
- * writes that keep nodes and leaders alive, always get through.
+ * Bounds the requests that run at once, readers and writers apart, by upstream's max-in-flight limits. What comes on top waits
+ * its turn among the other callers, and is answered 429 when too many wait. Long-running requests are not counted;
+ * system:masters, and the small periodic writes that keep nodes and leaders alive, never wait.
  */
 import { textResponse } from './panic.ts';
 import type { Filter, Scope } from './scope.ts';
+import { WaitingRoom } from './waiting-room.ts';
 
 export interface InFlight {
   reading: number;
   writing: number;
 }
 
-/** True for requests that must not be refused: their loss would be taken for the death of a node or leader. */
+/** Requests that may wait for a place, readers and writers each: upstream's 128 queues of 50. */
+const maxWaiting = 6400;
+
+/** True for requests that must not be held up: their loss would be taken for the death of a node or leader. */
 function exempt(scope: Scope): boolean {
   const info = scope.info;
   if (scope.user.groups.includes('system:masters')) return true;
@@ -19,11 +23,7 @@ function exempt(scope: Scope): boolean {
     const p = info.path;
     return p.startsWith('/healthz') || p.startsWith('/livez') || p.startsWith('/readyz');
   }
-  return (
-    info.group === 'coordination.k8s.io' &&
-    info.resource === 'leases' &&
-    (info.namespace === 'kube-node-lease' || info.namespace === 'kube-system')
-  );
+  return info.group === 'coordination.k8s.io' && info.resource === 'leases';
 }
 
 export function withMaxInFlight(
@@ -31,24 +31,37 @@ export function withMaxInFlight(
   writeLimit: number,
   inFlight: InFlight,
   onDropped: (scope: Scope) => void,
+  mayWait = maxWaiting,
 ): Filter {
+  const readers = new WaitingRoom(mayWait);
+  const writers = new WaitingRoom(mayWait);
   return (next) => async (scope) => {
     if (scope.longRunning) return next(scope);
     const verb = scope.info.verb;
     const reads = verb === 'get' || verb === 'list' || verb === 'watch';
-    if (reads ? inFlight.reading >= readLimit : inFlight.writing >= writeLimit) {
-      if (!exempt(scope)) {
+    const full = reads ? inFlight.reading >= readLimit : inFlight.writing >= writeLimit;
+    // Who is let in from the waiting room takes over the place of who has just left.
+    let counted = false;
+    if (full && !exempt(scope)) {
+      const room = reads ? readers : writers;
+      if (!(await room.wait(scope.user.name, scope.signal))) {
         onDropped(scope);
         return textResponse(429, 'Too many requests, please try again later.', { 'retry-after': '1' });
       }
+      counted = true;
     }
-    if (reads) inFlight.reading++;
-    else inFlight.writing++;
+    if (!counted) {
+      if (reads) inFlight.reading++;
+      else inFlight.writing++;
+    }
     try {
       return await next(scope);
     } finally {
-      if (reads) inFlight.reading--;
-      else inFlight.writing--;
+      const above = reads ? inFlight.reading > readLimit : inFlight.writing > writeLimit;
+      if (above || !(reads ? readers : writers).admit()) {
+        if (reads) inFlight.reading--;
+        else inFlight.writing--;
+      }
     }
   };
 }

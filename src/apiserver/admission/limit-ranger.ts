@@ -5,7 +5,7 @@ import type { AdmissionAttributes, AdmissionPlugin } from '../context.ts';
 import type { Registries } from '../registry.ts';
 import { cachedObjects, metadataOf, refuse, withMetadata, withSpec } from './attributes.ts';
 import { limitRangeOptions, podResources } from './pod-resources.ts';
-import { readResources, zero, type ResourceList } from './resource-list.ts';
+import { readResources, zero, type ResourceList } from '../../api/helpers/resource-list.ts';
 
 type Written = Record<string, string>;
 /** Above this, thousandths do not fit an int64 and whole numbers are compared (resource.MaxMilliValue). */

@@ -1,15 +1,11 @@
 /** PersistentVolumeClaimResize: only bound claims whose class allows expansion may grow. */
+import { claimClass } from '../../api/helpers/persistent-volume-claims.ts';
 import { compareQuantityText } from '../../api/quantity.ts';
 import type { PersistentVolumeClaim } from '../../api/types/core-v1.gen.ts';
 import type { StorageClass } from '../../api/types/storage-v1.gen.ts';
 import type { AdmissionPlugin } from '../context.ts';
 import type { Registries } from '../registry.ts';
 import { cachedObject, refuse } from './attributes.ts';
-
-/** The class of a claim: the old annotation first. */
-export function claimClass(pvc: PersistentVolumeClaim): string {
-  return pvc.metadata?.annotations?.['volume.beta.kubernetes.io/storage-class'] ?? pvc.spec?.storageClassName ?? '';
-}
 
 export function persistentVolumeClaimResize(deps: { readonly registries: Registries }): AdmissionPlugin {
   return {

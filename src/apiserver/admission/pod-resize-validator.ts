@@ -6,7 +6,7 @@ import type { AdmissionAttributes, AdmissionPlugin } from '../context.ts';
 import type { Registries } from '../registry.ts';
 import { cachedObject, refuse } from './attributes.ts';
 import { podResources } from './pod-resources.ts';
-import { zero } from './resource-list.ts';
+import { zero } from '../../api/helpers/resource-list.ts';
 
 function refuseBecause(a: AdmissionAttributes, why: string, reason: string): StatusError {
   const e = refuse(a, why);

@@ -1,19 +1,9 @@
 /** What a pod asks for in all: containers and sidecars together, or its largest init container, pod-level values, overhead. */
 import type { Container, Pod } from '../../api/types/core-v1.gen.ts';
 import { parseQuantity } from '../../api/quantity.ts';
-import { addInto, maxInto, readResources, type ResourceList } from './resource-list.ts';
+import { addInto, maxInto, readResources, type ResourceList } from '../../api/helpers/resource-list.ts';
 
 export type Side = 'requests' | 'limits';
-
-function podLevelResource(name: string): boolean {
-  return name === 'cpu' || name === 'memory' || name.startsWith('hugepages-');
-}
-
-/** Does the pod set cpu, memory or huge pages for itself as a whole? */
-export function hasPodLevelResources(pod: Pod): boolean {
-  const r = pod.spec?.resources;
-  return [...Object.keys(r?.requests ?? {}), ...Object.keys(r?.limits ?? {})].some(podLevelResource);
-}
 
 function infeasible(pod: Pod): boolean {
   const condition = pod.status?.conditions?.find((c) => c.type === 'PodResizePending');
@@ -28,7 +18,6 @@ export interface PodResourcesOptions {
   readonly podLevel: (name: string) => boolean;
 }
 
-export const quotaOptions: PodResourcesOptions = { useStatus: true, overhead: true, podLevel: podLevelResource };
 export const limitRangeOptions: PodResourcesOptions = {
   useStatus: false,
   overhead: false,
@@ -76,46 +65,4 @@ export function podResources(pod: Pod, side: Side, options: PodResourcesOptions)
     else for (const [name, q] of overhead) if (total.has(name)) addInto(total, new Map([[name, q]]));
   }
   return total;
-}
-
-/** Guaranteed, Burstable or BestEffort, computed from the pod's cpu and memory. */
-export function podQosClass(pod: Pod): 'Guaranteed' | 'Burstable' | 'BestEffort' {
-  if (pod.status?.qosClass !== undefined && pod.status.qosClass !== '')
-    return pod.status.qosClass as 'Guaranteed' | 'Burstable' | 'BestEffort';
-  return computePodQosClass(pod);
-}
-
-export function computePodQosClass(pod: Pod): 'Guaranteed' | 'Burstable' | 'BestEffort' {
-  const requests: ResourceList = new Map();
-  const limits: ResourceList = new Map();
-  let guaranteed = true;
-  const computed = (name: string): boolean => name === 'cpu' || name === 'memory';
-  const positive = (list: Readonly<Record<string, unknown>> | undefined): ResourceList => {
-    const out: ResourceList = new Map();
-    for (const [name, q] of readResources(list as Record<string, string> | undefined))
-      if (computed(name) && Number(q.mantissa) > 0) out.set(name, q);
-    return out;
-  };
-  if (hasPodLevelResources(pod)) {
-    addInto(requests, positive(pod.spec?.resources?.requests));
-    const l = positive(pod.spec?.resources?.limits);
-    addInto(limits, l);
-    guaranteed = l.has('cpu') && l.has('memory');
-  } else
-    for (const c of [...(pod.spec?.containers ?? []), ...(pod.spec?.initContainers ?? [])]) {
-      addInto(requests, positive(c.resources?.requests));
-      const l = positive(c.resources?.limits);
-      addInto(limits, l);
-      if (!l.has('cpu') || !l.has('memory')) guaranteed = false;
-    }
-  if (requests.size === 0 && limits.size === 0) return 'BestEffort';
-  if (guaranteed && requests.size === limits.size) {
-    for (const [name, q] of requests) {
-      const l = limits.get(name);
-      if (l === undefined || Number(l.mantissa) * 10 ** l.scale !== Number(q.mantissa) * 10 ** q.scale)
-        return 'Burstable';
-    }
-    return 'Guaranteed';
-  }
-  return 'Burstable';
 }

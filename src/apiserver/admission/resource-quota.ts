@@ -12,7 +12,7 @@ import type { AdmissionAttributes, AdmissionPlugin } from '../context.ts';
 import { loopbackContext } from '../loopback.ts';
 import type { Registries } from '../registry.ts';
 import { cachedObjects, metadataOf, refuse } from './attributes.ts';
-import { quotaEvaluator, quotaScopes, type QuotaEvaluator } from './quota-evaluators.ts';
+import { quotaEvaluator, quotaScopes, type QuotaEvaluator } from '../../api/helpers/quota-evaluators.ts';
 import {
   addResources,
   maskResources,
@@ -23,7 +23,7 @@ import {
   withoutZeros,
   writeResources,
   type ResourceList,
-} from './resource-list.ts';
+} from '../../api/helpers/resource-list.ts';
 
 /** A quota as it is being decided on. */
 interface Working {

@@ -2,7 +2,8 @@
  * What an object uses of a ResourceQuota: pods (resources, scopes), services, claims (by class), and plain counts
  * (`count/deployments.apps`, `secrets`) of everything else. The quota controller counts by the same rules.
  */
-import { parseQuantity, newQuantity, quantityValue, type Quantity } from '../../api/quantity.ts';
+import type { Quantity } from '../quantity.ts';
+import { parseQuantity, newQuantity, quantityValue } from '../quantity.ts';
 import type {
   PersistentVolumeClaim,
   Pod,
@@ -10,17 +11,17 @@ import type {
   ResourceQuota,
   ScopedResourceSelectorRequirement,
   Service,
-} from '../../api/types/core-v1.gen.ts';
-import type { Operation } from '../context.ts';
-import { claimClass } from './persistent-volume-claim-resize.ts';
-import { hasPodLevelResources, podQosClass, podResources, quotaOptions } from './pod-resources.ts';
+} from '../types/core-v1.gen.ts';
+import { claimClass } from './persistent-volume-claims.ts';
+import { podQOSClass } from './pod-qos.ts';
+import { podLimits, podRequests } from './pod-resources.ts';
 import { addInto, one, readResources, zero, type ResourceList } from './resource-list.ts';
 
 type Json = Record<string, unknown>;
 export type Scope = ScopedResourceSelectorRequirement;
 
 export interface QuotaEvaluator {
-  handles(operation: Operation, subresource: string, object: Json | undefined, old: Json | undefined): boolean;
+  handles(operation: string, subresource: string, object: Json | undefined, old: Json | undefined): boolean;
   /** Of the quota's resources those that this kind uses. */
   matchingResources(names: readonly string[]): string[];
   matchesScope(scope: Scope, object: Json): boolean;
@@ -116,6 +117,19 @@ function usesResources(pod: Pod, now: number): boolean {
   return true;
 }
 
+function qosClass(pod: Pod): string {
+  const known = pod.status?.qosClass ?? '';
+  return known === '' ? podQOSClass(pod) : known;
+}
+
+/** Does the pod set cpu, memory or huge pages for itself as a whole? */
+function hasPodLevelResources(pod: Pod): boolean {
+  const r = pod.spec?.resources;
+  return [...Object.keys(r?.requests ?? {}), ...Object.keys(r?.limits ?? {})].some(
+    (name) => name === 'cpu' || name === 'memory' || name.startsWith('hugepages-'),
+  );
+}
+
 const podEvaluator: QuotaEvaluator = {
   handles(operation, subresource, object, old) {
     if (subresource === 'resize') return operation === 'UPDATE';
@@ -141,9 +155,9 @@ const podEvaluator: QuotaEvaluator = {
       case 'NotTerminating':
         return !isTerminating(pod);
       case 'BestEffort':
-        return podQosClass(pod) === 'BestEffort';
+        return qosClass(pod) === 'BestEffort';
       case 'NotBestEffort':
-        return podQosClass(pod) !== 'BestEffort';
+        return qosClass(pod) !== 'BestEffort';
       case 'PriorityClass': {
         const name = pod.spec?.priorityClassName ?? '';
         return matchesValues(scope, name === '' ? [] : [name]);
@@ -179,8 +193,7 @@ const podEvaluator: QuotaEvaluator = {
   usage(object, now) {
     const pod = object as unknown as Pod;
     const out: ResourceList = new Map([['count/pods', one]]);
-    if (usesResources(pod, now))
-      addInto(out, podUsage(podResources(pod, 'requests', quotaOptions), podResources(pod, 'limits', quotaOptions)));
+    if (usesResources(pod, now)) addInto(out, podUsage(podRequests(pod), podLimits(pod)));
     return out;
   },
 };

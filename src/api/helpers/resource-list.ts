@@ -10,7 +10,7 @@ import {
   quantitySign,
   subQuantity,
   type Quantity,
-} from '../../api/quantity.ts';
+} from '../quantity.ts';
 
 export type ResourceList = Map<string, Quantity>;
 type Written = Readonly<Record<string, string | number>> | undefined | null;

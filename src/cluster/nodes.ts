@@ -14,6 +14,7 @@ import { SimulatedNetwork } from '../kubelet/runtime/simulated/network.ts';
 import { duplexPair } from '../kubelet/runtime/simulated/pipe.ts';
 import { SimulatedRuntime } from '../kubelet/runtime/simulated/runtime.ts';
 import { BuiltinServer } from '../kubelet/runtime/simulated/server.ts';
+import { ShapeCache } from '../kubelet/shapes.ts';
 import { WriteGate } from '../kubelet/write-gate.ts';
 import { identities } from './components.ts';
 
@@ -112,6 +113,7 @@ export class SimulatedNodes {
     const { clock, random, logger } = this.#o;
     const server = new BuiltinServer();
     const writeGate = new WriteGate(clock);
+    const shapes = new ShapeCache();
     // One informer of Services serves the environments of all pods; its identity is the first node's, which may read them.
     this.#services = serviceSource({ client: options.clientFor(identities.node('node-1')), clock, random, logger });
     this.#services.start();
@@ -141,6 +143,7 @@ export class SimulatedNodes {
           host,
           services,
           writeGate,
+          shapes,
           clusterDns: [this.#o.dnsServiceIP],
           clusterDomain: this.#o.clusterDomain,
           watchNode: options.count <= 50,

@@ -12,9 +12,11 @@ function amount(name: string, q: Quantity): number {
 }
 
 interface Held {
-  readonly requests: ReadonlyMap<string, number>;
+  readonly requests: readonly (readonly [string, number])[];
   readonly ports: readonly string[];
 }
+
+const nothing: Held = { requests: [], ports: [] };
 
 const extended = /\//;
 
@@ -48,11 +50,11 @@ export class NodeAdmission {
   admit(pod: Pod, node: Node | undefined): { reason: string; message: string } | undefined {
     const refused = node === undefined ? undefined : this.#check(pod, node);
     if (refused !== undefined) return refused;
-    const requests = new Map<string, number>();
-    for (const [name, q] of podRequests(pod as never)) requests.set(name, amount(name, q));
+    const requests: [string, number][] = [];
+    for (const [name, q] of podRequests(pod as never)) requests.push([name, amount(name, q)]);
     const ports = hostPorts(pod);
     if (ports.length > 0) this.#withPorts++;
-    this.#held.set(pod.metadata.uid!, { requests, ports });
+    this.#held.set(pod.metadata.uid!, requests.length === 0 && ports.length === 0 ? nothing : { requests, ports });
     for (const [name, n] of requests) this.#used.set(name, (this.#used.get(name) ?? 0) + n);
     return undefined;
   }

@@ -8,6 +8,7 @@ import type { KubeletContext } from './context.ts';
 import { podDir, podLogDir } from './context.ts';
 import { expand } from './downward.ts';
 import type { PodRuntimeFields } from './downward.ts';
+import type { LazyItem } from './host/node-host.ts';
 import { makeEnvironment } from './environment.ts';
 import { StartError } from './image-manager.ts';
 import { errorText } from './object-cache.ts';
@@ -127,11 +128,11 @@ export async function sandboxConfig(ctx: KubeletContext, pod: Pod, attempt: numb
     metadata: { name, namespace, uid, attempt },
     hostname: isHostNetwork(pod) && spec.hostnameOverride === undefined ? undefined : podHostname(pod),
     logDirectory: podLogDir(ctx, pod),
-    dnsConfig: await podDns(ctx, pod),
-    portMappings: isHostNetwork(pod) ? undefined : portMappings(pod),
+    dnsConfig: ctx.shapes.share(await podDns(ctx, pod)),
+    portMappings: isHostNetwork(pod) ? undefined : ctx.shapes.share(portMappings(pod)),
     labels: { ...pod.metadata.labels, [podNameLabel]: name, [podNamespaceLabel]: namespace, [podUidLabel]: uid },
     annotations: pod.metadata.annotations ?? noAnnotations,
-    linux: {
+    linux: ctx.shapes.share({
       cgroupParent: ctx.host.cgroups === undefined ? undefined : podCgroup(pod),
       securityContext: {
         namespaceOptions: namespaceOptions(pod),
@@ -148,7 +149,7 @@ export async function sandboxConfig(ctx: KubeletContext, pod: Pod, attempt: numb
       sysctls: s?.sysctls === undefined ? undefined : Object.fromEntries(s.sysctls.map((x) => [x.name, x.value])),
       overhead: spec.overhead === undefined ? undefined : linuxResources(spec.overhead, spec.overhead),
       resources: ctx.host.cgroups === undefined ? undefined : podResources(pod),
-    },
+    }),
   };
 }
 
@@ -350,10 +351,22 @@ async function makeMounts(
   return out;
 }
 
-/** A file that the kubelet makes: at once, or when somebody looks, where the host can. */
+/** A file that the kubelet makes: at once, or when somebody looks, where the host can (`lazyPodFile`). */
 async function provide(ctx: KubeletContext, path: string, produce: () => Promise<string>): Promise<void> {
-  if (ctx.host.lazy !== undefined) ctx.host.lazy.file(path, produce);
-  else await ctx.host.writeFile(path, await produce(), 0o644);
+  if (ctx.host.lazy === undefined) await ctx.host.writeFile(path, await produce(), 0o644);
+}
+
+/** What `provide` has put off: `etc-hosts` and the containers' termination messages. */
+export function lazyPodFile(
+  ctx: KubeletContext,
+  pod: Pod,
+  path: string,
+  ips: readonly string[],
+): Promise<LazyItem> | undefined {
+  const rest = path.slice(podDir(ctx, pod.metadata.uid!).length + 1);
+  if (rest === 'etc-hosts') return hostsFile(ctx, pod, ips).then((file) => ({ path, file }));
+  if (/^containers\/[^/]+\/[^/]+$/.test(rest)) return Promise.resolve({ path, file: '' });
+  return undefined;
 }
 
 async function hostsFile(ctx: KubeletContext, pod: Pod, ips: readonly string[]): Promise<string> {
@@ -439,18 +452,18 @@ async function build(ctx: KubeletContext, input: ContainerInput): Promise<Contai
       [podUidLabel]: pod.metadata.uid!,
       [containerNameLabel]: container.name,
     },
-    annotations,
+    annotations: ctx.shapes.share(annotations),
     logPath: `${container.name}/${restartCount}.log`,
     stdin: container.stdin,
     stdinOnce: container.stdinOnce,
     tty: container.tty,
-    linux: {
+    linux: ctx.shapes.share({
       resources: {
         ...resources,
         oomScoreAdj: oomScoreAdjust(pod, container, (await ctx.host.machineInfo()).memoryBytes),
       },
       securityContext: securityContext(pod, container, input.targetId),
-    },
+    }),
     stopSignal: container.lifecycle?.stopSignal,
   };
 }

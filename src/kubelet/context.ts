@@ -5,10 +5,12 @@ import type { Random } from '../base/random.ts';
 import type { Node, Pod, Service } from '../api/types/index.gen.ts';
 import type { TypedClient } from '../client/typed-client.ts';
 import type { Backoff } from './backoff.ts';
+import type { ServiceVariables } from './environment.ts';
 import type { NodeHost } from './host/node-host.ts';
 import type { ImageManager } from './image-manager.ts';
 import type { ObjectCache } from './object-cache.ts';
 import type { ContainerRuntime } from './runtime/container-runtime.ts';
+import type { ShapeCache } from './shapes.ts';
 import type { StatusManager } from './status-manager.ts';
 
 /** Records events about pods and the node. */
@@ -24,6 +26,8 @@ export interface ServiceSource {
   ready(): Promise<void>;
   /** Of one namespace. */
   list(namespace: string): Iterable<Service>;
+  /** What is made of them, shared by all who use this source. */
+  readonly variables?: Map<string, ServiceVariables>;
 }
 
 export interface KubeletContext {
@@ -40,6 +44,9 @@ export interface KubeletContext {
   readonly statuses: StatusManager;
   readonly images: ImageManager;
   readonly crashLoop: Backoff;
+  readonly shapes: ShapeCache;
+  /** Service variables by namespace. */
+  readonly serviceVariables: Map<string, ServiceVariables>;
   /** `/var/lib/kubelet` */
   readonly rootDir: string;
   /** `/var/log/pods` */

@@ -6,6 +6,8 @@ import type { PodRuntimeFields } from './downward.ts';
 import { isMissing } from './object-cache.ts';
 import type { EnvVar } from './runtime/container-runtime.ts';
 
+const maxNamespaces = 256;
+
 function isServiceIpSet(service: Service): boolean {
   const ip = service.spec?.clusterIP;
   return ip !== undefined && ip !== '' && ip !== 'None';
@@ -41,23 +43,33 @@ export function serviceVariables(service: Service): EnvVar[] {
   return out;
 }
 
-const variablesOf = new WeakMap<Service, readonly EnvVar[]>();
+/** The Service variables of one namespace, kept while its Services stay the same. */
+export interface ServiceVariables {
+  readonly services: readonly Service[];
+  readonly byName: ReadonlyMap<string, EnvVar>;
+  readonly list: readonly EnvVar[];
+}
 
 /** The Service variables of a pod: its namespace's, and always those of the API server. */
-export function serviceEnvironment(ctx: KubeletContext, namespace: string, links: boolean): Map<string, EnvVar> {
-  const out = new Map<string, EnvVar>();
-  const master = ctx.masterServiceNamespace;
-  const add = (services: Iterable<Service>, masterOnly: boolean) => {
-    for (const s of services) {
-      if (!isServiceIpSet(s) || (masterOnly && s.metadata.name !== 'kubernetes')) continue;
-      let vars = variablesOf.get(s);
-      if (vars === undefined) variablesOf.set(s, (vars = serviceVariables(s)));
-      for (const v of vars) out.set(v.key, v);
-    }
-  };
-  add(ctx.services.list(master), true);
-  if (links) add(ctx.services.list(namespace), false);
-  return out;
+export function serviceEnvironment(ctx: KubeletContext, namespace: string, links: boolean): ServiceVariables {
+  const services: Service[] = [];
+  for (const s of ctx.services.list(ctx.masterServiceNamespace))
+    if (s.metadata.name === 'kubernetes' && isServiceIpSet(s)) services.push(s);
+  if (links) for (const s of ctx.services.list(namespace)) if (isServiceIpSet(s)) services.push(s);
+  const key = links ? namespace : '';
+  const known = ctx.serviceVariables.get(key);
+  if (
+    known !== undefined &&
+    known.services.length === services.length &&
+    services.every((s, i) => s === known.services[i])
+  )
+    return known;
+  const byName = new Map<string, EnvVar>();
+  for (const s of services) for (const v of serviceVariables(s)) byName.set(v.key, v);
+  const made: ServiceVariables = { services, byName, list: [...byName.values()] };
+  if (ctx.serviceVariables.size >= maxNamespaces) ctx.serviceVariables.clear();
+  ctx.serviceVariables.set(key, made);
+  return made;
 }
 
 /** Everything a container finds in its environment. Throws with upstream's text when a source is missing. */
@@ -66,9 +78,10 @@ export async function makeEnvironment(
   pod: Pod,
   container: Container,
   fields: PodRuntimeFields,
-): Promise<EnvVar[]> {
+): Promise<readonly EnvVar[]> {
   const namespace = pod.metadata.namespace!;
   const service = serviceEnvironment(ctx, namespace, pod.spec?.enableServiceLinks ?? true);
+  if ((container.env?.length ?? 0) === 0 && (container.envFrom?.length ?? 0) === 0) return service.list;
   const vars = new Map<string, string>();
   for (const from of container.envFrom ?? []) {
     const source = from.configMapRef ?? from.secretRef;
@@ -83,7 +96,7 @@ export async function makeEnvironment(
       if (!isMissing(error) || source.optional !== true) throw error;
     }
   }
-  const lookup = (name: string) => vars.get(name) ?? service.get(name)?.value;
+  const lookup = (name: string) => vars.get(name) ?? service.byName.get(name)?.value;
   for (const env of container.env ?? []) {
     let value = env.value ?? '';
     const from = env.valueFrom;
@@ -99,7 +112,7 @@ export async function makeEnvironment(
   }
   const out: EnvVar[] = [];
   for (const [key, value] of vars) out.push({ key, value });
-  for (const [key, v] of service) if (!vars.has(key)) out.push(v);
+  for (const [key, v] of service.byName) if (!vars.has(key)) out.push(v);
   return out;
 }
 

@@ -27,6 +27,7 @@ import type { ContainerRuntime, PodSandboxStatus } from './runtime/container-run
 import type { KubeletListenOptions, KubeletServer } from './server/server.ts';
 import { createKubeletServer } from './server/server.ts';
 import { podSource } from './server/worker-pods.ts';
+import { ShapeCache } from './shapes.ts';
 import { StatusManager } from './status-manager.ts';
 import { WriteGate } from './write-gate.ts';
 
@@ -73,6 +74,8 @@ export interface KubeletOptions {
   readonly events?: KubeletEvents;
   /** Shared by the kubelets of one process. */
   readonly writeGate?: WriteGate;
+  /** Shared by the kubelets of one process. */
+  readonly shapes?: ShapeCache;
 }
 
 export interface Kubelet {
@@ -112,6 +115,7 @@ export function serviceSource(options: {
     stop: () => informer.stop(),
     ready: () => informer.synced,
     list: (namespace) => informer.lister.list(namespace),
+    variables: new Map(),
   };
 }
 
@@ -178,6 +182,8 @@ class KubeletImpl implements Kubelet, WorkerHome {
       objects,
       statuses: new StatusManager({ client, clock, logger, gate }),
       images: new ImageManager({ runtime: o.runtime, clock, events, objects }),
+      shapes: o.shapes ?? new ShapeCache(),
+      serviceVariables: o.services?.variables ?? new Map(),
       crashLoop: new Backoff(10_000, o.crashLoopBackoffMaxMs ?? 300_000, () => clock.now()),
       rootDir: o.rootDir ?? '/var/lib/kubelet',
       podLogsDir: o.podLogsDir ?? '/var/log/pods',
@@ -266,6 +272,12 @@ class KubeletImpl implements Kubelet, WorkerHome {
       runtime.events((e) => this.#workers.get(e.podUid)?.onRuntimeEvent(e)),
       this.ctx.images.onChange(() => this.nodeStatus.imagesChanged()),
     );
+    const pods = `${this.ctx.rootDir}/pods`;
+    const lazy = host.lazy?.provide(pods, (path) => {
+      const end = path.indexOf('/', pods.length + 1);
+      return end === -1 ? undefined : this.#workers.get(path.slice(pods.length + 1, end))?.lazyContent(path);
+    });
+    if (lazy !== undefined) this.#unlisten.push(lazy);
     this.#ownServices?.start();
     this.ctx.events.node('Normal', 'Starting', 'Starting kubelet.');
     await this.nodeStatus.start();

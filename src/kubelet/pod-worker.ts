@@ -8,6 +8,7 @@ import type { Container, Pod, PodStatus } from '../api/types/index.gen.ts';
 import { compareResourceVersions } from '../client/resource-version.ts';
 import {
   containerConfig,
+  lazyPodFile,
   messagePathAnnotation,
   messagePolicyAnnotation,
   podCgroup,
@@ -16,6 +17,7 @@ import {
 } from './container-config.ts';
 import type { KubeletContext } from './context.ts';
 import { podDir } from './context.ts';
+import type { LazyItem } from './host/node-host.ts';
 import type { PodRuntimeFields } from './downward.ts';
 import { runHook } from './hooks.ts';
 import { StartError } from './image-manager.ts';
@@ -160,6 +162,13 @@ export class PodWorker implements StatusOwner {
 
   gone(): void {
     this.removed();
+  }
+
+  /** Content of the pod's directory that is made on first sight. */
+  lazyContent(path: string): Promise<LazyItem> | undefined {
+    return (
+      lazyPodFile(this.ctx, this.#pod, path, this.podIps) ?? this.volumes.lazyContent(this.#pod, path, this.fields())
+    );
   }
 
   /** The pod is gone from the API: end what is left without reporting. */

@@ -19,7 +19,7 @@ import type { KubeletContext } from './context.ts';
 import { podDir } from './context.ts';
 import { fieldValue, resourceValue } from './downward.ts';
 import type { PodRuntimeFields } from './downward.ts';
-import type { FileStat, PayloadFile } from './host/node-host.ts';
+import type { FileStat, LazyItem, PayloadFile } from './host/node-host.ts';
 import type { ObjectKind } from './object-cache.ts';
 import { errorText, isMissing } from './object-cache.ts';
 
@@ -64,7 +64,6 @@ export class PodVolumes {
   #follows: Map<string, () => void> | undefined;
   #tokens: Map<string, Token> | undefined;
   #timer: Timer | undefined;
-  #lazy: string[] | undefined;
   #mounted: string[] | undefined;
 
   /** `changed` is called when a source of a mounted volume has changed. */
@@ -126,15 +125,26 @@ export class PodVolumes {
       await this.#ownership(pod, path);
       return;
     }
-    if (host.lazy !== undefined && isApiAccess(v)) {
-      if (this.#ready) return;
-      (this.#lazy ??= []).push(path);
-      host.lazy.directory(path, () => this.#payload(pod, v, kind, fields, false), lazyMaxAgeMs);
-      return;
-    }
+    // Made when somebody looks: see `lazyContent`.
+    if (host.lazy !== undefined && isApiAccess(v)) return;
     const files = await this.#payload(pod, v, kind, fields, true);
     await host.writeAtomic(path, files);
     if (!this.#ready) await this.#ownership(pod, path);
+  }
+
+  /** The content of a volume that is made when it is first looked into; undefined when the path is no such volume's. */
+  lazyContent(pod: Pod, path: string, fields: PodRuntimeFields): Promise<LazyItem> | undefined {
+    for (const v of pod.spec?.volumes ?? []) {
+      if (v.projected === undefined || !isApiAccess(v)) continue;
+      const own = this.path(v)!;
+      if (path !== own && !path.startsWith(`${own}/`)) continue;
+      return this.#payload(pod, v, 'projected', fields, false).then((files) => ({
+        path: own,
+        files,
+        maxAgeMs: lazyMaxAgeMs,
+      }));
+    }
+    return undefined;
   }
 
   async #ownership(pod: Pod, path: string): Promise<void> {
@@ -322,7 +332,7 @@ export class PodVolumes {
   }
 
   #armTokenTimer(): void {
-    if (this.#tokens === undefined || this.#lazy !== undefined) return;
+    if (this.#tokens === undefined || this.#ctx.host.lazy !== undefined) return;
     let at = Infinity;
     for (const t of this.#tokens.values()) at = Math.min(at, t.renewAt);
     this.#timer?.cancel();
@@ -342,7 +352,6 @@ export class PodVolumes {
     this.stop();
     for (const m of this.#mounted ?? []) await this.#ctx.host.unmount(m);
     this.#mounted = undefined;
-    this.#lazy = undefined;
     this.#tokens = undefined;
   }
 }

@@ -149,13 +149,21 @@ export interface HostListener {
   close(): Promise<void>;
 }
 
+/** Content made on first sight: one file, or a configuration volume that is made anew after `maxAgeMs`. */
+export type LazyItem =
+  | { readonly path: string; readonly file: string }
+  | { readonly path: string; readonly files: readonly PayloadFile[]; readonly maxAgeMs: number };
+
 /**
- * What only a host that sees every access can offer: content that is made when it is first read. A pod's token and
- * `/etc/hosts` cost nothing then until somebody looks. `produce` may be called again when `maxAgeMs` has passed.
+ * What only a host that sees every access can offer: content that is made when it is first looked for. A pod's token and
+ * `/etc/hosts` cost nothing then until somebody looks.
  */
 export interface LazyContent {
-  directory(path: string, produce: () => Promise<readonly PayloadFile[]>, maxAgeMs?: number): void;
-  file(path: string, produce: () => Promise<string>): void;
+  /**
+   * Asks `produce` about paths below `directory` that are looked for; it answers undefined, at once, for what is not lazy.
+   * A later provider of the same directory takes the place of an earlier one. Returns what ends it.
+   */
+  provide(directory: string, produce: (path: string) => Promise<LazyItem> | undefined): () => void;
 }
 
 export interface NodeHost {

@@ -10,6 +10,7 @@ import type {
   HostAddress,
   HostListener,
   LazyContent,
+  LazyItem,
   ListenOptions,
   LogEntry,
   MachineInfo,
@@ -47,10 +48,9 @@ export interface SimulatedHostOptions {
   readonly usage?: () => { cpuCores: number; memoryBytes: number; processes: number };
 }
 
-interface Lazy {
-  readonly produce: () => Promise<readonly PayloadFile[]>;
-  readonly maxAgeMs: number;
-  made: number | undefined;
+interface Made {
+  at: number;
+  maxAgeMs: number;
   running: Promise<void> | undefined;
 }
 
@@ -64,7 +64,8 @@ export class SimulatedHost implements NodeHost {
   readonly network: SimulatedNetwork;
   readonly #clock: Clock;
   readonly #options: SimulatedHostOptions;
-  readonly #lazy = new Map<string, Lazy>();
+  readonly #providers = new Map<string, (path: string) => Promise<LazyItem> | undefined>();
+  readonly #made = new Map<string, Made>();
   readonly #started: number;
   usageSource: (() => { cpuCores: number; memoryBytes: number; processes: number }) | undefined;
 
@@ -80,50 +81,51 @@ export class SimulatedHost implements NodeHost {
     });
     this.logs = new SimulatedLogs(() => options.clock.now());
     this.#raw = new FileView(this.files.root, () => options.clock.now(), { quota: this.files.quota });
-    this.files.before = (path) => (this.#lazy.size === 0 ? undefined : this.#makeAbove(path));
+    this.files.before = (path) => this.#make(path);
     this.lazy = {
-      directory: (path, produce, maxAgeMs) => {
-        this.#lazy.set(path, { produce, maxAgeMs: maxAgeMs ?? Infinity, made: undefined, running: undefined });
-      },
-      file: (path, produce) => {
-        const slash = path.lastIndexOf('/');
-        const name = path.slice(slash + 1);
-        this.#lazy.set(path, {
-          produce: async () => [{ path: name, data: await produce(), mode: 0o644 }],
-          maxAgeMs: -1,
-          made: undefined,
-          running: undefined,
-        });
+      provide: (directory, produce) => {
+        this.#providers.set(directory, produce);
+        return () => {
+          if (this.#providers.get(directory) === produce) this.#providers.delete(directory);
+        };
       },
     };
   }
 
-  /** Makes what is lazy at `path` or above it. */
-  #makeAbove(path: string): Promise<void> | undefined {
-    for (let end = path.length; end > 0; end = path.lastIndexOf('/', end - 1)) {
-      const at = path.slice(0, end);
-      const entry = this.#lazy.get(at);
-      if (entry !== undefined) return this.#make(at, entry);
+  /** Makes what is lazy at `path` or above it, unless it has been made. */
+  #make(path: string): Promise<void> | undefined {
+    for (const [directory, produce] of this.#providers) {
+      if (!path.startsWith(directory) || path[directory.length] !== '/') continue;
+      for (let end = path.length; end > directory.length; end = path.lastIndexOf('/', end - 1)) {
+        const made = this.#made.get(path.slice(0, end));
+        if (made === undefined) continue;
+        if (made.running !== undefined) return made.running;
+        if (this.#clock.now() - made.at < made.maxAgeMs) return undefined;
+      }
+      const item = produce(path);
+      if (item !== undefined) return this.#write(item);
     }
     return undefined;
   }
 
-  #make(path: string, entry: Lazy): Promise<void> | undefined {
-    if (entry.running !== undefined) return entry.running;
-    const now = this.#clock.now();
-    if (entry.made !== undefined && now - entry.made < entry.maxAgeMs) return undefined;
-    const work = async () => {
-      const files = await entry.produce();
-      if (entry.maxAgeMs < 0) {
-        const f = files[0]!;
-        await this.#raw.mkdir(path.slice(0, path.lastIndexOf('/')) || '/', { parents: true });
-        await this.#raw.writeFile(path, f.data, f.mode);
-        this.#lazy.delete(path);
-      } else await this.#writeAtomic(this.#raw, path, files);
-      entry.made = now;
+  async #write(promise: Promise<LazyItem>): Promise<void> {
+    const item = await promise;
+    const running = this.#made.get(item.path)?.running;
+    if (running !== undefined) return running;
+    const made: Made = {
+      at: this.#clock.now(),
+      maxAgeMs: 'file' in item ? Infinity : item.maxAgeMs,
+      running: undefined,
     };
-    entry.running = work().finally(() => (entry.running = undefined));
-    return entry.running;
+    const work = async () => {
+      if ('file' in item) {
+        await this.#raw.mkdir(item.path.slice(0, item.path.lastIndexOf('/')) || '/', { parents: true });
+        await this.#raw.writeFile(item.path, item.file, 0o644);
+      } else await this.#writeAtomic(this.#raw, item.path, item.files);
+    };
+    made.running = work().finally(() => (made.running = undefined));
+    this.#made.set(item.path, made);
+    return made.running;
   }
 
   machineInfo(): Promise<MachineInfo> {
@@ -224,22 +226,17 @@ export class SimulatedHost implements NodeHost {
   }
 
   async remove(path: string): Promise<void> {
-    if (this.#lazy.size > 0) {
-      this.#lazy.delete(path);
-      for (const key of this.#lazy.keys()) if (key.startsWith(`${path}/`)) this.#lazy.delete(key);
+    if (this.#made.size > 0) {
+      this.#made.delete(path);
+      for (const key of this.#made.keys()) if (key.startsWith(`${path}/`)) this.#made.delete(key);
     }
     this.logs.remove(path);
     this.logs.removeUnder(path);
     try {
-      await this.files.remove(path, { recursive: true });
+      await this.#raw.remove(path, { recursive: true });
     } catch (error) {
       if (!(error instanceof FsError) || error.code !== 'ENOENT') throw error;
     }
-  }
-
-  /** Drops the content that would have been made below `path`; cheaper than `remove` where nothing else can be there. */
-  forgetLazy(paths: readonly string[]): void {
-    for (const p of paths) this.#lazy.delete(p);
   }
 
   async setVolumeOwnership(path: string, gid: number): Promise<void> {

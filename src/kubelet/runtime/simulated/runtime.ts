@@ -69,6 +69,17 @@ function matches(labels: StringMap, selector: StringMap | undefined): boolean {
   return true;
 }
 
+const root = Object.freeze({ uid: 0, gid: 0, supplementalGroups: Object.freeze([0]) });
+const noAddresses: readonly string[] = Object.freeze([]);
+
+function userOf(c: SimulatedContainer): NonNullable<ContainerStatus['user']> {
+  const context = c.config.linux?.securityContext;
+  const uid = context?.runAsUser ?? c.image.image.user ?? 0;
+  const gid = context?.runAsGroup ?? 0;
+  if (uid === 0 && gid === 0 && context?.supplementalGroups === undefined) return root;
+  return { uid, gid, supplementalGroups: context?.supplementalGroups ?? [gid] };
+}
+
 export class SimulatedRuntime implements ContainerRuntime {
   readonly images: SimulatedImages;
   readonly #clock: Clock;
@@ -118,13 +129,10 @@ export class SimulatedRuntime implements ContainerRuntime {
   }
 
   #newId(): string {
-    let id = '';
-    for (let i = 0; i < 8; i++)
-      id += this.#random
-        .int(2 ** 32)
-        .toString(16)
-        .padStart(8, '0');
-    return id;
+    // Through a buffer, so that the result is one flat string.
+    const words = new Uint32Array(8);
+    for (let i = 0; i < 8; i++) words[i] = this.#random.int(2 ** 32);
+    return Buffer.from(words.buffer).toString('hex');
   }
 
   #setCidrs(cidrs: readonly string[]): void {
@@ -264,8 +272,12 @@ export class SimulatedRuntime implements ContainerRuntime {
     const s = this.#sandbox(podSandboxId);
     return {
       ...this.#describeSandbox(s),
-      network: s.hostNetwork ? { ip: '', additionalIps: [] } : { ip: s.ips[0] ?? '', additionalIps: s.ips.slice(1) },
-      linux: { namespaces: { options: s.config.linux?.securityContext?.namespaceOptions } },
+      network: s.hostNetwork
+        ? { ip: '', additionalIps: [] }
+        : { ip: s.ips[0] ?? '', additionalIps: s.ips.length > 1 ? s.ips.slice(1) : noAddresses },
+      ...(s.hostNetwork
+        ? { linux: { namespaces: { options: s.config.linux?.securityContext?.namespaceOptions } } }
+        : {}),
     };
   }
 
@@ -365,11 +377,7 @@ export class SimulatedRuntime implements ContainerRuntime {
       mounts: c.config.mounts,
       logPath: c.logPath,
       resources: this.#resources?.get(c.id) ?? c.config.linux?.resources,
-      user: {
-        uid: c.config.linux?.securityContext?.runAsUser ?? c.image.image.user ?? 0,
-        gid: c.config.linux?.securityContext?.runAsGroup ?? 0,
-        supplementalGroups: c.config.linux?.securityContext?.supplementalGroups ?? [0],
-      },
+      user: userOf(c),
     };
   }
 

@@ -12,7 +12,7 @@ import type {
 } from '../container-runtime.ts';
 import { RuntimeError } from '../container-runtime.ts';
 import type { FsMount } from './file-system.ts';
-import { FileView, newDir, treeOf } from './file-system.ts';
+import { FileView, newDir, realPath, treeOf } from './file-system.ts';
 import type { Behaviour, ResolvedImage } from './images.ts';
 import type { ByteSink, ByteSource } from './pipe.ts';
 import { emptySource, nullSink, Pipe, readableOf, toBuffer, writableOf } from './pipe.ts';

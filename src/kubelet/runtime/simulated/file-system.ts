@@ -144,6 +144,33 @@ export function resolvePath(cwd: string, path: string): string {
   return `/${out.join('/')}`;
 }
 
+/** `path` with the links of its existing part followed: where a runtime puts a mount in an image. */
+export function realPath(root: DirNode, path: string): string {
+  let todo = path.split('/').filter((p) => p !== '' && p !== '.');
+  let out: string[] = [];
+  let links = 0;
+  const at = (): FsNode | undefined => {
+    let node: FsNode | undefined = root;
+    for (const p of out) node = node?.type === 'directory' ? child(node, p) : undefined;
+    return node;
+  };
+  while (todo.length > 0) {
+    const [name, ...rest] = todo as [string, ...string[]];
+    todo = rest;
+    if (name === '..') {
+      out.pop();
+      continue;
+    }
+    const dir = at();
+    const node = dir?.type === 'directory' ? child(dir, name) : undefined;
+    if (node?.type === 'symlink' && ++links <= 40) {
+      if (node.target.startsWith('/')) out = [];
+      todo = [...node.target.split('/').filter((p) => p !== '' && p !== '.'), ...todo];
+    } else out.push(name);
+  }
+  return `/${out.join('/')}`;
+}
+
 /** Where a path leads: its directory, its name there, and what stands there (nothing: undefined). */
 export interface Place {
   readonly parent: DirNode;

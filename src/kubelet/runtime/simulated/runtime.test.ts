@@ -184,13 +184,19 @@ test('config volumes show ..data, live', async () => {
   const n = node();
   await n.host.writeAtomic('/v', [{ path: 'k', data: 'one', mode: 0o644 }]);
   const { id } = await start(n, 'nginx', {
-    mounts: [{ containerPath: '/etc/config', hostPath: '/v', readonly: true }],
+    mounts: [
+      { containerPath: '/etc/config', hostPath: '/v', readonly: true },
+      { containerPath: '/var/run/v/', hostPath: '/v' },
+    ],
   });
   const run = async (c: string) => {
     const r = await n.runtime.execSync(id, ['sh', '-c', c], 0);
     return r.stdout.toString() + r.stderr.toString();
   };
-  assert.equal(await run('cat /etc/config/k; readlink /etc/config/k; ls /etc/config'), 'one..data/k\nk\n');
+  assert.equal(
+    await run('cat /var/run/v/k /run/v/k; cat /etc/config/k; readlink /etc/config/k; ls /etc/config'),
+    'oneoneone..data/k\nk\n',
+  );
   assert.equal(await n.host.writeAtomic('/v', [{ path: 'k', data: 'one', mode: 0o644 }]), false);
   await n.host.writeAtomic('/v', [{ path: 'k2', data: 'two', mode: 0o644 }]);
   assert.equal(

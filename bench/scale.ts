@@ -66,12 +66,10 @@ async function schedule(dataDir: string): Promise<BenchResult[]> {
         labels: { 'kubernetes.io/hostname': `n${i}`, 'topology.kubernetes.io/zone': `z${i % 3}` },
       },
     };
-    const made = await client.core.nodes.create(node);
+    await client.core.nodes.create(node);
     const resources = { cpu: '32', memory: '64Gi', pods: '110' };
-    await client.core.nodes.updateStatus({
-      ...made,
-      status: { capacity: resources, allocatable: resources, conditions: [{ type: 'Ready', status: 'True' }] },
-    });
+    const status = { capacity: resources, allocatable: resources, conditions: [{ type: 'Ready', status: 'True' }] };
+    await client.core.nodes.patch(`n${i}`, undefined, 'merge', { status }, { subresource: 'status' });
     await client.core.nodes.patch(`n${i}`, undefined, 'merge', { spec: { taints: null } });
   });
   const total = 10_000;
@@ -160,7 +158,9 @@ async function deploy(dataDir: string): Promise<BenchResult[]> {
 export async function run(): Promise<readonly BenchResult[]> {
   const dirs = [0, 1].map(() => mkdtempSync(join(tmpdir(), 'knarr-scale-')));
   try {
-    return [...(await deploy(dirs[0]!)), ...(await schedule(dirs[1]!))];
+    const deployed = await deploy(dirs[0]!);
+    for (const r of deployed) console.log(`  ${r.name}: ${r.value.toFixed(1)} ${r.unit}`);
+    return [...deployed, ...(await schedule(dirs[1]!))];
   } finally {
     for (const d of dirs) rmSync(d, { recursive: true, force: true });
   }

@@ -243,7 +243,7 @@ export class SimulatedContainer {
         m.image === undefined
           ? { view: node.files, path: m.hostPath }
           : { view: new FileView(node.images.resolve(m.image.image).root, now), path: `/${m.imageSubPath ?? ''}` };
-      mounts.set(m.containerPath.replace(/(.)\/+$/, '$1'), { ...source, readOnly: m.readonly ?? false });
+      mounts.set(realPath(this.image.root, m.containerPath), { ...source, readOnly: m.readonly ?? false });
     }
     const root = newDir(
       now(),

@@ -2,6 +2,7 @@
  * `ProxyBackend`: the seam below which Services are made real. It is told of whole changes, never of single endpoints, so that a
  * packet filter can turn each into one atomic transaction.
  */
+import type { ServicePort } from './service-port.ts';
 
 export type ProxyProtocol = 'TCP' | 'UDP' | 'SCTP';
 
@@ -9,8 +10,6 @@ export type ProxyProtocol = 'TCP' | 'UDP' | 'SCTP';
 export interface ProxyEndpoint {
   readonly address: string;
   readonly port: number;
-  /** On the proxy's own node. */
-  readonly local: boolean;
 }
 
 /** Which kind of address of a Service a frontend is. */
@@ -23,20 +22,28 @@ export interface Frontend {
   readonly address: string;
   readonly port: number;
   readonly protocol: ProxyProtocol;
-  /** `namespace/name:port name` of the Service port. */
+  /** `namespace/name:port name`. */
   readonly servicePort: string;
+  /** As seen from the proxy's own node. */
   readonly endpoints: readonly ProxyEndpoint[];
+  /**
+   * Where traffic from this node and its pods goes, when that differs: to an external address they get endpoints everywhere, whatever
+   * the external traffic policy.
+   */
+  readonly internalEndpoints: readonly ProxyEndpoint[];
   /** Seconds for which a client keeps its endpoint; 0 for no affinity. */
   readonly affinitySeconds: number;
   /** Clients whose address is in none of these are dropped; empty: everybody may. */
   readonly sourceRanges: readonly string[];
   /**
-   * What becomes of traffic when `endpoints` is empty: refused when the Service has no endpoints at all, dropped when it has some
-   * elsewhere but the traffic policy keeps it on this node.
+   * What becomes of traffic when there is no endpoint: rejected when the Service has none at all, dropped when it has some elsewhere but
+   * the traffic policy keeps it on this node.
    */
   readonly whenEmpty: 'reject' | 'drop';
   /** The source address must stay (externalTrafficPolicy Local): no masquerading. */
   readonly keepsSource: boolean;
+  /** What it was made from: for backends that answer for several nodes. */
+  readonly source: ServicePort;
 }
 
 /** `protocol/address:port`; the address is empty for node ports. */
@@ -51,7 +58,7 @@ export interface FrontendChanges {
 }
 
 export interface ProxyBackend {
-  /** Makes the changes real, all or none. A rejected promise makes the proxy hand over the whole state again later. */
+  /** Makes the changes real, all or none. When it rejects, the proxy hands over the whole state again later. */
   apply(changes: FrontendChanges): Promise<void>;
   /** Replaces everything: at the start and after a failure. */
   replace(all: ReadonlyMap<string, Frontend>): Promise<void>;

@@ -412,7 +412,7 @@ export async function containerConfig(ctx: KubeletContext, input: ContainerInput
 async function build(ctx: KubeletContext, input: ContainerInput): Promise<ContainerConfig> {
   const { pod, container, restartCount } = input;
   await verifyRunAsNonRoot(ctx, pod, container);
-  const envs = await makeEnvironment(ctx, pod, container, input.fields);
+  const envs = await makeEnvironment(ctx, pod, container, input.fields, (v) => input.volumes.path(v));
   const mounts = await makeMounts(ctx, pod, container, input.volumes, envs, input.fields);
   const messagePath = container.terminationMessagePath ?? '/dev/termination-log';
   if (messagePath !== '') {

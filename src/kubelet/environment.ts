@@ -1,5 +1,5 @@
 /** A container's environment: envFrom, env with its sources, and the variables of the namespace's Services. */
-import type { Container, Pod, Service } from '../api/types/index.gen.ts';
+import type { Container, FileKeySelector, Pod, Service, Volume } from '../api/types/index.gen.ts';
 import type { KubeletContext } from './context.ts';
 import { expand, fieldValue, resourceValue } from './downward.ts';
 import type { PodRuntimeFields } from './downward.ts';
@@ -78,6 +78,7 @@ export async function makeEnvironment(
   pod: Pod,
   container: Container,
   fields: PodRuntimeFields,
+  volumePath: (volume: Volume) => string | undefined,
 ): Promise<readonly EnvVar[]> {
   const namespace = pod.metadata.namespace!;
   const service = serviceEnvironment(ctx, namespace, pod.spec?.enableServiceLinks ?? true);
@@ -103,7 +104,11 @@ export async function makeEnvironment(
     if (value !== '') value = expand(value, lookup);
     else if (from?.fieldRef !== undefined) value = fieldValue(from.fieldRef, pod, fields);
     else if (from?.resourceFieldRef !== undefined) value = resourceValue(from.resourceFieldRef, pod, fields, container);
-    else if (from?.configMapKeyRef !== undefined || from?.secretKeyRef !== undefined) {
+    else if (from?.fileKeyRef !== undefined) {
+      const found = await fileValue(ctx, pod, from.fileKeyRef, volumePath);
+      if (found === undefined) continue;
+      value = found;
+    } else if (from?.configMapKeyRef !== undefined || from?.secretKeyRef !== undefined) {
       const found = await keyValue(ctx, namespace, from);
       if (found === undefined) continue;
       value = found;
@@ -114,6 +119,30 @@ export async function makeEnvironment(
   for (const [key, value] of vars) out.push({ key, value });
   for (const [key, v] of service.byName) if (!vars.has(key)) out.push(v);
   return out;
+}
+
+/** The value of a key in a file of `KEY=value` lines that an earlier container left in a volume (KEP-3721). */
+async function fileValue(
+  ctx: KubeletContext,
+  pod: Pod,
+  ref: FileKeySelector,
+  volumePath: (volume: Volume) => string | undefined,
+): Promise<string | undefined> {
+  const volume = pod.spec?.volumes?.find((v) => v.name === ref.volumeName);
+  const base = volume === undefined ? undefined : volumePath(volume);
+  if (base === undefined) throw new Error(`cannot find the volume "${ref.volumeName}" referenced by FileKeyRef`);
+  const path = `${base}/${ref.path}`;
+  const data = ref.path.split('/').includes('..') ? undefined : await ctx.host.readFile(path, { maxBytes: 64 * 1024 });
+  for (const line of (data ?? '').toString().split('\n')) {
+    const m = /^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.-]*)=(.*)$/.exec(line);
+    if (m?.[1] === ref.key) return m[2]!.trim().replace(/^(['"])(.*)\1$/, '$2');
+  }
+  if (ref.optional === true) return undefined;
+  throw new Error(
+    data === undefined
+      ? "couldn't parse env file"
+      : `environment variable key "${ref.key}" not found in file "${path}"`,
+  );
 }
 
 function decodeAll(data: Record<string, string> | undefined): Record<string, string> {

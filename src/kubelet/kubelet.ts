@@ -340,8 +340,8 @@ class KubeletImpl implements Kubelet, WorkerHome {
     else worker.update(pod);
   }
 
-  admit(worker: PodWorker): { reason: string; message: string } | undefined {
-    return this.#admission.admit(worker.apiPod, this.#node);
+  admit(worker: PodWorker, adopted: boolean): { reason: string; message: string } | undefined {
+    return this.#admission.admit(worker.apiPod, adopted ? undefined : this.#node);
   }
 
   released(worker: PodWorker): void {

@@ -408,6 +408,8 @@ export function generatePodStatus(input: StatusInput): PodStatus {
     ({ reason, message } = input.failed);
   }
   const final = (p: string | undefined): p is string => p === 'Succeeded' || p === 'Failed';
+  // A pod whose containers may still run (sidecars) has not ended yet.
+  if (final(phase) && !input.terminal) phase = final(old.phase) ? old.phase : (old.phase ?? 'Pending');
   if (!final(phase) && final(old.phase)) phase = old.phase;
   if (final(pod.status?.phase)) phase = pod.status.phase;
   if (phase !== old.phase && input.failed === undefined) reason = message = undefined;

@@ -42,8 +42,8 @@ import { MountError, PodVolumes } from './volumes.ts';
 /** What a worker asks of the kubelet it belongs to. */
 export interface WorkerHome {
   readonly ctx: KubeletContext;
-  /** Whether the pod fits on the node; says why not. Called once. */
-  admit(worker: PodWorker): { reason: string; message: string } | undefined;
+  /** Whether the pod fits on the node; says why not. Called once. `adopted`: it is there already. */
+  admit(worker: PodWorker, adopted: boolean): { reason: string; message: string } | undefined;
   /** The pod no longer takes room on the node: its containers are dead. */
   released(worker: PodWorker): void;
   /** Nothing of the pod is left; forget the worker. */
@@ -247,12 +247,19 @@ export class PodWorker implements StatusOwner {
     const pod = this.#pod;
     const ended = pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed';
     if (!this.#admitted && !ended && pod.metadata.deletionTimestamp === undefined && !this.#deletedFromApi) {
-      const refused = this.view.containers.length > 0 ? undefined : this.home.admit(this);
+      // What ran before this kubelet was started has its place already.
+      const refused = this.home.admit(this, this.view.containers.length > 0);
       if (refused !== undefined) {
         this.#reject(refused);
         return;
       }
       this.#admitted = true;
+    }
+    if (ended && this.view.sandboxes.length === 0) {
+      // It ended before this kubelet's time; the API has its status.
+      this.#terminated = true;
+      this.#finalize();
+      return;
     }
     if (ended || pod.metadata.deletionTimestamp !== undefined || this.#deletedFromApi) {
       await this.#terminate();
@@ -413,10 +420,10 @@ export class PodWorker implements StatusOwner {
     } finally {
       early?.cancel();
       if (this.#stale) await this.refresh();
-      if (!this.#stopped && !this.#terminated) this.report();
+      // A pod that has come to its end is reported once it has been ended.
+      if (this.#isOver()) this.#again = true;
+      else if (!this.#stopped && !this.#terminated) this.report();
     }
-    const terminalNow = this.#isOver();
-    if (terminalNow) this.#again = true;
   }
 
   /** After a pass: nothing runs and nothing is to be started. */

@@ -195,11 +195,24 @@ export async function installAddons(client: TypedClient, options: AddonOptions):
       try {
         await client.raw('POST', path, { body: object });
       } catch (e) {
-        if (!(e instanceof StatusError) || e.reason !== 'AlreadyExists')
-          throw new Error(`installing ${path}/${object.metadata.name} failed`, { cause: e });
+        if (e instanceof StatusError && e.reason === 'AlreadyExists') return;
+        // A Service that is there already is refused for its address, which is taken: by itself.
+        if (e instanceof StatusError && e.code === 422 && (await exists(client, `${path}/${object.metadata.name}`)))
+          return;
+        throw new Error(`installing ${path}/${object.metadata.name} failed`, { cause: e });
       }
     }),
   );
+}
+
+async function exists(client: TypedClient, path: string): Promise<boolean> {
+  try {
+    await client.raw('GET', path);
+    return true;
+  } catch (e) {
+    if (e instanceof StatusError && e.code === 404) return false;
+    throw e;
+  }
 }
 
 /** The one binding that makes administrators of the group that the administrator's certificate names (kubeadm's). */

@@ -17,16 +17,23 @@ import { createApiServer } from '../apiserver/server.ts';
 import type { UserInfo } from '../apiserver/request.ts';
 import type { TypedClient } from '../client/typed-client.ts';
 import { createClient } from '../client/typed-client.ts';
+import { createCloudControllerManager } from '../cloud/manager.ts';
+import type { LocalProvider } from '../cloud/providers/local/local.ts';
+import { createLocalProvider } from '../cloud/providers/local/local.ts';
 import type { ControllerManager } from '../controllers/manager.ts';
 import { createControllerManager } from '../controllers/manager.ts';
 import { dialMachine } from '../kubelet/runtime/simulated/network.ts';
 import { openEmbeddedStore } from '../etcd/embedded-store.ts';
 import type { KeyValueStore } from '../etcd/store.ts';
 import type { Scheduler } from '../scheduler/scheduler.ts';
+import { createProxy } from '../proxy/proxy.ts';
 import { createScheduler } from '../scheduler/scheduler.ts';
 import { bindAdministrators, installAddons } from './addons.ts';
 import { allComponents, identities } from './components.ts';
 import type { OptionalComponent } from './components.ts';
+import { certificateSigner } from './certificate-signer.ts';
+import { legacyTokenSigner } from './legacy-token-signer.ts';
+import { LoadBalancerListeners } from './load-balancer-listeners.ts';
 import { renderKubeconfig } from './kubeconfig.ts';
 import type { NodeHandle } from './nodes.ts';
 import { SimulatedNodes } from './nodes.ts';
@@ -82,6 +89,8 @@ export interface Cluster extends AsyncDisposable {
   /** A kubeconfig text with one context, when it listens. */
   readonly kubeconfig: string | undefined;
   readonly nodes: readonly NodeHandle[];
+  /** The cloud provider, whose machines and load balancers a test can take away. */
+  readonly cloud: LocalProvider | undefined;
   readonly components: readonly string[];
   readonly apiServer: ApiServer;
   readonly store: KeyValueStore;
@@ -183,6 +192,14 @@ async function certificates(
   return files;
 }
 
+/** The provider of this machine: load balancer addresses answer where the cluster listens for others at all. */
+function localCloud(options: ClusterOptions, nodes: SimulatedNodes, logger: Logger, teardown: Teardown): LocalProvider {
+  if (options.https === undefined) return createLocalProvider();
+  const dataPlane = new LoadBalancerListeners({ logger, dial: (address, port) => nodes.network.dial(address, port) });
+  teardown.add(() => dataPlane.close());
+  return createLocalProvider({ dataPlane });
+}
+
 export async function createCluster(options: ClusterOptions = {}): Promise<Cluster> {
   const clock = options.clock ?? new SystemClock();
   const random = options.random ?? new SystemRandom();
@@ -267,6 +284,8 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       certificateAuthority: pki?.get('ca.crt'),
       server: url,
     });
+    // Awaited below; what fails meanwhile is told there.
+    addons.catch(() => {});
 
     let manager: ControllerManager | undefined;
     if (!disabled.has('kube-controller-manager')) {
@@ -277,7 +296,24 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
         clock,
         random,
         logger,
-        options: { ...(pki === undefined ? {} : { rootCA: pki.get('ca.crt')! }), clusterCIDR, allocateNodeCIDRs: true },
+        options: {
+          ...(pki === undefined
+            ? {}
+            : {
+                rootCA: pki.get('ca.crt')!,
+                certificateSigner: certificateSigner({
+                  certificate: pki.get('ca.crt')!,
+                  key: pki.get('ca.key')!,
+                  clock,
+                  random,
+                }),
+              }),
+          signServiceAccountToken: legacyTokenSigner(signingKey),
+          clusterCIDR,
+          allocateNodeCIDRs: true,
+          // One API server: nobody else can still be admitting objects into a namespace that is going.
+          namespaceDeletionGracePeriodMs: 0,
+        },
       });
       const started = manager;
       teardown.add(() => started.stop());
@@ -290,13 +326,32 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       teardown.add(() => started.stop());
       await scheduler.start();
     }
+    if (!disabled.has('kube-proxy')) {
+      const proxy = createProxy({ client: clientFor(identities.proxy), clock, random, logger });
+      teardown.add(() => proxy.stop());
+      nodes.network.setServiceResolver((address, port, from) => proxy.pick(address, port, from));
+      await proxy.start();
+    }
+    const cloud = disabled.has('cloud-controller-manager') ? undefined : localCloud(options, nodes, logger, teardown);
+    if (cloud !== undefined) {
+      const cloudManager = createCloudControllerManager({
+        client: clientFor(identities.cloudControllerManager),
+        clientFor: (account) => clientFor(identities.controller(account)),
+        clock,
+        random,
+        logger,
+        provider: cloud,
+      });
+      teardown.add(() => cloudManager.stop());
+      await cloudManager.start();
+    }
     const count = disabled.has('kubelet') ? 0 : (options.nodes ?? 1);
     if (count > 0) step(count === 1 ? 'node' : `${count} nodes`);
     teardown.add(() => nodes.stop());
     await nodes.start({
       count,
       clientFor,
-      externalCloud: false,
+      externalCloud: cloud !== undefined,
       podCidrs: manager === undefined ? (index) => `${addressOf(clusterCIDR, index * 256)}/24` : undefined,
     });
     await addons;
@@ -320,6 +375,7 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       adminCredentials: credentials,
       kubeconfig: credentials === undefined ? undefined : renderKubeconfig({ name: 'knarr', ...credentials }),
       nodes: nodes.handles,
+      cloud,
       components: allComponents.filter((c) => !disabled.has(c)),
       apiServer,
       store,

@@ -1,8 +1,8 @@
 /** `knarr kube-controller-manager`: the controllers alone, each under its own service account where that is asked for. */
-import { ServiceAccountKeys } from '../../apiserver/authentication/service-account-keys.ts';
 import { createControllerManager, selectControllers } from '../../controllers/manager.ts';
 import type { ControllerOptions } from '../../controllers/options.ts';
 import { certificateSigner } from '../certificate-signer.ts';
+import { legacyTokenSigner } from '../legacy-token-signer.ts';
 import type { ControlPlaneFlags } from './control-plane-component.ts';
 import { runControlPlaneComponent } from './control-plane-component.ts';
 import type { ComponentEnvironment } from './environment.ts';
@@ -20,22 +20,6 @@ export interface ControllerManagerFlags extends ControlPlaneFlags {
   readonly clusterSigningDurationMs: number;
   /** Everything that is a setting of a controller. */
   readonly options: ControllerOptions;
-}
-
-/** The claims of a token that a Secret holds, as upstream's token controller writes them. */
-function legacyTokenSigner(key: string): NonNullable<ControllerOptions['signServiceAccountToken']> {
-  const keys = new ServiceAccountKeys({ signingKey: key });
-  return (c) =>
-    Promise.resolve(
-      keys.sign({
-        iss: 'kubernetes/serviceaccount',
-        'kubernetes.io/serviceaccount/namespace': c.namespace,
-        'kubernetes.io/serviceaccount/secret.name': c.secretName,
-        'kubernetes.io/serviceaccount/service-account.name': c.serviceAccountName,
-        'kubernetes.io/serviceaccount/service-account.uid': c.serviceAccountUid,
-        sub: `system:serviceaccount:${c.namespace}:${c.serviceAccountName}`,
-      }),
-    );
 }
 
 export async function runControllerManager(flags: ControllerManagerFlags, env: ComponentEnvironment): Promise<void> {

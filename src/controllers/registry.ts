@@ -5,6 +5,7 @@ import type { ControllerDescriptor } from './context.ts';
 import { cronJobController } from './cronjob/cronjob.ts';
 import { daemonSetController } from './daemonset/daemonset.ts';
 import { deploymentController } from './deployment/deployment.ts';
+import { disruptionController } from './disruption.ts';
 import { endpointsController } from './endpoints.ts';
 import { endpointSliceController } from './endpointslice/endpointslice.ts';
 import { endpointSliceMirroringController } from './endpointslice/mirroring.ts';
@@ -17,6 +18,7 @@ import { nodeLifecycleController } from './nodelifecycle/nodelifecycle.ts';
 import { taintEvictionController } from './nodelifecycle/taint-eviction.ts';
 import { podGarbageCollectorController } from './podgc.ts';
 import { replicaSetController, replicationControllerController } from './replicaset.ts';
+import { resourceQuotaController } from './resourcequota.ts';
 import { rootCACertificatePublisher } from './root-ca.ts';
 import { serviceCIDRController } from './service-cidrs.ts';
 import { serviceAccountTokenController } from './serviceaccount-tokens.ts';
@@ -42,6 +44,8 @@ export const allControllers: readonly ControllerDescriptor[] = [
   jobController,
   cronJobController,
   ttlAfterFinishedController,
+  disruptionController,
+  resourceQuotaController,
   namespaceController,
   nodeIpamController,
   nodeLifecycleController,

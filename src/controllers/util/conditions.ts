@@ -34,3 +34,15 @@ export function setCondition<C extends ConditionLike>(conditions: readonly C[] |
 export function withoutCondition<C extends ConditionLike>(conditions: readonly C[] | undefined, type: string): C[] {
   return (conditions ?? []).filter((c) => c.type !== type);
 }
+
+/** metav1.Condition: as apimachinery's SetStatusCondition. Only a change of status changes the transition time. */
+export function setStatusCondition<C extends ConditionLike>(conditions: readonly C[] | undefined, condition: C): C[] {
+  const list = conditions ?? [];
+  const at = list.findIndex((c) => c.type === condition.type);
+  if (at === -1) return [...list, condition];
+  const old = list[at]!;
+  return list.with(
+    at,
+    old.status === condition.status ? { ...condition, lastTransitionTime: old.lastTransitionTime } : condition,
+  );
+}

@@ -185,5 +185,5 @@ function camel(name: string): string {
 /** Commander's own complaints as one line with a way on. */
 export function asUsageError(e: unknown): unknown {
   if (!(e instanceof CommanderError) || e.exitCode === 0) return e;
-  return new UsageError(e.message.replace(/^error: /, ''));
+  return new UsageError(e.message.replace(/^error: /, '').replaceAll('\n', ' '));
 }

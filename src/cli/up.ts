@@ -143,7 +143,7 @@ async function checkGround(s: UpSettings): Promise<void> {
       });
     }
   }
-  if (s.port !== 0) await checkPort(s.bindAddress, s.port);
+  await checkPort(s.bindAddress, s.port);
 }
 
 function checkPort(host: string, port: number): Promise<void> {
@@ -156,6 +156,8 @@ function checkPort(host: string, port: number): Promise<void> {
             cause: e,
           }),
         );
+      else if (e.code === 'EADDRNOTAVAIL' || e.code === 'ENOTFOUND' || e.code === 'EINVAL')
+        fail(new UserError(`${host} is no address of this machine: choose another --bind-address`, { cause: e }));
       else
         fail(
           new UserError(`cannot serve on ${host}:${port}: ${e.message}; choose another --bind-address or --port`, {

@@ -138,10 +138,10 @@ describe('a cluster of separate processes', () => {
     const port = await freePort();
     await cluster.startApiServer('second kube-apiserver', port);
     const second = ['--server', `https://127.0.0.1:${port}`];
-    await k!.ok(['create', 'configmap', 'shared', '--from-literal=a=1', ...second]);
-    assert.equal(await k!.ok(['get', 'configmap', 'shared', '-o', 'jsonpath={.data.a}']), '1');
-    await k!.ok('delete configmap shared');
-    assert.match(await k!.fails(['get', 'configmap', 'shared', ...second]), /NotFound/);
+    await k!.ok(['create', 'configmap', 'seen-by-both', '--from-literal=a=1', ...second]);
+    assert.equal(await k!.ok(['get', 'configmap', 'seen-by-both', '-o', 'jsonpath={.data.a}']), '1');
+    await k!.ok('delete configmap seen-by-both');
+    assert.match(await k!.fails(['get', 'configmap', 'seen-by-both', ...second]), /NotFound/);
     assert.equal(await cluster.process('second kube-apiserver').stop(), 0);
   });
 

@@ -46,9 +46,9 @@ export class NodeAdmission {
     return this.#held.size;
   }
 
-  /** Takes the pod in, or says why not. */
-  admit(pod: Pod, node: Node | undefined): { reason: string; message: string } | undefined {
-    const refused = node === undefined ? undefined : this.#check(pod, node);
+  /** Takes the pod in, or says why not. `fresh`: the node's labels and taints are known as they are now. */
+  admit(pod: Pod, node: Node | undefined, fresh: boolean): { reason: string; message: string } | undefined {
+    const refused = node === undefined ? undefined : this.#check(pod, node, fresh);
     if (refused !== undefined) return refused;
     const requests: [string, number][] = [];
     for (const [name, q] of podRequests(pod as never)) requests.push([name, amount(name, q)]);
@@ -67,7 +67,7 @@ export class NodeAdmission {
     for (const [name, n] of held.requests) this.#used.set(name, (this.#used.get(name) ?? 0) - n);
   }
 
-  #check(pod: Pod, node: Node): { reason: string; message: string } | undefined {
+  #check(pod: Pod, node: Node, fresh: boolean): { reason: string; message: string } | undefined {
     const spec = pod.spec!;
     if (spec.os?.name !== undefined && spec.os.name !== (node.status?.nodeInfo?.operatingSystem ?? 'linux'))
       return { reason: 'PodOSNotSupported', message: "Failed to admit pod as the OS field doesn't match node OS" };
@@ -89,8 +89,8 @@ export class NodeAdmission {
       const refused = shortage(name, amount(name, q));
       if (refused !== undefined) return refused;
     }
-    const affinity = requiredNodeAffinity(spec);
-    if (affinity !== undefined && !affinity(node as never))
+    const affinity = fresh ? requiredNodeAffinity(spec) : undefined;
+    if (affinity !== undefined && !affinity({ name: node.metadata.name ?? '', labels: node.metadata.labels ?? {} }))
       return {
         reason: 'NodeAffinity',
         message: "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector",
@@ -104,7 +104,7 @@ export class NodeAdmission {
             message: "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports",
           };
     }
-    const taints = (node.spec?.taints ?? []).filter((t) => t.effect === 'NoExecute');
+    const taints = fresh ? (node.spec?.taints ?? []).filter((t) => t.effect === 'NoExecute') : [];
     if (taints.length > 0 && findUntoleratedTaint(taints, spec.tolerations) !== undefined)
       return {
         reason: 'TaintToleration',

@@ -373,3 +373,15 @@ test('hooks run, and a grace period can be cut short', async (t) => {
   await c.remove('p', 1);
   await assert.rejects(c.pod('p'), /not found/);
 });
+
+test('a pod pinned to the node by name is admitted, one that wants another label is not', async (t) => {
+  const c = await cluster(t);
+  const pinned = (terms: object): Partial<PodSpec> => ({
+    containers: [{ name: 'c', image: 'nginx' }],
+    affinity: { nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms: [terms] } } },
+  });
+  await c.run('here', pinned({ matchFields: [{ key: 'metadata.name', operator: 'In', values: ['n1'] }] }));
+  assert.equal((await c.pod('here')).status?.phase, 'Running');
+  await c.run('there', pinned({ matchExpressions: [{ key: 'zone', operator: 'Exists' }] }));
+  assert.equal((await c.pod('there')).status?.reason, 'NodeAffinity');
+});

@@ -341,7 +341,7 @@ class KubeletImpl implements Kubelet, WorkerHome {
   }
 
   admit(worker: PodWorker, adopted: boolean): { reason: string; message: string } | undefined {
-    return this.#admission.admit(worker.apiPod, adopted ? undefined : this.#node);
+    return this.#admission.admit(worker.apiPod, adopted ? undefined : this.#node, this.#o.watchNode ?? true);
   }
 
   released(worker: PodWorker): void {

@@ -97,6 +97,8 @@ export class EventRecorder {
   readonly #abort = new AbortController();
   #busy: Done | undefined;
   #drained: (() => void)[] = [];
+  #lastMillis = 0;
+  #below = 0;
 
   constructor(options: EventRecorderOptions) {
     this.#o = options;
@@ -170,8 +172,12 @@ export class EventRecorder {
 
   /** `name.<hex of nanoseconds>`, or a uuid where the object's name cannot be part of an event's. */
   #name(object: string, now: number): string {
-    // The clock gives milliseconds; random digits below keep two events of one millisecond apart.
-    const nanos = BigInt(Math.floor(now)) * 1_000_000n + BigInt(this.#o.random.int(1_000_000));
+    // The clock gives milliseconds; below them names rise with each event, so that those of one moment list in their order.
+    const millis = Math.floor(now);
+    const step = 1 + this.#o.random.int(499);
+    this.#below = millis > this.#lastMillis ? step : Math.min(this.#below + step, 999_999);
+    this.#lastMillis = Math.max(millis, this.#lastMillis);
+    const nanos = BigInt(this.#lastMillis) * 1_000_000n + BigInt(this.#below);
     const name = `${object}.${nanos.toString(16)}`;
     return isDNS1123Subdomain(name).length === 0 ? name : this.#o.random.uuid();
   }

@@ -3,6 +3,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
 import type { Random } from '../base/random.ts';
 import type { Dialer } from '../apiserver/dialer.ts';
+import type { Node } from '../api/types/index.gen.ts';
 import type { UserInfo } from '../apiserver/request.ts';
 import { Informer } from '../client/informer.ts';
 import type { TypedClient } from '../client/typed-client.ts';
@@ -44,6 +45,9 @@ export interface StartNodes {
   /** Registered at the same time. */
   readonly concurrency?: number;
 }
+
+/** Taints that a node has until the node controllers have looked at it. */
+const startTaints = ['node.kubernetes.io/not-ready', 'node.cloudprovider.kubernetes.io/uninitialized'];
 
 const controlPlaneLabel = 'node-role.kubernetes.io/control-plane';
 
@@ -166,17 +170,15 @@ export class SimulatedNodes {
       .core.nodes.patch('node-1', undefined, 'merge', { metadata: { labels: { [controlPlaneLabel]: '' } } });
   }
 
-  /** Resolves when every node is Ready. */
+  /** Resolves when every node is Ready and takes pods: what its start put on it to keep them away has been removed. */
   async ready(client: TypedClient): Promise<void> {
     const { clock, random, logger } = this.#o;
     const informer = new Informer({ client: client.core.nodes, clock, random, logger });
     const waiting = new Set(this.handles.map((h) => h.name));
     await new Promise<void>((resolve) => {
-      const look = (node: {
-        metadata: { name?: string };
-        status?: { conditions?: { type: string; status: string }[] };
-      }): void => {
+      const look = (node: Node): void => {
         if (node.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') !== true) return;
+        if (node.spec?.taints?.some((t) => startTaints.includes(t.key)) === true) return;
         waiting.delete(node.metadata.name!);
         if (waiting.size === 0) resolve();
       };

@@ -37,8 +37,8 @@ export interface ComponentServerOptions {
   /** Those of `/readyz` alone. */
   readonly readyChecks?: ReadonlyMap<string, ComponentCheck>;
   readonly metrics?: readonly Family[];
-  /** Further paths, answered in JSON. */
-  readonly routes?: ReadonlyMap<string, () => Promise<unknown>>;
+  /** Further paths: a text as it is, anything else in JSON. */
+  readonly routes?: ReadonlyMap<string, () => Promise<{ readonly status: number; readonly body: unknown }>>;
   /** No `/metrics` and `/version`: a health port alone. */
   readonly healthOnly?: boolean;
 }
@@ -102,7 +102,11 @@ class Handler {
     if (request.method !== 'GET' && request.method !== 'HEAD')
       return answer(response, 405, plain, 'Method Not Allowed\n');
     const route = this.#o.routes?.get(path);
-    if (route !== undefined) return answer(response, 200, 'application/json', JSON.stringify(await route()));
+    if (route !== undefined) {
+      const { status, body } = await route();
+      if (typeof body === 'string') return answer(response, status, plain, body);
+      return answer(response, status, 'application/json', JSON.stringify(body));
+    }
     const root = healthPaths.find((p) => path === p || path.startsWith(`${p}/`));
     if (root !== undefined) return this.#health(request, response, root, path.slice(root.length + 1));
     if (this.#o.healthOnly !== true) {

@@ -166,3 +166,20 @@ export function freePort(host: string): Promise<number> {
     });
   });
 }
+
+/** `host:port`, `:port` or `host` of a flag; undefined when it is empty or the port is 0 (not served). */
+export function splitHostPort(
+  flag: string,
+  text: string,
+  defaultPort: number,
+): { readonly host: string; readonly port: number } | undefined {
+  if (text === '') return undefined;
+  const m = /^(?:\[([^\]]*)\]|([^:]*))(?::(\d+))?$/.exec(text);
+  const bare = m === null && /^[0-9a-fA-F:.]+$/.test(text) ? text : undefined;
+  if (m === null && bare === undefined)
+    throw new StartError(`--${flag} ${text}: it is an address such as 127.0.0.1:1234`);
+  const host = bare ?? m?.[1] ?? m?.[2] ?? '';
+  const port = m?.[3] === undefined ? defaultPort : Number(m[3]);
+  if (port > 65_535) throw new StartError(`--${flag} ${text}: a port is between 0 and 65535`);
+  return port === 0 ? undefined : { host: host === '' ? '0.0.0.0' : host, port };
+}

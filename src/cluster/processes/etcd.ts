@@ -106,7 +106,13 @@ export async function runEtcd(flags: EtcdFlags, env: ComponentEnvironment): Prom
           auth: undefined,
           checks: new Map([['store', async () => void (await store.currentRevision())]]),
           routes: new Map([
-            ['/health', async () => ({ health: 'true', reason: '', revision: await store.currentRevision() })],
+            [
+              '/health',
+              async () => {
+                await store.currentRevision();
+                return { status: 200, body: { health: 'true', reason: '' } };
+              },
+            ],
           ]),
           metrics: [
             computed('gauge', 'etcd_server_has_leader', 'Whether or not a leader exists.', () => [[{}, 1]]),

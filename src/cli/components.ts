@@ -5,6 +5,7 @@ import { etcdCommand } from './components/etcd.ts';
 import { apiServerCommand } from './components/kube-apiserver.ts';
 import { controllerManagerCommand } from './components/kube-controller-manager.ts';
 import { kubeletCommand } from './components/kubelet.ts';
+import { proxyCommand } from './components/kube-proxy.ts';
 import { schedulerCommand } from './components/kube-scheduler.ts';
 import type { CommandSpec } from './flags.ts';
 
@@ -15,6 +16,7 @@ export const componentCommands: readonly CommandSpec[] = [
   controllerManagerCommand,
   cloudControllerManagerCommand,
   kubeletCommand,
+  proxyCommand,
 ];
 
 /** What goes with them: the installer's part. */

@@ -33,6 +33,7 @@ const commands = [
   'kube-controller-manager',
   'cloud-controller-manager',
   'kubelet',
+  'kube-proxy',
   'certificates',
   'addons',
 ];
@@ -126,6 +127,7 @@ describe('what is wrong is said in one line, and nothing is changed', () => {
 
   test('real nodes are not there yet', async () => {
     await refuses(['up', '--runtime', 'containerd'], 1, /real nodes are not part of this version/);
+    await refuses(['kube-proxy'], 1, /--proxy-mode simulated/);
     await refuses(['kubelet'], 1, /--container-runtime-endpoint simulated:\/\//);
   });
 

@@ -120,6 +120,16 @@ describe('a cluster of separate processes', () => {
     await k!.ok('rollout status deployment/after --timeout=60s');
   });
 
+  test('kube-proxy tells its health', async (t) => {
+    if (requirePeer(t, 'kubectl') === undefined) return;
+    const port = await freePort();
+    await cluster.startProxy('node-1', 'second kube-proxy', port);
+    const answer = await fetch(`http://127.0.0.1:${port}/healthz`);
+    assert.equal(answer.status, 200);
+    assert.equal(((await answer.json()) as { nodeEligible: boolean }).nodeEligible, true);
+    assert.equal(await cluster.process('second kube-proxy').stop(), 0);
+  });
+
   test('store and API server restart; everybody else goes on', async (t) => {
     if (requirePeer(t, 'kubectl') === undefined) return;
     const before = await k!.json<{ metadata: { uid: string; resourceVersion: string } }>('get namespace default');

@@ -179,6 +179,7 @@ export class ProcessCluster {
     if (!without.has('kube-scheduler')) started.push(this.startScheduler());
     if (!without.has('cloud-controller-manager')) started.push(this.startCloudControllerManager());
     for (const node of nodes) started.push(this.startKubelet(node));
+    if (nodes.length > 0 && !without.has('kube-proxy')) started.push(this.startProxy(nodes[0]!));
     await Promise.all(started);
   }
 
@@ -299,6 +300,22 @@ export class ProcessCluster {
         '--container-runtime-endpoint=simulated://',
       ],
       /kubelet: node \S+ with \S+, serving on (\S+)/,
+    );
+  }
+
+  /** `healthPort`: of /healthz. */
+  startProxy(node: string, name = 'kube-proxy', healthPort = 0): Promise<unknown> {
+    return this.run(
+      name,
+      [
+        'kube-proxy',
+        '--kubeconfig=kube-proxy.conf',
+        `--hostname-override=${node}`,
+        '--proxy-mode=simulated',
+        `--healthz-bind-address=127.0.0.1:${healthPort}`,
+        '--metrics-bind-address=127.0.0.1:0',
+      ],
+      /kube-proxy: working for node/,
     );
   }
 

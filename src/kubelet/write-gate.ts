@@ -6,9 +6,9 @@ import { ioNow, ioTimer } from '../base/io-time.ts';
 
 /** So many writes within `quietMs` are a rush: the next pods are already on their way. */
 const rush = 20;
-const quietMs = 250;
+const quietMs = 1000;
 /** No event waits longer than this. */
-const longestMs = 20_000;
+const longestMs = 30_000;
 
 export class WriteGate {
   readonly #patient: boolean;

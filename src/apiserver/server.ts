@@ -110,6 +110,8 @@ export interface ApiServer {
   ready(): Promise<void>;
   /** Takes no new requests, lets those in flight finish, ends watches and connections. The store stays open. */
   close(): Promise<void>;
+  /** The Warning that writes to a kind answer with because it is not complete yet; undefined when it is. */
+  incomplete(group: string, resource: string): string | undefined;
   readonly registries: RegistriesImpl;
   readonly directory: ResourceDirectory;
   readonly health: Health;
@@ -185,6 +187,7 @@ class ApiServerImpl implements ApiServer {
   readonly directory: ResourceDirectory;
   readonly health: Health;
   readonly metrics: RequestMetrics;
+  readonly incomplete: (group: string, resource: string) => string | undefined;
   readonly #options: ApiServerOptions;
   readonly #logger: Logger;
   readonly #server: GenericServer;
@@ -212,6 +215,7 @@ class ApiServerImpl implements ApiServer {
     // Made on first use: strategies allocate through the registries that ask for them.
     let made: StrategyCatalog | undefined;
     const strategies = (): StrategyCatalog => (made ??= this.#strategies(catalog));
+    this.incomplete = (group, resource) => strategies().strategies(group, resource).incomplete;
     this.registries = new RegistriesImpl({
       store,
       embedded: options.embedded,

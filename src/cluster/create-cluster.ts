@@ -22,6 +22,8 @@ import type { LocalProvider } from '../cloud/providers/local/local.ts';
 import { createLocalProvider } from '../cloud/providers/local/local.ts';
 import type { ControllerManager } from '../controllers/manager.ts';
 import { createControllerManager } from '../controllers/manager.ts';
+import type { SimulatedImages } from '../kubelet/runtime/simulated/images.ts';
+import type { SimulatedNetwork } from '../kubelet/runtime/simulated/network.ts';
 import { dialMachine } from '../kubelet/runtime/simulated/network.ts';
 import { openEmbeddedStore } from '../etcd/embedded-store.ts';
 import type { KeyValueStore } from '../etcd/store.ts';
@@ -91,6 +93,10 @@ export interface Cluster extends AsyncDisposable {
   readonly nodes: readonly NodeHandle[];
   /** The cloud provider, whose machines and load balancers a test can take away. */
   readonly cloud: LocalProvider | undefined;
+  /** What the simulated nodes know of images. */
+  readonly images: SimulatedImages;
+  /** Their network, where processes of yours can answer for pods. */
+  readonly network: SimulatedNetwork;
   readonly components: readonly string[];
   readonly apiServer: ApiServer;
   readonly store: KeyValueStore;
@@ -376,6 +382,8 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       kubeconfig: credentials === undefined ? undefined : renderKubeconfig({ name: 'knarr', ...credentials }),
       nodes: nodes.handles,
       cloud,
+      images: nodes.images,
+      network: nodes.network,
       components: allComponents.filter((c) => !disabled.has(c)),
       apiServer,
       store,

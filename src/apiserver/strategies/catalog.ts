@@ -241,7 +241,21 @@ export function createStrategies(deps: StrategyDeps): StrategyCatalog {
   const usual = unvalidatedKind({});
   return {
     strategies(group, resource) {
-      return deps.extra?.get(`${group}/${resource}`) ?? groups[group]?.[resource] ?? usual;
+      const key = `${group}/${resource}`;
+      const found = deps.extra?.get(key) ?? groups[group]?.[resource] ?? usual;
+      const missing = withoutEffect[key];
+      return missing === undefined ? found : { ...found, incomplete: found.incomplete ?? missing };
     },
   };
 }
+
+/** Kinds that are stored and judged as upstream does, but that nothing in here acts upon yet. */
+const withoutEffect: Readonly<Record<string, string>> = {
+  'admissionregistration.k8s.io/mutatingwebhookconfigurations': 'knarr does not call admission webhooks yet',
+  'admissionregistration.k8s.io/validatingwebhookconfigurations': 'knarr does not call admission webhooks yet',
+  'apiregistration.k8s.io/apiservices': 'knarr does not forward requests to aggregated API servers yet',
+  'networking.k8s.io/networkpolicies': 'knarr does not enforce network policies yet',
+  'storage.k8s.io/csidrivers': 'knarr does not drive CSI drivers yet',
+  'storage.k8s.io/volumeattachments': 'knarr does not attach volumes yet',
+  'storage.k8s.io/volumeattributesclasses': 'knarr does not modify volumes yet',
+};

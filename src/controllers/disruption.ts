@@ -8,7 +8,7 @@ import { controllerOf } from '../api/helpers/owner-references.ts';
 import { isPodReady, isPodTerminal, podCondition } from '../api/helpers/pod-status.ts';
 import type { KubeObject, OwnerReference } from '../api/object.ts';
 import { parseApiVersion } from '../api/object.ts';
-import type { LabelSelector, Selector } from '../api/selector.ts';
+import type { Selector } from '../api/selector.ts';
 import { compileLabelSelector } from '../api/selector.ts';
 import { formatTime, timeMs } from '../api/time.ts';
 import type {
@@ -33,6 +33,7 @@ import { setStatusCondition } from './util/conditions.ts';
 import { scaledValue } from './util/int-or-percent.ts';
 import { LastWritten } from './util/last-written.ts';
 import { groupResource, Scales } from './util/scales.ts';
+import { selectorText } from './util/selector-text.ts';
 
 const ref = resources.policy.poddisruptionbudgets;
 /** An evicted pod counts as gone for so long, even when its deletion has not been seen. */
@@ -341,21 +342,6 @@ class DisruptionController implements RunningController {
       return undefined;
     }
   }
-}
-
-/** A LabelSelector as Go prints it. */
-function selectorText(selector: LabelSelector | undefined): string {
-  if (selector === undefined) return 'nil';
-  const labels = Object.entries(selector.matchLabels ?? {})
-    .toSorted(([a], [b]) => (a < b ? -1 : 1))
-    .map(([k, v]) => `${k}: ${v},`)
-    .join('');
-  const expressions = (selector.matchExpressions ?? [])
-    .map(
-      (e) => `LabelSelectorRequirement{Key:${e.key},Operator:${e.operator},Values:[${(e.values ?? []).join(' ')}],},`,
-    )
-    .join('');
-  return `&LabelSelector{MatchLabels:map[string]string{${labels}},MatchExpressions:[]LabelSelectorRequirement{${expressions}},}`;
 }
 
 export const disruptionController: ControllerDescriptor = {

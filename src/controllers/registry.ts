@@ -17,6 +17,7 @@ import { ttlController } from './node-ttl.ts';
 import { nodeLifecycleController } from './nodelifecycle/nodelifecycle.ts';
 import { taintEvictionController } from './nodelifecycle/taint-eviction.ts';
 import { podGarbageCollectorController } from './podgc.ts';
+import { horizontalPodAutoscalerController } from './podautoscaler/horizontal.ts';
 import { replicaSetController, replicationControllerController } from './replicaset.ts';
 import { resourceQuotaController } from './resourcequota.ts';
 import { rootCACertificatePublisher } from './root-ca.ts';
@@ -45,6 +46,7 @@ export const allControllers: readonly ControllerDescriptor[] = [
   cronJobController,
   ttlAfterFinishedController,
   disruptionController,
+  horizontalPodAutoscalerController,
   resourceQuotaController,
   namespaceController,
   nodeIpamController,

@@ -110,25 +110,6 @@ export function isDNS1123Subdomain(value: string): Messages {
   return errors;
 }
 
-const underscoreFormat = '_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?';
-const underscoreRegex = /^_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?$/;
-
-/** A subdomain whose labels may have underscores (pod DNS searches). */
-export function isDNS1123SubdomainWithUnderscore(value: string): Messages {
-  const errors: string[] = [];
-  if (byteLength(value) > 253) errors.push(maxLengthError(253));
-  if (!value.split('.').every((label) => underscoreRegex.test(label))) {
-    errors.push(
-      regexError(
-        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character",
-        `${underscoreFormat}(\\.${underscoreFormat})*`,
-        'example.com',
-      ),
-    );
-  }
-  return errors;
-}
-
 /** DNS (RFC 1035) label: must begin with a letter (Service names). */
 export function isDNS1035Label(value: string): Messages {
   const errors: string[] = [];
@@ -242,22 +223,9 @@ export type NameRule = (name: string, prefix: boolean) => Messages;
 export const nameIsDNSSubdomain: NameRule = (name, prefix) =>
   isDNS1123Subdomain(prefix ? maskTrailingDash(name) : name);
 export const nameIsDNSLabel: NameRule = (name, prefix) => isDNS1123Label(prefix ? maskTrailingDash(name) : name);
-export const nameIsDNS1035Label: NameRule = (name, prefix) => isDNS1035Label(prefix ? maskTrailingDash(name) : name);
+
 export const nameIsPathSegment: NameRule = (name, prefix) =>
   prefix ? isPathSegmentPrefix(name) : isPathSegmentName(name);
-
-export function isCIdentifier(value: string): Messages {
-  if (/^[A-Za-z_][A-Za-z0-9_]*$/.test(value)) return none;
-  return [
-    regexError(
-      "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_'",
-      '[A-Za-z_][A-Za-z0-9_]*',
-      'my_name',
-      'MY_NAME',
-      'MyName',
-    ),
-  ];
-}
 
 export function isValidPortNum(port: number): Messages {
   return port >= 1 && port <= 65535 ? none : [inclusiveRangeError(1, 65535)];
@@ -351,21 +319,4 @@ export function isConfigMapKey(value: string): Messages {
   }
   errors.push(...changeDirectoryErrors(value));
   return errors;
-}
-
-/** The reason of a condition. */
-export function isConditionReason(value: string): Messages {
-  return /^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$/.test(value)
-    ? none
-    : [
-        regexError(
-          "a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric characters or '_,:', and must end with an alphanumeric character or '_'",
-          '[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?',
-          'my_name',
-          'MY_NAME',
-          'MyName',
-          'ReasonA,ReasonB',
-          'ReasonA:ReasonB',
-        ),
-      ];
 }

@@ -67,10 +67,6 @@ export interface GroupVersionKind extends GroupVersion {
   readonly kind: string;
 }
 
-export interface GroupVersionResource extends GroupVersion {
-  readonly resource: string;
-}
-
 /** `v1`, `apps/v1`. */
 export function apiVersionOf(gv: GroupVersion): string {
   return gv.group === '' ? gv.version : `${gv.group}/${gv.version}`;

@@ -471,24 +471,8 @@ export function subQuantity(a: Quantity, b: Quantity): Quantity {
   return addScaled(a, b, -1, isZeroQuantity(a) ? b.format : a.format);
 }
 
-export function negQuantity(q: Quantity): Quantity {
-  return isZeroQuantity(q) ? q : make(typeof q.mantissa === 'number' ? -q.mantissa : -q.mantissa, q.scale, q.format);
-}
-
-/** q × an integer. */
-export function mulQuantity(q: Quantity, factor: number): Quantity {
-  if (typeof q.mantissa === 'number' && Number.isSafeInteger(q.mantissa * factor)) {
-    return make(q.mantissa * factor, q.scale, q.format);
-  }
-  return make(narrow(BigInt(q.mantissa) * BigInt(factor)), q.scale, q.format);
-}
-
 export function maxQuantity(a: Quantity, b: Quantity): Quantity {
   return compareQuantity(a, b) >= 0 ? a : b;
-}
-
-export function minQuantity(a: Quantity, b: Quantity): Quantity {
-  return compareQuantity(a, b) <= 0 ? a : b;
 }
 
 /** q / 10^scale, rounded away from zero to an integer. Beyond 2^53 the nearest number. */
@@ -524,14 +508,6 @@ export function quantityMilli(q: Quantity): number {
 export function quantityToNumber(q: Quantity): number {
   if (q.scale === 0) return Number(q.mantissa);
   return q.scale > 0 ? Number(q.mantissa) * 10 ** q.scale : Number(q.mantissa) / 10 ** -q.scale;
-}
-
-/** The exact integer value where there is one that fits an int64 (CEL's and OpenAPI's question), else undefined. */
-export function quantityAsInt64(q: Quantity): bigint | undefined {
-  const whole = atScaleZero(q);
-  if (whole === undefined) return undefined;
-  const wide = BigInt(whole);
-  return wide > maxInt64 || wide < -maxInt64 - 1n ? undefined : wide;
 }
 
 export function newQuantity(value: number | bigint, format: QuantityFormat): Quantity {

@@ -677,8 +677,3 @@ export function parseFieldSelector(text: string, transform?: FieldTransform): Fi
   }
   return out.length === 0 ? everythingFieldSelector : new FieldSelector(out);
 }
-
-/** A selector of one equality. */
-export function fieldEquals(field: string, value: string): FieldSelector {
-  return new FieldSelector([{ field, operator: '=', value }]);
-}

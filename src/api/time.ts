@@ -143,11 +143,6 @@ export function parseInstant(text: string): Instant {
   return parseLayout(text, false);
 }
 
-/** Reads metav1.MicroTime text, which must have six fractional digits. */
-export function parseMicroInstant(text: string): Instant {
-  return parseLayout(text, true);
-}
-
 const canonicalTimePattern = /^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{6})?Z$/;
 
 /** Milliseconds since 1970 of a Time or MicroTime; NaN for undefined, null and what is no time. */
@@ -310,17 +305,4 @@ export function humanDuration(ms: number): string {
   const years = Math.trunc(days / 365);
   if (hours < 24 * 365 * 8) return days % 365 === 0 ? `${years}y` : `${years}y${days % 365}d`;
   return `${years}y`;
-}
-
-/** One figure only (`5m`, `3d`). */
-export function shortHumanDuration(ms: number): string {
-  const seconds = Math.trunc(ms / 1000);
-  if (seconds < -1) return '<invalid>';
-  if (seconds < 0) return '0s';
-  if (seconds < 60) return `${seconds}s`;
-  const minutes = Math.trunc(seconds / 60);
-  if (minutes < 60) return `${minutes}m`;
-  const hours = Math.trunc(minutes / 60);
-  if (hours < 24) return `${hours}h`;
-  return hours < 24 * 365 ? `${Math.trunc(hours / 24)}d` : `${Math.trunc(hours / 24 / 365)}y`;
 }

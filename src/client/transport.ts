@@ -2,7 +2,7 @@
  * `Transport`: how a request reaches an API server, over HTTPS or in the same process. Bodies are parsed JSON objects at
  * this boundary; an answer's objects may be shared and are never mutated by the caller.
  */
-import type { Duplex, Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 
 export type HttpMethod = 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE' | 'OPTIONS';
 
@@ -57,6 +57,3 @@ export interface Transport {
   connect(request: ApiRequest, protocols: readonly string[]): Promise<MessageChannel>;
   close(): Promise<void>;
 }
-
-/** A byte stream to a node, pod or service, whoever provides it. */
-export type ByteStream = Duplex;

@@ -100,8 +100,3 @@ export function rangeContains(range: Range, address: Address): boolean {
     range.family === address.family && address.value >= range.base && address.value < range.base + rangeSize(range)
   );
 }
-
-/** The first address for hosts, which `default/kubernetes` has. */
-export function firstHost(range: Range): Address {
-  return { family: range.family, value: range.base + 1n };
-}

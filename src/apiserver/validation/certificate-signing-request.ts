@@ -76,7 +76,7 @@ function certificateError(base64: string | undefined): string | undefined {
     if (block[1] !== 'CERTIFICATE') return `only CERTIFICATE PEM blocks are allowed, found ${JSON.stringify(block[1])}`;
     if (/\n[A-Za-z-]+: /.test(block[0])) return 'no PEM block headers are permitted';
     try {
-      new X509Certificate(block[0]);
+      void new X509Certificate(block[0]);
     } catch {
       return 'x509: malformed certificate';
     }

@@ -1,5 +1,5 @@
 /** Small checks that validations of many kinds share, worded as upstream's helpers of the same purpose. */
-import { forbiddenField, invalid, notSupported, required, type FieldError } from '../../api/field-error.ts';
+import { invalid, notSupported, required, type FieldError } from '../../api/field-error.ts';
 import { deepEqual } from '../../api/helpers/deep-equal.ts';
 import {
   isDNS1123Label,
@@ -71,12 +71,6 @@ export function validatePositiveIntOrPercent(value: number | string, path: strin
 export function validateAtMost100Percent(value: number | string, path: string): FieldError[] {
   if (typeof value !== 'string' || isValidPercent(value).length > 0) return [];
   return Number(value.slice(0, -1)) > 100 ? [invalid(path, value, 'must not be greater than 100%')] : [];
-}
-
-/** The share of a number or percentage that is a percentage; undefined for numbers. */
-export function percentOf(value: number | string | undefined): number | undefined {
-  if (typeof value !== 'string' || isValidPercent(value).length > 0) return undefined;
-  return Number(value.slice(0, -1));
 }
 
 const standardFinalizers: ReadonlySet<string> = new Set(['kubernetes', 'orphan', 'foregroundDeletion']);
@@ -157,15 +151,9 @@ export function validateNonnegativeQuantity(text: string | number, path: string)
   return quantitySign(parseQuantity(text)) < 0 ? [invalid(path, String(text), isNegativeError)] : [];
 }
 
-export function validatePositiveQuantity(text: string | number, path: string): FieldError[] {
-  return quantitySign(parseQuantity(text)) <= 0 ? [invalid(path, String(text), 'must be greater than zero')] : [];
-}
-
 export function validateResourceQuantity(name: string, text: string | number, path: string): FieldError[] {
   const errors = validateNonnegativeQuantity(text, path);
   if (isIntegerResource(name) && quantityMilli(parseQuantity(text)) % 1000 !== 0)
     errors.push(invalid(path, text, 'must be an integer'));
   return errors;
 }
-
-export const forbidden = forbiddenField;

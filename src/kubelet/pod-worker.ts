@@ -3,18 +3,13 @@
  * missing, report the status. An idle pod holds no timer and no promise.
  */
 import type { Timer } from '../base/clock.ts';
+import { nextTurn, turnSpent } from '../base/yield.ts';
 import { timeMs } from '../api/time.ts';
 import type { Container, Pod, PodStatus } from '../api/types/index.gen.ts';
 import { compareResourceVersions } from '../client/resource-version.ts';
-import {
-  containerConfig,
-  lazyPodFile,
-  messagePathAnnotation,
-  messagePolicyAnnotation,
-  podCgroup,
-  podResources,
-  sandboxConfig,
-} from './container-config.ts';
+import { lazyPodFile, podCgroup, podResources, sandboxConfig } from './container-config.ts';
+import { killContainer } from './container-kill.ts';
+import { startContainer } from './container-start.ts';
 import type { KubeletContext } from './context.ts';
 import { podDir } from './context.ts';
 import type { LazyItem } from './host/node-host.ts';
@@ -37,6 +32,7 @@ import type {
 } from './runtime/container-runtime.ts';
 import { RuntimeError } from './runtime/container-runtime.ts';
 import type { StatusOwner } from './status-manager.ts';
+import { terminationMessage } from './termination-message.ts';
 import { MountError, PodVolumes } from './volumes.ts';
 
 /** What a worker asks of the kubelet it belongs to. */
@@ -53,9 +49,6 @@ export interface WorkerHome {
 const retryMs = 10_000;
 const mountRetryMs = 2000;
 const pendingStatusMs = 20;
-const messageLimit = 4096;
-const messageTailLines = 80;
-const messageTailLimit = 2048;
 
 export class PodWorker implements StatusOwner {
   readonly uid: string;
@@ -210,6 +203,7 @@ export class PodWorker implements StatusOwner {
       this.#again = false;
       this.#cancelTimer();
       try {
+        if (turnSpent()) await this.ctx.clock.activity.track(nextTurn());
         await this.#pass();
       } catch (error) {
         if (this.#stopped) return;
@@ -517,84 +511,51 @@ export class PodWorker implements StatusOwner {
     ephemeral: boolean,
   ): Promise<boolean> {
     const { ctx } = this;
-    const path = containerFieldPath(pod.spec!, container.name);
-    const event = (type: 'Normal' | 'Warning', reason: string, message: string) =>
-      ctx.events.pod(pod, type, reason, message, path);
     const failed = (error: StartError): false => {
       (this.#waiting ??= new Map()).set(container.name, { reason: error.reason, message: error.message });
       this.#wakeAt(error.retryAt ?? ctx.clock.now() + retryMs);
       return false;
     };
-    const last = newestOf(this.view, container.name);
-    if (last?.state === 'CONTAINER_EXITED') {
-      const key = `${this.uid}_${container.name}`;
-      if (ctx.crashLoop.inBackoffSince(key, last.finishedAt)) {
-        const wait = ctx.crashLoop.get(key);
-        event('Warning', 'BackOff', `Back-off restarting failed container ${container.name} in pod ${formatPod(pod)}`);
-        return failed(
-          new StartError(
-            'CrashLoopBackOff',
-            `back-off ${goDuration(wait)} restarting failed container=${container.name} pod=${formatPod(pod)}`,
-            { retryAt: last.finishedAt + wait },
-          ),
-        );
-      }
-      ctx.crashLoop.next(key, last.finishedAt);
-    }
-    const restartCount = last === undefined ? 0 : last.metadata.attempt + 1;
-    let id: string;
+    let id: string | undefined;
     try {
-      const imageRef = await ctx.images.ensure(pod, container, config, sandbox.runtimeHandler ?? '', path);
-      if (this.#gonePending()) return false;
-      const target = ephemeral ? this.#target(pod, container.name) : undefined;
-      const made = await containerConfig(ctx, {
+      id = await startContainer(ctx, {
         pod,
         container,
-        restartCount,
-        imageRef,
+        last: newestOf(this.view, container.name),
+        sandbox,
+        config,
         volumes: this.volumes,
         fields: this.fields(),
-        targetId: target,
+        target: () => (ephemeral ? this.#target(pod, container.name) : undefined),
+        gone: () => this.#gonePending(),
       });
-      try {
-        id = await ctx.runtime.createContainer(sandbox.id, made, config);
-      } catch (error) {
-        throw new StartError('CreateContainerError', errorDescription(error), { cause: error });
-      }
-      event('Normal', 'Created', 'Container created');
     } catch (error) {
       if (!(error instanceof StartError)) throw error;
-      event(
-        'Warning',
-        'Failed',
-        `Error: ${error.reason === 'ErrImagePull' || error.reason === 'ImagePullBackOff' || error.reason === 'ErrImageNeverPull' || error.reason === 'InvalidImageName' ? error.reason : error.message}`,
-      );
+      if (error.reason === 'RunContainerError') this.#stale = true;
       return failed(error);
     }
-    try {
-      await ctx.runtime.startContainer(id);
-    } catch (error) {
-      this.#stale = true;
-      event('Warning', 'Failed', `Error: ${errorDescription(error)}`);
-      return failed(new StartError('RunContainerError', errorDescription(error), { retryAt: ctx.clock.now() }));
-    }
-    event('Normal', 'Started', 'Container started');
+    if (id === undefined) return false;
     this.#waiting?.delete(container.name);
     if (this.#waiting?.size === 0) this.#waiting = undefined;
     await this.#startedNow(id, container.name);
     const hook = container.lifecycle?.postStart;
-    if (hook !== undefined) {
-      try {
-        await runHook(ctx, hook, pod, container, id, this.podIps[0] ?? '');
-      } catch (error) {
-        ctx.logger.warn('PostStartHook failed', { pod: formatPod(pod), container: container.name, error });
-        event('Warning', 'FailedPostStartHook', 'PostStartHook failed');
-        this.#stale = true;
-        await this.killContainer(container, id, 'FailedPostStartHook', this.graceFor(container, undefined));
-        return failed(new StartError('PostStartHookError', errorText(error)));
-      }
+    if (hook === undefined) return true;
+    try {
+      await runHook(ctx, hook, pod, container, id, this.podIps[0] ?? '');
+      return true;
+    } catch (error) {
+      ctx.logger.warn('PostStartHook failed', { pod: formatPod(pod), container: container.name, error });
+      ctx.events.pod(
+        pod,
+        'Warning',
+        'FailedPostStartHook',
+        'PostStartHook failed',
+        containerFieldPath(pod.spec!, container.name),
+      );
+      this.#stale = true;
+      await this.killContainer(container, id, 'FailedPostStartHook', this.graceFor(container, undefined));
+      return failed(new StartError('PostStartHookError', errorText(error)));
     }
-    return true;
   }
 
   /** Adds the new instance to the view, and lets go of all but one of its predecessors. */
@@ -638,39 +599,8 @@ export class PodWorker implements StatusOwner {
   }
 
   /** Runs the preStop hook and stops the container, within `grace` seconds. */
-  async killContainer(
-    container: Container,
-    id: string,
-    message: string,
-    grace: number,
-    signal?: AbortSignal,
-  ): Promise<void> {
-    const { ctx } = this;
-    const pod = this.#pod;
-    const path = containerFieldPath(pod.spec!, container.name);
-    ctx.events.pod(pod, 'Normal', 'Killing', message, path);
-    let left = grace;
-    const hook = container.lifecycle?.preStop;
-    if (hook !== undefined && left > 0) {
-      const began = ctx.clock.now();
-      const abort = new AbortController();
-      const cancelled = Promise.withResolvers<void>();
-      const timer = ctx.clock.setTimer(left * 1000, () => cancelled.resolve());
-      const onAbort = () => cancelled.resolve();
-      signal?.addEventListener('abort', onAbort, { once: true });
-      const run = runHook(ctx, hook, pod, container, id, this.podIps[0] ?? '', abort.signal).catch((error: unknown) => {
-        if (abort.signal.aborted) return;
-        ctx.logger.warn('PreStop hook failed', { pod: formatPod(pod), container: container.name, error });
-        ctx.events.pod(pod, 'Warning', 'FailedPreStopHook', 'PreStopHook failed', path);
-      });
-      await Promise.race([run, cancelled.promise]);
-      abort.abort(new Error('out of time'));
-      timer.cancel();
-      signal?.removeEventListener('abort', onAbort);
-      left -= Math.floor((ctx.clock.now() - began) / 1000);
-    }
-    if (signal?.aborted) left = 0;
-    await ctx.runtime.stopContainer(id, grace <= 0 ? 0 : Math.max(left, 2));
+  killContainer(container: Container, id: string, message: string, grace: number, signal?: AbortSignal): Promise<void> {
+    return killContainer(this.ctx, this.#pod, container, id, message, grace, this.podIps[0] ?? '', signal);
   }
 
   async #terminate(): Promise<void> {
@@ -730,32 +660,4 @@ export class PodWorker implements StatusOwner {
     this.volumes.stop();
     this.#terminating?.shorten(undefined);
   }
-}
-
-function errorDescription(error: unknown): string {
-  return error instanceof RuntimeError ? error.description : errorText(error);
-}
-
-/** Go's notation of whole seconds: `10s`, `1m20s`, `5m0s`. */
-export function goDuration(ms: number): string {
-  const s = Math.floor(ms / 1000);
-  return s < 60 ? `${s}s` : `${Math.floor(s / 60)}m${s % 60}s`;
-}
-
-/** What the container left in its termination message file, or the end of its log where the policy says so. */
-async function terminationMessage(ctx: KubeletContext, c: RuntimeContainer): Promise<string> {
-  const path = c.annotations[messagePathAnnotation];
-  if (path !== undefined && path !== '') {
-    const mount = c.mounts.find((m) => m.containerPath === path);
-    if (mount !== undefined) {
-      const data = await ctx.host.readFile(mount.hostPath, { maxBytes: messageLimit, fromEnd: true });
-      if (data !== undefined && data.length > 0) return data.toString();
-    }
-  }
-  if (c.annotations[messagePolicyAnnotation] !== 'FallbackToLogsOnError' || c.exitCode === 0) return '';
-  const chunks: Buffer[] = [];
-  for await (const batch of ctx.host.readLog(c.logPath, { tailLines: messageTailLines }))
-    for (const e of batch) chunks.push(e.data);
-  const all = Buffer.concat(chunks);
-  return all.subarray(Math.max(all.length - messageTailLimit, 0)).toString();
 }

@@ -6,7 +6,8 @@ import type { Duplex } from 'node:stream';
 import type { DirNode, FileSpec } from './file-system.ts';
 import { treeOf } from './file-system.ts';
 import type { Program } from './process.ts';
-import { builtinPrograms, pause } from './programs.ts';
+import { builtinPrograms } from './programs.ts';
+import { pause } from './programs-system.ts';
 
 /**
  * How containers behave. Settable for the whole node, by image and by pod annotation

@@ -1,0 +1,103 @@
+/** Starting one container: crash-loop back-off, image, configuration, creation, start, with upstream's events and reasons. */
+import type { Container, Pod } from '../api/types/index.gen.ts';
+import { containerConfig } from './container-config.ts';
+import type { KubeletContext } from './context.ts';
+import type { PodRuntimeFields } from './downward.ts';
+import { StartError } from './image-manager.ts';
+import { errorText } from './object-cache.ts';
+import { containerFieldPath, formatPod } from './pod-util.ts';
+import type {
+  ContainerStatus as RuntimeContainer,
+  PodSandboxConfig,
+  PodSandboxStatus,
+} from './runtime/container-runtime.ts';
+import { RuntimeError } from './runtime/container-runtime.ts';
+import type { PodVolumes } from './volumes.ts';
+
+export interface ContainerStart {
+  readonly pod: Pod;
+  readonly container: Container;
+  /** Its newest instance. */
+  readonly last: RuntimeContainer | undefined;
+  readonly sandbox: PodSandboxStatus;
+  readonly config: PodSandboxConfig;
+  readonly volumes: PodVolumes;
+  readonly fields: PodRuntimeFields;
+  /** The container whose processes an ephemeral one sees. Throws `StartError`. */
+  target(): string | undefined;
+  /** The pod is going away: start nothing more. */
+  gone(): boolean;
+}
+
+/** Reasons that are their own message in events. */
+const named: ReadonlySet<string> = new Set([
+  'ErrImagePull',
+  'ImagePullBackOff',
+  'ErrImageNeverPull',
+  'InvalidImageName',
+]);
+
+/** The id of the container that runs now; undefined when the pod went away meanwhile. Rejects with `StartError`. */
+export async function startContainer(ctx: KubeletContext, s: ContainerStart): Promise<string | undefined> {
+  const { pod, container, last } = s;
+  const path = containerFieldPath(pod.spec!, container.name);
+  const event = (type: 'Normal' | 'Warning', reason: string, message: string) =>
+    ctx.events.pod(pod, type, reason, message, path);
+  if (last?.state === 'CONTAINER_EXITED') {
+    const key = `${pod.metadata.uid}_${container.name}`;
+    if (ctx.crashLoop.inBackoffSince(key, last.finishedAt)) {
+      const wait = ctx.crashLoop.get(key);
+      event('Warning', 'BackOff', `Back-off restarting failed container ${container.name} in pod ${formatPod(pod)}`);
+      throw new StartError(
+        'CrashLoopBackOff',
+        `back-off ${goDuration(wait)} restarting failed container=${container.name} pod=${formatPod(pod)}`,
+        {
+          retryAt: last.finishedAt + wait,
+        },
+      );
+    }
+    ctx.crashLoop.next(key, last.finishedAt);
+  }
+  let id: string;
+  try {
+    const imageRef = await ctx.images.ensure(pod, container, s.config, s.sandbox.runtimeHandler ?? '', path);
+    if (s.gone()) return undefined;
+    const config = await containerConfig(ctx, {
+      pod,
+      container,
+      restartCount: last === undefined ? 0 : last.metadata.attempt + 1,
+      imageRef,
+      volumes: s.volumes,
+      fields: s.fields,
+      targetId: s.target(),
+    });
+    try {
+      id = await ctx.runtime.createContainer(s.sandbox.id, config, s.config);
+    } catch (error) {
+      throw new StartError('CreateContainerError', errorDescription(error), { cause: error });
+    }
+    event('Normal', 'Created', 'Container created');
+  } catch (error) {
+    if (error instanceof StartError)
+      event('Warning', 'Failed', `Error: ${named.has(error.reason) ? error.reason : error.message}`);
+    throw error;
+  }
+  try {
+    await ctx.runtime.startContainer(id);
+  } catch (error) {
+    event('Warning', 'Failed', `Error: ${errorDescription(error)}`);
+    throw new StartError('RunContainerError', errorDescription(error), { retryAt: ctx.clock.now(), cause: error });
+  }
+  event('Normal', 'Started', 'Container started');
+  return id;
+}
+
+function errorDescription(error: unknown): string {
+  return error instanceof RuntimeError ? error.description : errorText(error);
+}
+
+/** Go's notation of whole seconds: `10s`, `1m20s`, `5m0s`. */
+export function goDuration(ms: number): string {
+  const s = Math.floor(ms / 1000);
+  return s < 60 ? `${s}s` : `${Math.floor(s / 60)}m${s % 60}s`;
+}

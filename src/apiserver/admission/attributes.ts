@@ -1,6 +1,7 @@
 /** Helpers that every admission plugin uses: refusals worded as upstream's, and copies of the objects they change. */
 import type { ObjectMeta } from '../../api/object.ts';
-import type { forbidden, StatusError } from '../../api/status.ts';
+import type { StatusError } from '../../api/status.ts';
+import { forbidden } from '../../api/status.ts';
 import type { AdmissionAttributes } from '../context.ts';
 import type { Committed } from '../request.ts';
 import type { Registries } from '../registry.ts';

@@ -4,24 +4,26 @@
  * another folder inside the repository.
  */
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { build } from 'esbuild';
 
 const root = join(import.meta.dirname, '..');
-const dist = resolve(root, process.env['KNARR_DIST'] ?? 'dist');
+const target = resolve(root, process.env['KNARR_DIST'] ?? 'dist');
+// Built beside it and put in place whole: what runs from there never sees half of it, and a failed build changes nothing.
+const dist = `${target}.${process.pid}`;
+process.on('exit', () => rmSync(dist, { recursive: true, force: true }));
 
 /** The command's first file: switches V8's compile cache on before anything else is loaded. */
 const launcher = `#!/usr/bin/env node
 import { enableCompileCache } from 'node:module';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { homedir } from 'node:os';
 const cache = process.env.XDG_CACHE_HOME || (process.platform === 'darwin' ? join(homedir(), 'Library', 'Caches') : process.platform === 'win32' ? process.env.LOCALAPPDATA || homedir() : join(homedir(), '.cache'));
 enableCompileCache(join(cache, 'knarr', 'compile'));
 await import('./main.js');
 `;
 
-rmSync(dist, { recursive: true, force: true });
 mkdirSync(dist, { recursive: true });
 await build({
   absWorkingDir: root,
@@ -64,6 +66,9 @@ if (!process.argv.includes('--quick')) {
   cpSync(join(dist, 'types-all', 'src'), join(dist, 'types'), { recursive: true });
   rmSync(join(dist, 'types-all'), { recursive: true, force: true });
 }
+
+rmSync(target, { recursive: true, force: true });
+renameSync(dist, target);
 
 function run(command: string, args: readonly string[]): void {
   const r = spawnSync(command, args, { cwd: root, stdio: 'inherit' });

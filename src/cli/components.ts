@@ -1,6 +1,7 @@
 /** `knarr kube-apiserver`, `knarr etcd`, …: one component alone, with upstream's flag names. */
 import { addonsCommand, certificatesCommand } from './components/certificates.ts';
 import { cloudControllerManagerCommand } from './components/cloud-controller-manager.ts';
+import { dnsCommand } from './components/dns.ts';
 import { etcdCommand } from './components/etcd.ts';
 import { apiServerCommand } from './components/kube-apiserver.ts';
 import { controllerManagerCommand } from './components/kube-controller-manager.ts';
@@ -17,6 +18,7 @@ export const componentCommands: readonly CommandSpec[] = [
   cloudControllerManagerCommand,
   kubeletCommand,
   proxyCommand,
+  dnsCommand,
 ];
 
 /** What goes with them: the installer's part. */

@@ -34,6 +34,7 @@ const commands = [
   'cloud-controller-manager',
   'kubelet',
   'kube-proxy',
+  'dns',
   'certificates',
   'addons',
 ];

@@ -3,6 +3,7 @@
  * end. And our API server on a real etcd.
  */
 import assert from 'node:assert/strict';
+import { Resolver } from 'node:dns/promises';
 import { readFileSync } from 'node:fs';
 import { request } from 'node:https';
 import { join } from 'node:path';
@@ -118,6 +119,17 @@ describe('a cluster of separate processes', () => {
     assert.match((await ask(`${url}/metrics`, admin)).body, /leader_election_master_status\{name="kube-scheduler"\} 1/);
     await k!.ok('create deployment after --image=nginx');
     await k!.ok('rollout status deployment/after --timeout=60s');
+  });
+
+  test('dns answers the names of Services', async (t) => {
+    if (requirePeer(t, 'kubectl') === undefined) return;
+    const { address, port } = await cluster.startDns();
+    const resolver = new Resolver({ timeout: 2000, tries: 2 });
+    resolver.setServers([`${address}:${port}`]);
+    assert.deepEqual(await resolver.resolve4('kubernetes.default.svc.cluster.local'), ['10.96.0.1']);
+    assert.deepEqual(await resolver.resolve4('kube-dns.kube-system.svc.cluster.local'), ['10.96.0.10']);
+    assert.deepEqual(await resolver.reverse('10.96.0.1'), ['kubernetes.default.svc.cluster.local']);
+    await assert.rejects(resolver.resolve4('nobody.default.svc.cluster.local'), { code: 'ENOTFOUND' });
   });
 
   test('kube-proxy tells its health', async (t) => {

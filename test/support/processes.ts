@@ -319,6 +319,16 @@ export class ProcessCluster {
     );
   }
 
+  /** Resolves with where it answers. */
+  async startDns(): Promise<{ address: string; port: number }> {
+    const m = await this.run(
+      'dns',
+      ['dns', '--kubeconfig=dns.conf', '--port=0', '--metrics-bind-address=127.0.0.1:0'],
+      /dns: answering for \S+ on ([\d.]+):(\d+)/,
+    );
+    return { address: m[1]!, port: Number(m[2]) };
+  }
+
   process(name: string): Running {
     const found = this.running.get(name);
     if (found === undefined) throw new Error(`${name} was not started`);

@@ -91,10 +91,7 @@ export async function runSession(
   try {
     const streams = await open();
     // A client that leaves ends the session, also one that left while it was being opened.
-    void session.closed.then(() => {
-      console.error('CLOSED');
-      streams.close();
-    });
+    void session.closed.then(() => streams.close());
     session.onResize((size) => streams.resize(size));
     const { stdin } = streams;
     if (session.stdin !== undefined && stdin !== undefined) {

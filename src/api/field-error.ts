@@ -1,4 +1,5 @@
 /** Validation errors with field paths, worded as upstream's `field.Error` (apimachinery util/validation/field). */
+import { goQuote } from './codec/json.ts';
 import { StatusError } from './status.ts';
 
 export type FieldErrorType =
@@ -40,7 +41,7 @@ export const omitted: unique symbol = Symbol('omitted');
 /** A value as Go's %v/%q prints it inside such messages: strings quoted, structs as JSON. */
 export function printBadValue(value: unknown): string {
   if (value === null || value === undefined) return 'null';
-  if (typeof value === 'string') return JSON.stringify(value);
+  if (typeof value === 'string') return goQuote(value);
   if (typeof value === 'object') return JSON.stringify(value);
   return String(value);
 }

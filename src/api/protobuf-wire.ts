@@ -2,9 +2,13 @@
 
 /** Bytes that are no message of the type they should be. */
 export class ProtobufError extends Error {
-  constructor(message: string) {
-    super(message);
+  /** Of the envelope, when it could be read. */
+  readonly type: { readonly apiVersion: string; readonly kind: string } | undefined;
+
+  constructor(message: string, type?: { readonly apiVersion: string; readonly kind: string }, cause?: unknown) {
+    super(message, { cause });
     this.name = 'ProtobufError';
+    this.type = type;
   }
 }
 

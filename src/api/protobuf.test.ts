@@ -7,6 +7,7 @@ import fc from 'fast-check';
 import { loadCatalog } from './catalog/catalog.ts';
 import type { KubeObject } from './object.ts';
 import { parseApiVersion } from './object.ts';
+import { ProtobufError } from './protobuf-wire.ts';
 import { ProtobufObjects, readEnvelope } from './protobuf.ts';
 import { canonicalize } from './schema/canonicalize.ts';
 
@@ -103,13 +104,20 @@ test('watch frames', () => {
 
 test('broken bytes do no harm', () => {
   const bytes = protobuf.encode(protobuf.decode(Buffer.from(messages['apps.v1.Deployment']!, 'latin1'))!);
-  assert.equal(protobuf.decode(Buffer.from('{}')), undefined);
+  assert.throws(() => protobuf.decode(Buffer.from('{}')), {
+    message: 'provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]',
+  });
   fc.assert(
     fc.property(fc.nat(bytes.length - 1), fc.integer({ min: 0, max: 255 }), fc.nat(bytes.length), (at, byte, cut) => {
       const broken = Buffer.from(bytes);
       broken[at] = byte;
-      // Undefined, or an object that the bytes still describe; never an error.
-      for (const input of [broken, bytes.subarray(0, cut)]) protobuf.decode(input);
+      // An object that the bytes still describe, or an error of its own.
+      for (const input of [broken, bytes.subarray(0, cut)])
+        try {
+          protobuf.decode(input);
+        } catch (e) {
+          if (!(e instanceof ProtobufError)) throw e;
+        }
     }),
     { numRuns: 500 },
   );

@@ -145,19 +145,26 @@ export class ProtobufObjects {
   }
 
   /**
-   * An enveloped object as JSON, with apiVersion and kind; not yet decoded by its schema. Undefined when the bytes are no such
-   * envelope, hold no message of their kind, or the kind is unknown.
+   * An enveloped object as JSON, with apiVersion and kind; not yet decoded by its schema, and with no more than its type where
+   * that is unknown. `defaults` is the type of an envelope that names none.
+   * @throws {ProtobufError} with upstream's text, and with the type where the envelope could be read
    */
-  decode(bytes: Uint8Array): KubeObject | undefined {
+  decode(bytes: Uint8Array, defaults?: { readonly apiVersion: string; readonly kind: string }): KubeObject {
+    if (bytes.length === 0) throw new ProtobufError('empty data');
+    const envelope = readEnvelope(bytes);
+    if (envelope === undefined)
+      throw new ProtobufError(
+        `provided data does not appear to be a protobuf message, expected prefix [${protobufMagic.join(' ')}]`,
+      );
+    if (bytes.length === protobufMagic.length) throw new ProtobufError('empty body');
+    const apiVersion = envelope.apiVersion || (defaults?.apiVersion ?? '');
+    const kind = envelope.kind || (defaults?.kind ?? '');
+    const schema = this.#schemaOf(apiVersion, kind);
+    if (schema === undefined) return { apiVersion, kind, metadata: {} };
     try {
-      const envelope = readEnvelope(bytes);
-      if (envelope === undefined) return undefined;
-      const { apiVersion, kind, raw } = envelope;
-      const schema = this.#schemaOf(apiVersion, kind);
-      if (schema === undefined) return undefined;
-      return { apiVersion, kind, metadata: {}, ...this.decodeMessage(schema, raw) };
+      return { apiVersion, kind, metadata: {}, ...this.decodeMessage(schema, envelope.raw) };
     } catch (e) {
-      if (e instanceof ProtobufError) return undefined;
+      if (e instanceof ProtobufError) throw new ProtobufError(e.message, { apiVersion, kind }, e);
       throw e;
     }
   }

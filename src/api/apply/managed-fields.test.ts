@@ -365,17 +365,14 @@ test('associative lists keep their order and merge by key', () => {
   ]);
   assert.throws(() => pods.applyObject(live, pod([{ name: 'a' }, { name: 'a' }]), 'x', false, t1), {
     message:
-      'failed to create typed patch object (/p; v1, Kind=Pod): .spec.containers: duplicate entries for key [name="a"]',
+      'failed to create typed patch object (/p; /v1, Kind=Pod): .spec.containers: duplicate entries for key [name="a"]',
   });
 });
 
 test('bad configurations', () => {
   const table: [object, string][] = [
-    [{ apiVersion: 'v1', kind: 'Pod', metadata: {} }, 'invalid object type: v1, Kind=Pod'],
-    [
-      { apiVersion: 'v2', kind: 'ConfigMap', metadata: {} },
-      'Incorrect version specified in apply patch. Specified patch version: v2, expected: v1',
-    ],
+    [{ apiVersion: 'v1', kind: 'Pod', metadata: {} }, 'invalid object type: /v1, Kind=Pod'],
+    [{ apiVersion: 'v2', kind: 'ConfigMap', metadata: {} }, 'invalid object type: /v2, Kind=ConfigMap'],
     [{ apiVersion: 'v1', kind: 'ConfigMap', metadata: { managedFields: [] } }, 'metadata.managedFields must be nil'],
     [
       { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'c', namespace: 'n' }, dta: {} },

@@ -93,6 +93,12 @@ class ConflictsError extends Error {
   }
 }
 
+/** `apps/v1, Kind=Deployment`, `/v1, Kind=Pod`: as Go prints a GroupVersionKind. */
+export function printGroupVersionKind(apiVersion: unknown, kind: unknown): string {
+  const version = typeof apiVersion === 'string' ? apiVersion : '';
+  return `${version.includes('/') ? '' : '/'}${version}, Kind=${typeof kind === 'string' ? kind : ''}`;
+}
+
 /** Keeps the managedFields of the objects of one endpoint (resource, version, subresource). */
 export class FieldManager {
   readonly #schema: ObjectSchema;
@@ -175,13 +181,8 @@ export class FieldManager {
   }
 
   #checkConfiguration(config: KubeObject): void {
-    if (this.#kind !== undefined && (config.kind ?? '') !== this.#kind) {
-      throw badRequest(`invalid object type: ${config.apiVersion ?? ''}, Kind=${config.kind ?? ''}`);
-    }
-    if (config.apiVersion !== this.#apiVersion) {
-      throw badRequest(
-        `Incorrect version specified in apply patch. Specified patch version: ${config.apiVersion ?? ''}, expected: ${this.#apiVersion}`,
-      );
+    if (config.apiVersion !== this.#apiVersion || (this.#kind !== undefined && (config.kind ?? '') !== this.#kind)) {
+      throw badRequest(`invalid object type: ${printGroupVersionKind(config.apiVersion, config.kind)}`);
     }
     if (config.metadata?.managedFields !== undefined && config.metadata.managedFields !== null) {
       throw badRequest('metadata.managedFields must be nil');
@@ -192,7 +193,7 @@ export class FieldManager {
       if (!(e instanceof TypedError)) throw e;
       const { namespace, name } = config.metadata ?? {};
       throw badRequest(
-        `failed to create typed patch object (${namespace ?? ''}/${name ?? ''}; ${config.apiVersion}, Kind=${config.kind ?? ''}): ${e.message}`,
+        `failed to create typed patch object (${namespace ?? ''}/${name ?? ''}; ${printGroupVersionKind(config.apiVersion, config.kind)}): ${e.message}`,
         e,
       );
     }

@@ -118,7 +118,8 @@ function syntaxError(text: string, reason: string, position: number, line: numbe
     case 'missed comma between flow collection entries':
     case 'unexpected end of the stream within a flow collection': {
       const open = openBracket(text.slice(0, position));
-      problem = `did not find expected ',' or '${open === '[' ? ']' : '}'}'`;
+      if (/[[{,]\s*$/.test(text.slice(0, position))) problem = 'did not find expected node content';
+      else problem = `did not find expected ',' or '${open === '[' ? ']' : '}'}'`;
       scanner = false;
       break;
     }

@@ -30,9 +30,7 @@ export function applyStrategicMergePatch<T extends JsonObject>(document: T, patc
         : typeof patch === 'boolean'
           ? 'bool'
           : typeof patch;
-    throw badRequest(
-      `error decoding patch: json: cannot unmarshal ${kind} into Go value of type map[string]interface {}`,
-    );
+    throw badRequest(`json: cannot unmarshal ${kind} into Go value of type map[string]interface {}`);
   }
   return mergeMap(document, patch, schema) as T;
 }

@@ -80,8 +80,9 @@ export function serviceAccount(deps: { readonly registries: Registries; readonly
       return { ...container, volumeMounts: [...(container.volumeMounts ?? []), volumeMount] };
     };
     const change: Partial<PodSpec> = {};
-    if (spec.initContainers !== undefined) change.initContainers = spec.initContainers.map(into);
-    if (spec.containers !== undefined) change.containers = spec.containers.map(into);
+    if (spec.initContainers) change.initContainers = spec.initContainers.map(into);
+    // What is left out is null here; validation says so later.
+    if (spec.containers) change.containers = spec.containers.map(into);
     if (needed && existing === undefined)
       change.volumes = [
         ...volumes,
@@ -114,7 +115,7 @@ export function serviceAccount(deps: { readonly registries: Registries; readonly
         (operation === 'UPDATE' && subresource === 'ephemeralcontainers')),
     mutate(a) {
       const { object } = a;
-      if (object === undefined || a.operation !== 'CREATE' || object['spec'] === undefined) return object;
+      if (object === undefined || a.operation !== 'CREATE' || !object['spec']) return object;
       if (metadataOf(object).annotations?.[mirrorAnnotation] !== undefined) {
         checkMirror(a, object as unknown as Pod);
         return object;

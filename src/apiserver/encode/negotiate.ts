@@ -164,7 +164,9 @@ export class Negotiator {
   /** Throws 406 when nothing that the client accepts is offered. */
   negotiate(request: IncomingRequest, offer: Offer): Negotiated {
     const found = this.find(request, offer);
-    if (found === undefined) throw notAcceptable(offer.watch);
+    // Only what could be given, but not streamed, is told the types of streams.
+    if (found === undefined)
+      throw notAcceptable(offer.watch && this.find(request, { ...offer, watch: false }) !== undefined);
     return found;
   }
 }

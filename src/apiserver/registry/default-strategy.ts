@@ -26,6 +26,7 @@ interface DefaultStrategyOptions {
   readonly hasStatus: boolean;
   /** metadata.generation is kept. */
   readonly hasGeneration: boolean;
+  readonly custom: boolean;
 }
 
 /** Strategies of the object and of its `status` subresource. */
@@ -44,6 +45,8 @@ function defaultStrategies(options: DefaultStrategyOptions): {
         object.metadata.generation = (old.metadata.generation ?? 0) + 1;
       }
     },
+    // A PUT of a custom resource says which version it replaces.
+    ...(options.custom ? { allowUnconditionalUpdate: false } : {}),
     resetFields: options.hasStatus ? [['status']] : [],
   };
   const status: Strategy = {
@@ -69,6 +72,10 @@ function defaultStrategies(options: DefaultStrategyOptions): {
 /** Default strategies for a resource of the catalogue or of a CRD. */
 export function defaultStrategiesFor(resource: ResourceInfo): ResourceStrategies {
   const hasStatus = resource.subresources.some((s) => s.name === 'status');
-  const { main, status } = defaultStrategies({ hasStatus, hasGeneration: hasStatus || resource.custom });
+  const { main, status } = defaultStrategies({
+    hasStatus,
+    hasGeneration: hasStatus || resource.custom,
+    custom: resource.custom,
+  });
   return { main, subresources: hasStatus ? { status } : {} };
 }

@@ -1,4 +1,5 @@
 /** Continue tokens and the errors of lists and watches that ask for a revision which is gone or has not happened yet. */
+import { JsonSyntaxError, parseJson } from '../../api/codec/json.ts';
 import { badRequest, resourceExpired, StatusError } from '../../api/status.ts';
 import type { Status } from '../../api/status.ts';
 import { fromKeyText, toKeyText } from './keys.ts';
@@ -36,9 +37,10 @@ export function decodeContinue(text: string, prefix: string): ContinueToken {
   const json = decodeBase64Url(text);
   let token: { v?: unknown; rv?: unknown; start?: unknown };
   try {
-    token = JSON.parse(json) as typeof token;
+    token = parseJson(Buffer.from(json, 'utf8')).value as typeof token;
   } catch (e) {
-    throw invalidToken(`continue key is not valid: ${e instanceof Error ? e.message : String(e)}`);
+    if (!(e instanceof JsonSyntaxError)) throw e;
+    throw invalidToken(`continue key is not valid: ${e.message}`);
   }
   if (typeof token !== 'object' || token === null) throw invalidToken('continue key is not valid');
   const version = typeof token.v === 'string' ? token.v : '';

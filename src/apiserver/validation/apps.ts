@@ -24,8 +24,9 @@ import { validatePodTemplate } from './pod.ts';
 const noTemplate: PodTemplateSpec = { spec: { containers: [] } };
 const mismatch = '`selector` does not match template `labels`';
 
-function selector(s: LabelSelector | undefined, kind: string, field: string, requireIt = true): Errors {
-  if (s === undefined) return requireIt ? [required(field)] : [];
+function selector(s: LabelSelector | undefined | null, kind: string, field: string, requireIt = true): Errors {
+  // A selector that was left out is stored as null.
+  if (s === undefined || s === null) return requireIt ? [required(field)] : [];
   const errors = validateLabelSelector(s, field);
   if (Object.keys(s.matchLabels ?? {}).length === 0 && (s.matchExpressions ?? []).length === 0)
     errors.push(invalid(field, s, `empty selector is invalid for ${kind}`));
@@ -35,7 +36,7 @@ function selector(s: LabelSelector | undefined, kind: string, field: string, req
 /** A template whose pods the controller will recognise; `restartPolicy` Always and no deadline. */
 function ownedTemplate(
   template: PodTemplateSpec | undefined,
-  s: LabelSelector | undefined,
+  s: LabelSelector | undefined | null,
   kind: string,
   field: string,
   replicas = 1,
@@ -43,7 +44,8 @@ function ownedTemplate(
   const t = template ?? noTemplate;
   const errors: Errors = [];
   const compiled = compileLabelSelector(s);
-  if (s !== undefined && !compiled.empty && !compiled.matches(t.metadata?.labels))
+  // No selector selects nothing, an empty one everything.
+  if (s === undefined || s === null || (!compiled.empty && !compiled.matches(t.metadata?.labels)))
     errors.push(invalid(`${field}.metadata.labels`, t.metadata?.labels ?? null, mismatch));
   errors.push(...validatePodTemplate(t, field));
   if (replicas >= 0) {

@@ -31,7 +31,7 @@ export function validateConfigMap(object: KubeObject): FieldError[] {
     errors.push(...invalidEach(`binaryData[${key}]`, key, isConfigMapKey(key)));
     size += decodedLength(value);
   }
-  if (size > maxSize) errors.push(tooLong('', maxSize));
+  if (size > maxSize) errors.push(tooLong('[]', maxSize));
   return errors;
 }
 

@@ -1,7 +1,8 @@
 /** CustomResourceDefinitions: names, versions, columns, conversion and their schemas (apiextensions-apiserver validation). */
 import { duplicate, invalid, notSupported, required, tooMany, forbiddenField } from '../../api/field-error.ts';
-import { isDNS1035Label, isDNS1123Subdomain } from '../../api/names.ts';
+import { byteLength, isDNS1035Label, isDNS1123Subdomain } from '../../api/names.ts';
 import type { ObjectSchema } from '../../api/schema/schema.ts';
+import { semanticEqual } from '../../api/helpers/deep-equal.ts';
 import { validateCRDSchema } from '../../api/schema/crd-schema.ts';
 import type {
   CustomResourceColumnDefinition,
@@ -56,53 +57,94 @@ function simplePath(path: string | undefined, under: string, field: string): Err
   return [];
 }
 
-function version(v: CustomResourceDefinitionVersion, field: string, objectMeta: ObjectSchema): Errors {
-  const errors: Errors = [];
-  if (v.deprecationWarning !== undefined) {
-    const at = `${field}.deprecationWarning`;
-    if (v.deprecationWarning === '') errors.push(invalid(at, '', 'must not be empty if set'));
-    if (v.deprecationWarning.length > 256)
-      errors.push(invalid(at, v.deprecationWarning, 'must be <= 256 characters long'));
-    if (v.deprecated !== true)
-      errors.push(invalid(at, v.deprecationWarning, 'can only be set for deprecated versions'));
-  }
-  const schema = v.schema?.openAPIV3Schema;
-  if (schema === undefined) errors.push(required(`${field}.schema.openAPIV3Schema`, 'schemas are required'));
-  else
-    errors.push(
-      ...validateCRDSchema(schema, `${field}.schema.openAPIV3Schema`, {
-        objectMeta,
-        statusSubresource: v.subresources?.status !== undefined,
-      }),
-    );
-  const scale = v.subresources?.scale;
-  if (scale !== undefined) {
-    errors.push(...simplePath(scale.specReplicasPath, 'spec', `${field}.subresources.scale.specReplicasPath`));
-    errors.push(...simplePath(scale.statusReplicasPath, 'status', `${field}.subresources.scale.statusReplicasPath`));
-    const selector = scale.labelSelectorPath;
-    if (selector && !selector.startsWith('.status.') && !selector.startsWith('.spec.'))
-      errors.push(
-        invalid(
-          `${field}.subresources.scale.labelSelectorPath`,
-          selector,
-          'should be a json path under either .spec or .status',
-        ),
+/** What a version may have for itself, or all of them together. */
+type VersionPart = Pick<
+  CustomResourceDefinitionVersion,
+  'schema' | 'subresources' | 'additionalPrinterColumns' | 'selectableFields'
+>;
+const versionParts = ['schema', 'subresources', 'additionalPrinterColumns', 'selectableFields'] as const;
+
+/**
+ * Upstream's internal version has parts that are the same in all versions moved up to the spec, and names them there:
+ * `spec.validation.openAPIV3Schema`, but `spec.versions[0].schema.openAPIV3Schema` where two versions differ.
+ */
+function commonParts(versions: readonly CustomResourceDefinitionVersion[]): ReadonlySet<string> {
+  const first = versions[0];
+  if (first === undefined) return new Set();
+  return new Set(versionParts.filter((part) => versions.every((v) => semanticEqual(v[part], first[part]))));
+}
+
+function deprecation(v: CustomResourceDefinitionVersion, field: string): Errors {
+  const text = v.deprecationWarning;
+  if (text === undefined) return [];
+  const wrong: string[] = [];
+  if (v.deprecated !== true) wrong.push('can only be set for deprecated versions');
+  else {
+    if (byteLength(text) > 256) wrong.push('must be <= 256 characters long');
+    if (text === '') wrong.push('must not be an empty string');
+    const odd = /[^\P{C}]|[^\P{Z} ]/u.exec(text);
+    if (odd !== null)
+      wrong.push(
+        `must only contain printable UTF-8 characters; non-printable character found at index ${byteLength(text.slice(0, odd.index))}`,
       );
   }
-  (v.additionalPrinterColumns ?? []).forEach((c, i) =>
-    errors.push(...column(c, `${field}.additionalPrinterColumns[${i}]`)),
-  );
-  const selectable = new Set<string>();
+  return wrong.map((why) => invalid(`${field}.deprecationWarning`, text, why));
+}
+
+function schemaPart(v: VersionPart, statusSubresource: boolean, field: string, objectMeta: ObjectSchema): Errors {
+  const schema = v.schema?.openAPIV3Schema;
+  if (schema === undefined) return [];
+  return validateCRDSchema(schema, `${field}.openAPIV3Schema`, { objectMeta, statusSubresource });
+}
+
+function subresourcesPart(v: VersionPart, field: string): Errors {
+  const scale = v.subresources?.scale;
+  if (scale === undefined) return [];
+  const errors: Errors = [
+    ...simplePath(scale.specReplicasPath, 'spec', `${field}.scale.specReplicasPath`),
+    ...simplePath(scale.statusReplicasPath, 'status', `${field}.scale.statusReplicasPath`),
+  ];
+  const selector = scale.labelSelectorPath;
+  if (selector && !selector.startsWith('.status.') && !selector.startsWith('.spec.'))
+    errors.push(
+      invalid(`${field}.scale.labelSelectorPath`, selector, 'should be a json path under either .spec or .status'),
+    );
+  return errors;
+}
+
+function columnsPart(v: VersionPart, field: string): Errors {
+  return (v.additionalPrinterColumns ?? []).flatMap((c, i) => column(c, `${field}[${i}]`));
+}
+
+function selectablePart(v: VersionPart, field: string): Errors {
+  const errors: Errors = [];
+  const seen = new Set<string>();
   (v.selectableFields ?? []).forEach((s, i) => {
-    const at = `${field}.selectableFields[${i}].jsonPath`;
+    const at = `${field}[${i}].jsonPath`;
     if (!s.jsonPath) errors.push(required(at));
     else if (s.jsonPath.startsWith('.metadata.'))
       errors.push(invalid(at, s.jsonPath, 'must not point to fields in metadata'));
-    else if (selectable.has(s.jsonPath)) errors.push(duplicate(at, s.jsonPath));
-    selectable.add(s.jsonPath);
+    else if (seen.has(s.jsonPath)) errors.push(duplicate(at, s.jsonPath));
+    seen.add(s.jsonPath);
   });
-  if (selectable.size > 8) errors.push(tooMany(`${field}.selectableFields`, selectable.size, 8));
+  if (seen.size > 8) errors.push(tooMany(field, seen.size, 8));
   return errors;
+}
+
+/** The versions as upstream's internal type prints them, where all that can be common is. */
+function printedVersions(versions: readonly CustomResourceDefinitionVersion[], common: ReadonlySet<string>): unknown {
+  if (common.size < versionParts.length) return versions;
+  return versions.map((v) => ({
+    Name: v.name,
+    Served: v.served,
+    Storage: v.storage,
+    Deprecated: v.deprecated ?? false,
+    DeprecationWarning: v.deprecationWarning ?? null,
+    Schema: null,
+    Subresources: null,
+    AdditionalPrinterColumns: null,
+    SelectableFields: null,
+  }));
 }
 
 function conversion(c: CustomResourceConversion | undefined, field: string): Errors {
@@ -140,8 +182,43 @@ function conversion(c: CustomResourceConversion | undefined, field: string): Err
   return errors;
 }
 
+const approvedAnnotation = 'api-approved.kubernetes.io';
+const approvalDocument = 'see https://github.com/kubernetes/enhancements/pull/1111';
+
+type Approval = 'missing' | 'unapproved' | 'approved' | 'invalid';
+
+function approvalOf(crd: CustomResourceDefinition): Approval {
+  const text = crd.metadata.annotations?.[approvedAnnotation] ?? '';
+  if (text === '') return 'missing';
+  if (text.startsWith('unapproved')) return 'unapproved';
+  return URL.canParse(text) && new URL(text).host !== '' ? 'approved' : 'invalid';
+}
+
+/** Groups of the Kubernetes community need an approval; who had none before may go on without. */
+function apiApproval(crd: CustomResourceDefinition, old: CustomResourceDefinition | undefined): Errors {
+  if (!/(^|\.)(k8s|kubernetes)\.io$/.test(crd.spec.group ?? '')) return [];
+  const approval = approvalOf(crd);
+  if (old !== undefined && approvalOf(old) === approval) return [];
+  const field = `metadata.annotations[${approvedAnnotation}]`;
+  const wanted = `protected groups must have approval annotation "${approvedAnnotation}"`;
+  if (approval === 'missing') return [required(field, `${wanted}, ${approvalDocument}`)];
+  if (approval === 'invalid')
+    return [
+      invalid(
+        field,
+        crd.metadata.annotations?.[approvedAnnotation],
+        `${wanted} with either a URL or a reason starting with "unapproved", ${approvalDocument}`,
+      ),
+    ];
+  return [];
+}
+
 /** `objectMeta`: the schema of metadata, which embedded resources are judged by. */
-export function validateCustomResourceDefinition(crd: CustomResourceDefinition, objectMeta: ObjectSchema): Errors {
+export function validateCustomResourceDefinition(
+  crd: CustomResourceDefinition,
+  objectMeta: ObjectSchema,
+  old?: CustomResourceDefinition,
+): Errors {
   const spec = crd.spec;
   const errors: Errors = [];
   const wanted = `${spec.names?.plural ?? ''}.${spec.group ?? ''}`;
@@ -158,18 +235,44 @@ export function validateCustomResourceDefinition(crd: CustomResourceDefinition, 
   else if (spec.scope !== 'Cluster' && spec.scope !== 'Namespaced')
     errors.push(notSupported('spec.scope', spec.scope, ['Cluster', 'Namespaced']));
   const versions = spec.versions ?? [];
+  const common = commonParts(versions);
   versions.forEach((v, i) => {
+    if (v.schema?.openAPIV3Schema === undefined) errors.push(required(`spec.versions[${i}].schema.openAPIV3Schema`));
+  });
+  versions.forEach((v, i) => {
+    const at = `spec.versions[${i}]`;
     const wrong = isDNS1035Label(v.name ?? '');
-    if (wrong.length > 0) errors.push(invalid(`spec.versions[${i}].name`, v.name ?? '', wrong.join(',')));
-    errors.push(...version(v, `spec.versions[${i}]`, objectMeta));
+    if (wrong.length > 0) errors.push(invalid(`${at}.name`, v.name ?? '', wrong.join(',')));
+    errors.push(...deprecation(v, at));
+    const status = v.subresources?.status !== undefined;
+    if (!common.has('schema')) errors.push(...schemaPart(v, status, `${at}.schema`, objectMeta));
+    if (!common.has('subresources')) errors.push(...subresourcesPart(v, `${at}.subresources`));
+    if (!common.has('additionalPrinterColumns')) errors.push(...columnsPart(v, `${at}.additionalPrinterColumns`));
+    if (!common.has('selectableFields')) errors.push(...selectablePart(v, `${at}.selectableFields`));
   });
   if (new Set(versions.map((v) => v.name)).size !== versions.length)
-    errors.push(invalid('spec.versions', versions, 'must contain unique version names'));
+    errors.push(invalid('spec.versions', printedVersions(versions, common), 'must contain unique version names'));
   if (versions.filter((v) => v.storage).length !== 1)
-    errors.push(invalid('spec.versions', versions, 'must have exactly one version marked as storage version'));
+    errors.push(
+      invalid(
+        'spec.versions',
+        printedVersions(versions, common),
+        'must have exactly one version marked as storage version',
+      ),
+    );
   for (const name of ['plural', 'singular', 'kind', 'listKind'] as const)
     if (!spec.names?.[name]) errors.push(required(`spec.names.${name}`));
-  errors.push(...crdNames(spec.names, 'spec.names'), ...conversion(spec.conversion, 'spec.conversion'));
+  errors.push(...crdNames(spec.names, 'spec.names'));
+  const first = versions[0];
+  if (first !== undefined) {
+    const status = versions.some((v) => v.subresources?.status !== undefined);
+    if (common.has('schema')) errors.push(...schemaPart(first, status, 'spec.validation', objectMeta));
+    if (common.has('subresources')) errors.push(...subresourcesPart(first, 'spec.subresources'));
+    if (common.has('additionalPrinterColumns')) errors.push(...columnsPart(first, 'spec.additionalPrinterColumns'));
+    if (common.has('selectableFields')) errors.push(...selectablePart(first, 'spec.selectableFields'));
+  }
+  errors.push(...conversion(spec.conversion, 'spec.conversion'));
+  errors.push(...apiApproval(crd, old));
   if (spec.preserveUnknownFields === true)
     errors.push(
       invalid(
@@ -211,7 +314,7 @@ export function validateCustomResourceDefinitionUpdate(
   old: CustomResourceDefinition,
   objectMeta: ObjectSchema,
 ): Errors {
-  const errors = validateCustomResourceDefinition(crd, objectMeta);
+  const errors = validateCustomResourceDefinition(crd, objectMeta, old);
   if (established(old))
     errors.push(
       ...immutable(crd.spec.scope, old.spec.scope, 'spec.scope'),

@@ -502,7 +502,7 @@ export function validatePodResize(pod: Pod, old: Pod): Errors {
   const errors = podRules(pod);
   const spec = pod.spec!;
   const was = old.spec!;
-  if (spec.os?.name === 'windows') errors.push(forbiddenField('', 'windows pods cannot be resized'));
+  if (spec.os?.name === 'windows') errors.push(forbiddenField('[]', 'windows pods cannot be resized'));
   const strip = (list: readonly Container[] | undefined): unknown =>
     (list ?? []).map((c) => {
       const without = (r: Readonly<Record<string, string>> | undefined): Record<string, string> =>

@@ -3,7 +3,7 @@ import { parseYaml, YamlError, yamlStrictErrorText } from '../../api/codec/yaml.
 import type { KubeObject } from '../../api/object.ts';
 import { isObject } from '../../api/patch/values.ts';
 import { copyJson, DecodeError } from '../../api/schema/decode.ts';
-import { badRequest, notFound } from '../../api/status.ts';
+import { badRequest, conflict, notFound } from '../../api/status.ts';
 import type { RequestContext } from '../context.ts';
 import type { TypeSupport } from '../registry/type-support.ts';
 import { checkName, readBytes, warnStrict } from './body.ts';
@@ -32,7 +32,8 @@ export async function readApplyConfiguration(
     try {
       ({ value, strictErrors } = await parseYaml(bytes, { strict: fieldValidation !== 'Ignore' }));
     } catch (error) {
-      if (error instanceof YamlError) throw badRequest(`error decoding YAML: ${error.message}`, error);
+      if (error instanceof YamlError)
+        throw badRequest(`error decoding YAML: error converting YAML to JSON: ${error.message}`, error);
       throw error;
     }
   }
@@ -90,6 +91,12 @@ export const handleApply: VerbHandler = async (verbs, ctx) => {
       if (!reported) reportStrict(ctx, configuration, query);
       reported = true;
       if (applied === current) return current;
+      const { uid } = applied.metadata;
+      if (current === undefined && uid !== undefined && uid !== '') {
+        const why = `uid mismatch: the provided object specified uid ${uid}, and no existing object was found`;
+        const { group, resource } = ctx.resource!;
+        throw conflict({ group, resource }, name, why);
+      }
       const object = completeApplied(types, applied);
       checkName(object, name);
       return object;

@@ -5,7 +5,9 @@
 import type { Catalog } from '../../api/catalog/catalog.ts';
 import { JsonSyntaxError, JsonTypeError, parseJson, typeMetaOf, versionKindErrorPrefix } from '../../api/codec/json.ts';
 import { parseYaml, YamlError, yamlStrictErrorText } from '../../api/codec/yaml.ts';
+import { invalid, invalidStatus } from '../../api/field-error.ts';
 import { parseApiVersion } from '../../api/object.ts';
+import { ProtobufError } from '../../api/protobuf-wire.ts';
 import type { KubeObject } from '../../api/object.ts';
 import { cannotBeHandled, copyJson, decode, DecodeError, strictDecodingMessage } from '../../api/schema/decode.ts';
 import { badRequest, StatusError } from '../../api/status.ts';
@@ -18,8 +20,8 @@ const maxBodyBytes = 3 * 1024 * 1024;
 
 /** Reads `application/vnd.kubernetes.protobuf` bodies, where protobuf is built in. */
 export interface ProtobufReader {
-  /** The object as JSON, apiVersion and kind set; undefined when the bytes are no such envelope or an unknown kind. */
-  decode(bytes: Buffer): KubeObject | undefined;
+  /** The object as JSON, apiVersion and kind set. @throws {ProtobufError} */
+  decode(bytes: Buffer, defaults?: { readonly apiVersion: string; readonly kind: string }): KubeObject;
 }
 
 export interface BodyReader {
@@ -99,19 +101,20 @@ interface ParsedBody {
 }
 
 /** The body as a JSON value. */
-async function parseBody(ctx: RequestContext, reader: BodyReader, kind: string, strict: boolean): Promise<ParsedBody> {
+async function parseBody(
+  ctx: RequestContext,
+  reader: BodyReader,
+  types: TypeSupport,
+  strict: boolean,
+): Promise<ParsedBody> {
   const { body } = ctx.request;
   if (body.kind === 'object') return { value: body.value, strictErrors: [], owned: false, bytes: empty };
   const format = formatOf(ctx, reader);
   const bytes = await readBytes(ctx);
+  const { kind } = types;
   try {
-    if (format === 'protobuf') {
-      const value = reader.protobuf!.decode(bytes);
-      if (value === undefined) {
-        throw unrecognized(kind, 'provided data does not appear to be a protobuf message', bytes);
-      }
-      return { value, strictErrors: [], owned: true, bytes };
-    }
+    if (format === 'protobuf')
+      return { value: reader.protobuf!.decode(bytes, types), strictErrors: [], owned: true, bytes };
     if (format === 'yaml') {
       const { value, strictErrors } = await parseYaml(bytes, { strict });
       const errors = strictErrors.length > 0 ? [yamlStrictErrorText(strictErrors)] : [];
@@ -120,6 +123,11 @@ async function parseBody(ctx: RequestContext, reader: BodyReader, kind: string, 
     return { ...parseJson(bytes, { strict }), owned: true, bytes };
   } catch (error) {
     if (error instanceof YamlError) throw unrecognized(kind, error.message, bytes);
+    if (error instanceof ProtobufError) {
+      const gv = error.type === undefined ? undefined : parseApiVersion(error.type.apiVersion);
+      if (gv === undefined) throw unrecognized(kind, error.message, bytes);
+      throw cannotBeHandled({ ...gv, kind: error.type!.kind }, kind, error);
+    }
     if (error instanceof JsonSyntaxError) throw unrecognized(kind, `${versionKindErrorPrefix}${error.message}`, bytes);
     throw error;
   }
@@ -139,7 +147,7 @@ export async function readObject(
   accepts?: (apiVersion: string) => boolean,
 ): Promise<KubeObject> {
   const strict = fieldValidation !== 'Ignore';
-  const parsed = await parseBody(ctx, reader, types.kind, strict);
+  const parsed = await parseBody(ctx, reader, types, strict);
   let meta: { apiVersion: string; kind: string };
   try {
     meta = typeMetaOf(parsed.value);
@@ -147,10 +155,11 @@ export async function readObject(
     if (!(error instanceof JsonTypeError)) throw error;
     throw unrecognized(types.kind, `${versionKindErrorPrefix}${error.message}`, parsed.bytes);
   }
+  if (ctx.resource?.custom === true) checkCustomType(types, meta, parsed.value);
   const apiVersion = meta.apiVersion === '' ? types.apiVersion : meta.apiVersion;
   const kind = meta.kind === '' ? types.kind : meta.kind;
   if (apiVersion !== types.apiVersion || kind !== types.kind) {
-    const known = checkType(reader, types, apiVersion, kind);
+    const known = checkType(reader, types, apiVersion, kind, parsed.bytes);
     if (known !== undefined) throw known;
     if (accepts?.(apiVersion) !== true) {
       throw badRequest(
@@ -180,14 +189,28 @@ export async function readObject(
   return object;
 }
 
+/** Custom resources must say what they are, and nothing is converted. */
+function checkCustomType(types: TypeSupport, meta: { apiVersion: string; kind: string }, value: unknown): void {
+  if (meta.kind === '') throw badRequest("Object 'Kind' is missing in 'object has no kind field '");
+  if (meta.apiVersion === '')
+    throw badRequest(`the API version in the data () does not match the expected API version (${types.apiVersion})`);
+  if (meta.apiVersion !== types.apiVersion || meta.kind === types.kind) return;
+  const name = (value as { metadata?: { name?: unknown } }).metadata?.name;
+  throw invalidStatus(parseApiVersion(meta.apiVersion)!.group, meta.kind, typeof name === 'string' ? name : '', [
+    invalid('kind', meta.kind, `must be ${types.kind}`),
+  ]);
+}
+
 /** The error for a body of another kind; undefined when it is the kind in another version. */
-function checkType(reader: BodyReader, types: TypeSupport, apiVersion: string, kind: string): StatusError | undefined {
+function checkType(
+  reader: BodyReader,
+  types: TypeSupport,
+  apiVersion: string,
+  kind: string,
+  bytes: Buffer,
+): StatusError | undefined {
   const gv = parseApiVersion(apiVersion);
-  if (gv === undefined) {
-    return badRequest(
-      `the object provided is unrecognized (must be of type ${types.kind}): unexpected GroupVersion string: ${apiVersion}`,
-    );
-  }
+  if (gv === undefined) return unrecognized(types.kind, `unexpected GroupVersion string: ${apiVersion}`, bytes);
   const gvk = { ...gv, kind };
   if (reader.catalog.definitionForKind(gvk) === undefined) {
     if (kind === types.kind && types.schema?.name === '') return undefined;
@@ -240,7 +263,7 @@ export async function readOptions(
       else if (format === 'protobuf') value = reader.protobuf!.decode(bytes);
       else ({ value } = parseJson(bytes));
     } catch (error) {
-      if (error instanceof YamlError) throw badRequest(error.message, error);
+      if (error instanceof YamlError || error instanceof ProtobufError) throw badRequest(error.message, error);
       if (error instanceof JsonSyntaxError) throw badRequest(`${versionKindErrorPrefix}${error.message}`, error);
       throw error;
     }

@@ -1,4 +1,5 @@
 /** Server-side apply to the scale subresource: an applied Scale is a configuration of the object's replicas alone. */
+import { printGroupVersionKind } from '../../api/apply/managed-fields.ts';
 import { apiVersionOf } from '../../api/object.ts';
 import { isObject } from '../../api/patch/values.ts';
 import { badRequest, notFound } from '../../api/status.ts';
@@ -24,12 +25,8 @@ export async function handleApplyScale(
   const query = readWriteQuery(ctx, 'PatchOptions', true);
   const configuration = await readApplyConfiguration(ctx, query.fieldValidation);
   const { patch } = configuration;
-  if (patch['apiVersion'] !== asScale.apiVersion) {
-    const given = typeof patch['apiVersion'] === 'string' ? patch['apiVersion'] : '';
-    throw badRequest(
-      `Incorrect version specified in apply patch. Specified patch version: ${given}, expected: ${asScale.apiVersion}`,
-    );
-  }
+  if (patch['apiVersion'] !== asScale.apiVersion || patch['kind'] !== asScale.kind)
+    throw badRequest(`invalid object type: ${printGroupVersionKind(patch['apiVersion'], patch['kind'])}`);
   const spec = patch['spec'];
   const replicas = isObject(spec) ? spec['replicas'] : undefined;
   if (replicas !== undefined && (typeof replicas !== 'number' || !Number.isInteger(replicas))) {

@@ -26,6 +26,7 @@ import { serviceAccountTokenController } from './serviceaccount-tokens.ts';
 import { serviceAccountController } from './serviceaccount.ts';
 import { statefulSetController } from './statefulset/statefulset.ts';
 import { ttlAfterFinishedController } from './ttl-after-finished.ts';
+import { persistentVolumeBinderController } from './volume/binder.ts';
 import { ephemeralVolumeController } from './volume/ephemeral-volume.ts';
 import { pvcProtectionController, pvProtectionController } from './volume/protection.ts';
 
@@ -58,6 +59,7 @@ export const allControllers: readonly ControllerDescriptor[] = [
   csrApprovingController,
   csrSigningController,
   csrCleanerController,
+  persistentVolumeBinderController,
   pvcProtectionController,
   pvProtectionController,
   ephemeralVolumeController,

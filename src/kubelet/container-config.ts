@@ -28,15 +28,15 @@ import type {
 } from './runtime/container-runtime.ts';
 import type { PodVolumes } from './volumes.ts';
 
-export const podNameLabel = 'io.kubernetes.pod.name';
-export const podNamespaceLabel = 'io.kubernetes.pod.namespace';
+const podNameLabel = 'io.kubernetes.pod.name';
+const podNamespaceLabel = 'io.kubernetes.pod.namespace';
 export const podUidLabel = 'io.kubernetes.pod.uid';
-export const containerNameLabel = 'io.kubernetes.container.name';
+const containerNameLabel = 'io.kubernetes.container.name';
 export const hashAnnotation = 'io.kubernetes.container.hash';
-export const restartCountAnnotation = 'io.kubernetes.container.restartCount';
+const restartCountAnnotation = 'io.kubernetes.container.restartCount';
 export const messagePathAnnotation = 'io.kubernetes.container.terminationMessagePath';
 export const messagePolicyAnnotation = 'io.kubernetes.container.terminationMessagePolicy';
-export const podGraceAnnotation = 'io.kubernetes.pod.terminationGracePeriod';
+const podGraceAnnotation = 'io.kubernetes.pod.terminationGracePeriod';
 
 const maxHostname = 63;
 

@@ -4,6 +4,7 @@
  */
 import type { Timer } from '../base/clock.ts';
 import { nextTurn, turnSpent } from '../base/yield.ts';
+import { deepEqual } from '../api/helpers/deep-equal.ts';
 import { timeMs } from '../api/time.ts';
 import type { Container, Pod, PodStatus } from '../api/types/index.gen.ts';
 import { compareResourceVersions } from '../client/resource-version.ts';
@@ -106,51 +107,45 @@ export class PodWorker implements StatusOwner {
     return network === undefined || network.ip === '' ? [] : [network.ip, ...network.additionalIps];
   }
 
-  /** A newer state of the pod from the API. */
+  /** A newer state of the pod from the API: from the watch, or as the answer to a write of ours. */
   update(pod: Pod): void {
-    if (compareResourceVersions(pod.metadata.resourceVersion, this.#pod.metadata.resourceVersion) <= 0) return;
     const before = this.#pod;
-    this.#pod = pod;
+    const a = pod.metadata;
+    const b = before.metadata;
+    if (compareResourceVersions(a.resourceVersion, b.resourceVersion) <= 0) return;
+    // What is equal keeps its identity, so that a status write that comes back is no change.
+    const same = a.generation === b.generation && deepEqual(pod.spec, before.spec);
+    this.#pod = same && pod.spec !== before.spec ? { ...pod, spec: before.spec } : pod;
     const deletion =
-      pod.metadata.deletionTimestamp !== before.metadata.deletionTimestamp ||
-      pod.metadata.deletionGracePeriodSeconds !== before.metadata.deletionGracePeriodSeconds;
+      a.deletionTimestamp !== b.deletionTimestamp || a.deletionGracePeriodSeconds !== b.deletionGracePeriodSeconds;
     if (deletion) {
-      this.#terminating?.shorten(pod.metadata.deletionGracePeriodSeconds);
+      this.#terminating?.shorten(a.deletionGracePeriodSeconds);
       if (this.#terminated) {
         this.#finalize();
         return;
       }
     }
-    // Our own status writes come back here: nothing to do for them.
     if (
-      pod.spec !== before.spec ||
-      pod.metadata.labels !== before.metadata.labels ||
-      pod.metadata.annotations !== before.metadata.annotations ||
       deletion ||
+      !same ||
+      !deepEqual(a.labels, b.labels) ||
+      !deepEqual(a.annotations, b.annotations) ||
       this.#foreignStatus(before, pod)
     )
       this.notify();
   }
 
-  /** Conditions of others (readiness gates) can change what we report. */
+  /** Conditions of others (readiness gates) can change what we report; others can fail the pod. */
   #foreignStatus(before: Pod, pod: Pod): boolean {
-    return (
-      (pod.spec?.readinessGates?.length ?? 0) > 0 ||
-      (pod.status?.phase !== before.status?.phase && pod.status?.phase === 'Failed')
-    );
+    if (pod.status?.phase !== before.status?.phase && pod.status?.phase === 'Failed') return true;
+    return (pod.spec?.readinessGates ?? []).some((gate) => {
+      const status = (p: Pod) => p.status?.conditions?.find((c) => c.type === gate.conditionType)?.status;
+      return status(before) !== status(pod);
+    });
   }
 
   written(pod: Pod): void {
-    if (compareResourceVersions(pod.metadata.resourceVersion, this.#pod.metadata.resourceVersion) > 0) {
-      // The informer will bring the same state again; what it says besides the status is acted on then.
-      this.#pod = {
-        ...pod,
-        spec:
-          this.#pod.spec?.nodeName === pod.spec?.nodeName && pod.metadata.generation === this.#pod.metadata.generation
-            ? this.#pod.spec
-            : pod.spec,
-      };
-    }
+    this.update(pod);
   }
 
   gone(): void {

@@ -21,9 +21,6 @@ export class BrokenPipe extends Error {
 export const emptySource: ByteSource = { read: () => Promise.resolve(undefined) };
 export const nullSink: ByteSink = { write: () => Promise.resolve() };
 
-/** A source that never has anything and never ends: the stdin of a TTY nobody types at. */
-export const silentSource: ByteSource = { read: () => new Promise(() => {}) };
-
 export function toBuffer(data: Uint8Array | string): Buffer {
   if (typeof data === 'string') return Buffer.from(data);
   return Buffer.isBuffer(data) ? data : Buffer.from(data.buffer, data.byteOffset, data.byteLength);

@@ -234,6 +234,8 @@ export class Informer<T extends KubeObject = KubeObject> {
         if (signal.aborted) break;
         const done = this.#o.clock.activity.begin();
         try {
+          // One write may wake the informers of a thousand kubelets.
+          if (slice.spent) await slice.turn();
           for (const event of batch) {
             count++;
             if (event.type === 'ERROR') throw StatusError.fromStatus(event.object as unknown as Partial<Status>);
@@ -253,7 +255,7 @@ export class Informer<T extends KubeObject = KubeObject> {
               this.#apply(event);
               this.#version = version;
             }
-            if ((count & 31) === 0 && slice.spent) await slice.turn();
+            if ((count & 3) === 0 && slice.spent) await slice.turn();
           }
         } finally {
           done();

@@ -15,6 +15,7 @@ import type { AuthorizationObserver } from '../apiserver/filters/authorization.t
 import type { ApiServer } from '../apiserver/server.ts';
 import { createApiServer } from '../apiserver/server.ts';
 import type { UserInfo } from '../apiserver/request.ts';
+import { PacedTransport } from '../client/paced-transport.ts';
 import type { TypedClient } from '../client/typed-client.ts';
 import { createClient } from '../client/typed-client.ts';
 import { createCloudControllerManager } from '../cloud/manager.ts';
@@ -25,12 +26,13 @@ import { createControllerManager } from '../controllers/manager.ts';
 import type { SimulatedImages } from '../kubelet/runtime/simulated/images.ts';
 import type { SimulatedNetwork } from '../kubelet/runtime/simulated/network.ts';
 import { dialMachine } from '../kubelet/runtime/simulated/network.ts';
+import { createDns } from '../dns/dns.ts';
 import { openEmbeddedStore } from '../etcd/embedded-store.ts';
 import type { KeyValueStore } from '../etcd/store.ts';
 import type { Scheduler } from '../scheduler/scheduler.ts';
 import { createProxy } from '../proxy/proxy.ts';
 import { createScheduler } from '../scheduler/scheduler.ts';
-import { bindAdministrators, installAddons } from './addons.ts';
+import { announceDns, bindAdministrators, installAddons } from './addons.ts';
 import { allComponents, identities } from './components.ts';
 import type { OptionalComponent } from './components.ts';
 import { certificateSigner } from './certificate-signer.ts';
@@ -198,6 +200,12 @@ async function certificates(
   return files;
 }
 
+/** Waits for all, also when one has failed: what is stopped afterwards must have started or given up. */
+async function settleAll(work: readonly Promise<void>[]): Promise<void> {
+  const failed = (await Promise.allSettled(work)).find((r) => r.status === 'rejected');
+  if (failed !== undefined) throw failed.reason;
+}
+
 /** The provider of this machine: load balancer addresses answer where the cluster listens for others at all. */
 function localCloud(options: ClusterOptions, nodes: SimulatedNodes, logger: Logger, teardown: Teardown): LocalProvider {
   if (options.https === undefined) return createLocalProvider();
@@ -262,10 +270,15 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
     teardown.add(() => apiServer.close());
     const clientFor = (user: UserInfo): TypedClient =>
       createClient(
-        apiServer.localTransport({
-          ...user,
-          groups: user.groups.includes('system:authenticated') ? user.groups : [...user.groups, 'system:authenticated'],
-        }),
+        new PacedTransport(
+          apiServer.localTransport({
+            ...user,
+            groups: user.groups.includes('system:authenticated')
+              ? user.groups
+              : [...user.groups, 'system:authenticated'],
+          }),
+          clock.activity,
+        ),
       );
     const listening =
       options.https === undefined
@@ -279,7 +292,7 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
         : `https://${reachable!.includes(':') ? `[${reachable}]` : reachable}:${listening.port}`;
     // Pods of the simulated network reach the API server by its Service.
     if (listening !== undefined)
-      nodes.network.register(advertise, { connect: () => dialMachine(reachable!, listening.port) });
+      nodes.network.register(advertise, { connect: (port) => dialMachine(reachable!, port) });
     await apiServer.ready();
     // The very first binding cannot be made by somebody whom it would bind; from then on nobody is a master.
     await bindAdministrators(clientFor({ name: 'system:apiserver', groups: ['system:masters'] }));
@@ -293,6 +306,8 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
     // Awaited below; what fails meanwhile is told there.
     addons.catch(() => {});
 
+    // Components need each other no more than they need the API server: all start at once.
+    const starting: Promise<void>[] = [];
     let manager: ControllerManager | undefined;
     if (!disabled.has('kube-controller-manager')) {
       step('controllers');
@@ -323,20 +338,39 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       });
       const started = manager;
       teardown.add(() => started.stop());
-      await manager.start();
+      starting.push(manager.start());
     }
     let scheduler: Scheduler | undefined;
     if (!disabled.has('kube-scheduler')) {
       scheduler = createScheduler({ client: clientFor(identities.scheduler), clock, random, logger });
       const started = scheduler;
       teardown.add(() => started.stop());
-      await scheduler.start();
+      starting.push(scheduler.start());
     }
     if (!disabled.has('kube-proxy')) {
       const proxy = createProxy({ client: clientFor(identities.proxy), clock, random, logger });
       teardown.add(() => proxy.stop());
       nodes.network.setServiceResolver((address, port, from) => proxy.pick(address, port, from));
-      await proxy.start();
+      starting.push(proxy.start());
+    }
+    starting.push(addons);
+    if (!disabled.has('dns')) {
+      const dns = createDns({
+        client: clientFor(identities.dns),
+        clock,
+        random,
+        logger,
+        ...(listening === undefined ? {} : { bind: { address: '127.0.0.1', port: 0 } }),
+      });
+      teardown.add(() => dns.stop());
+      nodes.network.setNameResolver((name, namespace) => dns.lookup(name, namespace));
+      const open = async (): Promise<void> => {
+        // Its role is one of the addons.
+        await addons;
+        await dns.start();
+        if (dns.address !== undefined) await announceDns(client, { address: advertise, port: dns.address.port });
+      };
+      starting.push(open());
     }
     const cloud = disabled.has('cloud-controller-manager') ? undefined : localCloud(options, nodes, logger, teardown);
     if (cloud !== undefined) {
@@ -349,18 +383,20 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
         provider: cloud,
       });
       teardown.add(() => cloudManager.stop());
-      await cloudManager.start();
+      starting.push(addons.then(() => cloudManager.start()));
     }
     const count = disabled.has('kubelet') ? 0 : (options.nodes ?? 1);
     if (count > 0) step(count === 1 ? 'node' : `${count} nodes`);
     teardown.add(() => nodes.stop());
-    await nodes.start({
-      count,
-      clientFor,
-      externalCloud: cloud !== undefined,
-      podCidrs: manager === undefined ? (index) => `${addressOf(clusterCIDR, index * 256)}/24` : undefined,
-    });
-    await addons;
+    starting.push(
+      nodes.start({
+        count,
+        clientFor,
+        externalCloud: cloud !== undefined,
+        podCidrs: manager === undefined ? (index) => `${addressOf(clusterCIDR, index * 256)}/24` : undefined,
+      }),
+    );
+    await settleAll(starting);
     if (count > 0 && options.waitForNodes !== false) await nodes.ready(client);
     const credentials: AdminCredentials | undefined =
       pki === undefined || url === undefined

@@ -107,7 +107,8 @@ function wanted(options: AddonOptions): Wanted[] {
           },
           spec: {
             clusterIP: options.dnsServiceIP,
-            selector: { 'k8s-app': 'kube-dns' },
+            // Answered by a process, not by pods: its EndpointSlice is written by whoever starts it.
+            ...(options.processes === true ? { selector: { 'k8s-app': 'kube-dns' } } : {}),
             ports: [
               { name: 'dns', port: 53, protocol: 'UDP', targetPort: 53 },
               { name: 'dns-tcp', port: 53, protocol: 'TCP', targetPort: 53 },
@@ -227,4 +228,31 @@ export async function bindAdministrators(client: TypedClient): Promise<void> {
   } catch (e) {
     if (!(e instanceof StatusError) || e.reason !== 'AlreadyExists') throw e;
   }
+}
+
+/** Where `kube-dns` leads: the name server of this process. */
+export async function announceDns(
+  client: TypedClient,
+  at: { readonly address: string; readonly port: number },
+): Promise<void> {
+  const slice = {
+    apiVersion: 'discovery.k8s.io/v1',
+    kind: 'EndpointSlice',
+    metadata: {
+      name: 'kube-dns-knarr',
+      namespace: 'kube-system',
+      labels: {
+        'kubernetes.io/service-name': 'kube-dns',
+        'endpointslice.kubernetes.io/managed-by': 'knarr',
+        'k8s-app': 'kube-dns',
+      },
+    },
+    addressType: at.address.includes(':') ? 'IPv6' : 'IPv4',
+    endpoints: [{ addresses: [at.address], conditions: { ready: true, serving: true, terminating: false } }],
+    ports: [
+      { name: 'dns', port: at.port, protocol: 'UDP' },
+      { name: 'dns-tcp', port: at.port, protocol: 'TCP' },
+    ],
+  };
+  await client.discovery.endpointslices.apply(slice, { fieldManager: 'knarr', force: true });
 }

@@ -376,11 +376,11 @@ test('bad configurations', () => {
     [{ apiVersion: 'v1', kind: 'ConfigMap', metadata: { managedFields: [] } }, 'metadata.managedFields must be nil'],
     [
       { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'c', namespace: 'n' }, dta: {} },
-      'failed to create typed patch object (n/c; v1, Kind=ConfigMap): .dta: field not declared in schema',
+      'failed to create typed patch object (n/c; /v1, Kind=ConfigMap): .dta: field not declared in schema',
     ],
     [
       { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'c' }, data: { a: 1 }, immutable: 'x' },
-      'failed to create typed patch object (/c; v1, Kind=ConfigMap): errors:\n  .data.a: expected string, got &value.valueUnstructured{Value:1}\n  .immutable: expected boolean, got &{x}',
+      'failed to create typed patch object (/c; /v1, Kind=ConfigMap): errors:\n  .data.a: expected string, got &value.valueUnstructured{Value:1}\n  .immutable: expected boolean, got &{x}',
     ],
   ];
   for (const [value, message] of table) {

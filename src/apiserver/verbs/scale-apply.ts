@@ -9,8 +9,8 @@ import type { OutgoingResponse } from '../request.ts';
 import { objectIn } from '../storage/codec.ts';
 import { completeApplied, readApplyConfiguration, reportStrict } from './apply.ts';
 import { namespaceOf, readWriteQuery } from './options.ts';
-import { scaleView } from './scale.ts';
 import type { Scaling } from './scale.ts';
+import { scaleView } from './scale-view.ts';
 import { registryOf, typesOf } from './verb.ts';
 import type { VerbContext } from './verb.ts';
 

@@ -15,6 +15,7 @@ import type { OutgoingResponse } from '../request.ts';
 import { objectIn } from '../storage/codec.ts';
 import { handleApplyScale } from './scale-apply.ts';
 import { checkName, readObject } from './body.ts';
+import { scaleView } from './scale-view.ts';
 import { managerOf, namespaceOf, readWriteQuery } from './options.ts';
 import { applyPatchType, patchDocument, patchTypeOf, readPatch, readPatched } from './patch.ts';
 import { registryOf, typesOf } from './verb.ts';
@@ -223,14 +224,3 @@ export const handleScale: VerbHandler = async (verbs, ctx) => {
   );
   return response(scaling.of(objectIn(committed, apiVersion)));
 };
-
-/** Admission of scale sees Scales. */
-export function scaleView(scaling: Scaling, ctx: RequestContext) {
-  return {
-    group: 'autoscaling',
-    version: 'v1',
-    kind: 'Scale',
-    of: (object: KubeObject) => scaling.of(object),
-    merge: (object: KubeObject, view: KubeObject) => scaling.scaled(object, view, ctx),
-  };
-}

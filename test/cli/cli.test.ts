@@ -123,6 +123,7 @@ describe('what is wrong is said in one line, and nothing is changed', () => {
     await refuses(['kube-controller-manager', '--node-monitor-period', '5'], 2, /a duration such as/);
     await refuses(['kube-apiserver', '--kubelet-https'], 2, /unknown option '--kubelet-https'.*kube-apiserver --help/);
     await refuses(['kube-apiserver', '--authorization-mode', 'RBAC,Webhook'], 2, /Webhook is none of AlwaysAllow/);
+    await refuses(['kube-scheduler', '--leader-elect-lease-duration=5s'], 2, /must be longer than/);
     await refuses(['certificates'], 2, /--data-dir DIR is needed/);
   });
 

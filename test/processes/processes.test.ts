@@ -145,7 +145,16 @@ describe('a cluster of separate processes', () => {
   test('store and API server restart; everybody else goes on', async (t) => {
     if (requirePeer(t, 'kubectl') === undefined) return;
     const before = await k!.json<{ metadata: { uid: string; resourceVersion: string } }>('get namespace default');
+    const hasty = ['lease-duration=2s', 'renew-deadline=1s', 'retry-period=200ms', 'resource-name=hasty'];
+    const args = ['kube-scheduler', '--kubeconfig=scheduler.conf', '--secure-port=0'];
+    await cluster.run('hasty', [...args, ...hasty.map((f) => `--leader-elect-${f}`)], /became leader/);
     assert.equal(await cluster.process('kube-apiserver').stop(), 0);
+    assert.equal(await cluster.process('hasty').exited, 1);
+    assert.match(
+      cluster.process('hasty').output,
+      /knarr: kube-scheduler lost the lead \(lease hasty\); start it again\n$/,
+    );
+    cluster.running.delete('hasty');
     assert.equal(await cluster.process('etcd').stop(), 0);
     await cluster.startEtcd();
     await cluster.startApiServer();
@@ -153,6 +162,14 @@ describe('a cluster of separate processes', () => {
     assert.deepEqual(again.metadata, before.metadata);
     await k!.ok('scale deployment/after --replicas=3');
     await k!.ok('rollout status deployment/after --timeout=90s');
+  });
+
+  test('a kubelet that comes back starts its pods again', async (t) => {
+    if (requirePeer(t, 'kubectl') === undefined) return;
+    assert.equal(await cluster.process('kubelet node-1').stop(), 0);
+    await cluster.startKubelet('node-1');
+    await k!.ok('rollout status deployment/after --timeout=60s');
+    assert.equal(await k!.ok(['exec', 'deployment/after', '--', 'echo', 'back']), 'back\n');
   });
 
   test('two API servers on one store see the same', async (t) => {

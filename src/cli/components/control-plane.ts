@@ -1,5 +1,6 @@
 /** Flags that scheduler and controller managers share. */
 import type { ControlPlaneFlags } from '../../cluster/processes/control-plane-component.ts';
+import { UsageError } from '../errors.ts';
 import type { Flag } from '../flags.ts';
 import type { Values } from './component.ts';
 
@@ -53,6 +54,13 @@ export function controlPlaneFlags(port: number, lease: string): Flag[] {
 }
 
 export function controlPlaneOptions(v: Values): ControlPlaneFlags {
+  const [lease, renew, retry] = ['lease-duration', 'renew-deadline', 'retry-period'].map((n) =>
+    v.ms(`leader-elect-${n}`),
+  );
+  if (v.bool('leader-elect') && !(lease! > renew! && renew! > retry! * 1.2))
+    throw new UsageError(
+      '--leader-elect-lease-duration must be longer than --leader-elect-renew-deadline, and that longer than --leader-elect-retry-period',
+    );
   return {
     kubeconfig: v.string('kubeconfig'),
     master: v.string('master'),

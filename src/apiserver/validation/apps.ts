@@ -3,7 +3,7 @@ import { forbiddenField, invalid, notSupported, required } from '../../api/field
 import { isValidPercent } from '../../api/names.ts';
 import { semanticEqual } from '../../api/helpers/deep-equal.ts';
 import type { LabelSelector } from '../../api/selector.ts';
-import { compileLabelSelector, selectorFromSet, validateLabelSelector } from '../../api/selector.ts';
+import { selectorFromSet, validateLabelSelector } from '../../api/selector.ts';
 import type {
   DaemonSet,
   DaemonSetSpec,
@@ -17,7 +17,7 @@ import type {
   StatefulSetSpec,
 } from '../../api/types/index.gen.ts';
 import type { Errors } from './common.ts';
-import { immutable, invalids, nonNegative } from './common.ts';
+import { compiledSelector, immutable, invalids, nonNegative } from './common.ts';
 import { validateClaimSpecTemplate } from './persistent-volume-claim-spec.ts';
 import { validatePodTemplate } from './pod.ts';
 
@@ -43,9 +43,14 @@ function ownedTemplate(
 ): Errors {
   const t = template ?? noTemplate;
   const errors: Errors = [];
-  const compiled = compileLabelSelector(s);
-  // No selector selects nothing, an empty one everything.
-  if (s === undefined || s === null || (!compiled.empty && !compiled.matches(t.metadata?.labels)))
+  const compiled = compiledSelector(s);
+  if (compiled === undefined) {
+    if (kind !== 'DaemonSet') {
+      const why = kind === 'StatefulSet' ? '' : 'invalid label selector';
+      return [invalid(field.replace(/\.template$/, '.selector'), s, why)];
+    }
+    // No selector selects nothing, an empty one everything.
+  } else if (s === undefined || s === null || (!compiled.empty && !compiled.matches(t.metadata?.labels)))
     errors.push(invalid(`${field}.metadata.labels`, t.metadata?.labels ?? null, mismatch));
   errors.push(...validatePodTemplate(t, field));
   if (replicas >= 0) {
@@ -220,7 +225,7 @@ export function validateReplicationController(rc: ReplicationController): Errors
   if (t === undefined) return [...errors, required('spec.template')];
   if (Object.keys(labels).length > 0 && !selectorFromSet(labels).matches(t.metadata?.labels))
     errors.push(invalid('spec.template.metadata.labels', t.metadata?.labels ?? null, mismatch));
-  return [...errors, ...ownedTemplate(t, undefined, 'ReplicationController', 'spec.template')];
+  return [...errors, ...ownedTemplate(t, {}, 'ReplicationController', 'spec.template')];
 }
 
 function statefulSetSpec(spec: StatefulSetSpec, field: string): Errors {

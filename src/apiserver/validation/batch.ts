@@ -1,11 +1,11 @@
 /** Jobs and CronJobs (pkg/apis/batch/validation). The schedule's grammar is upstream's cron: five fields, @every and names. */
 import { duplicate, invalid, notSupported, omitted, required, tooLong, tooMany } from '../../api/field-error.ts';
 import { isDNS1123Label, isQualifiedName } from '../../api/names.ts';
-import { compileLabelSelector, validateLabelSelector } from '../../api/selector.ts';
+import { validateLabelSelector } from '../../api/selector.ts';
 import type { CronJob, Job, JobSpec, PodFailurePolicyRule, PodTemplateSpec } from '../../api/types/index.gen.ts';
 import { cronScheduleError, timeZoneError } from '../../api/helpers/cron.ts';
 import type { Errors } from './common.ts';
-import { immutable, invalids, nonNegative } from './common.ts';
+import { compiledSelector, immutable, invalids, nonNegative } from './common.ts';
 import { validatePodTemplate } from './pod.ts';
 
 const actions = ['Count', 'FailIndex', 'FailJob', 'Ignore'];
@@ -213,7 +213,7 @@ function jobSpec(spec: JobSpec, field: string): Errors {
   if (spec.selector === undefined) errors.push(required(`${field}.selector`));
   else {
     errors.push(...validateLabelSelector(spec.selector, `${field}.selector`));
-    if (!compileLabelSelector(spec.selector).matches(spec.template?.metadata?.labels))
+    if (compiledSelector(spec.selector)?.matches(spec.template?.metadata?.labels) === false)
       errors.push(
         invalid(
           `${field}.template.metadata.labels`,
@@ -251,7 +251,7 @@ function generatedSelector(job: Job): Errors {
     if (labels[key] === undefined) errors.push(required(at, `must be '${expected[key]}'`));
     else if (labels[key] !== expected[key]) errors.push(invalid(at, labels, `must be '${expected[key]}'`));
   }
-  if (!compileLabelSelector(spec.selector).matches(expected))
+  if (compiledSelector(spec.selector)?.matches(expected) === false)
     errors.push(invalid('spec.selector', spec.selector, '`selector` not auto-generated'));
   return errors;
 }

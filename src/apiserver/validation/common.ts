@@ -1,4 +1,6 @@
 /** Small rules that many kinds share (pkg/apis/core/validation): names, signs, paths, immutability. */
+import { compileLabelSelector, SelectorError } from '../../api/selector.ts';
+import type { LabelSelector, Selector } from '../../api/selector.ts';
 import { semanticEqual } from '../../api/helpers/deep-equal.ts';
 import type { FieldError } from '../../api/field-error.ts';
 import { invalid, required } from '../../api/field-error.ts';
@@ -85,4 +87,14 @@ export function oneOf(
           detail: `supported values: ${supported.map((s) => JSON.stringify(s)).join(', ')}`,
         },
       ];
+}
+
+/** The selector ready to match with; undefined for one that cannot be compiled, whose errors are told elsewhere. */
+export function compiledSelector(selector: LabelSelector | undefined | null): Selector | undefined {
+  try {
+    return compileLabelSelector(selector);
+  } catch (error) {
+    if (error instanceof SelectorError) return undefined;
+    throw error;
+  }
 }

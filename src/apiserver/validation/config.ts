@@ -10,8 +10,9 @@ const maxSize = 1024 * 1024;
 
 type Data = Readonly<Record<string, string>>;
 
-/** Bytes of base64 text. */
-function decodedLength(text: string): number {
+/** Bytes of base64 text; null stands for none. */
+function decodedLength(text: string | null): number {
+  if (text === null) return 0;
   const padding = text.endsWith('==') ? 2 : text.endsWith('=') ? 1 : 0;
   return Math.max((text.length * 3) / 4 - padding, 0);
 }

@@ -38,7 +38,7 @@ function validateReference(
   path: string,
 ): FieldError[] {
   return [
-    ...(ref.apiGroup === undefined
+    ...(ref.apiGroup === undefined || ref.apiGroup === null
       ? []
       : invalidEach(`${path}.apiGroup`, ref.apiGroup, isDNS1123Subdomain(ref.apiGroup))),
     ...validateSegment(ref.kind, `${path}.kind`),

@@ -223,7 +223,7 @@ function aggregate(
     for (const [n, q] of list) to.set(n, addQuantity(to.get(n) ?? zeroQuantity, q));
   };
   const of = (c: Container): [string, Quantity][] => Object.entries(pick(c) ?? {}).map(([n, t]) => [n, quantityOf(t)]);
-  for (const c of spec.containers) add(total, of(c));
+  for (const c of spec.containers ?? []) add(total, of(c));
   const sidecars = new Map<string, Quantity>();
   const peak = new Map<string, Quantity>();
   for (const c of spec.initContainers ?? []) {
@@ -271,7 +271,7 @@ export function podResources(spec: PodSpec, podClaims: ReadonlySet<string>, path
         ),
       );
   }
-  spec.containers.forEach((c, i) => {
+  (spec.containers ?? []).forEach((c, i) => {
     for (const [n, text] of Object.entries(c.resources?.limits ?? {})) {
       const whole = r.limits?.[n];
       if (whole !== undefined && compareQuantity(quantityOf(text), quantityOf(whole)) > 0)

@@ -231,12 +231,10 @@ export function isValidPortNum(port: number): Messages {
   return port >= 1 && port <= 65535 ? none : [inclusiveRangeError(1, 65535)];
 }
 
-/** User ids: 0 to 2^31 − 1. */
+/** User and group ids: 0 to 2^31 − 1. */
 export function isValidUserID(id: number): Messages {
   return id >= 0 && id <= 2147483647 ? none : [inclusiveRangeError(0, 2147483647)];
 }
-
-export const isValidGroupID = isValidUserID;
 
 /** An IANA service name: container and Service port names used as targets. */
 export function isValidPortName(port: string): Messages {

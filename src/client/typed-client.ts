@@ -81,7 +81,12 @@ export function errorFromResponse(response: ApiResponse): StatusError {
 }
 
 /** The path of a resource, an object or one of its subresources. */
-export function resourcePath(ref: ResourceRef, namespace: string | undefined, name?: string, subresource?: string): string {
+export function resourcePath(
+  ref: ResourceRef,
+  namespace: string | undefined,
+  name?: string,
+  subresource?: string,
+): string {
   let path = ref.group === '' ? `/api/${ref.version}` : `/apis/${ref.group}/${ref.version}`;
   if (ref.namespaced && namespace !== undefined && namespace !== '')
     path += `/namespaces/${encodeURIComponent(namespace)}`;

@@ -35,9 +35,6 @@ export function applyStrategicMergePatch<T extends JsonObject>(document: T, patc
   return mergeMap(document, patch, schema) as T;
 }
 
-/** What upstream answers to a strategic merge patch of a custom resource. */
-export const strategicMergeUnsupported = 'strategic merge patch format is not supported';
-
 interface Meta {
   /** Schema of the member, or of its items. */
   readonly schema: Schema | undefined;

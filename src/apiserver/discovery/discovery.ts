@@ -122,7 +122,11 @@ export class Discovery {
     const core = this.#directory.groups().filter((g) => g.group === '');
     if (wanted.aggregated !== '') {
       const version = wanted.aggregated;
-      return this.#answer(scope, this.#document(`api ${version}`, () => aggregatedList(core, version)), wanted);
+      return this.#answer(
+        scope,
+        this.#document(`api ${version}`, () => aggregatedList(core, version)),
+        wanted,
+      );
     }
     const address = this.#serverAddress();
     const document = this.#document(`api ${address}`, () => ({
@@ -138,7 +142,11 @@ export class Discovery {
     const version = wanted.aggregated;
     const document =
       version === ''
-        ? this.#document('apis', () => ({ kind: 'APIGroupList', apiVersion: 'v1', groups: this.#named().map(apiGroup) }))
+        ? this.#document('apis', () => ({
+            kind: 'APIGroupList',
+            apiVersion: 'v1',
+            groups: this.#named().map(apiGroup),
+          }))
         : this.#document(`apis ${version}`, () => aggregatedList(this.#named(), version));
     return this.#answer(scope, document, wanted);
   }
@@ -151,12 +159,20 @@ export class Discovery {
     const version = parts[0];
     if (version === undefined) {
       const wanted = this.#wanted(scope, false);
-      const document = this.#document(`group ${name}`, () => ({ kind: 'APIGroup', apiVersion: 'v1', ...apiGroup(group) }));
+      const document = this.#document(`group ${name}`, () => ({
+        kind: 'APIGroup',
+        apiVersion: 'v1',
+        ...apiGroup(group),
+      }));
       return this.#answer(scope, document, wanted);
     }
     const served = group.versions.find((v) => v.version === version);
     if (served === undefined) return pageNotFound();
     const wanted = this.#wanted(scope, false);
-    return this.#answer(scope, this.#document(`version ${name}/${version}`, () => apiResourceList(served)), wanted);
+    return this.#answer(
+      scope,
+      this.#document(`version ${name}/${version}`, () => apiResourceList(served)),
+      wanted,
+    );
   }
 }

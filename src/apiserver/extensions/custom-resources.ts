@@ -357,7 +357,11 @@ export class CustomResources {
       if (v.storage) hub = info;
     }
     this.#o.registries.addCustom({ resource: hub!, versions, strategies: defaultStrategiesFor(hub!), served: infos });
-    this.#o.directory.setCustom(name, infos, (r) => crd.spec.versions.find((v) => v.name === r.version)?.schema?.openAPIV3Schema);
+    this.#o.directory.setCustom(
+      name,
+      infos,
+      (r) => crd.spec.versions.find((v) => v.name === r.version)?.schema?.openAPIV3Schema,
+    );
     this.#served.set(name, { uid, spec, plural: crd.spec.names.plural, group: crd.spec.group });
   }
 }

@@ -2,13 +2,19 @@
 import type { Catalog } from '../../api/catalog/catalog.ts';
 import type { ResourceInfo } from '../../api/catalog/resource.ts';
 import type { FieldError } from '../../api/field-error.ts';
+import { nameIsPathSegment } from '../../api/names.ts';
 import { apiVersionOf } from '../../api/object.ts';
-import type { KubeObject } from '../../api/object.ts';
+import type { KubeObject, ObjectMeta } from '../../api/object.ts';
 import { share } from '../../api/schema/canonicalize.ts';
 import { decodeCustom } from '../../api/schema/prune.ts';
 import type { ObjectSchema } from '../../api/schema/schema.ts';
-import { validateListSetsAndMaps, validateStructural } from '../../api/schema/validate-structural.ts';
+import {
+  validateEmbeddedResources,
+  validateListSetsAndMaps,
+  validateStructural,
+} from '../../api/schema/validate-structural.ts';
 import type { FieldManagingFactory } from './builtin-types.ts';
+import { validateObjectMeta } from './object-meta.ts';
 import type { DecodedObject, DecodeRequest, FieldManaging, ScalePaths, TypeSupport } from './type-support.ts';
 
 export interface CustomTypeOptions {
@@ -66,6 +72,17 @@ export class CustomTypeSupport implements TypeSupport {
   }
 
   validate(object: KubeObject, old: KubeObject | undefined): readonly FieldError[] {
-    return [...validateStructural(this.schema, object, old), ...validateListSetsAndMaps(this.schema, object)];
+    return [
+      ...validateStructural(this.schema, object, old),
+      ...validateListSetsAndMaps(this.schema, object),
+      ...validateEmbeddedResources(this.schema, object, embeddedMeta),
+    ];
   }
+}
+
+/** Metadata of an embedded resource: a name is not asked for, and a namespace makes it namespaced. */
+function embeddedMeta(metadata: Readonly<Record<string, unknown>>, path: string): FieldError[] {
+  const meta = metadata as ObjectMeta;
+  const named = meta.name === undefined || meta.name === '' ? { ...meta, name: 'embedded' } : meta;
+  return validateObjectMeta(named, (meta.namespace ?? '') !== '', nameIsPathSegment, path);
 }

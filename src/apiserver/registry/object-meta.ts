@@ -108,8 +108,12 @@ function validateManagedFields(meta: ObjectMeta, path: string): FieldError[] {
 export type KindNameRule = (name: string, prefix: boolean) => readonly string[];
 
 /** Field errors of the metadata of a new object (and, with the ones below, of an updated one). */
-export function validateObjectMeta(meta: ObjectMeta, namespaced: boolean, rule: KindNameRule): FieldError[] {
-  const path = 'metadata';
+export function validateObjectMeta(
+  meta: ObjectMeta,
+  namespaced: boolean,
+  rule: KindNameRule,
+  path = 'metadata',
+): FieldError[] {
   const errors: FieldError[] = [];
   const { generateName = '', name = '', namespace = '' } = meta;
   if (generateName !== '') {

@@ -13,8 +13,6 @@ import {
 import type { KubeObject } from '../../api/object.ts';
 import { parseQuantity, quantityMilli, quantitySign } from '../../api/quantity.ts';
 
-export type Json = Record<string, unknown>;
-
 /** The spec of an object, typed by the caller. */
 export function specOf<T>(object: KubeObject): Partial<T> {
   return (object['spec'] ?? {}) as Partial<T>;

@@ -1,6 +1,6 @@
 /** Security contexts of pods and containers (pkg/apis/core/validation). */
 import { duplicate, forbiddenField, invalid, notSupported, required } from '../../api/field-error.ts';
-import { isDNS1123Subdomain, isValidGroupID, isValidUserID } from '../../api/names.ts';
+import { isDNS1123Subdomain, isValidUserID } from '../../api/names.ts';
 import type {
   AppArmorProfile,
   PodSecurityContext,
@@ -81,7 +81,7 @@ export function validateContainerSecurity(sc: SecurityContext | undefined, field
   if (sc.runAsUser !== undefined)
     errors.push(...invalids(isValidUserID(sc.runAsUser), `${field}.runAsUser`, sc.runAsUser));
   if (sc.runAsGroup !== undefined)
-    errors.push(...invalids(isValidGroupID(sc.runAsGroup), `${field}.runAsGroup`, sc.runAsGroup));
+    errors.push(...invalids(isValidUserID(sc.runAsGroup), `${field}.runAsGroup`, sc.runAsGroup));
   if (sc.procMount !== undefined) {
     if (sc.procMount !== 'Default' && sc.procMount !== 'Unmasked')
       errors.push(notSupported(`${field}.procMount`, sc.procMount, ['Default', 'Unmasked']));
@@ -136,13 +136,13 @@ export function validatePodSecurity(spec: PodSpec, path: string): Errors {
   const sc = spec.securityContext;
   const field = `${path}.securityContext`;
   if (sc !== undefined) {
-    if (sc.fsGroup !== undefined) errors.push(...invalids(isValidGroupID(sc.fsGroup), `${field}.fsGroup`, sc.fsGroup));
+    if (sc.fsGroup !== undefined) errors.push(...invalids(isValidUserID(sc.fsGroup), `${field}.fsGroup`, sc.fsGroup));
     if (sc.runAsUser !== undefined)
       errors.push(...invalids(isValidUserID(sc.runAsUser), `${field}.runAsUser`, sc.runAsUser));
     if (sc.runAsGroup !== undefined)
-      errors.push(...invalids(isValidGroupID(sc.runAsGroup), `${field}.runAsGroup`, sc.runAsGroup));
+      errors.push(...invalids(isValidUserID(sc.runAsGroup), `${field}.runAsGroup`, sc.runAsGroup));
     (sc.supplementalGroups ?? []).forEach((g, i) =>
-      errors.push(...invalids(isValidGroupID(g), `${field}.supplementalGroups[${i}]`, g)),
+      errors.push(...invalids(isValidUserID(g), `${field}.supplementalGroups[${i}]`, g)),
     );
   }
   if (spec.shareProcessNamespace === true && spec.hostPID === true)

@@ -385,3 +385,41 @@ test('a pod pinned to the node by name is admitted, one that wants another label
   await c.run('there', pinned({ matchExpressions: [{ key: 'zone', operator: 'Exists' }] }));
   assert.equal((await c.pod('there')).status?.reason, 'NodeAffinity');
 });
+
+test('a claim bound to a path of the node keeps its data from pod to pod', async (t) => {
+  const c = await cluster(t);
+  await c.client.core.persistentvolumes.create({
+    apiVersion: 'v1',
+    kind: 'PersistentVolume',
+    metadata: { name: 'pv' },
+    spec: { hostPath: { path: '/data' } },
+  });
+  const claim = (phase: string) => ({
+    apiVersion: 'v1',
+    kind: 'PersistentVolumeClaim',
+    metadata: { name: 'pvc', namespace: 'default' },
+    spec: { volumeName: 'pv' },
+    status: { phase },
+  });
+  await c.client.core.persistentvolumeclaims.create(claim('Pending'));
+  const pod = (command: string): PodSpec => ({
+    restartPolicy: 'Never',
+    containers: [
+      { name: 'c', image: 'busybox', command: ['sh', '-c', command], volumeMounts: [{ name: 'v', mountPath: '/d' }] },
+    ],
+    volumes: [{ name: 'v', persistentVolumeClaim: { claimName: 'pvc' } }],
+  });
+  await c.run('writer', pod('echo kept > /d/f'));
+  assert.match(
+    c.events('writer').join(),
+    /FailedMount: MountVolume.SetUp failed for volume "v" : PVC default\/pvc is not bound/,
+  );
+  await c.client.core.persistentvolumeclaims.updateStatus({
+    ...(await c.client.core.persistentvolumeclaims.get('pvc', 'default')),
+    status: { phase: 'Bound' },
+  });
+  await c.clock.advance(3000);
+  assert.equal((await c.pod('writer')).status?.phase, 'Succeeded');
+  await c.run('reader', pod('grep -q kept /d/f'));
+  assert.equal((await c.pod('reader')).status?.phase, 'Succeeded');
+});

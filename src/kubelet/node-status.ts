@@ -111,7 +111,8 @@ export class NodeStatusManager {
       }
     }
     if (this.#stopped) return;
-    await this.#renew();
+    // The lease needs nobody to wait for it.
+    void this.#ctx.clock.activity.track(this.#renew());
     this.#arm();
   }
 

@@ -65,6 +65,8 @@ export class PodVolumes {
   #tokens: Map<string, Token> | undefined;
   #timer: Timer | undefined;
   #mounted: string[] | undefined;
+  /** Where the claims' volumes are, by volume name. */
+  #claims: Map<string, string> | undefined;
 
   /** `changed` is called when a source of a mounted volume has changed. */
   constructor(ctx: KubeletContext, uid: string, changed: () => void) {
@@ -76,6 +78,7 @@ export class PodVolumes {
   /** The node's path of a volume; undefined for one that has none (image volumes). */
   path(volume: Volume): string | undefined {
     if (volume.hostPath !== undefined) return volume.hostPath.path;
+    if (claimName(volume, '') !== undefined) return this.#claims?.get(volume.name);
     const kind = kindOf(volume);
     if (kind === undefined) return undefined;
     return `${podDir(this.#ctx, this.#uid)}/volumes/${plugin[kind]}/${volume.name}`;
@@ -110,6 +113,8 @@ export class PodVolumes {
     const { host } = this.#ctx;
     if (v.hostPath !== undefined) return this.#hostPath(v.hostPath.path, v.hostPath.type ?? '');
     if (v.image !== undefined) return;
+    const claim = claimName(v, pod.metadata.name!);
+    if (claim !== undefined) return this.#claim(pod, v, claim);
     const kind = kindOf(v);
     if (kind === undefined) throw new Error(`no volume plugin matched name ${volumeType(v)}`);
     const path = this.path(v)!;
@@ -145,6 +150,22 @@ export class PodVolumes {
       }));
     }
     return undefined;
+  }
+
+  /** A PersistentVolumeClaim whose volume is a path of this node. */
+  async #claim(pod: Pod, v: Volume, name: string): Promise<void> {
+    if (this.#claims?.has(v.name)) return;
+    const { core } = this.#ctx.client;
+    const claim = await core.persistentvolumeclaims.get(name, pod.metadata.namespace);
+    const bound = claim.spec?.volumeName;
+    if (bound === undefined || bound === '' || claim.status?.phase !== 'Bound')
+      throw new Error(`PVC ${pod.metadata.namespace}/${name} is not bound`);
+    const spec = (await core.persistentvolumes.get(bound)).spec;
+    const path = spec?.hostPath?.path ?? spec?.local?.path;
+    if (path === undefined) throw new Error(`no volume plugin matched name ${bound}`);
+    await this.#hostPath(path, spec?.hostPath?.type ?? '');
+    await this.#ownership(pod, path);
+    (this.#claims ??= new Map()).set(v.name, path);
   }
 
   async #ownership(pod: Pod, path: string): Promise<void> {
@@ -363,6 +384,11 @@ function kindOf(v: Volume): Kind | undefined {
   if (v.downwardAPI !== undefined) return 'downwardAPI';
   if (v.emptyDir !== undefined) return 'emptyDir';
   return undefined;
+}
+
+/** The claim behind a volume: a named one, or the one made for an ephemeral volume of the pod. */
+function claimName(v: Volume, pod: string): string | undefined {
+  return v.persistentVolumeClaim?.claimName ?? (v.ephemeral === undefined ? undefined : `${pod}-${v.name}`);
 }
 
 function volumeType(v: Volume): string {

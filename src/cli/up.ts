@@ -144,6 +144,14 @@ async function checkGround(s: UpSettings): Promise<void> {
     }
   }
   await checkPort(s.bindAddress, s.port);
+  if (s.etcdServers.length > 0) {
+    const { etcdFault } = await import('../cluster/check-etcd.ts');
+    const fault = await etcdFault(s.etcdServers);
+    if (fault !== undefined)
+      throw new UserError(
+        `cannot reach etcd at ${s.etcdServers.join(',')} (${fault}): start it, or name another with --etcd-servers`,
+      );
+  }
 }
 
 function checkPort(host: string, port: number): Promise<void> {

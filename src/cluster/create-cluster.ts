@@ -28,6 +28,7 @@ import type { SimulatedNetwork } from '../kubelet/runtime/simulated/network.ts';
 import { dialMachine } from '../kubelet/runtime/simulated/network.ts';
 import { createDns } from '../dns/dns.ts';
 import { openEmbeddedStore } from '../etcd/embedded-store.ts';
+import { startPeriodicCompaction } from '../etcd/periodic-compaction.ts';
 import type { KeyValueStore } from '../etcd/store.ts';
 import type { Scheduler } from '../scheduler/scheduler.ts';
 import { createProxy } from '../proxy/proxy.ts';
@@ -232,6 +233,8 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
     step('store');
     const { store, embedded } = await openStore(options, clock, random, logger);
     teardown.add(() => store.close());
+    // A store of its own keeps its history bounded by itself; a shared one is the API servers' business.
+    if (!embedded) teardown.add(startPeriodicCompaction({ store, clock, logger }));
 
     step('API server');
     const nodes = new SimulatedNodes({

@@ -143,6 +143,14 @@ describe('what is wrong is said in one line, and nothing is changed', () => {
     await refuses(['up', '--port', '0', '--bind-address', '192.0.2.77'], 1, /192\.0\.2\.77/);
   });
 
+  test('an etcd that does not answer', async () => {
+    await refuses(
+      ['up', '--port', '0', '--etcd-servers', 'http://127.0.0.1:1'],
+      1,
+      /cannot reach etcd at http:\/\/127\.0\.0\.1:1 \(connect ECONNREFUSED 127\.0\.0\.1:1\): start it, or name another/,
+    );
+  });
+
   test('a data directory that cannot be one', async () => {
     const file = join(home, 'file');
     writeFileSync(file, '');
@@ -186,6 +194,10 @@ describe('what is wrong is said in one line, and nothing is changed', () => {
     await refuses([...tokens], 1, /--service-account-signing-key-file is a required flag/);
     const key = ['--service-account-signing-key-file', text];
     await refuses([...tokens, ...key], 1, /text \(--service-account-signing-key-file\) holds no private key/);
+    const good = join(home, 'sa.key');
+    const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    writeFileSync(good, privateKey.export({ type: 'pkcs8', format: 'pem' }));
+    key[1] = good;
     await refuses(
       [...tokens, ...key, '--client-ca-file', text],
       1,

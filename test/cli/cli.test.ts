@@ -1,5 +1,6 @@
 /** The command itself: what it says of wrong use, what it leaves untouched then, and the life of a cluster from `up` to `reset`. */
 import assert from 'node:assert/strict';
+import { generateKeyPairSync } from 'node:crypto';
 import {
   chmodSync,
   existsSync,

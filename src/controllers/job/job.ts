@@ -357,6 +357,7 @@ class JobController implements RunningController {
       } catch (e) {
         // Every creation in a namespace that is going away fails; nothing can be done about it.
         if (!isNamespaceTerminating(e)) throw e;
+        this.#expectations.creationObserved(key);
       }
     });
     if (plan.count > successes) this.#expectations.creationObserved(key, plan.count - successes);

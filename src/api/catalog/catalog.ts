@@ -219,7 +219,9 @@ class BuiltinCatalog implements Catalog {
     if (everywhere.has(kind) && this.#versions.has(gv)) return `${metaPackage}.${kind}`;
     if (gv === '/v1' && unversioned.has(kind)) return `${metaPackage}.${kind}`;
     for (const [alias, owner] of this.#groupOfAlias) {
-      if (owner === gv && this.#text.definitions[alias]?.[kind]?.startsWith('kind 0 ') === true) {
+      if (owner !== gv) continue;
+      const definitions = this.#text.definitions[alias];
+      if (definitions !== undefined && Object.hasOwn(definitions, kind) && definitions[kind]!.startsWith('kind 0 ')) {
         return `${this.#text.packages[alias]}.${kind}`;
       }
     }

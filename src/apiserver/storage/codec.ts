@@ -265,15 +265,16 @@ export class StoredObject implements Committed, Tenant {
   }
 
   #parse(): KubeObject {
-    const text = this.#bytes.toString('utf8');
     const at = this.#offset();
     if (at < 0 || this.revision === 0) {
-      const object = parseTrustedJson(text) as KubeObject;
+      const object = parseTrustedJson(this.#bytes) as KubeObject;
       if (this.revision > 0) object.metadata = metadataAt(object.metadata, this.revision);
       return object;
     }
-    // All before the offset is ASCII, so bytes and characters agree.
-    return parseTrustedJson(`${text.slice(0, at)},"resourceVersion":"${this.revision}"${text.slice(at)}`) as KubeObject;
+    // The offset counts bytes; names of some kinds need not be ASCII.
+    const head = this.#bytes.toString('utf8', 0, at);
+    const rest = this.#bytes.toString('utf8', at);
+    return parseTrustedJson(`${head},"resourceVersion":"${this.revision}"${rest}`) as KubeObject;
   }
 
   /** Its labels; kept once asked for. */

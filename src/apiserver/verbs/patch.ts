@@ -1,5 +1,13 @@
 /** PATCH: JSON patch, merge patch and strategic merge patch; apply patches are sent on to `apply.ts`. */
-import { JsonSyntaxError, parseJson, stringifyJson } from '../../api/codec/json.ts';
+import {
+  JsonSyntaxError,
+  JsonTypeError,
+  goQuote,
+  parseJson,
+  stringifyJson,
+  typeMetaOf,
+  versionKindErrorPrefix,
+} from '../../api/codec/json.ts';
 import { invalid, invalidStatus } from '../../api/field-error.ts';
 import type { KubeObject } from '../../api/object.ts';
 import { applyJsonPatch, jsonPatchStrictErrors } from '../../api/patch/json-patch.ts';
@@ -101,14 +109,21 @@ export function readPatched(
   if (!isObject(patched)) {
     throw invalidPatch(patched, `couldn't get version/kind; json parse error: json: cannot unmarshal into Go value`);
   }
-  const { apiVersion, kind } = patched;
+  let meta: { readonly apiVersion: string; readonly kind: string };
+  try {
+    meta = typeMetaOf(patched);
+  } catch (error) {
+    if (error instanceof JsonTypeError) throw invalidPatch(patched, `${versionKindErrorPrefix}${error.message}`);
+    throw error;
+  }
+  const { apiVersion, kind } = meta;
   if (kind !== types.kind || apiVersion !== types.apiVersion) {
     const why =
-      kind === undefined || kind === ''
+      kind === ''
         ? `Object 'Kind' is missing in '${stringifyJson(patched)}'`
-        : apiVersion === undefined || apiVersion === ''
+        : apiVersion === ''
           ? `Object 'apiVersion' is missing in '${stringifyJson(patched)}'`
-          : `no kind ${JSON.stringify(kind)} is registered for version ${JSON.stringify(apiVersion)} in scheme "pkg/api/legacyscheme/scheme.go:30"`;
+          : `no kind ${goQuote(kind)} is registered for version ${goQuote(apiVersion)} in scheme "pkg/api/legacyscheme/scheme.go:30"`;
     throw invalidPatch(patched, why);
   }
   let object: KubeObject;

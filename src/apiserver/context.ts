@@ -80,6 +80,11 @@ export interface Admission {
 export interface Authenticator {
   /** undefined: this request carries no credentials it knows. Throws 401 for bad ones. */
   authenticate(request: IncomingRequest): Promise<UserInfo | undefined>;
+  /**
+   * The same answer without waiting, where these credentials were good before and nothing that they depend on has changed
+   * since; undefined: ask `authenticate`. The same object each time, so that what follows from it can be kept beside it.
+   */
+  known?(request: IncomingRequest): UserInfo | undefined;
 }
 
 export interface AuthorizationAttributes {

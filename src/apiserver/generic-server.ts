@@ -2,6 +2,7 @@
  * `GenericServer`: the filter chain, the director and the encoder joined up, and the life of the whole: what runs, what is
  * being watched, and a graceful end. Transports hand it requests; what the API consists of is handed in.
  */
+import type { Done } from '../base/activity.ts';
 import type { Clock } from '../base/clock.ts';
 import { ioNow, ioTimer } from '../base/io-time.ts';
 import type { Logger } from '../base/logger.ts';
@@ -18,7 +19,7 @@ import { Deadlines, withDeadline } from './filters/deadline.ts';
 import { withImpersonation } from './filters/impersonation.ts';
 import type { InFlight } from './filters/max-in-flight.ts';
 import { withMaxInFlight } from './filters/max-in-flight.ts';
-import { panicText, textResponse, withPanicRecovery } from './filters/panic.ts';
+import { panicText, recovered, textResponse, withPanicRecovery } from './filters/panic.ts';
 import { withRequestInfo } from './filters/request-info.ts';
 import type { Handler } from './filters/scope.ts';
 import { Scope } from './filters/scope.ts';
@@ -52,6 +53,10 @@ export interface GenericServerOptions {
   readonly maxMutatingRequestsInFlight?: number;
 }
 
+function shuttingDown(): OutgoingResponse {
+  return textResponse(503, 'apiserver is shutting down.', { 'retry-after': '1', connection: 'close' });
+}
+
 /** Something that lasts and must end when the server does: a watch, an upgraded connection. */
 export interface Lasting {
   close(): void;
@@ -81,7 +86,6 @@ export class GenericServer implements Serve {
     this.#deadlines = new Deadlines(options.requestTimeoutMs ?? 60_000);
     const observe = options.onAuthorization;
     const filters = [
-      withPanicRecovery(options.logger),
       withRequestInfo(),
       withDeadline(this.#deadlines),
       ...(options.audit === undefined ? [] : [withAudit(options.audit, options.clock)]),
@@ -107,27 +111,45 @@ export class GenericServer implements Serve {
 
   /** Runs the chain. Never rejects. Counts as activity of the cluster until it settles. */
   async run(scope: Scope): Promise<OutgoingResponse> {
-    if (this.#closing)
-      return textResponse(503, 'apiserver is shutting down.', { 'retry-after': '1', connection: 'close' });
-    const done = this.clock.activity.begin();
-    this.#running++;
-    this.#observer?.started(scope);
+    const done = this.#begin(scope);
+    if (done === undefined) return shuttingDown();
     let response: OutgoingResponse;
     try {
       response = await this.#chain(scope);
     } catch (error) {
-      this.#logger.error('filter chain failed', { error });
-      response = textResponse(500, panicText);
+      response = recovered(scope, error, this.#logger);
     }
+    this.#end(done);
+    return response;
+  }
+
+  #begin(scope: Scope): Done | undefined {
+    if (this.#closing) return undefined;
+    this.#running++;
+    this.#observer?.started(scope);
+    return this.clock.activity.begin();
+  }
+
+  #end(done: Done): void {
     this.#running--;
     if (this.#running === 0) this.#idle?.();
     done();
-    return response;
   }
 
   async handle(request: IncomingRequest): Promise<WireResponse> {
     const scope = this.scope(request);
-    let response = await this.run(scope);
+    let response: OutgoingResponse;
+    // As `run`, without a promise around it: this is the way of every request.
+    const done = this.#begin(scope);
+    if (done === undefined) response = shuttingDown();
+    else {
+      try {
+        response = await this.#chain(scope);
+      } catch (error) {
+        response = recovered(scope, error, this.#logger);
+      }
+      this.#end(done);
+    }
     let wire: WireResponse;
     try {
       const made = this.encoder.wire(scope, response);

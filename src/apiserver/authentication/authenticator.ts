@@ -13,6 +13,8 @@ export interface TokenAuthenticator {
    * of this kind that is not good. `audiences`: whom the token must be for; undefined means the API server.
    */
   authenticateToken(token: string, audiences: readonly string[] | undefined): Promise<TokenIdentity | undefined>;
+  /** The user of a token for the API server, where it is certain without waiting (see `Authenticator.known`). */
+  known?(token: string): UserInfo | undefined;
 }
 
 export const serviceAccountUserPrefix = 'system:serviceaccount:';

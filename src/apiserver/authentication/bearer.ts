@@ -5,7 +5,10 @@ const protocolPrefix = 'base64url.bearer.authorization.k8s.io.';
 
 /** The token of `Authorization: Bearer …`; undefined for none and for other schemes. */
 export function bearerToken(request: IncomingRequest): string | undefined {
-  const header = request.headers['authorization']?.trim() ?? '';
+  const given = request.headers['authorization'];
+  // As nearly everybody writes it.
+  if (given?.startsWith('Bearer ') === true && given.length > 7 && !given.includes(' ', 7)) return given.slice(7);
+  const header = given?.trim() ?? '';
   if (header !== '') {
     const parts = header.split(' ');
     if (parts.length >= 2 && parts[0]!.toLowerCase() === 'bearer' && parts[1] !== '') return parts[1];

@@ -7,6 +7,7 @@ import type { Clock } from '../../base/clock.ts';
 import { unauthorized } from '../../api/status.ts';
 import type { Authenticator } from '../context.ts';
 import type { IncomingRequest, UserInfo } from '../request.ts';
+import { withAuthenticatedGroup } from './authenticator.ts';
 
 interface KnownCertificate {
   /** undefined: the subject names nobody. */
@@ -34,12 +35,14 @@ function readCertificate(der: Buffer): KnownCertificate {
     user:
       name === '' || uids.length > 1
         ? undefined
-        : Object.freeze({
-            name,
-            ...(uids.length === 1 ? { uid: uids[0]! } : {}),
-            groups: Object.freeze(list(subject?.['O'])),
-            extra: Object.freeze({ 'authentication.kubernetes.io/credential-id': [`X509SHA256=${fingerprint}`] }),
-          }),
+        : Object.freeze(
+            withAuthenticatedGroup({
+              name,
+              ...(uids.length === 1 ? { uid: uids[0]! } : {}),
+              groups: Object.freeze(list(subject?.['O'])),
+              extra: Object.freeze({ 'authentication.kubernetes.io/credential-id': [`X509SHA256=${fingerprint}`] }),
+            }),
+          ),
     notBefore: certificate.validFromDate.getTime(),
     notAfter: certificate.validToDate.getTime(),
   };
@@ -63,13 +66,20 @@ export function createClientCertAuthenticator(options: { readonly clock: Clock }
     byBuffer.set(der, certificate);
     return certificate;
   };
+  const valid = (certificate: KnownCertificate): boolean => {
+    const now = options.clock.now();
+    return now <= certificate.notAfter && now >= certificate.notBefore;
+  };
   return {
     async authenticate(request: IncomingRequest): Promise<UserInfo | undefined> {
       if (request.peerCertificate === undefined) return undefined;
       const certificate = known(request.peerCertificate);
-      const now = options.clock.now();
-      if (now > certificate.notAfter || now < certificate.notBefore) throw unauthorized();
+      if (!valid(certificate)) throw unauthorized();
       return certificate.user;
+    },
+    known(request) {
+      const certificate = request.peerCertificate === undefined ? undefined : byBuffer.get(request.peerCertificate);
+      return certificate !== undefined && valid(certificate) ? certificate.user : undefined;
     },
   };
 }

@@ -8,12 +8,13 @@ import type { Clock } from '../../base/clock.ts';
 import type { Random } from '../../base/random.ts';
 import { StatusError } from '../../api/status.ts';
 import type { Registries } from '../registry.ts';
-import type { KubeObjectLike, UserInfo } from '../request.ts';
+import type { Committed, KubeObjectLike, UserInfo } from '../request.ts';
 import { loopbackContext } from '../loopback.ts';
 import {
   serviceAccountGroups,
   serviceAccountUser,
   splitServiceAccountUser,
+  withAuthenticatedGroup,
   type TokenAuthenticator,
   type TokenIdentity,
 } from './authenticator.ts';
@@ -25,6 +26,8 @@ const invalidSinceLabel = 'kubernetes.io/legacy-token-invalid-since';
 /** What clocks may differ by (go-jose's default leeway). */
 const leewaySeconds = 60;
 const cacheLimit = 8192;
+/** Tokens whose user is kept as long as nothing changes. */
+const knownLimit = 1024;
 
 interface Reference {
   readonly name: string;
@@ -54,6 +57,20 @@ export interface ServiceAccountTokensOptions {
   readonly registries: Registries;
   readonly clock: Clock;
   readonly random: Random;
+}
+
+/** A bound token that was good, and what that stood on. */
+interface KnownToken {
+  readonly user: UserInfo;
+  /** Cluster time between which the token is valid, leeway included. */
+  readonly from: number;
+  readonly until: number;
+  readonly stands: readonly {
+    readonly resource: string;
+    readonly namespace: string;
+    readonly name: string;
+    readonly committed: Committed;
+  }[];
 }
 
 interface VerifiedToken {
@@ -88,6 +105,7 @@ function quotedList(values: readonly string[]): string {
 export class ServiceAccountTokens implements TokenAuthenticator {
   readonly #options: ServiceAccountTokensOptions;
   readonly #verified = new Map<string, VerifiedToken>();
+  readonly #known = new Map<string, KnownToken>();
 
   constructor(options: ServiceAccountTokensOptions) {
     this.#options = options;
@@ -136,8 +154,56 @@ export class ServiceAccountTokens implements TokenAuthenticator {
       throw new Error(
         `token audiences ${quotedList(tokenAudiences)} is invalid for the target audiences ${quotedList(asked)}`,
       );
-    const user = verified.legacy ? await this.#legacyUser(token, claims) : await this.#boundUser(claims);
+    if (verified.legacy) return { user: await this.#legacyUser(token, claims), audiences: granted };
+    const user = await this.#boundUser(claims);
+    if (audiences === undefined) this.#keep(token, claims, user);
     return { user, audiences: granted };
+  }
+
+  /** See `Authenticator.known`: the account and what the token is bound to are still the very objects of the last check. */
+  known(token: string): UserInfo | undefined {
+    const known = this.#known.get(token);
+    if (known === undefined) return undefined;
+    const { registries, clock } = this.#options;
+    const now = clock.now();
+    let good = now >= known.from && now <= known.until;
+    for (const { resource, namespace, name, committed } of known.stands)
+      good &&= registries.cachedGet('', resource, namespace, name) === committed;
+    if (good) return known.user;
+    this.#known.delete(token);
+    return undefined;
+  }
+
+  #keep(token: string, claims: Readonly<Record<string, unknown>>, user: UserInfo): void {
+    const kubernetes = record(claims['kubernetes.io']) ?? {};
+    const namespace = text(kubernetes['namespace']);
+    const bound = [
+      ['serviceaccounts', namespace, reference(kubernetes['serviceaccount'])],
+      ['secrets', namespace, reference(kubernetes['secret'])],
+      ['pods', namespace, reference(kubernetes['pod'])],
+      ['nodes', '', kubernetes['pod'] === undefined ? reference(kubernetes['node']) : undefined],
+    ] as const;
+    const stands: KnownToken['stands'][number][] = [];
+    for (const [resource, ns, ref] of bound) {
+      if (ref === undefined) continue;
+      const committed = this.#options.registries.cachedGet('', resource, ns, ref.name);
+      if (committed === undefined) return;
+      const { metadata } = committed.object();
+      // One that is being deleted stops being good at some time without changing again.
+      if (metadata['uid'] !== ref.uid || metadata['deletionTimestamp'] !== undefined) return;
+      stands.push({ resource, namespace: ns, name: ref.name, committed });
+    }
+    const seconds = (claim: string, otherwise: number): number => {
+      const value = claims[claim];
+      return typeof value === 'number' ? value : otherwise;
+    };
+    if (this.#known.size >= knownLimit) this.#known.delete(this.#known.keys().next().value!);
+    this.#known.set(token, {
+      user: withAuthenticatedGroup(user),
+      from: (Math.max(seconds('nbf', 0), seconds('iat', 0)) - leewaySeconds) * 1000,
+      until: (seconds('exp', Infinity) + leewaySeconds) * 1000,
+      stands,
+    });
   }
 
   /** Issuer and signature; the outcome of good ones is kept. */

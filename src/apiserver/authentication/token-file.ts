@@ -1,7 +1,7 @@
 /** Static tokens, as `--token-auth-file` holds them: `token,user,uid,"group1,group2"` a line. */
 import { createHash } from 'node:crypto';
 import type { UserInfo } from '../request.ts';
-import type { TokenAuthenticator } from './authenticator.ts';
+import { withAuthenticatedGroup, type TokenAuthenticator } from './authenticator.ts';
 
 /** One record of CSV; double quotes around a field, doubled inside. */
 function csvRecord(line: string): string[] {
@@ -46,7 +46,7 @@ export function parseTokenFile(text: string, path: string): Map<string, UserInfo
 export function createTokenFileAuthenticator(tokens: ReadonlyMap<string, UserInfo>): TokenAuthenticator {
   const digest = (token: string): string => createHash('sha256').update(token).digest('base64');
   const users = new Map<string, UserInfo>();
-  for (const [token, user] of tokens) users.set(digest(token), user);
+  for (const [token, user] of tokens) users.set(digest(token), withAuthenticatedGroup(user));
   return {
     async authenticateToken(token) {
       const user = users.get(digest(token));

@@ -26,6 +26,13 @@ export function unionTokens(authenticators: readonly TokenAuthenticator[]): Toke
       if (errors.length === 1) throw errors[0]!;
       throw new Error(`[${errors.map((e) => e.message).join(', ')}]`, { cause: errors });
     },
+    known(token) {
+      for (const authenticator of authenticators) {
+        const user = authenticator.known?.(token);
+        if (user !== undefined) return user;
+      }
+      return undefined;
+    },
   };
 }
 
@@ -66,6 +73,12 @@ export function createAuthenticator(options: AuthenticationOptions): Authenticat
         throw refusal;
       }
       return anonymousUser;
+    },
+    known(request) {
+      if (options.clientCertificates !== undefined && request.peerCertificate !== undefined)
+        return options.clientCertificates.known?.(request);
+      const token = bearerToken(request);
+      return token === undefined ? undefined : options.tokens.known?.(token);
     },
   };
 }

@@ -36,10 +36,17 @@ interface SubjectBinding {
   readonly subject: Subject;
 }
 
-/** Rules that apply to a user in a namespace, with where each comes from. */
+/** Rules of one binding, where they come from, and the answer to what they allow (made once: it is a long text). */
+interface Granted {
+  readonly rules: readonly PolicyRule[];
+  readonly from: SubjectBinding;
+  outcome: { decision: Decision; reason: string } | undefined;
+}
+
+/** Rules that apply to a user in a namespace. */
 interface Resolved {
   readonly generation: number;
-  readonly entries: readonly { readonly rules: readonly PolicyRule[]; readonly from: SubjectBinding }[];
+  readonly entries: readonly Granted[];
   readonly errors: readonly string[];
 }
 
@@ -199,7 +206,7 @@ export class RbacAuthorizer implements Authorizer {
     let byNamespace = this.#resolved.get(user);
     const hit = byNamespace?.get(namespace);
     if (hit !== undefined && hit.generation === this.#generation) return hit;
-    const entries: { rules: readonly PolicyRule[]; from: SubjectBinding }[] = [];
+    const entries: Granted[] = [];
     const errors: string[] = [];
     const indexes =
       namespace === '' ? [this.#clusterIndex] : [this.#clusterIndex, this.#namespaceIndexes.get(namespace)];
@@ -207,7 +214,7 @@ export class RbacAuthorizer implements Authorizer {
       for (const from of this.#collect(index, user)) {
         const { roleRef, namespace: ns } = from.binding;
         const rules = this.#find(roleRef, ns);
-        if (rules !== undefined) entries.push({ rules, from });
+        if (rules !== undefined) entries.push({ rules, from, outcome: undefined });
         else if (roleRef.kind === 'Role') errors.push(`role.${rbacGroup} "${roleRef.name}" not found`);
         else if (roleRef.kind === 'ClusterRole') errors.push(`clusterrole.${rbacGroup} "${roleRef.name}" not found`);
         else errors.push(`unsupported role reference kind: "${roleRef.kind}"`);
@@ -222,10 +229,10 @@ export class RbacAuthorizer implements Authorizer {
   authorize(attributes: AuthorizationAttributes): { decision: Decision; reason: string } {
     const { entries, errors } = this.#resolve(attributes.user, attributes.namespace);
     const combined = combinedResource(attributes);
-    for (const { rules, from } of entries)
-      for (const rule of rules)
+    for (const entry of entries)
+      for (const rule of entry.rules)
         if (ruleAllows(rule, attributes, combined))
-          return { decision: 'allow', reason: `RBAC: allowed by ${describe(from)}` };
+          return (entry.outcome ??= { decision: 'allow', reason: `RBAC: allowed by ${describe(entry.from)}` });
     return { decision: 'noOpinion', reason: errors.length === 0 ? '' : `RBAC: ${aggregate(errors)}` };
   }
 

@@ -16,7 +16,7 @@ import { ObjectCodec } from './codec.ts';
 import type { ProtobufCodec } from './codec.ts';
 import { listChunks, listObject } from './list.ts';
 import { partialMetadata } from './metadata.ts';
-import { type Negotiated, Negotiator, mediaTypes, plainJson } from './negotiate.ts';
+import { type Negotiated, Negotiator, type Offer, mediaTypes, plainJson } from './negotiate.ts';
 import { WatchEncoder } from './watch.ts';
 import type { WireBody, WireHeaders, WireResponse } from './wire.ts';
 
@@ -37,6 +37,7 @@ export class Encoder {
   readonly protobuf: ProtobufCodec | undefined;
   readonly negotiator = new Negotiator();
   readonly #watch: WatchEncoder;
+  readonly #offers = new WeakMap<ResourceInfo, { readonly once: Offer; readonly watch: Offer }>();
 
   constructor(options: EncoderOptions) {
     this.tables = options.tables;
@@ -46,11 +47,17 @@ export class Encoder {
 
   /** Settles what the answer of a resource request will look like; throws 406, or 400 for a bad `includeObject`. */
   negotiate(scope: Scope, resource: ResourceInfo): void {
-    const output = this.negotiator.negotiate(scope.request, {
-      transforms: true,
-      watch: scope.info.verb === 'watch',
-      protobuf: this.protobuf?.supports(apiVersionOf(resource), resource.kind) ?? false,
-    });
+    let offers = this.#offers.get(resource);
+    if (offers === undefined) {
+      const protobuf = this.protobuf?.supports(apiVersionOf(resource), resource.kind) ?? false;
+      offers = {
+        once: { transforms: true, watch: false, protobuf },
+        watch: { transforms: true, watch: true, protobuf },
+      };
+      this.#offers.set(resource, offers);
+    }
+    const offer = scope.info.verb === 'watch' ? offers.watch : offers.once;
+    const output = this.negotiator.negotiate(scope.request, offer);
     if (output.as === 'Table') this.tables.includeObject(scope.request.query);
     scope.output = output;
   }

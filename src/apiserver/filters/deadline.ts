@@ -32,8 +32,9 @@ export class Deadlines {
     return this.#ms;
   }
 
-  add(expire: () => void): Waiting {
-    const entry = { until: ioNow() + this.#ms, expire };
+  /** `from`: when the request came in (`ioNow`), never before that of the one added last. */
+  add(expire: () => void, from: number): Waiting {
+    const entry = { until: from + this.#ms, expire };
     this.#waiting.add(entry);
     if (this.#cancel === undefined) this.#arm(this.#ms);
     return entry;
@@ -93,7 +94,7 @@ export function withDeadline(deadlines: Deadlines): Filter {
         work.then(resolve, reject).finally(cancel);
         return;
       }
-      const entry = deadlines.add(expire);
+      const entry = deadlines.add(expire, scope.receivedAt);
       work.then(
         (response) => {
           deadlines.remove(entry);

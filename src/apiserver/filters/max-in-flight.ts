@@ -3,6 +3,7 @@
  * its turn among the other callers, and is answered 429 when too many wait. Long-running requests are not counted;
  * system:masters, and the small periodic writes that keep nodes and leaders alive, never wait.
  */
+import type { OutgoingResponse } from '../request.ts';
 import { textResponse } from './panic.ts';
 import type { Filter, Scope } from './scope.ts';
 import { WaitingRoom } from './waiting-room.ts';
@@ -35,33 +36,34 @@ export function withMaxInFlight(
 ): Filter {
   const readers = new WaitingRoom(mayWait);
   const writers = new WaitingRoom(mayWait);
-  return (next) => async (scope) => {
-    if (scope.longRunning) return next(scope);
-    const verb = scope.info.verb;
-    const reads = verb === 'get' || verb === 'list' || verb === 'watch';
-    const full = reads ? inFlight.reading >= readLimit : inFlight.writing >= writeLimit;
-    // Who is let in from the waiting room takes over the place of who has just left.
-    let counted = false;
-    if (full && !exempt(scope)) {
-      const room = reads ? readers : writers;
-      if (!(await room.wait(scope.user.name, scope.signal))) {
-        onDropped(scope);
-        return textResponse(429, 'Too many requests, please try again later.', { 'retry-after': '1' });
+  return (next) => {
+    /** Runs a request that has its place, and gives that to the next in turn afterwards. */
+    const run = async (scope: Scope, reads: boolean): Promise<OutgoingResponse> => {
+      try {
+        return await next(scope);
+      } finally {
+        const above = reads ? inFlight.reading > readLimit : inFlight.writing > writeLimit;
+        if (above || !(reads ? readers : writers).admit()) {
+          if (reads) inFlight.reading--;
+          else inFlight.writing--;
+        }
       }
-      counted = true;
-    }
-    if (!counted) {
+    };
+    const wait = async (scope: Scope, reads: boolean): Promise<OutgoingResponse> => {
+      // Who is let in from the waiting room takes over the place of who has just left.
+      if (await (reads ? readers : writers).wait(scope.user.name, scope.signal)) return run(scope, reads);
+      onDropped(scope);
+      return textResponse(429, 'Too many requests, please try again later.', { 'retry-after': '1' });
+    };
+    return (scope) => {
+      if (scope.longRunning) return next(scope);
+      const verb = scope.info.verb;
+      const reads = verb === 'get' || verb === 'list' || verb === 'watch';
+      const full = reads ? inFlight.reading >= readLimit : inFlight.writing >= writeLimit;
+      if (full && !exempt(scope)) return wait(scope, reads);
       if (reads) inFlight.reading++;
       else inFlight.writing++;
-    }
-    try {
-      return await next(scope);
-    } finally {
-      const above = reads ? inFlight.reading > readLimit : inFlight.writing > writeLimit;
-      if (above || !(reads ? readers : writers).admit()) {
-        if (reads) inFlight.reading--;
-        else inFlight.writing--;
-      }
-    }
+      return run(scope, reads);
+    };
   };
 }

@@ -5,7 +5,7 @@
 import { StatusError } from '../../api/status.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { KubeObjectLike, OutgoingResponse } from '../request.ts';
-import type { Filter } from './scope.ts';
+import type { Filter, Scope } from './scope.ts';
 
 /** The response that carries a Status. */
 export function statusResponse(error: StatusError): OutgoingResponse {
@@ -30,35 +30,42 @@ export function textResponse(
 
 export const panicText = 'This request caused apiserver to panic. Look in the logs for details.';
 
+/** The answer to a request whose handling threw. */
+export function recovered(scope: Scope, error: unknown, logger: Logger): OutgoingResponse {
+  if (error instanceof StatusError) {
+    if (error.code >= 500 && error.cause !== undefined)
+      logger.warn('request failed', { method: scope.request.method, path: scope.info.path, error });
+    return statusResponse(error);
+  }
+  if (scope.expired || scope.request.signal.aborted) {
+    return statusResponse(
+      new StatusError(
+        504,
+        'Timeout',
+        'Timeout: request did not complete within the allotted timeout',
+        {},
+        { cause: error },
+      ),
+    );
+  }
+  logger.error("apiserver panic'd", {
+    method: scope.request.method,
+    path: scope.request.path,
+    auditID: scope.auditId,
+    error,
+    stack: error instanceof Error ? error.stack : undefined,
+  });
+  return textResponse(500, panicText);
+}
+
 export function withPanicRecovery(logger: Logger): Filter {
-  return (next) => async (scope) => {
+  return (next) => (scope) => {
+    const recover = (error: unknown): OutgoingResponse => recovered(scope, error, logger);
     try {
-      return await next(scope);
+      const answer = next(scope);
+      return answer instanceof Promise ? answer.then(undefined, recover) : answer;
     } catch (error) {
-      if (error instanceof StatusError) {
-        if (error.code >= 500 && error.cause !== undefined)
-          logger.warn('request failed', { method: scope.request.method, path: scope.info.path, error });
-        return statusResponse(error);
-      }
-      if (scope.expired || scope.request.signal.aborted) {
-        return statusResponse(
-          new StatusError(
-            504,
-            'Timeout',
-            'Timeout: request did not complete within the allotted timeout',
-            {},
-            { cause: error },
-          ),
-        );
-      }
-      logger.error("apiserver panic'd", {
-        method: scope.request.method,
-        path: scope.request.path,
-        auditID: scope.auditId,
-        error,
-        stack: error instanceof Error ? error.stack : undefined,
-      });
-      return textResponse(500, panicText);
+      return recover(error);
     }
   };
 }

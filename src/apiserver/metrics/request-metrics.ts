@@ -1,11 +1,12 @@
 /** What the server measures of its requests, with upstream's names and labels, and of its process. */
 import type { Clock } from '../../base/clock.ts';
 import { ioNow } from '../../base/io-time.ts';
+import type { ResourceInfo } from '../../api/catalog/resource.ts';
 import type { Scope } from '../filters/scope.ts';
 import type { InFlight } from '../filters/max-in-flight.ts';
 import type { RequestObserver } from '../generic-server.ts';
 import type { Handler } from '../filters/scope.ts';
-import type { Family } from './exposition.ts';
+import type { Distribution, Family, Value } from './exposition.ts';
 import { HistogramVector, Vector, computed, expose } from './exposition.ts';
 
 /** Upstream's buckets of apiserver_request_duration_seconds. */
@@ -44,6 +45,20 @@ function scopeOf(scope: Scope): string {
   return info.namespace !== '' ? 'namespace' : 'cluster';
 }
 
+/** The series that one sort of request is counted in, found again without joining their labels. */
+interface Counted {
+  readonly verb: string;
+  readonly where: string;
+  readonly subresource: string;
+  readonly status: number;
+  readonly requests: Value;
+  readonly durations: Distribution;
+  readonly sizes: Distribution;
+}
+
+/** Sorts of requests of a resource that are remembered. */
+const maxCounted = 64;
+
 export class RequestMetrics implements RequestObserver {
   readonly #requests = new Vector(
     'counter',
@@ -75,6 +90,7 @@ export class RequestMetrics implements RequestObserver {
     'apiserver_registered_watchers',
     'Number of currently registered watchers for a given resource.',
   );
+  readonly #counted = new WeakMap<ResourceInfo, Counted[]>();
   readonly #families: Family[];
   readonly #startSeconds: number;
 
@@ -129,6 +145,16 @@ export class RequestMetrics implements RequestObserver {
     const info = scope.info;
     const verb = verbOf(scope);
     const where = scopeOf(scope);
+    const known = scope.resource === undefined ? undefined : this.#counted.get(scope.resource);
+    if (known !== undefined && bytes > 0 && !scope.longRunning) {
+      for (const c of known) {
+        if (c.status !== status || c.verb !== verb || c.where !== where || c.subresource !== info.subresource) continue;
+        c.requests.inc();
+        c.durations.observe((ioNow() - scope.receivedAt) / 1000);
+        c.sizes.observe(bytes);
+        return;
+      }
+    }
     const resource = scope.resource === undefined ? '' : info.resource;
     const key = `${verb} ${info.group} ${info.version} ${resource} ${info.subresource} ${where}`;
     const labels = () => ({
@@ -141,17 +167,21 @@ export class RequestMetrics implements RequestObserver {
       scope: where,
       component: 'apiserver',
     });
-    this.#requests.series(`${key} ${status}`, () => ({ ...labels(), code: String(status) })).inc();
+    const requests = this.#requests.series(`${key} ${status}`, () => ({ ...labels(), code: String(status) }));
+    requests.inc();
     if (scope.longRunning) return;
-    this.#durations.series(key, labels).observe((ioNow() - scope.receivedAt) / 1000);
-    if (bytes > 0) {
-      this.#sizes
-        .series(key, () => {
-          const { dry_run: _dryRun, ...rest } = labels();
-          return rest;
-        })
-        .observe(bytes);
-    }
+    const durations = this.#durations.series(key, labels);
+    durations.observe((ioNow() - scope.receivedAt) / 1000);
+    if (bytes === 0) return;
+    const sizes = this.#sizes.series(key, () => {
+      const { dry_run: _dryRun, ...rest } = labels();
+      return rest;
+    });
+    sizes.observe(bytes);
+    if (scope.resource === undefined || (known?.length ?? 0) >= maxCounted) return;
+    const counted = { verb, where, subresource: info.subresource, status, requests, durations, sizes };
+    if (known === undefined) this.#counted.set(scope.resource, [counted]);
+    else known.push(counted);
   }
 
   dropped(scope: Scope): void {

@@ -35,8 +35,9 @@ await build({
   platform: 'node',
   mainFields: ['module', 'main'],
   target: 'node24',
-  minify: true,
-  keepNames: true,
+  // Names stay as they are: keeping them beside shortened ones costs a call for every closure made.
+  minifySyntax: true,
+  minifyWhitespace: true,
   sourcemap: true,
   sourcesContent: false,
   external: ['lmdb'],

@@ -66,14 +66,17 @@ function splitPath(path: string): { path: string; inline: string } {
 export class LocalTransport implements Transport {
   readonly #server: GenericServer;
   readonly #identity: UserInfo;
+  readonly #userAgent: string | undefined;
   readonly #logger: Logger;
   #upgrades: Http1Connections | undefined;
   #closed = false;
   readonly #open = new Set<{ close(): void }>();
 
-  constructor(server: GenericServer, identity: UserInfo, logger: Logger) {
+  /** `userAgent` names the client in managedFields and the audit log. */
+  constructor(server: GenericServer, identity: UserInfo, logger: Logger, userAgent: string | undefined) {
     this.#server = server;
     this.#identity = identity;
+    this.#userAgent = userAgent;
     this.#logger = logger;
   }
 
@@ -88,6 +91,7 @@ export class LocalTransport implements Transport {
     const headers: Record<string, string> = {};
     if (request.headers !== undefined)
       for (const name in request.headers) headers[name.toLowerCase()] = request.headers[name]!;
+    if (this.#userAgent !== undefined) headers['user-agent'] ??= this.#userAgent;
     const body = bodyOf(request.body);
     if (body.kind !== 'none' && headers['content-type'] === undefined)
       headers['content-type'] = request.contentType ?? 'application/json';

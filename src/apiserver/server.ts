@@ -102,7 +102,7 @@ export interface ApiServerOptions {
 
 export interface ApiServer {
   /** In-process access under an identity; passes the whole filter chain. */
-  localTransport(identity: UserInfo): Transport;
+  localTransport(identity: UserInfo, userAgent?: string): Transport;
   /** Opens the HTTPS port. Port 0 takes a free one. */
   listen(address: { host: string; port: number }): Promise<Listening>;
   handle(request: IncomingRequest): Promise<OutgoingResponse>;
@@ -426,8 +426,8 @@ class ApiServerImpl implements ApiServer {
     await Promise.all([this.registries.warm(warmed), this.#security.start(), this.#customResources.start()]);
   }
 
-  localTransport(identity: UserInfo): Transport {
-    const transport = new LocalTransport(this.#server, identity, this.#logger);
+  localTransport(identity: UserInfo, userAgent?: string): Transport {
+    const transport = new LocalTransport(this.#server, identity, this.#logger, userAgent);
     this.#transports.add(transport);
     return transport;
   }

@@ -85,7 +85,7 @@ export interface Cluster extends AsyncDisposable {
   /** As an administrator, in-process. */
   readonly client: TypedClient;
   /** As anybody else, in-process. */
-  clientFor(user: UserInfo): TypedClient;
+  clientFor(user: UserInfo, userAgent?: string): TypedClient;
   readonly clock: Clock;
   /** `https://host:port`, when it listens. */
   readonly url: string | undefined;
@@ -271,15 +271,18 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       ...(options.onAuthorization === undefined ? {} : { onAuthorization: options.onAuthorization }),
     });
     teardown.add(() => apiServer.close());
-    const clientFor = (user: UserInfo): TypedClient =>
+    const clientFor = (user: UserInfo, userAgent = 'knarr'): TypedClient =>
       createClient(
         new PacedTransport(
-          apiServer.localTransport({
-            ...user,
-            groups: user.groups.includes('system:authenticated')
-              ? user.groups
-              : [...user.groups, 'system:authenticated'],
-          }),
+          apiServer.localTransport(
+            {
+              ...user,
+              groups: user.groups.includes('system:authenticated')
+                ? user.groups
+                : [...user.groups, 'system:authenticated'],
+            },
+            userAgent,
+          ),
           clock.activity,
         ),
       );
@@ -315,8 +318,8 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
     if (!disabled.has('kube-controller-manager')) {
       step('controllers');
       manager = createControllerManager({
-        client: clientFor(identities.controllerManager),
-        clientFor: (account) => clientFor(identities.controller(account)),
+        client: clientFor(identities.controllerManager, 'kube-controller-manager'),
+        clientFor: (account) => clientFor(identities.controller(account), 'kube-controller-manager'),
         clock,
         random,
         logger,
@@ -345,13 +348,13 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
     }
     let scheduler: Scheduler | undefined;
     if (!disabled.has('kube-scheduler')) {
-      scheduler = createScheduler({ client: clientFor(identities.scheduler), clock, random, logger });
+      scheduler = createScheduler({ client: clientFor(identities.scheduler, 'kube-scheduler'), clock, random, logger });
       const started = scheduler;
       teardown.add(() => started.stop());
       starting.push(scheduler.start());
     }
     if (!disabled.has('kube-proxy')) {
-      const proxy = createProxy({ client: clientFor(identities.proxy), clock, random, logger });
+      const proxy = createProxy({ client: clientFor(identities.proxy, 'kube-proxy'), clock, random, logger });
       teardown.add(() => proxy.stop());
       nodes.network.setServiceResolver((address, port, from) => proxy.pick(address, port, from));
       starting.push(proxy.start());
@@ -359,7 +362,7 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
     starting.push(addons);
     if (!disabled.has('dns')) {
       const dns = createDns({
-        client: clientFor(identities.dns),
+        client: clientFor(identities.dns, 'coredns'),
         clock,
         random,
         logger,
@@ -378,8 +381,8 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
     const cloud = disabled.has('cloud-controller-manager') ? undefined : localCloud(options, nodes, logger, teardown);
     if (cloud !== undefined) {
       const cloudManager = createCloudControllerManager({
-        client: clientFor(identities.cloudControllerManager),
-        clientFor: (account) => clientFor(identities.controller(account)),
+        client: clientFor(identities.cloudControllerManager, 'cloud-controller-manager'),
+        clientFor: (account) => clientFor(identities.controller(account), 'cloud-controller-manager'),
         clock,
         random,
         logger,

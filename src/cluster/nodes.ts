@@ -37,7 +37,7 @@ export interface SimulatedNodesOptions {
 
 export interface StartNodes {
   readonly count: number;
-  readonly clientFor: (user: UserInfo) => TypedClient;
+  readonly clientFor: (user: UserInfo, userAgent: string) => TypedClient;
   /** Nodes wait for a cloud-controller-manager to initialise them. */
   readonly externalCloud: boolean;
   /** Pod ranges by index of the node, where no controller gives them out. */
@@ -119,7 +119,12 @@ export class SimulatedNodes {
     const writeGate = new WriteGate(clock);
     const shapes = new ShapeCache();
     // One informer of Services serves the environments of all pods; its identity is the first node's, which may read them.
-    this.#services = serviceSource({ client: options.clientFor(identities.node('node-1')), clock, random, logger });
+    this.#services = serviceSource({
+      client: options.clientFor(identities.node('node-1'), 'kubelet'),
+      clock,
+      random,
+      logger,
+    });
     this.#services.start();
     const services = this.#services;
     const add = async (index: number): Promise<void> => {
@@ -139,7 +144,7 @@ export class SimulatedNodes {
       const node = new SimulatedNode(name, () =>
         createKubelet({
           nodeName: name,
-          client: options.clientFor(identities.node(name)),
+          client: options.clientFor(identities.node(name), 'kubelet'),
           clock,
           random,
           logger: logger.with({ node: name }),
@@ -166,7 +171,7 @@ export class SimulatedNodes {
     await Promise.all(workers);
     // A node may not claim a role for itself (NodeRestriction); the installer gives it.
     await options
-      .clientFor(identities.admin)
+      .clientFor(identities.admin, 'knarr')
       .core.nodes.patch('node-1', undefined, 'merge', { metadata: { labels: { [controlPlaneLabel]: '' } } });
   }
 

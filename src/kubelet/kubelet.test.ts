@@ -143,6 +143,21 @@ test('a pod runs with one status write, is deleted gracefully, and leaves nothin
   assert.equal(c.clock.pending, timers);
 });
 
+test('what others write over the status is put right', async (t) => {
+  const c = await cluster(t);
+  await c.run('p', {});
+  await c.client.core.pods.patch(
+    'p',
+    'default',
+    'strategic',
+    { status: { phase: 'Pending', conditions: [{ type: 'Ready', status: 'False' }] } },
+    { subresource: 'status' },
+  );
+  await c.clock.advance(0);
+  const { status } = await c.pod('p');
+  assert.deepEqual([status?.phase, status?.conditions?.find((x) => x.type === 'Ready')?.status], ['Running', 'True']);
+});
+
 test('a failing container is restarted with growing back-off', async (t) => {
   const c = await cluster(t);
   await c.run('p', { image: 'busybox', command: ['sh', '-c', 'echo oops > /dev/termination-log; exit 3'] });

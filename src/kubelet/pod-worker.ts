@@ -33,6 +33,7 @@ import type {
 } from './runtime/container-runtime.ts';
 import { RuntimeError } from './runtime/container-runtime.ts';
 import type { StatusOwner } from './status-manager.ts';
+import { podStatusPatch } from './status-patch.ts';
 import { terminationMessage } from './termination-message.ts';
 import { MountError, PodVolumes } from './volumes.ts';
 
@@ -130,22 +131,17 @@ export class PodWorker implements StatusOwner {
       !same ||
       !deepEqual(a.labels, b.labels) ||
       !deepEqual(a.annotations, b.annotations) ||
-      this.#foreignStatus(before, pod)
+      // Others have written what is the kubelet's to say, a readiness gate, or the pod's end.
+      (!this.ctx.statuses.writing(this.uid) && !deepEqual(pod.status, before.status))
     )
       this.notify();
   }
 
-  /** Conditions of others (readiness gates) can change what we report; others can fail the pod. */
-  #foreignStatus(before: Pod, pod: Pod): boolean {
-    if (pod.status?.phase !== before.status?.phase && pod.status?.phase === 'Failed') return true;
-    return (pod.spec?.readinessGates ?? []).some((gate) => {
-      const status = (p: Pod) => p.status?.conditions?.find((c) => c.type === gate.conditionType)?.status;
-      return status(before) !== status(pod);
-    });
-  }
-
-  written(pod: Pod): void {
+  written(pod: Pod, wanted: PodStatus): void {
+    const newer = pod.metadata.resourceVersion !== this.#pod.metadata.resourceVersion;
     this.update(pod);
+    // Others wrote at the same time. (A server that rewrites what it is told is not asked again.)
+    if (newer && podStatusPatch(this.uid, pod.status ?? {}, wanted) !== undefined) this.notify();
   }
 
   gone(): void {

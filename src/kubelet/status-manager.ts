@@ -16,8 +16,8 @@ export interface StatusOwner {
   readonly uid: string;
   /** The newest state of the pod that this kubelet has seen. */
   readonly apiPod: Pod;
-  /** A write was answered with this state. */
-  written(pod: Pod): void;
+  /** A write of `wanted` was answered with this state. */
+  written(pod: Pod, wanted: PodStatus): void;
   /** The pod is gone from the API. */
   gone(): void;
 }
@@ -63,6 +63,11 @@ export class StatusManager {
   /** The status as it will be once what is outstanding has been written. */
   pending(uid: string): PodStatus | undefined {
     return this.#pending.get(uid)?.status;
+  }
+
+  /** Whether a write is on its way, whose answer will tell what the API has. */
+  writing(uid: string): boolean {
+    return this.#pending.get(uid)?.writing === true;
   }
 
   /** Wants the API to have this status. */
@@ -114,6 +119,7 @@ export class StatusManager {
                 fieldManager: 'kubelet',
                 signal: this.#abort.signal,
               }),
+              status,
             );
           }
           status = undefined;

@@ -346,7 +346,11 @@ class NodeLifecycleController implements RunningController {
 
   async #podBound(key: string): Promise<void> {
     const pod = this.#pods.lister.getByKey(key);
-    const ready = this.#health.get(pod?.spec?.nodeName ?? '')?.ready;
+    const name = pod?.spec?.nodeName ?? '';
+    const ready = this.#health.get(name)?.ready;
+    const node = this.#nodes.lister.get(name);
+    // What was seen of the node's health is as old as the last look; a node that got ready since then is ready.
+    if (node === undefined || nodeCondition(node, 'Ready')?.status === 'True') return;
     if (pod !== undefined && ready !== undefined && ready.status !== 'True') await this.#markPodsNotReady([pod]);
   }
 

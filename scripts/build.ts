@@ -14,13 +14,17 @@ const target = resolve(root, process.env['KNARR_DIST'] ?? 'dist');
 const dist = `${target}.${process.pid}`;
 process.on('exit', () => rmSync(dist, { recursive: true, force: true }));
 
-/** The command's first file: switches V8's compile cache on before anything else is loaded. */
+/** The command's first file, which any Node can read: refuses old ones, and switches V8's compile cache on before all else. */
 const launcher = `#!/usr/bin/env node
-import { enableCompileCache } from 'node:module';
+import module from 'node:module';
 import { join } from 'node:path';
 import { homedir } from 'node:os';
+if (Number.parseInt(process.versions.node, 10) < 24) {
+  process.stderr.write('knarr: Node.js 24 or newer is needed, this is ' + process.version + '\\n');
+  process.exit(1);
+}
 const cache = process.env.XDG_CACHE_HOME || (process.platform === 'darwin' ? join(homedir(), 'Library', 'Caches') : process.platform === 'win32' ? process.env.LOCALAPPDATA || homedir() : join(homedir(), '.cache'));
-enableCompileCache(join(cache, 'knarr', 'compile'));
+module.enableCompileCache(join(cache, 'knarr', 'compile'));
 await import('./main.js');
 `;
 

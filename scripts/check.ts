@@ -1,4 +1,4 @@
-/** `npm run check`: types, lint, format, walls between the rooms, unused exports. Prints one line a check. */
+/** `npm run check`: types, lint, format, walls between the rooms, unused exports, pages made from the code. Prints one line a check. */
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { checkWalls } from './walls.ts';
@@ -36,6 +36,7 @@ const outcomes = await Promise.all([
   run('lint', 'oxlint', ['src', 'test', 'bench', 'scripts']),
   run('format', 'oxfmt', ['--check', 'src', 'test', 'bench', 'scripts']),
   run('unused', 'knip', ['--no-progress']),
+  run('pages', 'node', ['scripts/incomplete.ts', '--check']),
   Promise.resolve(walls()),
 ]);
 

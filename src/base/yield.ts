@@ -10,7 +10,7 @@ const turnMs = 5;
 /** When work of this turn of the loop was first seen; negative when there has been none. */
 let since = -1;
 let armed = false;
-let urgent: (() => void)[] = [];
+const urgent: (() => void)[] = [];
 let waiting: (() => void)[] = [];
 /** The first of `waiting` that has not gone on. */
 let head = 0;

@@ -1,6 +1,6 @@
 /** The real API server in memory with chosen controllers under their own identities, for tests that cross both rooms. */
 import assert from 'node:assert/strict';
-import { SystemClock, VirtualClock } from '../../src/base/clock.ts';
+import { VirtualClock } from '../../src/base/clock.ts';
 import type { Clock } from '../../src/base/clock.ts';
 import { generateSigningKey, privateKeyPem } from '../../src/base/keys.ts';
 import { createLogger } from '../../src/base/logger.ts';
@@ -114,12 +114,4 @@ export function quiet(w: RealWorld<Clock>): void {
     ),
     [],
   );
-}
-
-/** With real time, for measuring. */
-export function realTimeWorld(
-  controllers: readonly string[],
-  options: ControllerOptions = {},
-): Promise<RealWorld<SystemClock>> {
-  return build(new SystemClock(), controllers, options);
 }

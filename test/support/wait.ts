@@ -70,3 +70,12 @@ export function waitForOne<T extends KubeObject>(
     objects.find((o) => o.metadata.name === name && until(o)),
   );
 }
+
+/** Resolves when no object of that name is left. */
+export async function waitForNone<T extends KubeObject>(
+  client: ResourceClient<T>,
+  name: string,
+  namespace: string | undefined,
+): Promise<void> {
+  await waitFor(client, { name, ...(namespace === undefined ? {} : { namespace }) }, (objects) => objects.length === 0);
+}

@@ -4,7 +4,9 @@
  */
 import assert from 'node:assert/strict';
 import * as http from 'node:http';
-import type { Duplex } from 'node:stream';
+import * as http2 from 'node:http2';
+import * as https from 'node:https';
+import type { Duplex, Readable } from 'node:stream';
 import { duplexPair } from 'node:stream';
 import { after, before, test } from 'node:test';
 import { WebSocketServer } from 'ws';
@@ -689,6 +691,52 @@ test('a virtual clock waits for requests and for events that a watcher is workin
   await reading;
   await store.close();
   assert.equal(clock.pending, 0);
+});
+
+test('a long list arrives whole over both versions of HTTP, also when it is taken slowly', async () => {
+  const root = world.server.localTransport({ name: 'root', groups: ['system:masters'] });
+  const path = '/api/v1/namespaces/default/configmaps';
+  const count = 60;
+  for (let i = 0; i < count; i++) {
+    const text = `${String.fromCharCode(97 + (i % 26))}${i};`.repeat(1 + ((i * 7919) % 20_000));
+    const created = await root.request({
+      method: 'POST',
+      path,
+      body: {
+        apiVersion: 'v1',
+        kind: 'ConfigMap',
+        metadata: { name: `whole-${i}`, labels: { long: 'yes' } },
+        data: { text },
+      },
+    });
+    assert.equal(created.status, 201, JSON.stringify(created.body));
+  }
+  const target = `${path}?labelSelector=long%3Dyes`;
+  const { pki } = world;
+  const identity = { ca: pki.get('ca.crt')!, cert: pki.get('test-admin.crt')!, key: pki.get('test-admin.key')! };
+  const slowly = (stream: Readable): Promise<Json> =>
+    new Promise((resolve, reject) => {
+      const chunks: Buffer[] = [];
+      stream.on('data', (chunk: Buffer) => {
+        chunks.push(chunk);
+        stream.pause();
+        setImmediate(() => stream.resume());
+      });
+      stream.once('end', () => resolve(JSON.parse(Buffer.concat(chunks).toString()) as Json));
+      stream.once('error', reject);
+    });
+  const session = http2.connect(world.url, { ...identity, settings: { initialWindowSize: 20_000 } });
+  const second = await slowly(session.request({ ':path': target }));
+  session.close();
+  const first = await new Promise<Json>((resolve, reject) => {
+    https
+      .get(`${world.url}${target}`, { ...identity, agent: false }, (r) => slowly(r).then(resolve, reject))
+      .once('error', reject);
+  });
+  const local = normalized((await root.request({ method: 'GET', path, query: { labelSelector: 'long=yes' } })).body);
+  assert.equal((local as Json).items.length, count);
+  assert.deepEqual(normalized(second), local);
+  assert.deepEqual(normalized(first), local);
 });
 
 test('close ends watches and connections at once and refuses what comes after', async () => {

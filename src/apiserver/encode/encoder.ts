@@ -14,7 +14,7 @@ import type { Committed, KubeObjectLike, OutgoingResponse, ResponseBody } from '
 import type { TableMaker } from '../tables/table.ts';
 import { ObjectCodec } from './codec.ts';
 import type { ProtobufCodec } from './codec.ts';
-import { listChunks, listObject } from './list.ts';
+import { ChunkBuffers, listChunks, listObject } from './list.ts';
 import { partialMetadata } from './metadata.ts';
 import { type Negotiated, Negotiator, type Offer, mediaTypes, plainJson } from './negotiate.ts';
 import { WatchEncoder } from './watch.ts';
@@ -182,13 +182,15 @@ export class Encoder {
       const object = await listObject(this, scope, output, body);
       return this.#bytes(scope, response, mediaTypes[output.format], this.encodeObject(output, object));
     }
-    const chunks = listChunks(this, scope, output, body);
+    const buffers = new ChunkBuffers();
+    const chunks = listChunks(this, scope, output, body, buffers);
     const first = chunks.next();
     if (first.done === true) return this.#bytes(scope, response, mediaTypes.json, Buffer.alloc(0));
     const second = chunks.next();
     if (second.done === true) return this.#bytes(scope, response, mediaTypes.json, first.value);
     const rest = paced(first.value, second.value, chunks);
-    return this.#finish(scope, response, mediaTypes.json, { kind: 'chunks', chunks: rest, gzip }, gzip);
+    const recycle = (chunk: Buffer): void => buffers.give(chunk);
+    return this.#finish(scope, response, mediaTypes.json, { kind: 'chunks', chunks: rest, gzip, recycle }, gzip);
   }
 
   #bytes(scope: Scope, response: OutgoingResponse, contentType: string, bytes: Uint8Array): WireResponse {

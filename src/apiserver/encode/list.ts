@@ -17,6 +17,23 @@ type ListBody = ResponseBody & { kind: 'list' };
 /** A chunk is sent once it has grown to this. */
 const chunkBytes = 128 * 1024;
 const firstBytes = 16 * 1024;
+/** Chunks of a list that wait to be filled again. */
+const maxSpare = 4;
+
+/** The buffers of one list. Fresh ones cost more than what is copied into them: their pages, and collecting them. */
+export class ChunkBuffers {
+  readonly #spare: Buffer[] = [];
+
+  take(atLeast: number): Buffer {
+    if (atLeast <= chunkBytes) return this.#spare.pop() ?? Buffer.allocUnsafeSlow(chunkBytes);
+    return Buffer.allocUnsafeSlow(atLeast);
+  }
+
+  give(chunk: Buffer): void {
+    if (chunk.buffer.byteLength === chunkBytes && this.#spare.length < maxSpare)
+      this.#spare.push(Buffer.from(chunk.buffer, 0, chunkBytes));
+  }
+}
 
 /** metav1.ListMeta in upstream's order. */
 export function listMeta(body: ListBody): Record<string, unknown> {
@@ -45,26 +62,33 @@ function ordered(encoder: Encoder, resource: ResourceInfo, body: ListBody, table
 }
 
 /** The list as JSON, in chunks of about 128 KiB. */
-export function* listChunks(encoder: Encoder, scope: Scope, output: Negotiated, body: ListBody): Generator<Buffer> {
+export function* listChunks(
+  encoder: Encoder,
+  scope: Scope,
+  output: Negotiated,
+  body: ListBody,
+  buffers: ChunkBuffers,
+): Generator<Buffer> {
   const resource = scope.resource!;
   const codec = encoder.codec;
   const type = listType(output, resource);
   const table = output.as === 'Table' ? encoder.tables.rows(scope, output) : undefined;
   let head = `{"kind":${JSON.stringify(type.kind)},"apiVersion":${JSON.stringify(type.apiVersion)},"metadata":${JSON.stringify(listMeta(body))},`;
   head += table === undefined ? '"items":[' : `"columnDefinitions":${JSON.stringify(table.columns)},"rows":[`;
-  let target = Buffer.allocUnsafeSlow(firstBytes);
+  let target: Buffer = Buffer.allocUnsafeSlow(firstBytes);
   let at = 0;
   /** Makes room for `n` bytes: a small buffer grows, a full chunk is returned to be sent. */
   const room = (n: number): Buffer | undefined => {
     if (at + n <= target.length) return undefined;
     if (target.length < chunkBytes || at === 0) {
-      const grown = Buffer.allocUnsafeSlow(Math.max(at + n, Math.min(target.length * 4, chunkBytes)));
+      const wanted = Math.max(at + n, Math.min(target.length * 4, chunkBytes));
+      const grown = wanted < chunkBytes ? Buffer.allocUnsafeSlow(wanted) : buffers.take(wanted);
       target.copy(grown, 0, 0, at);
       target = grown;
       return undefined;
     }
     const full = target.subarray(0, at);
-    target = Buffer.allocUnsafeSlow(Math.max(chunkBytes, n));
+    target = buffers.take(n);
     at = 0;
     return full;
   };

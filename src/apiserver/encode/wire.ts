@@ -7,7 +7,13 @@ export type WireBody =
   | { readonly kind: 'none' }
   | { readonly kind: 'bytes'; readonly bytes: Uint8Array }
   /** Made while the client takes it. `gzip`: compress on the way. */
-  | { readonly kind: 'chunks'; readonly chunks: AsyncIterable<Buffer>; readonly gzip: boolean }
+  | {
+      readonly kind: 'chunks';
+      readonly chunks: AsyncIterable<Buffer>;
+      readonly gzip: boolean;
+      /** Whoever has written a chunk and knows that nobody holds its bytes any more may give it back to be filled again. */
+      readonly recycle?: (chunk: Buffer) => void;
+    }
   | { readonly kind: 'watch'; readonly watch: WireWatch }
   | { readonly kind: 'stream'; readonly stream: Readable }
   | { readonly kind: 'hijacked' };

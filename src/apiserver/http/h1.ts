@@ -1,6 +1,7 @@
 /** HTTP/1.1 connections, with Upgrade: over TLS, and over in-memory streams for callers of the same process. */
 import * as http from 'node:http';
 import type { Duplex } from 'node:stream';
+import { TLSSocket } from 'node:tls';
 import type { Logger } from '../../base/logger.ts';
 import type { WireResponse } from '../encode/wire.ts';
 import { Exchange } from './exchange.ts';
@@ -109,7 +110,9 @@ export class Http1Connections {
     } else if (body.kind === 'bytes') response.end(body.bytes);
     else {
       response.flushHeaders();
-      void writeLongBody(response, body, this.#logger).finally(() => this.#serve.finished(body));
+      void writeLongBody(response, body, request.socket instanceof TLSSocket, this.#logger).finally(() =>
+        this.#serve.finished(body),
+      );
     }
   }
 
@@ -150,7 +153,7 @@ export class Http1Connections {
     socket.write(Buffer.from(`${head}\r\n`, 'latin1'));
     if (body.kind === 'bytes') socket.end(body.bytes);
     else if (body.kind === 'none' || body.kind === 'hijacked') socket.end();
-    else void writeLongBody(socket, body, this.#logger).finally(() => this.#serve.finished(body));
+    else void writeLongBody(socket, body, false, this.#logger).finally(() => this.#serve.finished(body));
   }
 
   #onClientError(error: NodeJS.ErrnoException, socket: Duplex): void {

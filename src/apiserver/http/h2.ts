@@ -116,7 +116,7 @@ export class Http2Connections {
         stream.end(body.bytes);
       } else {
         stream.respond(headers);
-        void writeLongBody(stream, body, this.#logger).finally(() => this.#serve.finished(body));
+        void writeLongBody(stream, body, true, this.#logger).finally(() => this.#serve.finished(body));
       }
     } catch (error) {
       // The client may have gone between the check and the call.

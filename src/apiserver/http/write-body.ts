@@ -51,15 +51,48 @@ async function writeWatch(sink: Writable, watch: WireWatch): Promise<void> {
   }
 }
 
-async function writeChunks(sink: Writable, chunks: AsyncIterable<Buffer>): Promise<void> {
-  for await (const chunk of chunks) {
-    if (sink.destroyed) return;
-    if (!sink.write(chunk) && !(await drained(sink))) {
-      sink.destroy();
-      return;
+/** One chunk is made while the one before it is on its way. */
+async function writeChunks(
+  sink: Writable,
+  chunks: AsyncIterable<Buffer>,
+  recycle: ((chunk: Buffer) => void) | undefined,
+): Promise<void> {
+  const waiting = new Set<(ok: boolean) => void>();
+  const onClose = (): void => {
+    for (const settle of waiting) settle(false);
+  };
+  sink.on('close', onClose);
+  const write = (chunk: Buffer): Promise<boolean> =>
+    new Promise((resolve) => {
+      const settle = (ok: boolean): void => {
+        waiting.delete(settle);
+        cancel();
+        resolve(ok);
+      };
+      waiting.add(settle);
+      const cancel = ioTimer(stallLimit, () => settle(false));
+      sink.write(chunk, (error) => {
+        if (error == null) recycle?.(chunk);
+        settle(error == null);
+      });
+    });
+  try {
+    let before: Promise<boolean> = Promise.resolve(true);
+    for await (const chunk of chunks) {
+      if (sink.destroyed) return;
+      const written = write(chunk);
+      if (!(await before)) {
+        sink.destroy();
+        return;
+      }
+      before = written;
     }
+    sink.end();
+    // The last one may still be waiting for the client.
+    if (!(await before)) sink.destroy();
+  } finally {
+    sink.off('close', onClose);
   }
-  sink.end();
 }
 
 /** Compresses in zlib's threads, at upstream's level. */
@@ -73,14 +106,19 @@ function writeGzip(sink: Writable, chunks: AsyncIterable<Buffer>): Promise<void>
   });
 }
 
-/** Resolves when the body has been handed over completely, or the client has gone. */
-export async function writeLongBody(sink: Writable, body: WireBody, logger: Logger): Promise<void> {
+/**
+ * Resolves when the body has been handed over completely, or the client has gone. `encrypts`: what the sink reports as
+ * written it has encrypted into buffers of its own.
+ */
+export async function writeLongBody(sink: Writable, body: WireBody, encrypts: boolean, logger: Logger): Promise<void> {
   try {
     switch (body.kind) {
       case 'watch':
         return await writeWatch(sink, body.watch);
       case 'chunks':
-        return await (body.gzip ? writeGzip(sink, body.chunks) : writeChunks(sink, body.chunks));
+        return await (body.gzip
+          ? writeGzip(sink, body.chunks)
+          : writeChunks(sink, body.chunks, encrypts ? body.recycle : undefined));
       case 'stream':
         return await new Promise((resolve, reject) => {
           pipeline(body.stream, sink, (error) => {

@@ -66,6 +66,67 @@ function childIndex(keys: readonly string[], key: string): number {
   return lo - 1;
 }
 
+/** A walk over a range. Written out, since a generator costs as much as what is done with an entry of a long list. */
+class Walk<E extends Keyed> implements IterableIterator<E, undefined> {
+  /** The inner nodes above the present leaf, and which child comes next in each. */
+  readonly #above: Inner<E>[] = [];
+  readonly #next: number[] = [];
+  readonly #end: string | undefined;
+  #items: readonly E[];
+  #at: number;
+  /** Where the range ends in the present leaf. */
+  #stop = 0;
+
+  constructor(root: Node<E>, from: string, end: string | undefined) {
+    this.#end = end;
+    let node = root;
+    while (node.children !== undefined) {
+      const i = childIndex(node.keys, from);
+      this.#above.push(node);
+      this.#next.push(i + 1);
+      node = node.children[i]!;
+    }
+    this.#items = node.items;
+    this.#at = lowerBound(node.items, from);
+    this.#stop = this.#stopIn(node.items);
+  }
+
+  [Symbol.iterator](): this {
+    return this;
+  }
+
+  next(): IteratorResult<E, undefined> {
+    while (this.#at >= this.#stop) if (!this.#leaf()) return { value: undefined, done: true };
+    return { value: this.#items[this.#at++]!, done: false };
+  }
+
+  #stopIn(items: readonly E[]): number {
+    const end = this.#end;
+    if (end === undefined || items.length === 0 || items[items.length - 1]!.key < end) return items.length;
+    return lowerBound(items, end);
+  }
+
+  /** Goes on to the next leaf; false when the range has none. */
+  #leaf(): boolean {
+    if (this.#stop < this.#items.length) return false;
+    const above = this.#above;
+    let depth = above.length - 1;
+    while (depth >= 0 && this.#next[depth]! >= above[depth]!.children.length) depth--;
+    if (depth < 0) return false;
+    above.length = this.#next.length = depth + 1;
+    let node = above[depth]!.children[this.#next[depth]!++]!;
+    while (node.children !== undefined) {
+      above.push(node);
+      this.#next.push(1);
+      node = node.children[0]!;
+    }
+    this.#items = node.items;
+    this.#at = 0;
+    this.#stop = this.#stopIn(node.items);
+    return true;
+  }
+}
+
 /** An immutable state of a `Tree`. */
 export class Snapshot<E extends Keyed> {
   readonly #root: Node<E>;
@@ -99,37 +160,9 @@ export class Snapshot<E extends Keyed> {
     return (end === undefined ? this.size : this.rank(end)) - this.rank(from);
   }
 
-  /** Walks the entries from `from` (inclusive) to `end` (exclusive) in key order. */
-  *range(from: string, end: string | undefined): Generator<E, void, undefined> {
-    const stack: { node: Inner<E>; next: number }[] = [];
-    let node = this.#root;
-    while (node.children !== undefined) {
-      const i = childIndex(node.keys, from);
-      stack.push({ node, next: i + 1 });
-      node = node.children[i]!;
-    }
-    let at = lowerBound(node.items, from);
-    for (;;) {
-      const items: E[] = node.items!;
-      for (; at < items.length; at++) {
-        const e = items[at]!;
-        if (end !== undefined && e.key >= end) return;
-        yield e;
-      }
-      let next: Node<E> | undefined;
-      while (next === undefined) {
-        const top = stack.at(-1);
-        if (top === undefined) return;
-        if (top.next >= top.node.children.length) stack.pop();
-        else next = top.node.children[top.next++]!;
-      }
-      while (next.children !== undefined) {
-        stack.push({ node: next, next: 1 });
-        next = next.children[0]!;
-      }
-      node = next;
-      at = 0;
-    }
+  /** Walks the entries from `from` (inclusive) to `end` (exclusive; undefined: to the last) in key order. */
+  range(from: string, end: string | undefined): IterableIterator<E, undefined> {
+    return new Walk(this.#root, from, end);
   }
 
   /** A tree to edit, starting from this state. */

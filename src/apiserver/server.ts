@@ -18,6 +18,7 @@ import { createAdmissionChain } from './admission/chain.ts';
 import { builtInPlugins } from './admission/plugins.ts';
 import { ClusterIpAllocator } from './allocators/cluster-ip.ts';
 import { NodePortAllocator } from './allocators/node-port.ts';
+import { AllocationRepair } from './allocators/repair.ts';
 import { bootstrap } from './bootstrap/bootstrap.ts';
 import { IdentityLease } from './bootstrap/identity-lease.ts';
 import { createConnectHandler } from './connect/connect.ts';
@@ -128,6 +129,7 @@ const warmed: readonly (readonly [string, string])[] = [
   ['', 'limitranges'],
   ['', 'resourcequotas'],
   ['', 'services'],
+  ['networking.k8s.io', 'ipaddresses'],
   ['', 'persistentvolumeclaims'],
   ['scheduling.k8s.io', 'priorityclasses'],
   ['storage.k8s.io', 'storageclasses'],
@@ -193,6 +195,7 @@ class ApiServerImpl implements ApiServer {
   readonly #server: GenericServer;
   readonly #security: ReturnType<typeof createSecurity>;
   readonly #lease: IdentityLease;
+  #repair: AllocationRepair | undefined;
   readonly #customResources: CustomResources;
   readonly #transports = new Set<LocalTransport>();
   readonly #listeners: HttpsListener[] = [];
@@ -303,21 +306,30 @@ class ApiServerImpl implements ApiServer {
     const { store, random, serviceClusterIPRanges, serviceNodePortRange } = this.#options;
     const registries = this.registries;
     const objectMeta = (): ObjectSchema => catalog.schema('io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta');
+    const clusterIps = new ClusterIpAllocator({
+      registries,
+      random,
+      ranges: serviceClusterIPRanges ?? [defaultServiceRange],
+    });
+    const nodePorts = new NodePortAllocator({
+      store,
+      random,
+      root: '/registry',
+      ...(serviceNodePortRange === undefined
+        ? {}
+        : { first: serviceNodePortRange.min, last: serviceNodePortRange.max }),
+    });
+    this.#repair = new AllocationRepair({
+      registries,
+      clusterIps,
+      nodePorts,
+      clock: this.#options.clock,
+      logger: this.#logger,
+    });
     return createStrategies({
       registries,
-      clusterIps: new ClusterIpAllocator({
-        registries,
-        random,
-        ranges: serviceClusterIPRanges ?? [defaultServiceRange],
-      }),
-      nodePorts: new NodePortAllocator({
-        store,
-        random,
-        root: '/registry',
-        ...(serviceNodePortRange === undefined
-          ? {}
-          : { first: serviceNodePortRange.min, last: serviceNodePortRange.max }),
-      }),
+      clusterIps,
+      nodePorts,
       escalation: this.#security.escalation,
       extra: new Map([
         ['apiextensions.k8s.io/customresourcedefinitions', customResourceDefinitionStrategies(objectMeta)],
@@ -424,6 +436,7 @@ class ApiServerImpl implements ApiServer {
   /** Fills what the first request needs. */
   async start(): Promise<void> {
     await Promise.all([this.registries.warm(warmed), this.#security.start(), this.#customResources.start()]);
+    await this.#repair?.start(this.#options.embedded);
   }
 
   localTransport(identity: UserInfo, userAgent?: string): Transport {
@@ -481,6 +494,7 @@ class ApiServerImpl implements ApiServer {
   async #close(): Promise<void> {
     const grace = this.#options.shutdownGraceMs ?? 5000;
     this.#lease.close();
+    this.#repair?.close();
     // A bootstrap under way is let finish: it would otherwise write into a closed store.
     await this.#ready?.catch(() => {});
     await this.#server.close(grace);

@@ -106,6 +106,16 @@ export class NodePortAllocator {
     });
   }
 
+  /** The ports that are taken, as the store has them. */
+  async taken(): Promise<number[]> {
+    const { taken } = await this.#load();
+    const ports: number[] = [];
+    taken.forEach((v, i) => {
+      if (v === 1) ports.push(this.#first + i);
+    });
+    return ports;
+  }
+
   async #dryRun<T>(operation: (ports: PortOperation) => T): Promise<T> {
     const { taken } = this.#known ?? (await this.#load());
     return this.#apply(Uint8Array.from(taken), operation);

@@ -10,24 +10,44 @@ const turnMs = 5;
 /** When work of this turn of the loop was first seen; negative when there has been none. */
 let since = -1;
 let armed = false;
-const urgent: (() => void)[] = [];
-let waiting: (() => void)[] = [];
-/** The first of `waiting` that has not gone on. */
-let head = 0;
+
+/** What cannot wait, what everybody does, and what may wait until there is nothing else. */
+export type Urgency = 'first' | 'normal' | 'last';
+
+/** First in, first out. */
+class Line {
+  #items: (() => void)[] = [];
+  #head = 0;
+
+  get length(): number {
+    return this.#items.length - this.#head;
+  }
+
+  push(resume: () => void): void {
+    this.#items.push(resume);
+  }
+
+  shift(): (() => void) | undefined {
+    const resume = this.#items[this.#head];
+    if (resume === undefined) return undefined;
+    this.#head++;
+    if (this.#head === this.#items.length || this.#head === 1024) {
+      this.#items = this.#items.slice(this.#head);
+      this.#head = 0;
+    }
+    return resume;
+  }
+}
+
+const lines: Readonly<Record<Urgency, Line>> = { first: new Line(), normal: new Line(), last: new Line() };
+/** Of so many turns one belongs to who comes last, so that nobody waits for ever. */
+const shareOfLast = 32;
+let turns = 0;
 
 function next(): (() => void) | undefined {
-  if (urgent.length > 0) return urgent.shift();
-  if (head === waiting.length) return undefined;
-  const resume = waiting[head]!;
-  head++;
-  if (head === waiting.length) {
-    waiting = [];
-    head = 0;
-  } else if (head === 1024) {
-    waiting = waiting.slice(head);
-    head = 0;
-  }
-  return resume;
+  const { first, normal, last } = lines;
+  if (++turns % shareOfLast === 0 && last.length > 0) return last.shift();
+  return first.shift() ?? normal.shift() ?? last.shift();
 }
 
 function arm(): void {
@@ -62,10 +82,15 @@ export function turnSpent(ms: number = turnMs): boolean {
   return now - since >= ms;
 }
 
-/** Resolves in a turn of one's own, after those who have waited longer; `first`: before all that is not as urgent. */
-export function nextTurn(first = false): Promise<void> {
+/** True while somebody waits for a turn. */
+export function crowded(): boolean {
+  return lines.normal.length > 0 || lines.first.length > 0;
+}
+
+/** Resolves in a turn of one's own, after those as urgent who have waited longer. */
+export function nextTurn(urgency: Urgency = 'normal'): Promise<void> {
   return new Promise((resolve) => {
-    (first ? urgent : waiting).push(resolve);
+    lines[urgency].push(resolve);
     arm();
   });
 }

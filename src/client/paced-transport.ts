@@ -1,12 +1,18 @@
 /**
  * `PacedTransport`: requests to an API server in this process, begun only while the event loop's present turn has time left.
  * Without it the continuations of one flush begin hundreds of requests in one turn. Leases go first, as upstream's priority
- * levels for them do: their delay is taken for the death of a node or leader.
+ * levels for them do: their delay is taken for the death of a node or leader. Events, which only tell what was done, go last.
  */
 import type { Readable } from 'node:stream';
 import type { Activity } from '../base/activity.ts';
-import { nextTurn, turnSpent } from '../base/yield.ts';
+import type { Urgency } from '../base/yield.ts';
+import { crowded, nextTurn, turnSpent } from '../base/yield.ts';
 import type { ApiRequest, ApiResponse, MessageChannel, Transport, WatchStream } from './transport.ts';
+
+function urgencyOf(request: ApiRequest): Urgency {
+  if (request.path.startsWith('/apis/coordination.k8s.io/')) return 'first';
+  return request.method === 'POST' && request.path.endsWith('/events') ? 'last' : 'normal';
+}
 
 export class PacedTransport implements Transport {
   readonly #inner: Transport;
@@ -22,13 +28,16 @@ export class PacedTransport implements Transport {
   }
 
   request(request: ApiRequest): Promise<ApiResponse> {
-    return turnSpent() ? this.#later(request) : this.#inner.request(request);
+    const urgency = urgencyOf(request);
+    return turnSpent() || (urgency === 'last' && crowded())
+      ? this.#later(request, urgency)
+      : this.#inner.request(request);
   }
 
-  async #later(request: ApiRequest): Promise<ApiResponse> {
+  async #later(request: ApiRequest, urgency: Urgency): Promise<ApiResponse> {
     const done = this.#activity.begin();
     try {
-      await nextTurn(request.path.startsWith('/apis/coordination.k8s.io/'));
+      await nextTurn(urgency);
       return await this.#inner.request(request);
     } finally {
       done();

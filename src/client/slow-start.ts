@@ -2,6 +2,7 @@
  * Sends many like requests in batches of 1, 2, 4, …: a quota or a broken template fails after one request, not after thousands
  * (upstream's slowStartBatch).
  */
+import { nextTurn, turnSpent } from '../base/yield.ts';
 
 export interface SlowStartResult {
   readonly successes: number;
@@ -52,7 +53,9 @@ export async function forEachLimit<T>(
   let failed = false;
   const worker = async (): Promise<void> => {
     while (next < items.length) {
+      if (turnSpent()) await nextTurn();
       const index = next++;
+      if (index >= items.length) return;
       try {
         await fn(items[index]!, index);
       } catch (e) {

@@ -3,13 +3,15 @@
  * minutes. One timer a node.
  */
 import type { Timer } from '../base/clock.ts';
+import { nextTurn, turnSpent } from '../base/yield.ts';
 import { semanticEqual } from '../api/helpers/deep-equal.ts';
 import { parseQuantity, quantityMilli, quantityValue } from '../api/quantity.ts';
 import { formatMicroTime, formatTime } from '../api/time.ts';
 import type { ContainerImage, Lease, Node, NodeCondition, NodeStatus, Taint } from '../api/types/index.gen.ts';
 import { isAlreadyExists, isConflict, isNotFound } from '../client/errors.ts';
 import type { KubeletContext } from './context.ts';
-import type { RuntimeStatus } from './runtime/container-runtime.ts';
+import type { HostAddress, MachineInfo } from './host/node-host.ts';
+import type { RuntimeStatus, VersionInfo } from './runtime/container-runtime.ts';
 
 export interface NodeStatusOptions {
   readonly nodeName: string;
@@ -33,6 +35,8 @@ export interface NodeStatusOptions {
   /** False: the node object is made by somebody else. */
   readonly register: boolean;
 }
+
+type Facts = readonly [MachineInfo, VersionInfo, readonly HostAddress[]];
 
 const leaseNamespace = 'kube-node-lease';
 const maxImages = 50;
@@ -62,6 +66,8 @@ export class NodeStatusManager {
   #runtimeStatus: RuntimeStatus | undefined;
   #runtimeError: string | undefined;
   #shutdown: string | undefined;
+  /** What a status was computed of that the API has already: as long as it is the same, nothing is to be compared. */
+  #settled: readonly unknown[] | undefined;
   pressure: Pressure = { memory: false, disk: false, pid: false };
   readonly #abort = new AbortController();
 
@@ -126,6 +132,8 @@ export class NodeStatusManager {
   }
 
   async #beat(): Promise<void> {
+    // The timers of many nodes may fire together.
+    if (turnSpent()) await this.#ctx.clock.activity.track(nextTurn('first'));
     // The node's health is looked at, and reported where it changed, at the pace of the lease.
     await Promise.all([this.#renew(), this.report()]);
     if (this.#timer === undefined) this.#arm();
@@ -271,14 +279,16 @@ export class NodeStatusManager {
     return [...(old ?? []).filter((c) => !own.has(c.type)), ...out];
   }
 
-  async #compute(old: NodeStatus | undefined): Promise<NodeStatus> {
+  /** What the machine and the runtime say of themselves. */
+  #facts(): Promise<Facts> {
     const { host, runtime } = this.#ctx;
-    const [machine, version, addresses, resources] = await Promise.all([
-      host.machineInfo(),
-      runtime.version(),
-      host.addresses(),
-      this.#resources(),
-    ]);
+    return Promise.all([host.machineInfo(), runtime.version(), host.addresses()]);
+  }
+
+  async #compute(old: NodeStatus | undefined, facts?: Facts): Promise<NodeStatus> {
+    const { runtime } = this.#ctx;
+    const [machine, version, addresses] = facts ?? (await this.#facts());
+    const resources = await this.#resources();
     if (this.#imagesChanged) {
       this.#imagesChanged = false;
       const images = await runtime.listImages().catch(() => []);
@@ -339,9 +349,16 @@ export class NodeStatusManager {
     try {
       await this.checkRuntime();
       const base = this.#node.status;
-      const status = await this.#compute(base);
+      const facts = await this.#facts();
       const due = force || this.#ctx.clock.now() - this.#reportedAt >= this.#o.statusReportMs;
-      if (!due && base !== undefined && sameBesidesHeartbeat(base, status)) return;
+      const inputs = [base, ...facts, this.#runtimeStatus, this.#runtimeError, this.pressure, this.#shutdown];
+      const settled = this.#settled;
+      if (!due && !this.#imagesChanged && settled !== undefined && inputs.every((x, i) => x === settled[i])) return;
+      const status = await this.#compute(base, facts);
+      if (!due && base !== undefined && sameBesidesHeartbeat(base, status)) {
+        this.#settled = inputs;
+        return;
+      }
       const patch = nodeStatusPatch(base ?? {}, status);
       if (patch === undefined) return;
       const before = base?.conditions?.find((c) => c.type === 'Ready')?.status;

@@ -7,8 +7,9 @@ import { ioNow, ioTimer } from '../base/io-time.ts';
 /** So many writes within `quietMs` are a rush: the next pods are already on their way. */
 const rush = 20;
 const quietMs = 1000;
-/** No event waits longer than this. */
+/** After so long in a rush events begin to trickle: so many each `quietMs`. */
 const longestMs = 30_000;
+const trickle = 50;
 
 export class WriteGate {
   readonly #patient: boolean;
@@ -18,6 +19,8 @@ export class WriteGate {
   #recentSince = 0;
   #rushUntil = 0;
   #heldSince = 0;
+  /** How many of those let through have not gone yet. */
+  #passes = 0;
   #cancel: (() => void) | undefined;
 
   /** `virtual`: time stands still, so that only writes in flight are waited for. */
@@ -38,30 +41,50 @@ export class WriteGate {
 
   end(): void {
     this.#writing--;
-    if (this.#writing === 0 && !this.#rushing(ioNow())) this.#release();
+    if (this.#writing > 0 || this.#waiters.length === 0) return;
+    const now = ioNow();
+    if (this.#rushing(now)) this.#arm(now);
+    else this.#release();
   }
 
   #rushing(now: number): boolean {
-    return this.#patient && now < this.#rushUntil && !(this.#heldSince > 0 && now - this.#heldSince > longestMs);
+    return this.#patient && now < this.#rushUntil;
+  }
+
+  #overdue(now: number): boolean {
+    return this.#heldSince > 0 && now - this.#heldSince > longestMs;
   }
 
   #release(): void {
     this.#cancel?.();
     this.#cancel = undefined;
     this.#heldSince = 0;
+    this.#passes = 0;
     const waiters = this.#waiters;
     this.#waiters = [];
     for (const w of waiters) w();
   }
 
+  /** Lets a few through that have waited for long. */
+  #drip(): void {
+    const some = this.#waiters.splice(0, trickle);
+    this.#passes = some.length;
+    for (const w of some) w();
+  }
+
   /** Looks again when the rush may be over. */
   #arm(now: number): void {
     if (this.#cancel !== undefined) return;
-    this.#cancel = ioTimer(Math.max(this.#rushUntil - now, 1), () => {
+    const wait = this.#overdue(now) ? quietMs : this.#rushUntil - now;
+    this.#cancel = ioTimer(Math.max(wait, 1), () => {
       this.#cancel = undefined;
       const then = ioNow();
-      if (this.#rushing(then)) this.#arm(then);
-      else this.#release();
+      if (!this.#rushing(then)) {
+        this.#release();
+        return;
+      }
+      if (this.#overdue(then)) this.#drip();
+      this.#arm(then);
     });
   }
 
@@ -69,8 +92,11 @@ export class WriteGate {
   wait(): Promise<void> | undefined {
     const now = this.#patient ? ioNow() : 0;
     const rushing = this.#rushing(now);
-    if (!rushing && (this.#writing === 0 || (this.#heldSince > 0 && now - this.#heldSince > longestMs)))
+    if (!rushing && (this.#writing === 0 || this.#overdue(now))) return undefined;
+    if (this.#passes > 0) {
+      this.#passes--;
       return undefined;
+    }
     if (this.#heldSince === 0) this.#heldSince = now;
     if (rushing) this.#arm(now);
     return new Promise((resolve) => this.#waiters.push(resolve));

@@ -67,6 +67,8 @@ export class SimulatedHost implements NodeHost {
   readonly #providers = new Map<string, (path: string) => Promise<LazyItem> | undefined>();
   readonly #made = new Map<string, Made>();
   readonly #started: number;
+  #machine: MachineInfo | undefined;
+  #addresses: readonly HostAddress[] | undefined;
   usageSource: (() => { cpuCores: number; memoryBytes: number; processes: number }) | undefined;
 
   constructor(options: SimulatedHostOptions) {
@@ -128,10 +130,15 @@ export class SimulatedHost implements NodeHost {
     return made.running;
   }
 
-  machineInfo(): Promise<MachineInfo> {
+  /** The same object each time: the machine does not change. */
+  async machineInfo(): Promise<MachineInfo> {
+    return (this.#machine ??= this.#describe());
+  }
+
+  #describe(): MachineInfo {
     const m = this.#options.machine ?? {};
     const id = idOf(this.hostname);
-    return Promise.resolve({
+    return {
       os: 'linux',
       architecture: m.architecture ?? 'amd64',
       kernelVersion: m.kernelVersion ?? '6.12.0-simulated',
@@ -146,11 +153,11 @@ export class SimulatedHost implements NodeHost {
       maxPids: 4_194_304,
       rootFsBytes: m.diskBytes ?? 1024 * 2 ** 30,
       bootTime: this.#started,
-    });
+    };
   }
 
-  addresses(): Promise<readonly HostAddress[]> {
-    return Promise.resolve([
+  async addresses(): Promise<readonly HostAddress[]> {
+    return (this.#addresses ??= [
       ...this.#options.addresses.map((address) => ({ type: 'InternalIP', address }) as const),
       { type: 'Hostname', address: this.hostname },
     ]);

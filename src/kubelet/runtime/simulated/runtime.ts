@@ -80,6 +80,8 @@ function userOf(c: SimulatedContainer): NonNullable<ContainerStatus['user']> {
   return { uid, gid, supplementalGroups: context?.supplementalGroups ?? [gid] };
 }
 
+const simulatedVersion: VersionInfo = { runtimeName: 'simulated', runtimeVersion: '1.0.0', runtimeApiVersion: 'v1' };
+
 export class SimulatedRuntime implements ContainerRuntime {
   readonly images: SimulatedImages;
   readonly #clock: Clock;
@@ -98,6 +100,7 @@ export class SimulatedRuntime implements ContainerRuntime {
   #listeners: readonly ((event: ContainerEvent) => void)[] = [];
   #resources: Map<string, LinuxContainerResources> | undefined;
   #down: string | undefined;
+  #status: { network: boolean; down: string | undefined; status: RuntimeStatus } | undefined;
 
   constructor(options: SimulatedRuntimeOptions) {
     this.#clock = options.clock;
@@ -180,11 +183,20 @@ export class SimulatedRuntime implements ContainerRuntime {
   }
 
   async version(): Promise<VersionInfo> {
-    return { runtimeName: 'simulated', runtimeVersion: '1.0.0', runtimeApiVersion: 'v1' };
+    return simulatedVersion;
   }
 
+  /** The same object as long as it says the same, so that a kubelet sees at once that nothing is new. */
   async status(): Promise<RuntimeStatus> {
     const network = this.#pools.length > 0;
+    const known = this.#status;
+    if (known !== undefined && known.network === network && known.down === this.#down) return known.status;
+    const status = this.#condition(network);
+    this.#status = { network, down: this.#down, status };
+    return status;
+  }
+
+  #condition(network: boolean): RuntimeStatus {
     return {
       conditions: [
         {

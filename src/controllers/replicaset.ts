@@ -44,9 +44,13 @@ const burstReplicas = 500;
 const maxInFlight = 40;
 /** Sets of the same controller, for ranking pods by how crowded their node is. */
 const ownerIndex = 'controller';
-/** Above this size a change of a pod's status alone is put into the set's status at most every `statusDelayMs`. */
+/**
+ * Above this size a change of a pod's status alone is put into the set's status after a while: so many milliseconds a pod, at
+ * most `maxStatusDelayMs`; at once when the set is complete.
+ */
 const largeSet = 50;
-const statusDelayMs = 50;
+const statusDelayMsPerPod = 0.05;
+const maxStatusDelayMs = 1000;
 
 /** How ReplicaSets and ReplicationControllers differ. */
 interface ReplicaKind {
@@ -228,7 +232,7 @@ class ReplicaSetController implements RunningController {
     if (set === undefined) return;
     const key = keyOf(set);
     if (pod.metadata.deletionTimestamp !== undefined) this.#expectations.deletionObserved(key, keyOf(pod));
-    if (isPodActive(old) !== isPodActive(pod) || old.metadata.labels !== pod.metadata.labels) {
+    if (isPodActive(old) !== isPodActive(pod) || !deepEqual(old.metadata.labels, pod.metadata.labels)) {
       this.#controller.queue.add(key);
     } else if (isPodReady(old) !== isPodReady(pod) || isPodTerminating(old) !== isPodTerminating(pod))
       this.#statusSoon(set, key);
@@ -249,8 +253,10 @@ class ReplicaSetController implements RunningController {
 
   /** Only counts have changed: a large set's status need not follow every single pod. */
   #statusSoon(set: ReplicaSet, key: string): void {
-    if (this.#c.clock.virtual || (set.spec?.replicas ?? 1) <= largeSet) this.#controller.queue.add(key);
-    else this.#controller.queue.addAfter(key, statusDelayMs);
+    const replicas = set.spec?.replicas ?? 1;
+    const complete = this.#tallies.get(set.metadata.uid!)?.ready === replicas;
+    if (complete || replicas <= largeSet || this.#c.clock.virtual) this.#controller.queue.add(key);
+    else this.#controller.queue.addAfter(key, Math.min(replicas * statusDelayMsPerPod, maxStatusDelayMs));
   }
 
   #tally(set: ReplicaSet): Tally {

@@ -46,6 +46,7 @@ import { dataDirLayout } from './paths.ts';
 import { controlPlaneRequests, defaultValidity, ensurePki, virtualValidity } from './pki.ts';
 import type { PkiFiles } from './pki.ts';
 import { readPki, writePki } from './pki-files.ts';
+import { passingTime } from './virtual-start.ts';
 
 export interface ClusterOptions {
   /** Simulated nodes; default 1. */
@@ -402,8 +403,11 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
         podCidrs: manager === undefined ? (index) => `${addressOf(clusterCIDR, index * 256)}/24` : undefined,
       }),
     );
-    await settleAll(starting);
-    if (count > 0 && options.waitForNodes !== false) await nodes.ready(client);
+    const ready = async (): Promise<void> => {
+      await settleAll(starting);
+      if (count > 0 && options.waitForNodes !== false) await nodes.ready(client);
+    };
+    await passingTime(clock, ready());
     const credentials: AdminCredentials | undefined =
       pki === undefined || url === undefined
         ? undefined

@@ -72,8 +72,10 @@ async function writeChunks(
       waiting.add(settle);
       const cancel = ioTimer(stallLimit, () => settle(false));
       sink.write(chunk, (error) => {
-        if (error == null) recycle?.(chunk);
-        settle(error == null);
+        // No error is undefined from one kind of stream and null from the other.
+        const written = error === undefined || error === null;
+        if (written) recycle?.(chunk);
+        settle(written);
       });
     });
   try {

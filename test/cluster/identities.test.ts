@@ -356,7 +356,14 @@ test('nothing is refused to our own components, and they are who they are upstre
     sink: (r) =>
       errors.push(`${r.message} ${JSON.stringify(r.fields)} ${(r.fields['error'] as Error | undefined)?.stack}`),
   });
-  await using cluster = await createCluster({ nodes: 2, clock, https: { port: 0 }, freeze: true, logger, onAuthorization });
+  await using cluster = await createCluster({
+    nodes: 2,
+    clock,
+    https: { port: 0 },
+    freeze: true,
+    logger,
+    onAuthorization,
+  });
   await life(cluster, clock);
 
   if (process.env['KNARR_LIST_DECISIONS'] !== undefined)

@@ -91,6 +91,7 @@ export class SimulatedNodes {
   readonly images: SimulatedImages;
   readonly handles: NodeHandle[] = [];
   readonly #nodes = new Map<string, SimulatedNode>();
+  readonly #machines: SimulatedRuntime[] = [];
   #services: ReturnType<typeof serviceSource> | undefined;
 
   constructor(options: SimulatedNodesOptions) {
@@ -141,6 +142,7 @@ export class SimulatedNodes {
         server,
         ...(podCidr === undefined ? {} : { podCidrs: [podCidr] }),
       });
+      this.#machines.push(runtime);
       const node = new SimulatedNode(name, () =>
         createKubelet({
           nodeName: name,
@@ -194,7 +196,10 @@ export class SimulatedNodes {
   }
 
   async stop(): Promise<void> {
-    await Promise.all([...this.#nodes.values()].map((n) => n.stop()));
+    const stopping = [...this.#nodes.values()].map((n) => n.stop());
+    // Only now: a kubelet that still worked would start its containers again.
+    await Promise.all(this.#machines.map((runtime) => runtime.powerOff()));
+    await Promise.all(stopping);
     await this.#services?.stop();
   }
 }

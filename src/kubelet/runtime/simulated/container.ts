@@ -89,9 +89,9 @@ export class SimulatedContainer {
 
   /** Starts it. Throws what the runtime reports when the command cannot be run. */
   async start(): Promise<void> {
-    const { clock } = this.sandbox.node;
+    const { clock, off } = this.sandbox.node;
     const b = this.behaviour;
-    if (b.startDelayMs !== undefined && b.startDelayMs > 0) await clock.sleep(b.startDelayMs);
+    if (b.startDelayMs !== undefined && b.startDelayMs > 0) await clock.sleep(b.startDelayMs, off);
     if (this.state !== 'CONTAINER_CREATED')
       throw new RuntimeError('FailedPrecondition', `container is in ${this.state} state`);
     if (b.startError !== undefined) this.#failStart(b.startError);

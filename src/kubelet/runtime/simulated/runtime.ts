@@ -95,6 +95,7 @@ export class SimulatedRuntime implements ContainerRuntime {
   /** References of the images that are on the node, and the reference behind each of their ids. */
   readonly #present = new Set<string>();
   readonly #ids = new Map<string, string>();
+  readonly #off = new AbortController();
   #pools: AddressPool[] = [];
   #cidrs = '';
   #listeners: readonly ((event: ContainerEvent) => void)[] = [];
@@ -120,6 +121,7 @@ export class SimulatedRuntime implements ContainerRuntime {
       network: options.host.network,
       server: options.server ?? new BuiltinServer(),
       addresses: options.addresses,
+      off: this.#off.signal,
       newId: () => this.#newId(),
       emit: (container, type) => this.#emit(container.id, container.sandbox, type),
     };
@@ -133,9 +135,9 @@ export class SimulatedRuntime implements ContainerRuntime {
 
   #newId(): string {
     // Through a buffer, so that the result is one flat string.
-    const words = new Uint32Array(8);
-    for (let i = 0; i < 8; i++) words[i] = this.#random.int(2 ** 32);
-    return Buffer.from(words.buffer).toString('hex');
+    const bytes = Buffer.allocUnsafe(32);
+    for (let i = 0; i < 32; i += 4) bytes.writeUInt32LE(this.#random.int(2 ** 32), i);
+    return bytes.toString('hex');
   }
 
   #setCidrs(cidrs: readonly string[]): void {
@@ -549,10 +551,21 @@ export class SimulatedRuntime implements ContainerRuntime {
       r.image.behaviour,
       sandbox === undefined ? undefined : annotatedBehaviour(sandbox.annotations),
     );
-    if (b.pullDelayMs !== undefined && b.pullDelayMs > 0) await this.#clock.sleep(b.pullDelayMs);
+    if (b.pullDelayMs !== undefined && b.pullDelayMs > 0) await this.#clock.sleep(b.pullDelayMs, this.#off.signal);
     if (b.pullError !== undefined) throw new RuntimeError('Unknown', b.pullError);
     this.#add(r);
     return r.id;
+  }
+
+  /** The machine is switched off: every process ends at once, and nothing of it waits for anything. */
+  async powerOff(): Promise<void> {
+    this.#off.abort(new RuntimeError('Unavailable', 'the machine has been switched off'));
+    await Promise.all(
+      [...this.#containers.values()].map(async (c) => {
+        await c.stop(0);
+        c.dispose();
+      }),
+    );
   }
 
   async removeImage(image: ImageSpec): Promise<void> {

@@ -23,6 +23,8 @@ export interface SimulatedNode {
   readonly network: SimulatedNetwork;
   readonly server: BuiltinServer;
   readonly addresses: readonly string[];
+  /** Aborts when the machine is switched off. */
+  readonly off: AbortSignal;
   newId(): string;
   emit(container: SimulatedContainer, type: ContainerEventType): void;
 }

@@ -133,7 +133,11 @@ class ReplicaSetController implements RunningController {
     });
     this.#sets.addHandler({
       onAdd: (set) => this.#changed(set),
-      onUpdate: (_, set) => this.#changed(set),
+      onUpdate: (old, set) => {
+        // The echo of our own status asks for nothing; what has changed meanwhile is looked at when it is due.
+        if (isStatusAlone(old, set)) this.#statusSoon(set, keyOf(set));
+        else this.#changed(set);
+      },
       onDelete: (set) => {
         const key = keyOf(set);
         this.#expectations.delete(key);
@@ -427,6 +431,15 @@ class ReplicaSetController implements RunningController {
       await this.#client.updateStatus({ ...fresh, status });
     }
   }
+}
+
+/** Do two states of a set differ in their status at most? */
+function isStatusAlone(old: ReplicaSet, set: ReplicaSet): boolean {
+  return (
+    old.metadata.generation === set.metadata.generation &&
+    old.metadata.deletionTimestamp === set.metadata.deletionTimestamp &&
+    deepEqual(old.metadata.ownerReferences, set.metadata.ownerReferences)
+  );
 }
 
 function sameStatus(a: ReplicaSetStatus | undefined, b: ReplicaSetStatus): boolean {

@@ -100,10 +100,11 @@ export class StatusManager {
 
   async #write(p: Pending): Promise<void> {
     const { owner } = p;
-    this.#gate.begin();
+    const turn = this.#gate.begin();
     let failed = false;
     let status: PodStatus | undefined;
     try {
+      if (turn !== undefined) await turn;
       while ((p.status !== undefined || p.remove) && !this.#abort.signal.aborted) {
         const pod = owner.apiPod;
         const { name, namespace } = pod.metadata;

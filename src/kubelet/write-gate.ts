@@ -10,10 +10,14 @@ const quietMs = 1000;
 /** After so long in a rush events begin to trickle: so many each `quietMs`. */
 const longestMs = 30_000;
 const trickle = 50;
+/** Statuses written at a time: more would only make the server's bursts longer. */
+const maxWriting = 64;
 
 export class WriteGate {
   readonly #patient: boolean;
   #writing = 0;
+  /** Those that wait to write. */
+  readonly #line: (() => void)[] = [];
   #waiters: (() => void)[] = [];
   #recent = 0;
   #recentSince = 0;
@@ -28,18 +32,27 @@ export class WriteGate {
     this.#patient = !options.virtual;
   }
 
-  begin(): void {
-    this.#writing++;
-    if (!this.#patient) return;
-    const now = ioNow();
-    if (now - this.#recentSince > quietMs) {
-      this.#recentSince = now;
-      this.#recent = 0;
+  /** A status is to be written; resolves when it may. Undefined: at once. Each is followed by `end`. */
+  begin(): Promise<void> | undefined {
+    if (this.#patient) {
+      const now = ioNow();
+      if (now - this.#recentSince > quietMs) {
+        this.#recentSince = now;
+        this.#recent = 0;
+      }
+      if (++this.#recent >= rush) this.#rushUntil = now + quietMs;
     }
-    if (++this.#recent >= rush) this.#rushUntil = now + quietMs;
+    if (this.#writing >= maxWriting) return new Promise((resolve) => this.#line.push(resolve));
+    this.#writing++;
+    return undefined;
   }
 
   end(): void {
+    const next = this.#line.shift();
+    if (next !== undefined) {
+      next();
+      return;
+    }
     this.#writing--;
     if (this.#writing > 0 || this.#waiters.length === 0) return;
     const now = ioNow();

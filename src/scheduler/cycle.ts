@@ -165,26 +165,23 @@ export class Evaluator {
       const s = p.score!(cycle, rows, n);
       if (s === undefined) continue;
       const weight = p.weight ?? 1;
-      if (s.normalize === undefined) for (let i = 0; i < n; i++) totals[i]! += weight * s.score(rows[i]!);
-      else {
-        for (let i = 0; i < n; i++) scores[i] = s.score(rows[i]!);
-        s.normalize(scores, rows, n);
-        for (let i = 0; i < n; i++) totals[i]! += weight * scores[i]!;
-      }
+      s.fill(scores, rows, n);
+      s.normalize?.(scores, rows, n);
+      for (let i = 0; i < n; i++) totals[i]! += weight * scores[i]!;
     }
-    let best = 0;
-    let ties = 1;
-    for (let i = 1; i < n; i++) {
-      if (totals[i]! > totals[best]!) {
-        best = i;
+    let most = -Infinity;
+    let ties = 0;
+    for (let i = 0; i < n; i++) {
+      const total = totals[i]!;
+      if (total > most) {
+        most = total;
         ties = 1;
-      } else if (totals[i] === totals[best]) {
-        // Reservoir sampling: each of the best is as likely.
-        ties++;
-        if (this.#random.int(ties) === 0) best = i;
-      }
+      } else if (total === most) ties++;
     }
-    return rows[best]!;
+    // Each of the best is as likely.
+    let left = ties === 1 ? 0 : this.#random.int(ties);
+    for (let i = 0; i < n; i++) if (totals[i] === most && left-- === 0) return rows[i]!;
+    return rows[0]!;
   }
 }
 

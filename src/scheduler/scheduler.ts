@@ -7,6 +7,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
 import type { Random } from '../base/random.ts';
 import { macrotask, Slice } from '../base/yield.ts';
+import { deepEqual } from '../api/helpers/deep-equal.ts';
 import { controllerOf } from '../api/helpers/owner-references.ts';
 import type { Selector } from '../api/selector.ts';
 import { compileLabelSelector, selectorFromSet } from '../api/selector.ts';
@@ -58,7 +59,7 @@ export interface Scheduler {
 }
 
 /** Binds under way at a time; past this the loop waits for one to end. */
-const maxBinding = 512;
+const maxBinding = 64;
 /** How long a claim may take to be bound before the pod gives its place back. */
 const bindVolumesWithin = 600_000;
 
@@ -73,10 +74,9 @@ function matters(a: Pod, b: Pod): boolean {
   return (
     a.metadata.deletionTimestamp !== b.metadata.deletionTimestamp ||
     a.metadata.generation !== b.metadata.generation ||
-    JSON.stringify(a.metadata.labels) !== JSON.stringify(b.metadata.labels) ||
+    !deepEqual(a.metadata.labels, b.metadata.labels) ||
     a.status?.resize !== b.status?.resize ||
-    a.status?.startTime !== b.status?.startTime ||
-    JSON.stringify(a.status?.allocatedResources) !== JSON.stringify(b.status?.allocatedResources)
+    !deepEqual(a.status?.allocatedResources, b.status?.allocatedResources)
   );
 }
 
@@ -239,13 +239,9 @@ class SchedulerImpl implements Scheduler {
 
   #nodeUpdated(old: Node, node: Node): void {
     this.#table.setNode(node);
-    if (JSON.stringify(old.status?.allocatable) !== JSON.stringify(node.status?.allocatable))
-      this.#event('NodeAllocatable');
-    if (JSON.stringify(old.metadata.labels) !== JSON.stringify(node.metadata.labels)) this.#event('NodeLabel');
-    if (
-      old.spec?.unschedulable !== node.spec?.unschedulable ||
-      JSON.stringify(old.spec?.taints) !== JSON.stringify(node.spec?.taints)
-    )
+    if (!deepEqual(old.status?.allocatable, node.status?.allocatable)) this.#event('NodeAllocatable');
+    if (!deepEqual(old.metadata.labels, node.metadata.labels)) this.#event('NodeLabel');
+    if (old.spec?.unschedulable !== node.spec?.unschedulable || !deepEqual(old.spec?.taints, node.spec?.taints))
       this.#event('NodeTaint');
   }
 
@@ -290,8 +286,7 @@ class SchedulerImpl implements Scheduler {
         return;
       }
       const changed =
-        old.metadata.generation !== pod.metadata.generation ||
-        JSON.stringify(old.metadata.labels) !== JSON.stringify(pod.metadata.labels);
+        old.metadata.generation !== pod.metadata.generation || !deepEqual(old.metadata.labels, pod.metadata.labels);
       this.#queue.update(pod, changed);
       return;
     }

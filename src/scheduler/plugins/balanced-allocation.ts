@@ -17,15 +17,15 @@ export const balancedAllocation: Plugin = {
     // A best-effort pod moves no balance.
     if (cpu === 0 && memory === 0) return undefined;
     return {
-      score(row) {
-        const allocCpu = table.allocCpu[row]!;
-        const allocMemory = table.allocMemory[row]!;
-        const usedCpu = table.cpu[row]!;
-        const usedMemory = table.memory[row]!;
-        const change =
-          balance(usedCpu + cpu, usedMemory + memory, allocCpu, allocMemory) -
-          balance(usedCpu, usedMemory, allocCpu, allocMemory);
-        return maxNodeScore / 2 + Math.trunc((maxNodeScore / 2 + change) / 2);
+      fill(scores, rows, n) {
+        const { allocCpu, allocMemory, cpu: usedCpu, memory: usedMemory } = table;
+        for (let i = 0; i < n; i++) {
+          const row = rows[i]!;
+          const change =
+            balance(usedCpu[row]! + cpu, usedMemory[row]! + memory, allocCpu[row]!, allocMemory[row]!) -
+            balance(usedCpu[row]!, usedMemory[row]!, allocCpu[row]!, allocMemory[row]!);
+          scores[i] = maxNodeScore / 2 + Math.trunc((maxNodeScore / 2 + change) / 2);
+        }
       },
     };
   },

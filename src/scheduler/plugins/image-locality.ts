@@ -24,14 +24,19 @@ export const imageLocality: Plugin = {
     const nodes = table.size;
     const most = maxContainerThreshold * containers;
     return {
-      score(row) {
-        let sum = 0;
+      fill(scores, rows, n) {
+        scores.fill(0, 0, n);
         for (const image of images) {
-          const size = table.imageSize(row, image);
-          if (size !== undefined) sum += Math.trunc(size * (table.imageNodes.get(image)! / nodes));
+          const share = table.imageNodes.get(image)! / nodes;
+          for (let i = 0; i < n; i++) {
+            const size = table.imageSize(rows[i]!, image);
+            if (size !== undefined) scores[i]! += Math.trunc(size * share);
+          }
         }
-        const bounded = Math.min(Math.max(sum, minThreshold), most);
-        return Math.trunc((maxNodeScore * (bounded - minThreshold)) / (most - minThreshold));
+        for (let i = 0; i < n; i++) {
+          const bounded = Math.min(Math.max(scores[i]!, minThreshold), most);
+          scores[i] = Math.trunc((maxNodeScore * (bounded - minThreshold)) / (most - minThreshold));
+        }
       },
     };
   },

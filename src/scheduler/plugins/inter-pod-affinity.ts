@@ -135,10 +135,13 @@ export const interPodAffinity: Plugin = {
     }
     if (topologies.size === 0) return undefined;
     return {
-      score(row) {
-        let sum = 0;
-        for (const { ids, sums } of topologies.values()) if (ids[row]! >= 0) sum += sums[ids[row]!]!;
-        return sum;
+      fill(scores, rows, n) {
+        scores.fill(0, 0, n);
+        for (const { ids, sums } of topologies.values())
+          for (let i = 0; i < n; i++) {
+            const id = ids[rows[i]!]!;
+            if (id >= 0) scores[i]! += sums[id]!;
+          }
       },
       normalize(scores, _rows, n) {
         let min = Infinity;

@@ -24,11 +24,13 @@ export const nodeAffinity: Plugin = {
   score({ info, table }) {
     if (info.preferred.length === 0) return undefined;
     return {
-      score(row) {
-        const node = nodeLike(table, row);
-        let sum = 0;
-        for (const p of info.preferred) if (p.matches(node)) sum += p.weight;
-        return sum;
+      fill(scores, rows, n) {
+        for (let i = 0; i < n; i++) {
+          const node = nodeLike(table, rows[i]!);
+          let sum = 0;
+          for (const p of info.preferred) if (p.matches(node)) sum += p.weight;
+          scores[i] = sum;
+        }
       },
       normalize: (scores, _rows, n) => normalizeByMax(scores, n, false),
     };

@@ -58,20 +58,22 @@ export const nodeResourcesFit: Plugin = {
     const cpu = info.nonZeroCpu;
     const memory = info.nonZeroMemory;
     return {
-      score(row) {
-        const allocCpu = table.allocCpu[row]!;
-        const allocMemory = table.allocMemory[row]!;
-        let weights = 0;
-        let sum = 0;
-        if (allocCpu > 0) {
-          sum += leastRequested(table.nonZeroCpu[row]! + cpu, allocCpu);
-          weights++;
+      fill(scores, rows, n) {
+        const { allocCpu, allocMemory, nonZeroCpu, nonZeroMemory } = table;
+        for (let i = 0; i < n; i++) {
+          const row = rows[i]!;
+          let weights = 0;
+          let sum = 0;
+          if (allocCpu[row]! > 0) {
+            sum += leastRequested(nonZeroCpu[row]! + cpu, allocCpu[row]!);
+            weights++;
+          }
+          if (allocMemory[row]! > 0) {
+            sum += leastRequested(nonZeroMemory[row]! + memory, allocMemory[row]!);
+            weights++;
+          }
+          scores[i] = weights === 0 ? 0 : Math.floor(sum / weights);
         }
-        if (allocMemory > 0) {
-          sum += leastRequested(table.nonZeroMemory[row]! + memory, allocMemory);
-          weights++;
-        }
-        return weights === 0 ? 0 : Math.floor(sum / weights);
       },
     };
   },

@@ -148,11 +148,12 @@ export const podTopologySpread: Plugin = {
       constraints = systemDefaults.map((d) => build(cycle, selector, d.topologyKey, d.maxSkew, {}));
     }
     if (constraints.length === 0) return undefined;
-    const ignored = new Uint8Array(cycle.table.rows);
+    let ignored: Uint8Array | undefined;
     let eligible = n;
     if (requireAll)
       for (let i = 0; i < n; i++)
         if (constraints.some((c) => c.ids[rows[i]!]! < 0)) {
+          ignored ??= new Uint8Array(cycle.table.rows);
           ignored[rows[i]!] = 1;
           eligible--;
         }
@@ -164,34 +165,39 @@ export const podTopologySpread: Plugin = {
         let size = 0;
         for (let i = 0; i < n; i++) {
           const id = c.ids[rows[i]!]!;
-          if (ignored[rows[i]!] === 1 || id < 0 || seen[id] === 1) continue;
+          if (id < 0 || seen[id] === 1 || ignored?.[rows[i]!] === 1) continue;
           seen[id] = 1;
           size++;
         }
         return { c, counts: countDomains(cycle, c, constraints, requireAll), weight: Math.log(size + 2) };
       });
     return {
-      score(row) {
-        if (ignored[row] === 1) return 0;
-        let score = 0;
+      fill(scores, candidates, count) {
+        scores.fill(0, 0, count);
         for (const { c, counts, weight } of prepared) {
-          const id = c.ids[row]!;
-          if (id < 0) continue;
-          const count = counts === undefined ? (c.tracked?.counts[row] ?? 0) : Math.max(counts[id]!, 0);
-          score += count * weight + (c.maxSkew - 1);
+          const { ids } = c;
+          const perNode = c.tracked?.counts;
+          for (let i = 0; i < count; i++) {
+            const row = candidates[i]!;
+            const id = ids[row]!;
+            if (id < 0 || ignored?.[row] === 1) continue;
+            const pods = counts === undefined ? (perNode === undefined ? 0 : perNode[row]!) : Math.max(counts[id]!, 0);
+            scores[i]! += pods * weight + (c.maxSkew - 1);
+          }
         }
-        return Math.round(score);
+        for (let i = 0; i < count; i++) scores[i] = Math.round(scores[i]!);
       },
-      normalize(scores, order, count) {
+      normalize(scores, candidates, count) {
         let min = Infinity;
         let max = 0;
         for (let i = 0; i < count; i++) {
-          if (ignored[order[i]!] === 1) continue;
-          min = Math.min(min, scores[i]!);
-          max = Math.max(max, scores[i]!);
+          if (ignored?.[candidates[i]!] === 1) continue;
+          const s = scores[i]!;
+          if (s < min) min = s;
+          if (s > max) max = s;
         }
         for (let i = 0; i < count; i++) {
-          if (ignored[order[i]!] === 1) scores[i] = 0;
+          if (ignored?.[candidates[i]!] === 1) scores[i] = 0;
           else scores[i] = max === 0 ? maxNodeScore : Math.trunc((maxNodeScore * (max + min - scores[i]!)) / max);
         }
       },

@@ -1,5 +1,6 @@
 /** TaintToleration: no node whose NoSchedule or NoExecute taints the pod does not tolerate; fewer PreferNoSchedule is better. */
 import { findUntoleratedTaint, isTolerated } from '../../api/helpers/taints.ts';
+import type { Taint } from '../../api/types/index.gen.ts';
 import type { Rejection, Plugin } from '../framework.ts';
 import { normalizeByMax, rejection } from '../framework.ts';
 
@@ -30,18 +31,23 @@ export const taintToleration: Plugin = {
     };
   },
   score({ info, table }, rows, n) {
+    // Nodes share few different sets of taints: each is looked at once.
+    const preferring: (readonly Taint[] | undefined)[] = table.taintSets.map((set) => {
+      const taints = set.filter((t) => t.effect === 'PreferNoSchedule');
+      return taints.length === 0 ? undefined : taints;
+    });
+    if (preferring.every((taints) => taints === undefined)) return undefined;
     let any = false;
-    for (let i = 0; i < n && !any; i++)
-      any = table.taintSets[table.taintSet[rows[i]!]!]!.some((t) => t.effect === 'PreferNoSchedule');
+    for (let i = 0; i < n && !any; i++) any = preferring[table.taintSet[rows[i]!]!] !== undefined;
     if (!any) return undefined;
     const tolerations = (info.pod.spec!.tolerations ?? []).filter(
       (t) => t.effect === undefined || t.effect === '' || t.effect === 'PreferNoSchedule',
     );
     return {
-      score: (row) =>
-        table.taintSets[table.taintSet[row]!]!.filter(
-          (t) => t.effect === 'PreferNoSchedule' && !isTolerated(t, tolerations),
-        ).length,
+      fill(scores, candidates, count) {
+        const untolerated = preferring.map((taints) => taints?.filter((t) => !isTolerated(t, tolerations)).length ?? 0);
+        for (let i = 0; i < count; i++) scores[i] = untolerated[table.taintSet[candidates[i]!]!]!;
+      },
       normalize: (scores, _rows, count) => normalizeByMax(scores, count, true),
     };
   },

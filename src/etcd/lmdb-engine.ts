@@ -14,6 +14,8 @@ import type { Engine, EngineOp } from './engine.ts';
 export const lmdbFileName = 'store.mdb';
 
 const appending = { append: true };
+/** A key that no record has. */
+const nowhere = Buffer.from([0]);
 
 function ignore(): void {}
 
@@ -22,6 +24,8 @@ interface OpenOptions extends RootDatabaseOptionsWithPath {
   /** Hands scans the bytes in place instead of a copy a record. */
   decoder?: { decode(bytes: Uint8Array, length: number): Uint8Array };
   decoderCopies?: boolean;
+  /** Operations after which a transaction begins at once. */
+  txnStartThreshold?: number;
 }
 
 /** Where LMDB's meta pages hold their magic number, and the first of them the page size. */
@@ -84,6 +88,7 @@ export class LmdbEngine implements Engine {
       encoding: 'binary',
       overlappingSync: false,
       eventTurnBatching: false,
+      txnStartThreshold: 1,
       noMemInit: true,
       cache: false,
       maxDbs: 1,
@@ -131,7 +136,7 @@ export class LmdbEngine implements Engine {
       );
     let greatest = this.#greatest;
     try {
-      await db.batch(() => {
+      const written = db.batch(() => {
         for (const { key, value } of ops) {
           if (value === undefined) {
             void db.remove(key);
@@ -144,6 +149,10 @@ export class LmdbEngine implements Engine {
           }
         }
       });
+      // Another operation makes lmdb hand over at once what it would hand over in the next turn of the event loop. This one
+      // finds nothing and writes nothing.
+      db.remove(nowhere).catch(ignore);
+      await written;
       this.#greatest = greatest;
     } catch (error) {
       let cause = error;

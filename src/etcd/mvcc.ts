@@ -100,6 +100,8 @@ export class Mvcc {
   #open: Batch = { ops: [], events: [], versions: [], waiters: [], revision: 1 };
   #flight: Batch | undefined;
   #pumping: Promise<void> | undefined;
+  /** The last flush was for more than one. */
+  #company = false;
   /** Revisions that running reads stand on; compaction removes nothing they need. */
   readonly #pins = new Map<number, number>();
   #cleaning: Promise<void> | undefined;
@@ -223,8 +225,10 @@ export class Mvcc {
       // Whoever started this gets its own turn first, so that what it commits next is part of the same flush.
       await Promise.resolve();
       while (this.#open.ops.length > 0 || this.#open.waiters.length > 0) {
-        if (this.#gather) await this.#gather();
+        // One writer alone has nobody to wait for.
+        if (this.#gather && this.#company) await this.#gather();
         const batch = this.#open;
+        this.#company = batch.waiters.length > 1;
         this.#open = { ops: [], events: [], versions: [], waiters: [], revision: this.#pending };
         this.#flight = batch;
         if (batch.ops.length > 0) {

@@ -2,9 +2,11 @@
 import { spawn } from 'node:child_process';
 import { constants, openSync } from 'node:fs';
 import { access, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { flushCompileCache } from 'node:module';
 import { createServer } from 'node:net';
 import { dirname, join, resolve } from 'node:path';
 import { SystemClock } from '../base/clock.ts';
+import { ioTimer } from '../base/io-time.ts';
 import { createLogger, formatJson, formatText } from '../base/logger.ts';
 import type { LogLevel } from '../base/logger.ts';
 import { SystemRandom } from '../base/random.ts';
@@ -201,6 +203,9 @@ function kubectlHint(s: UpSettings, file: string): string {
   return s.kubeconfig === undefined ? 'kubectl --context knarr get nodes' : `kubectl --kubeconfig ${file} get nodes`;
 }
 
+/** Soon enough for V8 to have dropped nothing, late enough to disturb nobody's first requests. */
+const compileCacheAfterMs = 3000;
+
 async function serve(s: UpSettings, started: number): Promise<void> {
   const clock = new SystemClock();
   const logger = createLogger({
@@ -263,7 +268,11 @@ async function serve(s: UpSettings, started: number): Promise<void> {
     if (s.nodes > 0) progress.line('nodes are simulated: pods start, log and answer, but no container runs');
     progress.line(`try: ${kubectlHint(s, kubeconfig)}`);
     if (process.send !== undefined) process.send({ ready: status() });
+    // What the start has compiled is kept for the next one. Node would write it at the end of the process, which may come by a
+    // kill, and from which V8 has dropped by then what only the start needed.
+    const cancel = ioTimer(compileCacheAfterMs, flushCompileCache);
     await stopped.promise;
+    cancel();
     progress.step('stopping');
     await control.close();
   } finally {

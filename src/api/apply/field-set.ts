@@ -187,6 +187,8 @@ function readElement(text: string): string | undefined {
 export class FieldSetBuilder {
   readonly #root: Draft = {};
   #empty = true;
+  /** Nodes that came in canonical form, and stay as they are. */
+  readonly #ready = new Set<FieldSet>();
 
   get empty(): boolean {
     return this.#empty;
@@ -213,13 +215,40 @@ export class FieldSetBuilder {
     else if (!isEmptySet(existing) && existing['.'] === undefined) existing['.'] = leaf;
   }
 
+  /** Puts a node in canonical form at the path `elements[0..length)`, where nothing was before. */
+  graft(elements: readonly string[], length: number, node: FieldSet): void {
+    this.#empty = false;
+    let parent = this.#root;
+    for (let i = 0; i < length - 1; i++) {
+      const element = elements[i]!;
+      const child = parent[element] as Draft | undefined;
+      if (child === undefined) parent = (parent[element] = {}) as Draft;
+      else {
+        if (isEmptySet(child)) child['.'] = leaf;
+        parent = child;
+      }
+    }
+    parent[elements[length - 1]!] = node;
+    if (node !== leaf) this.#ready.add(node);
+  }
+
   build(): FieldSet {
-    return this.#empty ? emptyFieldSet : sortNode(this.#root);
+    return this.#empty ? emptyFieldSet : sortNode(this.#root, this.#ready);
   }
 }
 
+/** A member of a set with these members below it, given in any order; `elements` is sorted in place. */
+export function memberOfChildren(elements: string[], children: Readonly<Record<string, FieldSet>>): FieldSet {
+  if (elements.length === 0) return leaf;
+  if (elements.length > 1) elements.sort(compareElements);
+  const out: Draft = { '.': leaf };
+  for (let i = 0; i < elements.length; i++) out[elements[i]!] = children[elements[i]!]!;
+  return out;
+}
+
 /** The same node with its elements in order, all the way down. */
-function sortNode(node: Draft): FieldSet {
+function sortNode(node: Draft, ready: ReadonlySet<FieldSet>): FieldSet {
+  if (ready.has(node)) return node;
   const elements: string[] = [];
   let self = false;
   for (const element in node) {
@@ -230,7 +259,7 @@ function sortNode(node: Draft): FieldSet {
   if (elements.length > 1) elements.sort(compareElements);
   const out: Draft = {};
   if (self) out['.'] = leaf;
-  for (const element of elements) out[element] = sortNode(node[element] as Draft);
+  for (const element of elements) out[element] = sortNode(node[element] as Draft, ready);
   return out;
 }
 

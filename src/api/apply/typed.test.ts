@@ -6,7 +6,16 @@ import { loadCatalog } from '../catalog/catalog.ts';
 import { jsonEqual } from '../patch/values.ts';
 import { lazyField, listSchema, mapSchema, objectSchema, scalarSchema } from '../schema/build.ts';
 import type { Field, ObjectSchema, Schema } from '../schema/schema.ts';
-import { differenceSets, emptyFieldSet, hasPath, isEmptySet, pathsOf, pathText, unionSets } from './field-set.ts';
+import {
+  differenceSets,
+  emptyFieldSet,
+  hasPath,
+  isEmptySet,
+  pathsOf,
+  pathText,
+  readFieldSet,
+  unionSets,
+} from './field-set.ts';
 import { compareValues, mergeValues, reconcileWithSchema, removeItems, toFieldSet } from './typed.ts';
 
 const podSchema = loadCatalog().schema('io.k8s.api.core.v1.Pod');
@@ -148,6 +157,13 @@ test('merge, removal and comparison agree', () => {
         );
       assert.equal(mergeValues(root, merged, config), merged, 'idempotent');
       assert.equal(merged === live, jsonEqual(merged, live));
+
+      // Everything of an object that comes to be is added, in canonical order, what has parts as a whole too.
+      const { added } = compareValues(root, {}, config);
+      const expected = new Set(['.set', '.map'].filter((p) => config[p.slice(1)] !== undefined));
+      for (const p of pathsOf(configSet)) for (let n = 1; n <= p.length; n++) expected.add(pathText(p.slice(0, n)));
+      assert.deepEqual(texts(added), [...expected].sort());
+      assert.equal(JSON.stringify(readFieldSet(added)), JSON.stringify(added));
 
       // What a comparison calls added is gone from the other direction's point of view.
       const there = compareValues(root, live, config);

@@ -17,6 +17,7 @@ import {
   hasElement,
   isEmptySet,
   keyElement,
+  memberOfChildren,
   valueElement,
 } from './field-set.ts';
 
@@ -43,6 +44,18 @@ export function memberSchema(schema: Schema, name: string): Schema | undefined {
     default:
       return deduced;
   }
+}
+
+/** `f:name`, made once for the fields of a type. */
+function memberElement(schema: Schema, name: string): string {
+  if (schema.kind !== 'object') return fieldElement(name);
+  const elements = (schema.derived.elements ??= new Map());
+  let element = elements.get(name);
+  if (element === undefined) {
+    element = fieldElement(name);
+    if (schema.fields.has(name)) elements.set(name, element);
+  }
+  return element;
 }
 
 /** Whether a map of this schema is one leaf. */
@@ -232,6 +245,14 @@ class Comparer {
   /** `undefined` is absent, null is a value. */
   node(schema: Schema, before: unknown, after: unknown, depth: number): void {
     if (before === after) return;
+    if (depth > 0 && before === undefined) {
+      this.added.graft(this.path, depth, this.whole(schema, after, depth));
+      return;
+    }
+    if (depth > 0 && after === undefined) {
+      this.removed.graft(this.path, depth, this.whole(schema, before, depth));
+      return;
+    }
     const shapeBefore = shapeOf(schema, before);
     const shapeAfter = shapeOf(schema, after);
     const shape = shapeAfter ?? shapeBefore;
@@ -271,6 +292,45 @@ class Comparer {
     this.leaf(before, after, depth);
   }
 
+  /** What a value that came or went as a whole owns, below its own path. */
+  whole(schema: Schema, value: unknown, depth: number): FieldSet {
+    if (typeof value !== 'object' || value === null) return emptyFieldSet;
+    const shape = shapeOf(schema, value);
+    if (shape === 'map') {
+      if (Array.isArray(value) || isAtomicMap(schema)) return emptyFieldSet;
+      const elements: string[] = [];
+      const children: Record<string, FieldSet> = {};
+      for (const key in value) {
+        const member = (value as JsonObject)[key];
+        if (member === undefined) continue;
+        const type = memberSchema(schema, key);
+        if (type === undefined) continue;
+        const element = memberElement(schema, key);
+        this.path[depth] = element;
+        children[element] = this.whole(type, member, depth + 1);
+        elements.push(element);
+      }
+      return memberOfChildren(elements, children);
+    }
+    const list = shape === 'list' ? associative(schema) : undefined;
+    if (list === undefined || !Array.isArray(value)) return emptyFieldSet;
+    const found = elementsOf(list, value, this.path, depth);
+    const elements: string[] = [];
+    const children: Record<string, FieldSet> = {};
+    for (let i = 0; i < found.length; i++) {
+      const element = found[i]!;
+      if (children[element] !== undefined) {
+        // Items of one key are one leaf: they cannot be told apart.
+        children[element] = emptyFieldSet;
+        continue;
+      }
+      this.path[depth] = element;
+      children[element] = this.whole(list.items, value[i], depth + 1);
+      elements.push(element);
+    }
+    return memberOfChildren(elements, children);
+  }
+
   leaf(before: unknown, after: unknown, depth: number): void {
     if (before === undefined) this.added.insert(this.path, depth);
     else if (after === undefined) this.removed.insert(this.path, depth);
@@ -291,7 +351,7 @@ class Comparer {
         if (left === right) continue;
         const type = memberSchema(schema, key);
         if (type === undefined) continue;
-        this.path[depth] = fieldElement(key);
+        this.path[depth] = memberElement(schema, key);
         this.node(type, left, right, depth + 1);
       }
     }
@@ -301,7 +361,7 @@ class Comparer {
         if (right === undefined || (before !== undefined && before[key] !== undefined)) continue;
         const type = memberSchema(schema, key);
         if (type === undefined) continue;
-        this.path[depth] = fieldElement(key);
+        this.path[depth] = memberElement(schema, key);
         this.node(type, undefined, right, depth + 1);
       }
     }

@@ -138,6 +138,8 @@ export interface DerivedFacts {
   defaults?: unknown;
   /** `canonicalize.ts`: the zero struct as it is written. */
   zero?: Readonly<Record<string, unknown>>;
+  /** Field names as path elements of field sets. */
+  elements?: Map<string, string>;
 }
 
 export interface MapSchema extends Base {

@@ -28,7 +28,14 @@ export type RuntimeErrorCode =
   | 'ResourceExhausted'
   | 'Unavailable'
   | 'Unimplemented'
-  | 'Unknown';
+  | 'Unknown'
+  | 'Canceled'
+  | 'PermissionDenied'
+  | 'Aborted'
+  | 'OutOfRange'
+  | 'Internal'
+  | 'DataLoss'
+  | 'Unauthenticated';
 
 export type StringMap = Readonly<Record<string, string>>;
 

@@ -39,6 +39,13 @@ const suites: readonly Suite[] = [
     long: true,
     bundle: true,
   },
+  {
+    name: 'nodes',
+    files: ['test/nodes/**/*.test.ts'],
+    budgetSeconds: 300,
+    concurrency: 1,
+    long: true,
+  },
   { name: 'clients', files: ['test/clients/**/*.test.ts'], budgetSeconds: 120, concurrency: 1, long: true },
 ];
 

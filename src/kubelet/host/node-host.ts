@@ -57,17 +57,41 @@ export interface PayloadFile {
   readonly uid?: number;
 }
 
+export interface AtomicWriteOptions {
+  /** The group that owns every file and may read it (fsGroup). */
+  readonly gid?: number;
+}
+
+export interface OwnershipOptions {
+  /** The group may read and not write. */
+  readonly readOnly?: boolean;
+}
+
 export interface MountOptions {
   readonly fsType?: string;
   readonly bind?: boolean;
   readonly readOnly?: boolean;
   readonly options?: readonly string[];
+  /** False: the source is taken as it is written, links and all (a path below `/proc/PID/fd`). */
+  readonly canonicalize?: boolean;
 }
 
 export interface MountPoint {
   readonly device: string;
   readonly path: string;
   readonly type: string;
+  /** What of the device is mounted here; `/` unless it is a bind mount. */
+  readonly root?: string;
+  readonly readOnly?: boolean;
+}
+
+export interface FilesystemStats {
+  readonly capacityBytes: number;
+  readonly availableBytes: number;
+  readonly inodes: number;
+  readonly inodesFree: number;
+  /** The same for two paths on one file system. */
+  readonly device: string;
 }
 
 export interface VolumeUsage {
@@ -108,14 +132,33 @@ export interface CgroupStats {
   readonly processCount: number;
 }
 
+export interface CgroupResources extends LinuxContainerResources {
+  /** 0 for none. */
+  readonly pidsLimit?: number;
+}
+
+/** Limits as the kernel has them; what has no limit is left out. */
+export interface CgroupLimits {
+  readonly cpuShares?: number;
+  readonly cpuQuota?: number;
+  readonly cpuPeriod?: number;
+  readonly memoryLimitInBytes?: number;
+}
+
 /** The cgroup hierarchy below the kubelet's root; names are paths such as `/kubepods/burstable/pod<uid>`. */
 export interface Cgroups {
   readonly version: 1 | 2;
-  /** Creates it or sets its limits. */
-  ensure(name: string, resources: LinuxContainerResources & { pidsLimit?: number }): Promise<void>;
+  /** The name as a container runtime wants it (`cgroupParent`). */
+  parentName(name: string): string;
+  /** Creates it with all that is above it, and sets the limits that are named. */
+  ensure(name: string, resources: CgroupResources): Promise<void>;
+  /** Kills what is left in it and below it, and removes it from every hierarchy; nothing when there is none. */
   remove(name: string): Promise<void>;
+  /** Names of the children (last part only), in any hierarchy. */
   list(parent: string): Promise<readonly string[]>;
-  stats(name: string): Promise<CgroupStats>;
+  /** Undefined when there is no such cgroup. */
+  stats(name: string): Promise<CgroupStats | undefined>;
+  limits(name: string): Promise<CgroupLimits | undefined>;
 }
 
 export interface NodeUsage {
@@ -174,21 +217,33 @@ export interface NodeHost {
   resolvConf(): Promise<{ servers: readonly string[]; searches: readonly string[]; options: readonly string[] }>;
   usage(): Promise<NodeUsage>;
 
-  stat(path: string): Promise<FileStat | undefined>;
+  /** Follows a link at the end of the path unless told otherwise; undefined when there is nothing. */
+  stat(path: string, options?: { follow?: boolean }): Promise<FileStat | undefined>;
+  /** Names in a directory; none when there is no such directory. */
   list(path: string): Promise<readonly string[]>;
   /** At most `maxBytes` from the start, or from the end with `fromEnd`; undefined when there is no such file. */
   readFile(path: string, options?: { maxBytes?: number; fromEnd?: boolean }): Promise<Buffer | undefined>;
+  /** Writes in place, so that a file mounted into a container stays the same file; makes the directories above it. */
   writeFile(path: string, data: Uint8Array | string, mode?: number): Promise<void>;
+  /** Writes aside and renames over what is there: a reader sees the old or the new, also after a crash. */
+  replaceFile(path: string, data: Uint8Array | string, mode?: number): Promise<void>;
+  rename(from: string, to: string): Promise<void>;
+  /** With the directories above it. `mode` is set whatever the umask; an existing directory keeps its own. */
   mkdir(path: string, mode?: number): Promise<void>;
-  /** Removes a file or a whole tree; never crosses a mount point. */
+  /** Removes a file or a whole tree; never crosses a mount point: rejects when one is below. */
   remove(path: string): Promise<void>;
   /** Sets the group of a whole tree and makes it group-writable (fsGroup). */
-  setVolumeOwnership(path: string, gid: number, policy: 'Always' | 'OnRootMismatch'): Promise<void>;
+  setVolumeOwnership(
+    path: string,
+    gid: number,
+    policy: 'Always' | 'OnRootMismatch',
+    options?: OwnershipOptions,
+  ): Promise<void>;
   /**
    * Replaces the content of a configuration volume at once: a time-stamped directory, the `..data` link renamed over the
    * old one, and a link for each top-level name. Returns whether anything changed.
    */
-  writeAtomic(directory: string, files: readonly PayloadFile[]): Promise<boolean>;
+  writeAtomic(directory: string, files: readonly PayloadFile[], options?: AtomicWriteOptions): Promise<boolean>;
   /**
    * Opens `subPath` below `base` without following a link out of it, creating directories as needed, and returns a path
    * that stays bound to what was checked (for `ContainerConfig.mounts`).
@@ -196,14 +251,32 @@ export interface NodeHost {
   bindSubPath(base: string, subPath: string, target: string, readOnly: boolean): Promise<string>;
   readonly lazy?: LazyContent;
 
+  /**
+   * Makes the kubelet's directory, and lets mounts below it be seen in containers that ask for it (shared propagation).
+   * Called once before anything else.
+   */
+  prepare(rootDir: string): Promise<void>;
   mount(source: string, target: string, options: MountOptions): Promise<void>;
+  /** Nothing when nothing is mounted there. */
   unmount(target: string): Promise<void>;
+  /** Unmounts everything at and below `path`, the deepest first. */
+  unmountTree(path: string): Promise<void>;
+  isMountPoint(path: string): Promise<boolean>;
   mounts(): Promise<readonly MountPoint[]>;
+  /** What a directory holds (each file is looked at), and its file system's capacity. */
   volumeUsage(path: string): Promise<VolumeUsage>;
+  /** Of the file system that holds `path`. */
+  filesystem(path: string): Promise<FilesystemStats>;
+  /** Calls `changed` when names in a directory come, go or are written; returns what ends it. */
+  watchDirectory(path: string, changed: () => void): () => void;
 
-  /** Entries in batches; ends at the end of the log unless following. Rotated predecessors are read as one log. */
+  /** Entries in batches; ends at the end of the log unless following; a follower goes on in the file after a rotation. */
   readLog(path: string, options: ReadLogOptions): AsyncIterable<readonly LogEntry[]>;
-  rotateLog(path: string): Promise<void>;
+  /**
+   * Moves the log aside under its name with a time stamp, compresses older ones, and keeps `maxFiles` with the current one.
+   * Returns the new name of what was moved.
+   */
+  rotateLog(path: string, maxFiles: number): Promise<string>;
   logSize(path: string): Promise<number>;
 
   /** Undefined where limits are not enforced by the kubelet. */
@@ -213,6 +286,16 @@ export interface NodeHost {
   dialTcp(address: string, port: number, options?: DialOptions): Promise<Duplex>;
   /** The kubelet's own HTTP endpoint. */
   listen(options: ListenOptions, onConnection: (stream: Duplex) => void): Promise<HostListener>;
+  /** The address of a socket of the node for a gRPC client; undefined where the host has no sockets (CSI, plugins). */
+  readonly socketAddress?: (path: string) => string;
+  /**
+   * Delays the machine's shutdown: `onShutdown` is called with true when it is about to begin and with false when it was
+   * called off. Undefined where nothing announces a shutdown.
+   */
+  readonly inhibitShutdown?: (
+    maxDelayMs: number,
+    onShutdown: (active: boolean) => void,
+  ) => Promise<{ readonly maxDelayMs: number; release(): Promise<void> }>;
   /** True when nothing on the node holds that port. */
   portFree(protocol: 'TCP' | 'UDP' | 'SCTP', address: string, port: number): Promise<boolean>;
 }

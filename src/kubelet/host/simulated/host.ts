@@ -5,8 +5,10 @@
 import type { Duplex } from 'node:stream';
 import type { Clock } from '../../../base/clock.ts';
 import type {
+  AtomicWriteOptions,
   DialOptions,
   FileStat,
+  FilesystemStats,
   HostAddress,
   HostListener,
   LazyContent,
@@ -17,6 +19,7 @@ import type {
   MountPoint,
   NodeHost,
   NodeUsage,
+  OwnershipOptions,
   PayloadFile,
   ReadLogOptions,
   VolumeUsage,
@@ -203,12 +206,17 @@ export class SimulatedHost implements NodeHost {
     };
   }
 
-  async stat(path: string): Promise<FileStat | undefined> {
-    return this.files.stat(path);
+  async stat(path: string, options: { follow?: boolean } = {}): Promise<FileStat | undefined> {
+    return this.files.stat(path, options.follow ?? true);
   }
 
   async list(path: string): Promise<readonly string[]> {
-    return this.files.list(path);
+    try {
+      return await this.files.list(path);
+    } catch (error) {
+      if (error instanceof FsError && (error.code === 'ENOENT' || error.code === 'ENOTDIR')) return [];
+      throw error;
+    }
   }
 
   async readFile(path: string, options: { maxBytes?: number; fromEnd?: boolean } = {}): Promise<Buffer | undefined> {
@@ -226,6 +234,15 @@ export class SimulatedHost implements NodeHost {
   async writeFile(path: string, data: Uint8Array | string, mode?: number): Promise<void> {
     await this.files.mkdir(path.slice(0, path.lastIndexOf('/')) || '/', { parents: true });
     await this.files.writeFile(path, data, mode);
+  }
+
+  async replaceFile(path: string, data: Uint8Array | string, mode?: number): Promise<void> {
+    await this.writeFile(`${path}.tmp`, data, mode);
+    await this.files.rename(`${path}.tmp`, path);
+  }
+
+  rename(from: string, to: string): Promise<void> {
+    return this.files.rename(from, to);
   }
 
   async mkdir(path: string, mode?: number): Promise<void> {
@@ -246,22 +263,36 @@ export class SimulatedHost implements NodeHost {
     }
   }
 
-  async setVolumeOwnership(path: string, gid: number): Promise<void> {
+  async setVolumeOwnership(
+    path: string,
+    gid: number,
+    policy: 'Always' | 'OnRootMismatch',
+    options: OwnershipOptions = {},
+  ): Promise<void> {
+    const mask = (type: FileStat['type']): number => groupMask(type, options.readOnly === true);
+    const root = await this.files.stat(path, false);
+    if (policy === 'OnRootMismatch' && root?.gid === gid && (root.mode & mask(root.type)) === mask(root.type)) return;
     const walk = async (at: string): Promise<void> => {
       const s = await this.files.stat(at, false);
       if (s === undefined || s.type === 'symlink') return;
       await this.files.chown(at, undefined, gid);
-      await this.files.chmod(at, s.mode | (s.type === 'directory' ? 0o2070 : 0o060));
+      await this.files.chmod(at, s.mode | mask(s.type));
       if (s.type === 'directory') for (const n of await this.files.list(at)) await walk(`${at}/${n}`);
     };
     await walk(path);
   }
 
-  writeAtomic(directory: string, files: readonly PayloadFile[]): Promise<boolean> {
-    return this.#writeAtomic(this.files, directory, files);
+  writeAtomic(directory: string, files: readonly PayloadFile[], options: AtomicWriteOptions = {}): Promise<boolean> {
+    const { gid } = options;
+    return this.#writeAtomic(
+      this.files,
+      directory,
+      gid === undefined ? files : files.map((f) => ({ ...f, mode: f.mode | groupMask('file', true) })),
+      gid,
+    );
   }
 
-  async #writeAtomic(fs: FileView, directory: string, files: readonly PayloadFile[]): Promise<boolean> {
+  async #writeAtomic(fs: FileView, directory: string, files: readonly PayloadFile[], gid?: number): Promise<boolean> {
     await fs.mkdir(directory, { parents: true });
     const wanted = new Map(files.map((f) => [f.path, f]));
     const old = await fs.stat(`${directory}/..data`, false);
@@ -274,7 +305,7 @@ export class SimulatedHost implements NodeHost {
       const path = `${directory}/${stamp}/${f.path}`;
       await fs.mkdir(path.slice(0, path.lastIndexOf('/')), { parents: true });
       await fs.writeFile(path, f.data, f.mode);
-      if (f.uid !== undefined) await fs.chown(path, f.uid, undefined);
+      if (f.uid !== undefined || gid !== undefined) await fs.chown(path, f.uid, gid);
       tops.add(f.path.split('/')[0]!);
     }
     await fs.symlink(stamp, `${directory}/..data_tmp`);
@@ -305,6 +336,10 @@ export class SimulatedHost implements NodeHost {
     return place.path;
   }
 
+  prepare(): Promise<void> {
+    return Promise.resolve();
+  }
+
   mount(): Promise<void> {
     return Promise.resolve();
   }
@@ -313,8 +348,31 @@ export class SimulatedHost implements NodeHost {
     return Promise.resolve();
   }
 
+  unmountTree(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  isMountPoint(): Promise<boolean> {
+    return Promise.resolve(false);
+  }
+
   mounts(): Promise<readonly MountPoint[]> {
     return Promise.resolve([]);
+  }
+
+  async filesystem(): Promise<FilesystemStats> {
+    const { rootFs } = await this.usage();
+    return {
+      capacityBytes: rootFs.capacityBytes,
+      availableBytes: rootFs.availableBytes,
+      inodes: rootFs.inodes,
+      inodesFree: rootFs.inodesFree,
+      device: 'simulated',
+    };
+  }
+
+  watchDirectory(): () => void {
+    return () => {};
   }
 
   async volumeUsage(path: string): Promise<VolumeUsage> {
@@ -334,8 +392,9 @@ export class SimulatedHost implements NodeHost {
     return this.logs.read(path, options);
   }
 
-  rotateLog(): Promise<void> {
-    return Promise.resolve();
+  rotateLog(path: string): Promise<string> {
+    this.logs.rotate(path);
+    return Promise.resolve(`${path}.rotated`);
   }
 
   logSize(path: string): Promise<number> {
@@ -356,6 +415,12 @@ export class SimulatedHost implements NodeHost {
   portFree(): Promise<boolean> {
     return Promise.resolve(true);
   }
+}
+
+/** What fsGroup gives a file's group. */
+function groupMask(type: FileStat['type'], readOnly: boolean): number {
+  const mask = readOnly ? 0o440 : 0o660;
+  return type === 'directory' ? mask | 0o2110 : mask;
 }
 
 /** 32 hex digits that stay the same for a name. */

@@ -93,6 +93,15 @@ export class SimulatedLogs {
     this.#wake(file);
   }
 
+  /** Lets go of what was written so far, save for those who follow it. */
+  rotate(path: string): void {
+    const file = this.#files.get(path);
+    if (file === undefined) return;
+    file.dropped += file.entries.length;
+    file.entries = [];
+    file.bytes = 0;
+  }
+
   size(path: string): number {
     return this.#files.get(path)?.bytes ?? 0;
   }

@@ -1,0 +1,140 @@
+/**
+ * subPath mounts: what a path inside a volume leads to is opened component by component without following a link, and that
+ * very file is bound to a place of the kubelet's own. A link that a container puts there meanwhile leads nowhere.
+ */
+import { constants } from 'node:fs';
+import * as fs from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { errorCode, goError, isMissing } from './fs-error.ts';
+import { isMountPoint, mount, unmount } from './mounts.ts';
+import { mkdir } from './files.ts';
+
+/** Names a file without opening it for anything (open(2)); the same number wherever Node runs on Linux. */
+const openPath = 0o10000000;
+const flags = openPath | constants.O_NOFOLLOW;
+
+const own = (fd: number, name: string): string => `/proc/self/fd/${fd}/${name}`;
+
+function inside(path: string, base: string): boolean {
+  return path === base || path.startsWith(base === '/' ? '/' : `${base}/`);
+}
+
+/** Opens `names` below an absolute directory that itself has no links. The caller closes it. */
+async function openBelow(base: string, names: readonly string[]): Promise<fs.FileHandle> {
+  let at = await fs.open(base, flags | constants.O_DIRECTORY).catch((error: unknown) => {
+    throw goError('open', base, error);
+  });
+  let path = base;
+  for (const name of names) {
+    if (name === '..') {
+      await at.close();
+      throw new Error(`unexpected .. in ${path}/${name}`);
+    }
+    path = join(path, name);
+    let next: fs.FileHandle;
+    try {
+      next = await fs.open(own(at.fd, name), flags);
+    } catch (error) {
+      await at.close();
+      throw goError('open', path, error);
+    }
+    await at.close();
+    at = next;
+    if ((await at.stat()).isSymbolicLink()) {
+      await at.close();
+      throw new Error(`unexpected symlink found ${path}`);
+    }
+  }
+  return at;
+}
+
+const namesBelow = (path: string, base: string): string[] =>
+  path
+    .slice(base === '/' ? 1 : base.length + 1)
+    .split('/')
+    .filter((n) => n !== '' && n !== '.');
+
+/** Makes the directories of a path that is not there yet, with the mode of the volume's root. */
+async function makeBelow(base: string, subPath: string): Promise<void> {
+  const { mode } = await fs.stat(base);
+  let existing = join(base, subPath);
+  const missing: string[] = [];
+  while (existing !== base) {
+    const there = await fs.lstat(existing).then(
+      () => true,
+      (error: unknown) => {
+        if (errorCode(error) === 'ENOENT') return false;
+        throw goError('lstat', existing, error);
+      },
+    );
+    if (there) break;
+    missing.unshift(existing.slice(existing.lastIndexOf('/') + 1));
+    existing = dirname(existing);
+  }
+  const real = await fs.realpath(existing);
+  if (!inside(real, base)) throw new Error(`path ${real} is outside of allowed base ${base}`);
+  let at = await openBelow(base, namesBelow(real, base));
+  let path = real;
+  try {
+    for (const name of missing) {
+      path = join(path, name);
+      try {
+        await fs.mkdir(own(at.fd, name), mode & 0o7777);
+        const made = await fs.open(own(at.fd, name), flags | constants.O_DIRECTORY);
+        await at.close();
+        at = made;
+        // The umask must not make the directory unusable for the container.
+        await fs.chmod(`/proc/self/fd/${at.fd}`, mode & 0o7777);
+      } catch (error) {
+        throw goError('mkdir', path, error);
+      }
+    }
+  } finally {
+    await at.close();
+  }
+}
+
+/**
+ * Binds `base`/`subPath` to `target` and returns `target`; makes directories that are missing. Rejects when the path leads
+ * out of `base`.
+ */
+export async function bindSubPath(base: string, subPath: string, target: string): Promise<string> {
+  const realBase = await fs.realpath(base).catch((error: unknown) => {
+    throw new Error(`error resolving symlinks in ${base}: ${goError('lstat', base, error).message}`, { cause: error });
+  });
+  const wanted = join(realBase, subPath);
+  if (!inside(wanted, realBase)) throw new Error(`subpath ${subPath} not within volume path ${base}`);
+  let real: string;
+  try {
+    real = await fs.realpath(wanted);
+  } catch (error) {
+    if (!isMissing(error)) throw goError('lstat', wanted, error);
+    await makeBelow(realBase, subPath);
+    real = await fs.realpath(wanted);
+  }
+  if (!inside(real, realBase)) throw new Error(`subpath ${subPath} not within volume path ${base}`);
+  const file = await openBelow(realBase, namesBelow(real, realBase));
+  try {
+    const s = await file.stat();
+    if (await isMountPoint(target)) {
+      const there = await fs.lstat(target);
+      if (there.dev === s.dev && there.ino === s.ino) return target;
+      await unmount(target);
+    }
+    await makeTarget(target, s.isDirectory());
+    await mount(`/proc/${process.pid}/fd/${file.fd}`, target, { bind: true, canonicalize: false });
+    return target;
+  } finally {
+    await file.close();
+  }
+}
+
+async function makeTarget(target: string, directory: boolean): Promise<void> {
+  await mkdir(dirname(target), 0o750);
+  const there = await fs.lstat(target).catch(() => undefined);
+  if (there !== undefined && there.isDirectory() !== directory)
+    await (there.isDirectory() ? fs.rmdir(target) : fs.unlink(target));
+  else if (there !== undefined) return;
+  if (directory) await fs.mkdir(target, { mode: 0o750 });
+  else await (await fs.open(target, 'a', 0o640)).close();
+}

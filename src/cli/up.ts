@@ -42,6 +42,8 @@ export interface UpSettings {
   readonly disable: readonly OptionalComponent[];
   readonly kubeconfig: string | undefined;
   readonly etcdServers: readonly string[];
+  /** PEM files for `etcdServers`: authority, client certificate, its key. */
+  readonly etcdFiles: { readonly ca?: string; readonly cert?: string; readonly key?: string };
   readonly detach: boolean;
   readonly logLevel: LogLevel;
   readonly logFormat: 'text' | 'json';
@@ -67,6 +69,9 @@ const flags: readonly Flag[] = [
     help: 'write the kubeconfig there and touch nothing else (default: merge into $KUBECONFIG or ~/.kube/config)',
   },
   { name: 'etcd-servers', kind: 'list', value: 'URL,…', help: 'use this etcd cluster instead of the built-in store' },
+  { name: 'etcd-cafile', kind: 'string', value: 'FILE', help: "authority of etcd's certificate" },
+  { name: 'etcd-certfile', kind: 'string', value: 'FILE', help: 'client certificate for etcd' },
+  { name: 'etcd-keyfile', kind: 'string', value: 'FILE', help: 'its key' },
   { name: 'detach', kind: 'bool', default: false, help: 'return when the cluster is ready and leave it running' },
   {
     name: 'log-level',
@@ -85,6 +90,13 @@ function settingsOf(values: FlagValues): UpSettings {
     throw new UsageError(`invalid argument "${port}" for "--port": it is between 0 and 65535`);
   if (nodes < 0 || nodes > 5000)
     throw new UsageError(`invalid argument "${nodes}" for "--nodes": it is between 0 and 5000`);
+  const file = (name: string): string | undefined => values[name] as string | undefined;
+  const [ca, cert, key] = [file('etcd-cafile'), file('etcd-certfile'), file('etcd-keyfile')];
+  if ((cert === undefined) !== (key === undefined))
+    throw new UsageError('--etcd-certfile and --etcd-keyfile go together');
+  const etcdServers = (values['etcd-servers'] as string[] | undefined) ?? [];
+  if (etcdServers.length === 0 && (ca ?? cert) !== undefined)
+    throw new UsageError('--etcd-cafile, --etcd-certfile and --etcd-keyfile need --etcd-servers');
   return {
     dataDir: dataDirOf(values),
     port,
@@ -93,7 +105,12 @@ function settingsOf(values: FlagValues): UpSettings {
     runtime: values['runtime'] as UpSettings['runtime'],
     disable: (values['disable'] as OptionalComponent[] | undefined) ?? [],
     kubeconfig: values['kubeconfig'] as string | undefined,
-    etcdServers: (values['etcd-servers'] as string[] | undefined) ?? [],
+    etcdServers,
+    etcdFiles: {
+      ...(ca === undefined ? {} : { ca }),
+      ...(cert === undefined ? {} : { cert }),
+      ...(key === undefined ? {} : { key }),
+    },
     detach: values['detach'] as boolean,
     logLevel: values['log-level'] as LogLevel,
     logFormat: values['log-format'] as 'text' | 'json',
@@ -107,6 +124,18 @@ async function readIfThere(file: string): Promise<string | undefined> {
     if ((e as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw new UserError(`cannot read ${file}: ${(e as Error).message}`, { cause: e });
   }
+}
+
+async function readEtcdTls(s: UpSettings): Promise<{ ca?: string; cert?: string; key?: string } | undefined> {
+  const entries = Object.entries(s.etcdFiles);
+  if (entries.length === 0) return undefined;
+  const read = entries.map(async ([name, file]) => {
+    const text = await readIfThere(file);
+    if (text === undefined) throw new UserError(`there is no ${file}, named by --etcd-${name}file`);
+    if (!text.includes('-----BEGIN ')) throw new UserError(`${file}, named by --etcd-${name}file, holds no PEM`);
+    return [name, text] as const;
+  });
+  return Object.fromEntries(await Promise.all(read));
 }
 
 /** Fails before anything is changed when the data directory, the kubeconfig or the port will not do. */
@@ -148,7 +177,7 @@ async function checkGround(s: UpSettings): Promise<void> {
   await checkPort(s.bindAddress, s.port);
   if (s.etcdServers.length > 0) {
     const { etcdFault } = await import('../cluster/check-etcd.ts');
-    const fault = await etcdFault(s.etcdServers);
+    const fault = await etcdFault(s.etcdServers, await readEtcdTls(s));
     if (fault !== undefined)
       throw new UserError(
         `cannot reach etcd at ${s.etcdServers.join(',')} (${fault}): start it, or name another with --etcd-servers`,
@@ -227,6 +256,7 @@ async function serve(s: UpSettings, started: number): Promise<void> {
   process.on('SIGINT', stop);
   process.on('SIGTERM', stop);
 
+  const etcdTls = await readEtcdTls(s);
   const { createCluster } = await import('../cluster/create-cluster.ts');
   let cluster: Awaited<ReturnType<typeof createCluster>>;
   try {
@@ -236,6 +266,7 @@ async function serve(s: UpSettings, started: number): Promise<void> {
       nodes: s.nodes,
       disable: s.disable,
       etcdServers: s.etcdServers,
+      ...(etcdTls === undefined ? {} : { etcdTls }),
       clock,
       random: new SystemRandom(),
       logger,

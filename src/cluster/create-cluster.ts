@@ -62,6 +62,8 @@ export interface ClusterOptions {
   readonly disable?: readonly OptionalComponent[];
   /** An etcd cluster instead of the embedded store. */
   readonly etcdServers?: readonly string[];
+  /** PEM for `etcdServers`. */
+  readonly etcdTls?: { readonly ca?: string; readonly cert?: string; readonly key?: string };
   /** The cluster's service and pod ranges. */
   readonly serviceClusterIPRange?: string;
   readonly clusterCIDR?: string;
@@ -160,7 +162,15 @@ async function openStore(
 ): Promise<{ store: KeyValueStore; embedded: boolean }> {
   if (options.etcdServers !== undefined && options.etcdServers.length > 0) {
     const { openRemoteStore } = await import('../etcd/remote-store.ts');
-    return { store: await openRemoteStore({ endpoints: options.etcdServers, logger, random }), embedded: false };
+    return {
+      store: await openRemoteStore({
+        endpoints: options.etcdServers,
+        ...(options.etcdTls === undefined ? {} : { tls: options.etcdTls }),
+        logger,
+        random,
+      }),
+      embedded: false,
+    };
   }
   if (options.dataDir === undefined)
     return { store: await openEmbeddedStore({ engine: 'memory', clock, logger, random }), embedded: true };

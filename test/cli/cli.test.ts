@@ -150,6 +150,11 @@ describe('what is wrong is said in one line, and nothing is changed', () => {
       1,
       /cannot reach etcd at http:\/\/127\.0\.0\.1:1 \(connect ECONNREFUSED 127\.0\.0\.1:1\): start it, or name another/,
     );
+    const file = join(home, 'missing.crt');
+    await refuses(['up', '--port', '0', '--etcd-cafile', file], 2, /need --etcd-servers/);
+    const secure = ['up', '--port', '0', '--etcd-servers', 'https://127.0.0.1:1'];
+    await refuses([...secure, '--etcd-certfile', file], 2, /go together/);
+    await refuses([...secure, '--etcd-cafile', file], 1, /there is no .*missing\.crt, named by --etcd-cafile/);
   });
 
   test('a data directory that cannot be one', async () => {

@@ -3,6 +3,7 @@
  * handlers pass along.
  */
 import type { ResourceInfo } from '../api/catalog/resource.ts';
+import type { Reinvocation } from './admission/reinvocation.ts';
 import type { IncomingRequest, UserInfo } from './request.ts';
 
 /** Upstream's RequestInfo: the path and method, taken apart. */
@@ -58,10 +59,14 @@ export interface AdmissionAttributes {
   readonly options: Record<string, unknown>;
   readonly dryRun: boolean;
   readonly user: UserInfo;
+  /** Set by the chain while it mutates, for plugins that say so. */
+  readonly reinvocation?: Reinvocation;
 }
 
 export interface AdmissionPlugin {
   readonly name: string;
+  /** Its changes may make the mutating chain run a second time: it is given `reinvocation`. */
+  readonly reinvokes?: boolean;
   handles(operation: Operation, group: string, resource: string, subresource: string): boolean;
   /** Returns the object to go on with (the same one when nothing changed). Throws a StatusError to refuse. */
   mutate?(

@@ -15,7 +15,9 @@ import type { ObjectSchema } from '../api/schema/schema.ts';
 import type { Transport } from '../client/transport.ts';
 import type { KeyValueStore } from '../etcd/store.ts';
 import { createAdmissionChain } from './admission/chain.ts';
+import { AdmissionMetrics } from './admission/metrics.ts';
 import { builtInPlugins } from './admission/plugins.ts';
+import { createWebhookAdmission, type WebhookAdmission } from './admission/webhook/webhook-admission.ts';
 import { ClusterIpAllocator } from './allocators/cluster-ip.ts';
 import { NodePortAllocator } from './allocators/node-port.ts';
 import { AllocationRepair } from './allocators/repair.ts';
@@ -23,6 +25,7 @@ import { bootstrap } from './bootstrap/bootstrap.ts';
 import { IdentityLease } from './bootstrap/identity-lease.ts';
 import { createConnectHandler } from './connect/connect.ts';
 import { Locations, isGlobalUnicast } from './connect/locations.ts';
+import { createServiceResolver } from './connect/service-resolver.ts';
 import type { AdmissionPlugin } from './context.ts';
 import type { Dialer } from './dialer.ts';
 import { createDirector } from './director.ts';
@@ -85,6 +88,8 @@ export interface ApiServerOptions {
   readonly advertisePort?: number;
   /** `--runtime-config`: group versions switched on or off against the release's default, `group/version`. */
   readonly runtimeConfig?: ReadonlyMap<string, boolean>;
+  /** `--enable-aggregator-routing`: Services are reached by their endpoints instead of their cluster IP. */
+  readonly aggregatorRouting?: boolean;
   readonly disableAdmissionPlugins?: ReadonlySet<string>;
   readonly extraAdmissionPlugins?: readonly AdmissionPlugin[];
   readonly audit?: AuditSink;
@@ -195,6 +200,7 @@ class ApiServerImpl implements ApiServer {
   readonly #server: GenericServer;
   readonly #security: ReturnType<typeof createSecurity>;
   readonly #lease: IdentityLease;
+  readonly #webhooks: WebhookAdmission;
   #repair: AllocationRepair | undefined;
   readonly #customResources: CustomResources;
   readonly #transports = new Set<LocalTransport>();
@@ -248,10 +254,29 @@ class ApiServerImpl implements ApiServer {
     });
     this.#security = security;
     const { authenticator, authorizer } = security;
-    const admission = createAdmissionChain([
-      ...builtInPlugins({ registries, authorizer, clock, random }, options.disableAdmissionPlugins),
-      ...(options.extraAdmissionPlugins ?? []),
-    ]);
+    const admissionMetrics = new AdmissionMetrics();
+    const services = createServiceResolver({ registries, random, endpoints: options.aggregatorRouting ?? false });
+    this.#webhooks = createWebhookAdmission({
+      registries,
+      directory: this.directory,
+      catalog,
+      clock,
+      random,
+      logger,
+      dialer: options.dialer,
+      services,
+      metrics: admissionMetrics,
+      conditions: () => ({ match: () => new Error('match conditions cannot be evaluated') }),
+    });
+    const disabledPlugins = options.disableAdmissionPlugins;
+    const admission = createAdmissionChain(
+      [
+        ...builtInPlugins({ registries, authorizer, clock, random }, disabledPlugins),
+        ...this.#webhooks.plugins.filter((p) => disabledPlugins?.has(p.name) !== true),
+        ...(options.extraAdmissionPlugins ?? []),
+      ],
+      admissionMetrics,
+    );
     registries.setAdmission(admission);
     registries.setAuthorizer(authorizer);
     this.#lease = new IdentityLease({ registries, clock, random, logger, hostname: hostname() });
@@ -282,6 +307,7 @@ class ApiServerImpl implements ApiServer {
     });
     this.health = new Health(logger);
     this.metrics = new RequestMetrics(clock, () => this.#server.inFlight);
+    this.metrics.register(...admissionMetrics.families);
     this.#server = new GenericServer({
       clock,
       random,
@@ -435,7 +461,12 @@ class ApiServerImpl implements ApiServer {
 
   /** Fills what the first request needs. */
   async start(): Promise<void> {
-    await Promise.all([this.registries.warm(warmed), this.#security.start(), this.#customResources.start()]);
+    await Promise.all([
+      this.registries.warm(warmed),
+      this.#security.start(),
+      this.#customResources.start(),
+      this.#webhooks.start(),
+    ]);
     await this.#repair?.start(this.#options.embedded);
   }
 
@@ -500,6 +531,7 @@ class ApiServerImpl implements ApiServer {
     await this.#server.close(grace);
     await Promise.all(this.#listeners.map((l) => l.close(grace)));
     await Promise.all([...this.#transports].map((t) => t.close()));
+    this.#webhooks.close();
     this.#customResources.close();
     this.#security.close();
     this.registries.close();

@@ -1,5 +1,8 @@
 /** The chain of admission plugins: all that mutate in upstream's order, later all that validate in the same order. */
+import { ioNow } from '../../base/io-time.ts';
 import type { Admission, AdmissionAttributes, AdmissionPlugin } from '../context.ts';
+import { AdmissionMetrics, type StepTimer, type StepType } from './metrics.ts';
+import { Reinvocation } from './reinvocation.ts';
 
 /** Upstream's order of all plugins (pkg/kubeapiserver/options); plugins not named here run before ResourceQuota. */
 export const pluginOrder: readonly string[] = [
@@ -51,28 +54,90 @@ function position(name: string): number {
   return at < 0 ? pluginOrder.indexOf('ResourceQuota') - 0.5 : at;
 }
 
+/** A plugin with the times that it took. */
+interface Timed {
+  readonly plugin: AdmissionPlugin;
+  readonly timer: StepTimer;
+}
+
 /** Sorts the plugins into upstream's order and runs them one after the other. */
-export function createAdmissionChain(plugins: readonly AdmissionPlugin[]): Admission {
+export function createAdmissionChain(plugins: readonly AdmissionPlugin[], metrics = new AdmissionMetrics()): Admission {
   const ordered = plugins.toSorted((a, b) => position(a.name) - position(b.name));
-  const mutating = ordered.filter((p) => p.mutate !== undefined);
-  const validating = ordered.filter((p) => p.validate !== undefined);
+  const timed = (type: StepType, list: readonly AdmissionPlugin[]): readonly Timed[] =>
+    list.map((plugin) => ({ plugin, timer: metrics.plugin(plugin.name, type) }));
+  const mutating = timed(
+    'admit',
+    ordered.filter((p) => p.mutate !== undefined),
+  );
+  const validating = timed(
+    'validate',
+    ordered.filter((p) => p.validate !== undefined),
+  );
+  const admitStep = metrics.step('admit');
+  const validateStep = metrics.step('validate');
+
+  const mutateOnce = async (attributes: AdmissionAttributes): Promise<AdmissionAttributes> => {
+    let a = attributes;
+    const { operation, group, resource, subresource } = a;
+    let began = ioNow();
+    for (const { plugin, timer } of mutating) {
+      if (!plugin.handles(operation, group, resource, subresource)) continue;
+      if (plugin.reinvokes === true && a.reinvocation === undefined) a = { ...a, reinvocation: new Reinvocation() };
+      let object: AdmissionAttributes['object'];
+      try {
+        const mutated = plugin.mutate!(a);
+        object = mutated instanceof Promise ? await mutated : mutated;
+      } catch (error) {
+        timer.observe(operation, true, (ioNow() - began) / 1000);
+        throw error;
+      }
+      const now = ioNow();
+      timer.observe(operation, false, (now - began) / 1000);
+      began = now;
+      if (object !== a.object) a = { ...a, object };
+    }
+    return a;
+  };
+
   return {
     async mutate(attributes: AdmissionAttributes): Promise<Record<string, unknown> | undefined> {
-      let a = attributes;
-      for (const plugin of mutating) {
-        if (!plugin.handles(a.operation, a.group, a.resource, a.subresource)) continue;
-        let object = plugin.mutate!(a);
-        if (object instanceof Promise) object = await object;
-        if (object !== a.object) a = { ...a, object };
+      const began = ioNow();
+      let rejected = true;
+      try {
+        let a = await mutateOnce(attributes);
+        const { reinvocation } = a;
+        if (reinvocation?.wanted === true) {
+          reinvocation.again = true;
+          a = await mutateOnce(a);
+        }
+        rejected = false;
+        return a.object;
+      } finally {
+        admitStep.observe(attributes.operation, rejected, (ioNow() - began) / 1000);
       }
-      return a.object;
     },
     async validate(attributes: AdmissionAttributes): Promise<void> {
       const { operation, group, resource, subresource } = attributes;
-      for (const plugin of validating) {
-        if (!plugin.handles(operation, group, resource, subresource)) continue;
-        const done = plugin.validate!(attributes);
-        if (done instanceof Promise) await done;
+      const start = ioNow();
+      let began = start;
+      let rejected = true;
+      try {
+        for (const { plugin, timer } of validating) {
+          if (!plugin.handles(operation, group, resource, subresource)) continue;
+          try {
+            const done = plugin.validate!(attributes);
+            if (done instanceof Promise) await done;
+          } catch (error) {
+            timer.observe(operation, true, (ioNow() - began) / 1000);
+            throw error;
+          }
+          const now = ioNow();
+          timer.observe(operation, false, (now - began) / 1000);
+          began = now;
+        }
+        rejected = false;
+      } finally {
+        validateStep.observe(operation, rejected, (ioNow() - start) / 1000);
       }
     },
   };

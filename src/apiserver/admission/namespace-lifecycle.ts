@@ -5,21 +5,14 @@
 import type { Namespace } from '../../api/types/core-v1.gen.ts';
 import { forbidden, StatusError } from '../../api/status.ts';
 import type { AdmissionAttributes, AdmissionPlugin } from '../context.ts';
-import { loopbackContext } from '../loopback.ts';
 import type { Registries } from '../registry.ts';
-import { cachedObject, refuse } from './attributes.ts';
+import { refuse } from './attributes.ts';
+import { Namespaces } from './namespaces.ts';
 
 const immortal: ReadonlySet<string> = new Set(['default', 'kube-system', 'kube-public']);
 
 export function namespaceLifecycle(deps: { readonly registries: Registries }): AdmissionPlugin {
-  const { registries } = deps;
-
-  /** From the store, for a namespace that another API server has just made. Throws 404. */
-  const live = async (name: string): Promise<Namespace> => {
-    const registry = registries.registry('', 'namespaces')!;
-    const ctx = loopbackContext({ verb: 'get', resource: registry.resource, name });
-    return (await registry.get(ctx, '', name, '')).object() as unknown as Namespace;
-  };
+  const namespaces = new Namespaces(deps.registries);
 
   const check = (a: AdmissionAttributes, namespace: Namespace): void => {
     if (a.operation !== 'CREATE' || namespace.status?.phase !== 'Terminating') return;
@@ -50,12 +43,12 @@ export function namespaceLifecycle(deps: { readonly registries: Registries }): A
       }
       if (a.namespace === '' || a.operation === 'DELETE') return a.object;
       if (a.group === 'authorization.k8s.io' && a.resource === 'localsubjectaccessreviews') return a.object;
-      const cached = cachedObject<Namespace>(registries, '', 'namespaces', '', a.namespace);
-      if (cached !== undefined) {
-        check(a, cached);
+      const found = namespaces.get(a.namespace);
+      if (!(found instanceof Promise)) {
+        check(a, found);
         return a.object;
       }
-      return live(a.namespace).then((namespace) => {
+      return found.then((namespace) => {
         check(a, namespace);
         return a.object;
       });

@@ -251,8 +251,6 @@ export function createStrategies(deps: StrategyDeps): StrategyCatalog {
 
 /** Kinds that are stored and judged as upstream does, but that nothing in here acts upon yet. */
 const withoutEffect: Readonly<Record<string, string>> = {
-  'admissionregistration.k8s.io/mutatingwebhookconfigurations': 'knarr does not call admission webhooks yet',
-  'admissionregistration.k8s.io/validatingwebhookconfigurations': 'knarr does not call admission webhooks yet',
   'apiregistration.k8s.io/apiservices': 'knarr does not forward requests to aggregated API servers yet',
   'networking.k8s.io/networkpolicies': 'knarr does not enforce network policies yet',
   'storage.k8s.io/csidrivers': 'knarr does not drive CSI drivers yet',

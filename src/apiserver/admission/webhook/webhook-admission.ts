@@ -1,0 +1,70 @@
+/** Both webhook plugins with what they share: clients, metrics, the namespaces, and the configurations they follow. */
+import type { Catalog } from '../../../api/catalog/catalog.ts';
+import type { Clock } from '../../../base/clock.ts';
+import type { Logger } from '../../../base/logger.ts';
+import type { Random } from '../../../base/random.ts';
+import type { ServiceResolver } from '../../connect/service-resolver.ts';
+import { createWebhookClients } from '../../connect/webhook-client.ts';
+import type { AdmissionPlugin } from '../../context.ts';
+import type { Dialer } from '../../dialer.ts';
+import type { RegistriesImpl } from '../../registry/registries.ts';
+import type { ResourceDirectory } from '../../resource-directory.ts';
+import { EquivalentResources } from '../matching.ts';
+import type { AdmissionMetrics } from '../metrics.ts';
+import { Namespaces } from '../namespaces.ts';
+import { ObjectVersions } from '../object-versions.ts';
+import type { ConditionCompiler } from './call.ts';
+import { mutatingAdmissionWebhook } from './mutating.ts';
+import { validatingAdmissionWebhook } from './validating.ts';
+import { Webhooks } from './webhooks.ts';
+
+export interface WebhookAdmissionOptions {
+  readonly registries: RegistriesImpl;
+  readonly directory: ResourceDirectory;
+  readonly catalog: Catalog;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly dialer: Dialer;
+  readonly services: ServiceResolver;
+  readonly metrics: AdmissionMetrics;
+  readonly conditions: ConditionCompiler;
+}
+
+export interface WebhookAdmission {
+  readonly plugins: readonly AdmissionPlugin[];
+  /** Reads the configurations; before the first request. */
+  start(): Promise<void>;
+  close(): void;
+}
+
+export function createWebhookAdmission(options: WebhookAdmissionOptions): WebhookAdmission {
+  const { registries, directory, random, logger, dialer, services, metrics, conditions } = options;
+  const clients = createWebhookClients({ dialer, services, userAgent: 'kube-apiserver-admission' });
+  const mutating = new Webhooks(registries, 'mutatingwebhookconfigurations');
+  const validating = new Webhooks(registries, 'validatingwebhookconfigurations');
+  const deps = {
+    clients,
+    random,
+    metrics,
+    logger,
+    conditions,
+    equivalents: new EquivalentResources(directory),
+    namespaces: new Namespaces(registries),
+    versions: new ObjectVersions(options),
+  };
+  return {
+    plugins: [
+      mutatingAdmissionWebhook({ ...deps, webhooks: mutating }),
+      validatingAdmissionWebhook({ ...deps, webhooks: validating }),
+    ],
+    async start() {
+      await Promise.all([mutating.start(), validating.start()]);
+    },
+    close() {
+      mutating.close();
+      validating.close();
+      clients.close();
+    },
+  };
+}

@@ -1,0 +1,284 @@
+/**
+ * Calls of webhooks: a JSON body POSTed to a URL or to a Service of the cluster, over connections that are kept, within a
+ * deadline of real time. Errors carry the texts of upstream's client.
+ */
+import type { IncomingHttpHeaders } from 'node:http';
+import * as https from 'node:https';
+import { StatusError } from '../../api/status.ts';
+import { ioTimer } from '../../base/io-time.ts';
+import { goNetworkError, joinHostPort } from './go-errors.ts';
+import { dialHost, SecureAgent } from './secure-agent.ts';
+import type { Dialer } from '../dialer.ts';
+import type { ServiceResolver } from './service-resolver.ts';
+
+/** `clientConfig` of a webhook, as admission registrations and conversion have it. */
+export interface WebhookClientConfig {
+  readonly url?: string;
+  readonly service?: {
+    readonly namespace: string;
+    readonly name: string;
+    readonly path?: string;
+    readonly port?: number;
+  };
+  /** Base64 of PEM. */
+  readonly caBundle?: string;
+}
+
+export interface WebhookCall {
+  readonly body: string;
+  readonly timeoutMs: number;
+  /** Ends the call early. */
+  readonly signal?: AbortSignal;
+}
+
+/** What a webhook answered with a status of 200 to 206. */
+export interface WebhookAnswer {
+  readonly status: number;
+  readonly contentType: string;
+  readonly body: Buffer;
+}
+
+export interface WebhookClients {
+  /**
+   * @throws {StatusError} what the server's status means, where it answered with another one
+   * @throws {Error} `Post "https://…": dial tcp …` and the like
+   */
+  post(config: WebhookClientConfig, call: WebhookCall): Promise<WebhookAnswer>;
+  close(): void;
+}
+
+export interface WebhookClientsOptions {
+  readonly dialer: Dialer;
+  readonly services: ServiceResolver;
+  /** `kube-apiserver-admission`, … */
+  readonly userAgent: string;
+}
+
+/** Clients that are kept, as upstream's. */
+const maxClients = 200;
+const maxAnswer = 8 * 1024 * 1024;
+const maxErrorText = 2048;
+
+interface Client {
+  readonly agent: SecureAgent;
+  /** `https://host:port/path` as it stands in errors. */
+  readonly url: string;
+  readonly host: string;
+  readonly port: number;
+  readonly path: string;
+}
+
+/** Go's `time.Duration` of whole seconds: `10s`, `1m5s`. */
+function durationText(seconds: number): string {
+  return seconds < 60 ? `${seconds}s` : `${Math.floor(seconds / 60)}m${seconds % 60}s`;
+}
+
+/** Splits `https://host[:port]/path`; the URL was validated when the configuration was written. */
+function splitUrl(text: string): { host: string; authority: string; port: number; path: string } {
+  const m = /^https:\/\/(\[[^\]]*\]|[^/:?#]*)(?::(\d+))?([^?#]*)/i.exec(text);
+  if (m === null) throw new Error(`parse ${JSON.stringify(text)}: invalid URI for request`);
+  const host = m[1]!.replace(/^\[|\]$/g, '');
+  const authority = m[2] === undefined ? m[1]! : `${m[1]!}:${m[2]}`;
+  return { host, authority, port: m[2] === undefined ? 443 : Number(m[2]), path: m[3]! };
+}
+
+/** What an unexpected status means (apimachinery's NewGenericServerResponse). */
+export function serverResponseError(status: number, text: string, retryAfter: number): StatusError {
+  const known: Readonly<Record<number, readonly [string, string]>> = {
+    400: ['BadRequest', 'the server rejected our request for an unknown reason'],
+    401: ['Unauthorized', 'the server has asked for the client to provide credentials'],
+    403: ['Forbidden', text],
+    404: ['NotFound', 'the server could not find the requested resource'],
+    405: ['MethodNotAllowed', 'the server does not allow this method on the requested resource'],
+    406: [
+      'NotAcceptable',
+      text === '' || text === 'unknown'
+        ? 'the server was unable to respond with a content type that the client supports'
+        : text,
+    ],
+    409: ['AlreadyExists', 'the server reported a conflict'],
+    415: ['UnsupportedMediaType', text],
+    422: ['Invalid', 'the server rejected our request due to an error in our request'],
+    429: ['TooManyRequests', 'the server has received too many requests and has asked us to try again later'],
+    503: ['ServiceUnavailable', 'the server is currently unable to handle the request'],
+    504: [
+      'Timeout',
+      'the server was unable to return a response in the time allotted, but may still be processing the request',
+    ],
+  };
+  const unknown =
+    status >= 500
+      ? ([
+          'InternalError',
+          `an error on the server (${JSON.stringify(text)}) has prevented the request from succeeding`,
+        ] as const)
+      : ([
+          'Unknown',
+          `the server responded with the status code ${status} but did not return more information`,
+        ] as const);
+  const [reason, message] = known[status] ?? unknown;
+  return new StatusError(status, reason, message, {
+    causes: [{ reason: 'UnexpectedServerResponse', message: text }],
+    ...(retryAfter === 0 ? {} : { retryAfterSeconds: retryAfter }),
+  });
+}
+
+function isText(contentType: string | undefined): boolean {
+  return contentType === undefined || contentType === '' || contentType.trimStart().toLowerCase().startsWith('text/');
+}
+
+interface Received {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: Buffer;
+}
+
+/** A structured refusal (a Status of the server's own) goes before what its code means. */
+function refusal({ status, headers, body }: Received): StatusError {
+  const contentType = headers['content-type'];
+  if (contentType?.includes('json') === true) {
+    try {
+      const parsed = JSON.parse(body.toString('utf8')) as { kind?: unknown; apiVersion?: unknown; status?: unknown };
+      if (parsed.kind === 'Status' && parsed.status !== 'Success')
+        return StatusError.fromStatus({ code: status, ...(parsed as object) });
+    } catch (error) {
+      // Not JSON after all: the code says what there is to say.
+      if (!(error instanceof SyntaxError)) throw error;
+    }
+  }
+  const text = isText(contentType) ? body.toString('utf8', 0, maxErrorText).trim() : 'unknown';
+  const retryAfter = /^\d+$/.test(headers['retry-after'] ?? '') ? Number(headers['retry-after']) : 0;
+  return serverResponseError(status, text, retryAfter);
+}
+
+export function createWebhookClients(options: WebhookClientsOptions): WebhookClients {
+  const { dialer, services, userAgent } = options;
+  const clients = new Map<string, Client>();
+
+  const make = (config: WebhookClientConfig): Client => {
+    const ca =
+      config.caBundle === undefined || config.caBundle === ''
+        ? undefined
+        : Buffer.from(config.caBundle, 'base64').toString('latin1');
+    const { service } = config;
+    if (service !== undefined) {
+      const port = service.port ?? 443;
+      const serverName = `${service.name}.${service.namespace}.svc`;
+      const path = service.path ?? '/';
+      return {
+        agent: new SecureAgent({
+          serverName,
+          ca,
+          async dial() {
+            const to = services.resolve(service.namespace, service.name, port);
+            return dialHost(dialer, to.host, to.port);
+          },
+        }),
+        url: `https://${joinHostPort(serverName, port)}${path}`,
+        host: serverName,
+        port,
+        path,
+      };
+    }
+    const { url = '' } = config;
+    if (url === '') throw new Error('webhook configuration must have either service or URL');
+    const { host, authority, port, path } = splitUrl(url);
+    return {
+      agent: new SecureAgent({ serverName: host, ca, dial: () => dialHost(dialer, host, port) }),
+      url: `https://${authority}${path}`,
+      host,
+      port,
+      path: path === '' ? '/' : path,
+    };
+  };
+
+  const clientOf = (config: WebhookClientConfig): Client => {
+    const key = JSON.stringify([config.url, config.service, config.caBundle]);
+    let client = clients.get(key);
+    if (client === undefined) client = make(config);
+    else clients.delete(key);
+    clients.set(key, client);
+    if (clients.size > maxClients) {
+      const [oldest, last] = clients.entries().next().value!;
+      clients.delete(oldest);
+      last.agent.destroy();
+    }
+    return client;
+  };
+
+  const send = (client: Client, path: string, call: WebhookCall, signal: AbortSignal): Promise<Received> =>
+    new Promise((resolve, reject) => {
+      const body = Buffer.from(call.body);
+      const request = https.request({
+        agent: client.agent,
+        method: 'POST',
+        host: client.host,
+        port: client.port,
+        path,
+        headers: {
+          host: client.port === 443 ? client.host : joinHostPort(client.host, client.port),
+          accept: 'application/json, */*',
+          'content-type': 'application/json',
+          'content-length': body.length,
+          'user-agent': userAgent,
+        },
+        signal,
+      });
+      request.on('error', (error) => {
+        // The server closed a kept connection just as it was taken up again: nothing has been done yet.
+        if (request.reusedSocket && (error as { code?: unknown }).code === 'ECONNRESET' && !signal.aborted)
+          send(client, path, call, signal).then(resolve, reject);
+        else reject(error);
+      });
+      request.on('response', (response) => {
+        const chunks: Buffer[] = [];
+        let size = 0;
+        response.on('data', (chunk: Buffer) => {
+          size += chunk.length;
+          if (size > maxAnswer) response.destroy(new Error('the answer of the webhook is too large'));
+          else chunks.push(chunk);
+        });
+        response.on('error', reject);
+        response.on('end', () => {
+          const { statusCode: status = 500, headers } = response;
+          resolve({ status, headers, body: Buffer.concat(chunks, size) });
+        });
+      });
+      request.end(body);
+    });
+
+  return {
+    async post(config, call) {
+      const client = clientOf(config);
+      const seconds = Math.ceil(call.timeoutMs / 1000);
+      const query = `timeout=${durationText(seconds)}`;
+      const ended = new AbortController();
+      let late = false;
+      const cancel = ioTimer(call.timeoutMs, () => {
+        late = true;
+        ended.abort();
+      });
+      const signal = call.signal === undefined ? ended.signal : AbortSignal.any([ended.signal, call.signal]);
+      let received: Received;
+      try {
+        received = await send(client, `${client.path}?${query}`, call, signal);
+      } catch (error) {
+        const why = late
+          ? 'context deadline exceeded'
+          : signal.aborted
+            ? 'context canceled'
+            : goNetworkError(error, client.host, client.port);
+        throw new Error(`Post ${JSON.stringify(`${client.url}?${query}`)}: ${why}`, { cause: error });
+      } finally {
+        cancel();
+      }
+      const { status, headers, body } = received;
+      if (status < 200 || status > 206) throw refusal(received);
+      return { status, contentType: headers['content-type'] ?? '', body };
+    },
+    close() {
+      for (const client of clients.values()) client.agent.destroy();
+      clients.clear();
+    },
+  };
+}

@@ -1,0 +1,84 @@
+/** Requests to a cluster's HTTPS port as an administrator: status, parsed body, warnings and headers as they came. */
+import * as https from 'node:https';
+import type { IncomingHttpHeaders } from 'node:http';
+import type { Cluster } from '../../src/index.ts';
+
+// Bodies are looked at as they are.
+// eslint-disable-next-line @typescript-eslint/no-explicit-any
+export type Json = any;
+
+export interface Answer {
+  readonly status: number;
+  readonly body: Json;
+  readonly text: string;
+  /** Texts of the `Warning` headers. */
+  readonly warnings: readonly string[];
+  readonly headers: IncomingHttpHeaders;
+}
+
+export interface Api {
+  request(method: string, path: string, body?: unknown, headers?: Readonly<Record<string, string>>): Promise<Answer>;
+  get(path: string): Promise<Answer>;
+  create(path: string, body: unknown): Promise<Answer>;
+  /** A merge patch. */
+  merge(path: string, body: unknown): Promise<Answer>;
+  apply(path: string, body: unknown): Promise<Answer>;
+  delete(path: string): Promise<Answer>;
+  close(): void;
+}
+
+export function connectApi(cluster: Cluster): Api {
+  const credentials = cluster.adminCredentials!;
+  const url = new URL(credentials.server);
+  const agent = new https.Agent({
+    ca: credentials.certificateAuthority,
+    cert: credentials.clientCertificate,
+    key: credentials.clientKey,
+    keepAlive: true,
+  });
+  const request: Api['request'] = (method, path, body, headers = {}) =>
+    new Promise((resolve, reject) => {
+      const outgoing = https.request(
+        {
+          agent,
+          host: url.hostname,
+          port: url.port,
+          method,
+          path,
+          headers: { ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
+        },
+        (response) => {
+          const chunks: Buffer[] = [];
+          response.on('data', (c: Buffer) => chunks.push(c));
+          response.on('error', reject);
+          response.on('end', () => {
+            const text = Buffer.concat(chunks).toString('utf8');
+            let parsed: unknown;
+            try {
+              parsed = JSON.parse(text);
+            } catch {
+              parsed = undefined;
+            }
+            const warnings = (response.headersDistinct['warning'] ?? [])
+              .flatMap((w) => [...w.matchAll(/299 - "((?:[^"\\]|\\.)*)"/g)].map((m) => m[1]!))
+              .map((w) => Buffer.from(w.replace(/\\(.)/g, '$1'), 'latin1').toString('utf8'));
+            resolve({ status: response.statusCode!, body: parsed, text, warnings, headers: response.headers });
+          });
+        },
+      );
+      outgoing.on('error', reject);
+      outgoing.end(body === undefined ? undefined : typeof body === 'string' ? body : JSON.stringify(body));
+    });
+  return {
+    request,
+    get: (path) => request('GET', path),
+    create: (path, body) => request('POST', path, body),
+    merge: (path, body) => request('PATCH', path, body, { 'content-type': 'application/merge-patch+json' }),
+    apply: (path, body) =>
+      request('PATCH', `${path}${path.includes('?') ? '&' : '?'}fieldManager=test`, body, {
+        'content-type': 'application/apply-patch+yaml',
+      }),
+    delete: (path) => request('DELETE', path),
+    close: () => agent.destroy(),
+  };
+}

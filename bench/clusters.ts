@@ -2,10 +2,12 @@
 import type { Cluster } from '../src/index.ts';
 import { createCluster, VirtualClock } from '../src/index.ts';
 import type { BenchResult } from './run.ts';
+import { beside, besideRows, clusterTarget } from './support/beside.ts';
 import { median } from './support/median.ts';
 
 const count = 50;
 const idleMs = 20_000;
+const besideMs = 5000;
 
 export async function run(): Promise<readonly BenchResult[]> {
   const clusters: Cluster[] = [];
@@ -30,6 +32,9 @@ export async function run(): Promise<readonly BenchResult[]> {
   await new Promise((r) => setTimeout(r, idleMs));
   const used = process.cpuUsage(cpu);
   const share = (100 * (used.user + used.system)) / 1000 / idleMs / count;
+  const probe = await beside(clusterTarget(clusters[0]!));
+  await new Promise((r) => setTimeout(r, besideMs));
+  const probed = await probe.stop();
   await Promise.all(clusters.map((c) => c.close()));
   const virtual: number[] = [];
   for (let i = 0; i < 5; i++) {
@@ -43,6 +48,7 @@ export async function run(): Promise<readonly BenchResult[]> {
     { name: 'each later one, with a node Ready', value: median(times), unit: 'ms', goal: '100 or less' },
     { name: 'memory of each later one, idle', value: memory, unit: 'MiB', goal: '10 or less' },
     { name: 'CPU of each, idle', value: share, unit: '% of a core', goal: '0.2 or less' },
+    ...besideRows('one of them', [probed]),
     { name: 'with a virtual clock', value: median(virtual), unit: 'ms' },
   ];
 }

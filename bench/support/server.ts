@@ -6,17 +6,26 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { RunningKnarr } from '../../test/support/knarr.ts';
 import { startKnarr } from '../../test/support/knarr.ts';
-import { percentile } from './median.ts';
+import type { Beside } from './beside.ts';
+import { beside, serverTarget } from './beside.ts';
+import type { LoopMeter } from './loop-delay.ts';
+import { loopProbe } from './loop-delay.ts';
+import type { Memory } from './memory.ts';
+import { cpuSecondsOf, memoryOf } from './memory.ts';
 
 export interface BenchServer {
   readonly knarr: RunningKnarr;
+  /** PEM of who signed the server's certificate. */
+  readonly ca: string;
+  readonly loop: LoopMeter;
   /** A service account's token that may do everything: h2load shows no client certificates. */
   readonly token: string;
-  /** Anonymous resident memory, MiB, and mapped file pages beside it. */
-  memory(): { anonymous: number; mapped: number };
+  memory(): Memory;
   /** User and system CPU seconds used so far. */
   cpuSeconds(): number;
   json<T>(method: string, path: string, body?: unknown): Promise<T>;
+  /** The body of a GET as it is. */
+  text(path: string): Promise<string>;
   dispose(): Promise<void>;
 }
 
@@ -26,7 +35,8 @@ function field(text: string, name: string): string {
 
 export async function benchServer(args: readonly string[] = []): Promise<BenchServer> {
   const dir = mkdtempSync(join(tmpdir(), 'knarr-bench-'));
-  const knarr = await startKnarr({ dir, args });
+  const probe = loopProbe(join(dir, 'probe'));
+  const knarr = await startKnarr({ dir, args, env: probe.env });
   const text = readFileSync(knarr.kubeconfig, 'utf8');
   const decode = (name: string): string => Buffer.from(field(text, name), 'base64').toString();
   const pem = {
@@ -35,47 +45,34 @@ export async function benchServer(args: readonly string[] = []): Promise<BenchSe
     ca: decode('certificate-authority-data'),
   };
   const agent = new Agent({ ...pem, keepAlive: true, maxSockets: 4 });
+  const send = (method: string, path: string, body?: unknown): Promise<string> => {
+    const payload = body === undefined ? undefined : JSON.stringify(body);
+    const headers =
+      payload === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(payload) };
+    return new Promise((resolve, reject) => {
+      const r = request(`${knarr.url}${path}`, { method, agent, headers }, (res) => {
+        const chunks: Buffer[] = [];
+        res.on('data', (d: Buffer) => chunks.push(d));
+        res.on('end', () => {
+          const answer = Buffer.concat(chunks).toString();
+          if ((res.statusCode ?? 500) < 400) resolve(answer);
+          else reject(new Error(`${method} ${path}: ${res.statusCode} ${answer.slice(0, 500)}`));
+        });
+        res.once('error', reject);
+      });
+      r.once('error', reject);
+      r.end(payload);
+    });
+  };
   const server: BenchServer = {
     knarr,
+    ca: pem.ca,
+    loop: probe.meter,
     token: '',
-    memory() {
-      const status = readFileSync(`/proc/${knarr.process.pid}/status`, 'utf8');
-      const kb = (name: string): number => Number(new RegExp(`${name}:\\s+(\\d+)`).exec(status)![1]) / 1024;
-      return { anonymous: kb('RssAnon'), mapped: kb('RssFile') + kb('RssShmem') };
-    },
-    cpuSeconds() {
-      const parts = readFileSync(`/proc/${knarr.process.pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
-      return (Number(parts[11]) + Number(parts[12])) / 100;
-    },
-    json<T>(method: string, path: string, body?: unknown): Promise<T> {
-      const payload = body === undefined ? undefined : JSON.stringify(body);
-      return new Promise<T>((resolve, reject) => {
-        const r = request(
-          `${knarr.url}${path}`,
-          {
-            method,
-            agent,
-            headers:
-              payload === undefined
-                ? {}
-                : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(payload) },
-          },
-          (res) => {
-            const chunks: Buffer[] = [];
-            res.on('data', (d: Buffer) => chunks.push(d));
-            res.on('end', () => {
-              const answer = Buffer.concat(chunks).toString();
-              if ((res.statusCode ?? 500) >= 400)
-                reject(new Error(`${method} ${path}: ${res.statusCode} ${answer.slice(0, 500)}`));
-              else resolve(JSON.parse(answer) as T);
-            });
-            res.once('error', reject);
-          },
-        );
-        r.once('error', reject);
-        r.end(payload);
-      });
-    },
+    memory: () => memoryOf(knarr.process.pid!),
+    cpuSeconds: () => cpuSecondsOf(knarr.process.pid!),
+    json: async <T>(method: string, path: string, body?: unknown) => JSON.parse(await send(method, path, body)) as T,
+    text: (path) => send('GET', path),
     async dispose() {
       agent.destroy();
       await knarr.dispose();
@@ -106,8 +103,7 @@ export interface LoadResult {
   readonly failed: number;
   /** Server CPU, microseconds a request. */
   readonly cpuMicros: number;
-  /** A Lease update every 20 ms beside the load: latency, ms. */
-  readonly leaseP99: number;
+  readonly beside: Beside;
 }
 
 const units: Record<string, number> = { KB: 1 / 1024, MB: 1, GB: 1024 };
@@ -142,7 +138,7 @@ export async function load(
   }
   args.push(`${server.knarr.url}${options.path}`);
   const before = server.cpuSeconds();
-  const leases = leaseProbe(server);
+  const probe = await beside(serverTarget(server));
   const text = await new Promise<string>((resolve, reject) => {
     const child = spawn('h2load', args, { stdio: ['ignore', 'pipe', 'pipe'] });
     let out = '';
@@ -152,7 +148,7 @@ export async function load(
     );
     child.once('close', () => resolve(out));
   });
-  const latencies = await leases.stop();
+  const measured = await probe.stop();
   const cpu = server.cpuSeconds() - before;
   rmSync(dir, { recursive: true, force: true });
   const rate = /finished in ([\d.]+)(m?s|m), ([\d.]+) req\/s, ([\d.]+)(KB|MB|GB)\/s/.exec(text);
@@ -164,43 +160,6 @@ export async function load(
     megabytesPerSecond: Number(rate[4]) * units[rate[5]!]!,
     failed: Number(done[1]) - Number(statuses?.[1] ?? done[2]),
     cpuMicros: (cpu * 1e6) / options.requests,
-    leaseP99: percentile(latencies, 99),
-  };
-}
-
-interface Lease {
-  metadata: { name: string; namespace: string; resourceVersion?: string };
-  spec: { holderIdentity: string; renewTime?: string };
-}
-
-function leaseProbe(server: BenchServer): { stop(): Promise<number[]> } {
-  let running = true;
-  const latencies: number[] = [];
-  const path = '/apis/coordination.k8s.io/v1/namespaces/default/leases';
-  const loop = (async () => {
-    const name = `probe-${Math.random().toString(36).slice(2)}`;
-    let lease = await server.json<Lease>('POST', path, {
-      apiVersion: 'coordination.k8s.io/v1',
-      kind: 'Lease',
-      metadata: { name },
-      spec: { holderIdentity: 'bench' },
-    });
-    while (running) {
-      const t = performance.now();
-      lease = await server.json<Lease>('PUT', `${path}/${name}`, {
-        ...lease,
-        spec: { ...lease.spec, renewTime: new Date().toISOString().replace('Z', '000Z') },
-      });
-      latencies.push(performance.now() - t);
-      await new Promise((r) => setTimeout(r, 20));
-    }
-    await server.json('DELETE', `${path}/${name}`);
-  })();
-  return {
-    async stop() {
-      running = false;
-      await loop;
-      return latencies;
-    },
+    beside: measured,
   };
 }

@@ -1,0 +1,267 @@
+/**
+ * Watches through TLS: 1,000 watchers of one resource and 100 changes a second, every event delivered; and watchers that are
+ * stuck, which the server must end without growing (needs the bundle).
+ */
+import type { ClientHttp2Session } from 'node:http2';
+import { connect } from 'node:http2';
+import type { BenchOptions, BenchResult } from './run.ts';
+import type { Beside } from './support/beside.ts';
+import { beside, besideRows, serverTarget } from './support/beside.ts';
+import { median } from './support/median.ts';
+import type { BenchServer } from './support/server.ts';
+import { benchServer } from './support/server.ts';
+import type { Seen, WatchersOptions } from './support/watchers.ts';
+import { openWatchers, sharedNow } from './support/watchers.ts';
+
+const objects = 10;
+const sessions = 10;
+const perSession = 100;
+const perSecond = 100;
+const seconds = 20;
+const maps = '/api/v1/namespaces/watched/configmaps';
+
+/** Writes over one HTTP/2 connection, many in flight. */
+class Writer {
+  readonly #session: ClientHttp2Session;
+  readonly #token: string;
+  readonly sent: number[] = [];
+  readonly acknowledged: number[] = [];
+
+  constructor(server: BenchServer) {
+    this.#session = connect(server.knarr.url, { ca: server.ca });
+    this.#token = server.token;
+  }
+
+  #request(method: string, path: string, type: string, body: unknown): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const stream = this.#session.request({
+        ':method': method,
+        ':path': path,
+        authorization: `Bearer ${this.#token}`,
+        'content-type': type,
+      });
+      let status = 0;
+      let text = '';
+      stream.on('response', (headers) => (status = headers[':status'] ?? 0));
+      stream.on('data', (d: Buffer) => {
+        if (status >= 300) text += d.toString();
+      });
+      stream.once('error', reject);
+      stream.once('end', () => {
+        if (status < 300) resolve();
+        else reject(new Error(`${method} ${path}: ${status} ${text}`));
+      });
+      stream.end(JSON.stringify(body));
+    });
+  }
+
+  async create(): Promise<void> {
+    for (let i = 0; i < objects; i++)
+      await this.#request('POST', maps, 'application/json', {
+        metadata: { name: `object-${i}` },
+        data: { value: 'x'.repeat(256) },
+      });
+  }
+
+  /** Change number `seq`, to the object that is next in turn. */
+  async change(seq: number): Promise<void> {
+    const data = { seq: String(seq).padStart(6, '0') };
+    this.sent[seq] = sharedNow();
+    await this.#request('PATCH', `${maps}/object-${seq % objects}`, 'application/merge-patch+json', { data });
+    this.acknowledged[seq] = sharedNow();
+  }
+
+  close(): void {
+    this.#session.close();
+  }
+}
+
+/** `rate` changes a second for `count` changes, in time whatever the answers do. */
+async function changes(writer: Writer, from: number, count: number, rate: number): Promise<void> {
+  const start = sharedNow();
+  const writing: Promise<void>[] = [];
+  for (let i = 0; i < count; i++) {
+    const wait = start + (i * 1000) / rate - sharedNow();
+    if (wait > 0) await new Promise((r) => setTimeout(r, wait));
+    const written = writer.change(from + i);
+    // Told below.
+    written.catch(() => {});
+    writing.push(written);
+  }
+  await Promise.all(writing);
+}
+
+function watchersOf(server: BenchServer, more: Partial<WatchersOptions>): WatchersOptions {
+  const url = new URL(server.knarr.url);
+  return {
+    host: url.hostname,
+    port: Number(url.port),
+    ca: server.ca,
+    token: server.token,
+    path: `${maps}?watch=1`,
+    sessions,
+    perSession,
+    changes: perSecond * seconds,
+    ...more,
+  };
+}
+
+interface Fanned {
+  readonly seen: Seen;
+  readonly beside: Beside;
+  readonly cpuMicros: number;
+  readonly clientShare: number;
+}
+
+async function fanOut(server: BenchServer): Promise<Fanned> {
+  const writer = new Writer(server);
+  // With what exists already no watch of this run shall have to do.
+  const { metadata } = await server.json<{ metadata: { resourceVersion: string } }>('GET', maps);
+  const watchers = await openWatchers(
+    watchersOf(server, { path: `${maps}?watch=1&resourceVersion=${metadata.resourceVersion}` }),
+  );
+  try {
+    const probe = await beside(serverTarget(server));
+    const cpu = server.cpuSeconds();
+    const start = sharedNow();
+    await changes(writer, 0, perSecond * seconds, perSecond);
+    const seen = await watchers.finish({ sent: writer.sent, acknowledged: writer.acknowledged, objects }, 5000);
+    const took = (sharedNow() - start) / 1000;
+    const used = server.cpuSeconds() - cpu;
+    return {
+      seen,
+      beside: await probe.stop(),
+      cpuMicros: (used * 1e6) / seen.delivered,
+      clientShare: (100 * seen.cpuSeconds) / took,
+    };
+  } finally {
+    watchers.stop();
+    writer.close();
+  }
+}
+
+/** What is wrong with a run, if anything is. */
+function wrong(seen: Seen): string | undefined {
+  const faults = [
+    [seen.missing, 'not delivered'],
+    [seen.doubled, 'delivered twice'],
+    [seen.disordered, 'out of order'],
+    [seen.ended, 'watches ended'],
+  ] as const;
+  const told = faults.filter(([n]) => n > 0).map(([n, what]) => `${n} ${what}`);
+  return told.length === 0 ? undefined : told.join(', ');
+}
+
+const stuckWatchers = 20;
+
+/** So many changes fill the window of changes that the server keeps, which grows to its bound whether anybody watches or not. */
+const windowChanges = 40_000;
+
+async function stuck(server: BenchServer, kind: 'socket' | 'window', name: string): Promise<BenchResult[]> {
+  const writer = new Writer(server);
+  const count = 20_000;
+  const { metadata } = await server.json<{ metadata: { resourceVersion: string } }>('GET', maps);
+  const path = `${maps}?watch=1&resourceVersion=${metadata.resourceVersion}`;
+  // Somebody who reads, beside them: ending the others must not touch it.
+  const healthy = await openWatchers(watchersOf(server, { path, sessions: 1, perSession: 1, changes: count }));
+  const victims = await openWatchers(
+    watchersOf(server, { path, sessions: 1, perSession: stuckWatchers, changes: count, stuck: kind }),
+  );
+  try {
+    const before = server.memory().anonymous;
+    const openWatches = async (): Promise<number> => watchCount(server);
+    const start = sharedNow();
+    const open = await openWatches();
+    let peak = before;
+    let endedAfter = Number.NaN;
+    let written = 0;
+    const watching = setInterval(() => (peak = Math.max(peak, server.memory().anonymous)), 200);
+    // Until they are ended, and as long again; not for ever.
+    while (written < count) {
+      await changes(writer, written, 500, 500);
+      written += 500;
+      if (Number.isNaN(endedAfter) && (await openWatches()) <= open - stuckWatchers)
+        endedAfter = (sharedNow() - start) / 1000;
+      if (!Number.isNaN(endedAfter) && sharedNow() - start > endedAfter * 2000) break;
+    }
+    clearInterval(watching);
+    const seen = await healthy.finish({ sent: writer.sent, acknowledged: writer.acknowledged, objects }, 5000);
+    const after = server.memory().anonymous;
+    const fault = wrong(seen);
+    const label = `${stuckWatchers} watchers ${name}`;
+    const ended: BenchResult = { name: `${label}: ended by the server after`, value: endedAfter, unit: 's' };
+    const alone: BenchResult = { name: `${label}: a healthy one meanwhile, lag p99`, value: seen.lagP99, unit: 'ms' };
+    return [
+      Number.isNaN(endedAfter) ? { ...ended, failed: `not ended within ${written} changes` } : ended,
+      { name: `${label}: anonymous memory before`, value: before, unit: 'MiB' },
+      { name: `${label}: most meanwhile`, value: peak, unit: 'MiB' },
+      { name: `${label}: after ${written.toLocaleString('en')} changes`, value: after, unit: 'MiB' },
+      fault === undefined ? alone : { ...alone, failed: fault },
+    ];
+  } finally {
+    healthy.stop();
+    victims.stop();
+    writer.close();
+  }
+}
+
+/** Watches of ConfigMaps that the server has open. */
+async function watchCount(server: BenchServer): Promise<number> {
+  const text = await server.text('/metrics');
+  let sum = 0;
+  for (const line of text.split('\n'))
+    if (line.startsWith('apiserver_longrunning_requests{') && line.includes('"configmaps"') && line.includes('"WATCH"'))
+      sum += Number(line.split(' ').at(-1));
+  return sum;
+}
+
+export async function run(options: BenchOptions): Promise<readonly BenchResult[]> {
+  const out: BenchResult[] = [];
+  const server = await benchServer(['--nodes', '0']);
+  try {
+    await server.json('POST', '/api/v1/namespaces', { metadata: { name: 'watched' } });
+    const first = new Writer(server);
+    await first.create();
+    // The server's first thousand changes are made with cold code.
+    await changes(first, 0, 1000, 500);
+    first.close();
+    const runs: Fanned[] = [];
+    for (let i = 0; i < (options.runs ?? 3); i++) runs.push(await fanOut(server));
+    const m = (of: (r: Fanned) => number): number => median(runs.map(of));
+    const name = `${(sessions * perSession).toLocaleString('en')} watchers, ${perSecond} changes/s`;
+    const fault = runs.map((r) => wrong(r.seen)).find((f) => f !== undefined);
+    const delivered: BenchResult = {
+      name: `${name}: delivered`,
+      value: m((r) => r.seen.delivered),
+      unit: `of ${(sessions * perSession * perSecond * seconds).toLocaleString('en')}`,
+      goal: 'every one',
+    };
+    out.push(
+      fault === undefined ? delivered : { ...delivered, failed: fault },
+      { name: `${name}: lag behind the write's answer, p50`, value: m((r) => r.seen.lagP50), unit: 'ms' },
+      {
+        name: `${name}: lag behind the write's answer, p99`,
+        value: m((r) => r.seen.lagP99),
+        unit: 'ms',
+        goal: 'under 100',
+      },
+      { name: `${name}: since the write was sent, p99`, value: m((r) => r.seen.sinceSentP99), unit: 'ms' },
+      { name: `${name}: server CPU a delivery`, value: m((r) => r.cpuMicros), unit: 'µs' },
+      { name: `${name}: the watching process's CPU`, value: m((r) => r.clientShare), unit: '% of a core' },
+      ...besideRows(
+        name,
+        runs.map((r) => r.beside),
+      ),
+    );
+    const filler = new Writer(server);
+    for (let i = 0; i < windowChanges; i += 1000) await changes(filler, i, 1000, 5000);
+    filler.close();
+    out.push(
+      ...(await stuck(server, 'window', 'that take nothing of their stream')),
+      ...(await stuck(server, 'socket', 'that stop reading')),
+    );
+  } finally {
+    await server.dispose();
+  }
+  return out;
+}

@@ -18,7 +18,7 @@ export type FrontendKind = 'clusterIP' | 'externalIP' | 'loadBalancer' | 'nodePo
 /** One address and port that a Service is reached at, with those that answer now. Replaced as a whole when anything changes. */
 export interface Frontend {
   readonly kind: FrontendKind;
-  /** Empty for a node port: every address of the node. */
+  /** For a node port it stands for every address of the node: empty for IPv4, `::` for IPv6. */
   readonly address: string;
   readonly port: number;
   readonly protocol: ProxyProtocol;
@@ -46,7 +46,7 @@ export interface Frontend {
   readonly source: ServicePort;
 }
 
-/** `protocol/address:port`; the address is empty for node ports. */
+/** `protocol/address:port`. */
 export function frontendKey(f: Pick<Frontend, 'address' | 'port' | 'protocol'>): string {
   return `${f.protocol}/${f.address}:${f.port}`;
 }
@@ -57,10 +57,26 @@ export interface FrontendChanges {
   readonly removed: ReadonlySet<string>;
 }
 
+/** What a backend must know of where it is. */
+export interface Place {
+  readonly node: string | undefined;
+  /** Addresses of the node, the one that it is known by first. */
+  readonly addresses: readonly string[];
+  readonly podCIDRs: readonly string[];
+  /** Where cluster IPs come from. */
+  readonly serviceCIDRs: readonly string[];
+}
+
 export interface ProxyBackend {
   /** Makes the changes real, all or none. When it rejects, the proxy hands over the whole state again later. */
   apply(changes: FrontendChanges): Promise<void>;
   /** Replaces everything: at the start and after a failure. */
   replace(all: ReadonlyMap<string, Frontend>): Promise<void>;
+  /** Something about the place is different; counts from the next `apply` or `replace`. */
+  placeChanged?(place: Place): void;
+  /** At least so long between two changes, when nobody says otherwise. */
+  readonly minSyncPeriodMs?: number;
+  /** Resolves when what is done beside the rules is done, too. */
+  settled?(): Promise<void>;
   close(): Promise<void>;
 }

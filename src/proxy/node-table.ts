@@ -1,26 +1,38 @@
 /** What the proxy knows of nodes: zones, addresses (for node ports), and which node an address of a pod belongs to. */
 import type { Cidr } from '../base/ip.ts';
-import { cidrContains, parseCidr, parseIp } from '../base/ip.ts';
+import { cidrContains, formatIp, parseCidr, parseIp } from '../base/ip.ts';
 import type { Node } from '../api/types/index.gen.ts';
+
+/** Set by the cluster autoscaler on a node that it is about to remove. */
+const toBeDeleted = 'ToBeDeletedByClusterAutoscaler';
+const byUse = ['InternalIP', 'ExternalIP'];
 
 /** The members of a Node that count here; everything else is dropped as it arrives. */
 export function nodeFacts<T>(object: T): T {
   const node = object as unknown as Node;
-  const { name, resourceVersion, labels } = node.metadata;
+  const { name, resourceVersion, labels, deletionTimestamp } = node.metadata;
   const zone = labels?.['topology.kubernetes.io/zone'];
   const spec = node.spec;
   return {
     metadata: {
       name,
       resourceVersion,
+      ...(deletionTimestamp === undefined ? {} : { deletionTimestamp }),
       ...(zone === undefined ? {} : { labels: { 'topology.kubernetes.io/zone': zone } }),
     },
-    spec: { podCIDRs: spec?.podCIDRs ?? (spec?.podCIDR === undefined ? [] : [spec.podCIDR]) },
+    spec: {
+      podCIDRs: spec?.podCIDRs ?? (spec?.podCIDR === undefined ? [] : [spec.podCIDR]),
+      taints: (spec?.taints ?? []).filter((t) => t.key === toBeDeleted),
+    },
     status: { addresses: node.status?.addresses ?? [] },
   } as unknown as T;
 }
 
 interface Entry {
+  /** Takes traffic: it is not about to go. */
+  readonly eligible: boolean;
+  /** Internal ones first. */
+  readonly own: readonly string[];
   readonly zone: string | undefined;
   readonly addresses: readonly string[];
   readonly cidrs: readonly Cidr[];
@@ -41,7 +53,17 @@ export class NodeTable {
     this.delete(name);
     const addresses = (node.status?.addresses ?? []).map((a) => a.address).filter((a) => parseIp(a) !== undefined);
     const cidrs = (node.spec?.podCIDRs ?? []).map(parseCidr).filter((c) => c !== undefined);
-    this.#nodes.set(name, { zone: node.metadata.labels?.['topology.kubernetes.io/zone'], addresses, cidrs });
+    const own = byUse.flatMap((type) =>
+      (node.status?.addresses ?? []).filter((a) => a.type === type && parseIp(a.address) !== undefined),
+    );
+    this.#nodes.set(name, {
+      zone: node.metadata.labels?.['topology.kubernetes.io/zone'],
+      eligible:
+        node.metadata.deletionTimestamp === undefined && !(node.spec?.taints ?? []).some((t) => t.key === toBeDeleted),
+      own: own.map((a) => a.address),
+      addresses,
+      cidrs,
+    });
     for (const a of addresses) this.#byAddress.set(a, name);
     for (const c of cidrs) {
       let ranges = this.#byRange.get(c.prefix);
@@ -59,6 +81,21 @@ export class NodeTable {
       const ranges = this.#byRange.get(c.prefix);
       if (ranges?.get(c.base) === name) ranges.delete(c.base);
     }
+  }
+
+  /** False for a node that is not there, too. */
+  eligible(name: string): boolean {
+    return this.#nodes.get(name)?.eligible ?? false;
+  }
+
+  /** A node's addresses, internal ones first. */
+  addresses(name: string | undefined): readonly string[] {
+    return (name === undefined ? undefined : this.#nodes.get(name)?.own) ?? [];
+  }
+
+  podCIDRs(name: string | undefined): readonly string[] {
+    const cidrs = (name === undefined ? undefined : this.#nodes.get(name)?.cidrs) ?? [];
+    return cidrs.map((c) => `${formatIp({ family: c.family, value: c.base })}/${c.prefix}`);
   }
 
   zone(name: string | undefined): string | undefined {

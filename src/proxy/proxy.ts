@@ -7,15 +7,19 @@ import type { Logger } from '../base/logger.ts';
 import type { Random } from '../base/random.ts';
 import { formatIp, parseIp } from '../base/ip.ts';
 import { Slice } from '../base/yield.ts';
-import type { EndpointSlice, Node, Service } from '../api/types/index.gen.ts';
+import type { EndpointSlice, Node, Service, ServiceCIDR } from '../api/types/index.gen.ts';
 import { dropManagedFields, Informer } from '../client/informer.ts';
 import { keyOf, splitKey } from '../client/lister.ts';
 import type { TypedClient } from '../client/typed-client.ts';
-import type { Frontend, ProxyBackend, ProxyEndpoint, ProxyProtocol } from './backend.ts';
+import type { Frontend, Place, ProxyBackend, ProxyEndpoint, ProxyProtocol } from './backend.ts';
 import { frontendKey } from './backend.ts';
+import type { HealthCheckPorts } from './health-check-ports.ts';
+import type { ProxyHealth } from './health.ts';
+import { LocalGaps } from './local-gaps.ts';
+import type { ProxyMetrics } from './metrics.ts';
 import { NodeTable, nodeFacts } from './node-table.ts';
-import type { Location } from './service-port.ts';
-import { frontends, sameFrontend, servicePorts } from './service-port.ts';
+import type { Location, ServicePort } from './service-port.ts';
+import { frontends, localReadyAddresses, nodePortAddress, sameFrontend, servicePorts } from './service-port.ts';
 import type { Caller } from './simulated-backend.ts';
 import { SimulatedBackend } from './simulated-backend.ts';
 
@@ -23,6 +27,9 @@ import { SimulatedBackend } from './simulated-backend.ts';
 const ourServices = '!service.kubernetes.io/headless,!service.kubernetes.io/service-proxy-name';
 const serviceNameLabel = 'kubernetes.io/service-name';
 const byService = 'service';
+const lastTrigger = 'endpoints.kubernetes.io/last-change-trigger-time';
+/** Changes whose time to the rule is measured in one pass. */
+const maxTriggers = 1000;
 const retryMs = 1000;
 const maxRetryMs = 30_000;
 
@@ -36,8 +43,11 @@ export interface ProxyOptions {
   readonly nodeName?: string;
   /** Makes Services real; the simulated one, which only answers in-process, when left out. */
   readonly backend?: ProxyBackend;
-  /** At least so long between two changes of the backend (`--iptables-min-sync-period`); default 1 s, 0 for the simulated one. */
+  /** At least so long between two changes of the backend; default: what the backend says, else 1 s. */
   readonly minSyncPeriodMs?: number;
+  readonly metrics?: ProxyMetrics;
+  readonly health?: ProxyHealth;
+  readonly healthCheckPorts?: HealthCheckPorts;
 }
 
 export interface Proxy {
@@ -53,6 +63,10 @@ export interface Proxy {
   pick(address: string, port: number, from?: string, protocol?: ProxyProtocol): ProxyEndpoint | 'refused' | undefined;
   /** Everything that Services are reached at now, by `frontendKey`. */
   readonly frontends: ReadonlyMap<string, Frontend>;
+  /** Resolves when everything that has arrived so far is in place, and cleaned up behind. */
+  settled(): Promise<void>;
+  /** False when the node is gone or about to go: balancers should leave it. */
+  readonly nodeEligible: boolean;
 }
 
 class KubeProxy implements Proxy {
@@ -62,7 +76,13 @@ class KubeProxy implements Proxy {
   readonly #services: Informer<Service>;
   readonly #slices: Informer<EndpointSlice>;
   readonly #nodeInformer: Informer<Node>;
+  readonly #serviceCidrs: Informer<ServiceCIDR> | undefined;
   readonly #nodes = new NodeTable();
+  readonly #gaps = new LocalGaps();
+  readonly #began: number;
+  #triggers: number[] = [];
+  #place = '';
+  #placeDirty = true;
   readonly #frontends = new Map<string, Frontend>();
   /** Keys of the frontends of each Service. */
   readonly #owned = new Map<string, readonly string[]>();
@@ -84,7 +104,20 @@ class KubeProxy implements Proxy {
     this.#simulated =
       options.backend instanceof SimulatedBackend ? options.backend : new SimulatedBackend({ clock, random });
     this.#backend = options.backend ?? this.#simulated;
+    this.#began = clock.now();
     const shared = { clock, random, logger };
+    if (this.#backend.placeChanged !== undefined)
+      this.#serviceCidrs = new Informer<ServiceCIDR>({
+        ...shared,
+        client: client.networking.servicecidrs,
+        transform: dropManagedFields,
+      });
+    this.#serviceCidrs?.addHandler({
+      onAdd: () => this.#placeChanged(),
+      onUpdate: () => this.#placeChanged(),
+      onDelete: () => this.#placeChanged(),
+    });
+    options.health?.setEligible(() => this.nodeEligible);
     this.#services = new Informer<Service>({
       ...shared,
       client: client.core.services,
@@ -105,22 +138,25 @@ class KubeProxy implements Proxy {
     });
     this.#slices.addIndex(byService, (s) => [serviceKey(s)]);
     this.#services.addHandler({
-      onAdd: (s) => this.#changed(keyOf(s)),
-      onUpdate: (_, s) => this.#changed(keyOf(s)),
-      onDelete: (s) => this.#changed(keyOf(s)),
+      onAdd: (s) => this.#changed(keyOf(s), 'service'),
+      onUpdate: (_, s) => this.#changed(keyOf(s), 'service'),
+      onDelete: (s) => this.#changed(keyOf(s), 'service'),
     });
     this.#slices.addHandler({
-      onAdd: (s) => this.#changed(serviceKey(s)),
+      onAdd: (s) => this.#sliceChanged(s),
       onUpdate: (old, s) => {
-        this.#changed(serviceKey(s));
-        if (serviceKey(old) !== serviceKey(s)) this.#changed(serviceKey(old));
+        this.#sliceChanged(s);
+        if (serviceKey(old) !== serviceKey(s)) this.#changed(serviceKey(old), 'endpoint');
       },
-      onDelete: (s) => this.#changed(serviceKey(s)),
+      onDelete: (s) => this.#changed(serviceKey(s), 'endpoint'),
     });
     this.#nodeInformer.addHandler({
       onAdd: (n) => this.#nodeChanged(n),
       onUpdate: (_, n) => this.#nodeChanged(n),
-      onDelete: (n) => this.#nodes.delete(n.metadata.name ?? ''),
+      onDelete: (n) => {
+        this.#nodes.delete(n.metadata.name ?? '');
+        this.#placeChanged();
+      },
     });
   }
 
@@ -132,7 +168,13 @@ class KubeProxy implements Proxy {
     this.#services.start();
     this.#slices.start();
     this.#nodeInformer.start();
-    await Promise.all([this.#services.synced, this.#slices.synced, this.#nodeInformer.synced]);
+    this.#serviceCidrs?.start();
+    await Promise.all([
+      this.#services.synced,
+      this.#slices.synced,
+      this.#nodeInformer.synced,
+      this.#serviceCidrs?.synced,
+    ]);
     if (this.#stopped) return;
     this.#synced = true;
     this.#sync();
@@ -142,8 +184,14 @@ class KubeProxy implements Proxy {
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#timer?.cancel();
-    await Promise.all([this.#services.stop(), this.#slices.stop(), this.#nodeInformer.stop()]);
+    await Promise.all([
+      this.#services.stop(),
+      this.#slices.stop(),
+      this.#nodeInformer.stop(),
+      this.#serviceCidrs?.stop(),
+    ]);
     await this.#running;
+    await this.#o.healthCheckPorts?.close();
     await this.#backend.close();
     if (this.#simulated !== this.#backend) await this.#simulated.close();
   }
@@ -158,14 +206,50 @@ class KubeProxy implements Proxy {
     const { nodeName } = this.#o;
     const before = this.#nodes.zone(nodeName);
     this.#nodes.set(node);
+    this.#placeChanged();
     if (this.#nodes.zone(nodeName) === before) return;
     this.#allDirty = true;
     this.#sync();
   }
 
-  #changed(key: string): void {
+  get nodeEligible(): boolean {
+    const { nodeName } = this.#o;
+    return nodeName === undefined || this.#nodes.eligible(nodeName);
+  }
+
+  /** Tells the backend where it is, when that is news. */
+  #placeChanged(): void {
+    if (this.#backend.placeChanged === undefined) return;
+    const { nodeName } = this.#o;
+    const place: Place = {
+      node: nodeName,
+      addresses: this.#nodes.addresses(nodeName),
+      podCIDRs: this.#nodes.podCIDRs(nodeName),
+      serviceCIDRs: [...(this.#serviceCidrs?.lister.list() ?? [])].flatMap((c) => c.spec?.cidrs ?? []).sort(),
+    };
+    const text = JSON.stringify(place);
+    if (text === this.#place) return;
+    this.#place = text;
+    this.#placeDirty = true;
+    this.#backend.placeChanged(place);
+    this.#sync();
+  }
+
+  #sliceChanged(slice: EndpointSlice): void {
+    const trigger = slice.metadata.annotations?.[lastTrigger];
+    if (trigger !== undefined && this.#synced && this.#triggers.length < maxTriggers) {
+      const at = Date.parse(trigger);
+      if (at > this.#began) this.#triggers.push(at);
+    }
+    this.#changed(serviceKey(slice), 'endpoint');
+  }
+
+  #changed(key: string, kind: 'service' | 'endpoint'): void {
     if (key === '') return;
     this.#dirty.add(key);
+    const { metrics, health, clock } = this.#o;
+    metrics?.queued(kind, clock.now() / 1000);
+    if (this.#synced) health?.queued();
     this.#sync();
   }
 
@@ -173,7 +257,8 @@ class KubeProxy implements Proxy {
   #sync(): void {
     if (!this.#synced || this.#stopped || this.#running !== undefined || this.#timer !== undefined) return;
     const { clock } = this.#o;
-    const period = this.#o.minSyncPeriodMs ?? (this.#backend === this.#simulated ? 0 : 1000);
+    const period =
+      this.#o.minSyncPeriodMs ?? (this.#backend === this.#simulated ? 0 : (this.#backend.minSyncPeriodMs ?? 1000));
     const wait = this.#lastSync + period - clock.monotonic();
     if (wait > 0) {
       this.#later(wait);
@@ -182,7 +267,7 @@ class KubeProxy implements Proxy {
     this.#running = clock.activity.track(this.#pass()).finally(() => {
       this.#running = undefined;
       if (this.#failures > 0) this.#later(Math.min(retryMs * 2 ** (this.#failures - 1), maxRetryMs));
-      else if (this.#dirty.size > 0 || this.#allDirty) this.#sync();
+      else if (this.#dirty.size > 0 || this.#allDirty || this.#placeDirty) this.#sync();
     });
   }
 
@@ -195,7 +280,12 @@ class KubeProxy implements Proxy {
   }
 
   async #pass(): Promise<void> {
+    const { clock, metrics, health, logger } = this.#o;
     const slice = new Slice();
+    const began = clock.monotonic();
+    metrics?.taken();
+    const triggers = this.#triggers;
+    this.#triggers = [];
     if (this.#allDirty) {
       this.#allDirty = false;
       for (const key of this.#owned.keys()) this.#dirty.add(key);
@@ -208,18 +298,27 @@ class KubeProxy implements Proxy {
       this.#recompute(key, set, removed);
       await slice.turn();
     }
-    this.#lastSync = this.#o.clock.monotonic();
+    this.#lastSync = clock.monotonic();
     if (this.#simulated !== this.#backend) await this.#simulated.apply({ set, removed });
+    const full = this.#replaceNext;
+    const place = this.#placeDirty;
+    this.#placeDirty = false;
     try {
-      if (this.#replaceNext) await this.#backend.replace(this.#frontends);
-      else if (set.size > 0 || removed.size > 0) await this.#backend.apply({ set, removed });
+      if (full) await this.#backend.replace(this.#frontends);
+      else if (set.size > 0 || removed.size > 0 || place) await this.#backend.apply({ set, removed });
       this.#replaceNext = false;
       this.#failures = 0;
+      metrics?.synced(full, (clock.monotonic() - began) / 1000, clock.now() / 1000);
+      for (const at of triggers) metrics?.programmed((clock.now() - at) / 1000);
+      if (this.#dirty.size === 0) health?.updated();
     } catch (error) {
       // What the backend has now is not known: next time it gets everything.
       this.#replaceNext = true;
-      if (this.#failures++ === 0) this.#o.logger.error('could not update the service rules, will retry', { error });
+      metrics?.syncFailed(full, (clock.monotonic() - began) / 1000);
+      health?.queued();
+      if (this.#failures++ === 0) logger.error('could not update the service rules, will retry', { error });
     }
+    if (metrics !== undefined) this.#gaps.report(metrics);
   }
 
   /** Brings the frontends of one Service up to date. */
@@ -228,6 +327,8 @@ class KubeProxy implements Proxy {
     const service = this.#services.lister.get(name, namespace);
     this.#waiting.delete(key);
     const ports = service === undefined ? [] : servicePorts(service, this.#slices.lister.byIndex(byService, key));
+    this.#gaps.set(key, ports, this.#o.nodeName);
+    this.#healthCheck(key, ports);
     const wanted = new Map<string, Frontend>();
     for (const port of ports) {
       for (const frontend of frontends(port, this.#here)) {
@@ -260,6 +361,32 @@ class KubeProxy implements Proxy {
     else this.#owned.set(key, [...wanted.keys()]);
   }
 
+  #healthCheck(key: string, ports: readonly ServicePort[]): void {
+    const { healthCheckPorts, nodeName } = this.#o;
+    if (healthCheckPorts === undefined) return;
+    for (const family of [4, 6] as const) {
+      const own = ports.filter((p) => p.family === family);
+      const port = own[0]?.healthCheckNodePort ?? 0;
+      healthCheckPorts.set(
+        key,
+        family,
+        port === 0 ? undefined : { port, endpoints: localReadyAddresses(own, nodeName) },
+      );
+    }
+  }
+
+  async settled(): Promise<void> {
+    while (this.#synced && !this.#stopped) {
+      if (this.#running !== undefined) await this.#running;
+      else if (this.#dirty.size > 0 || this.#allDirty || this.#placeDirty || this.#replaceNext) {
+        this.#sync();
+        await (this.#running ?? this.#o.clock.sleep(1));
+      } else break;
+    }
+    await this.#backend.settled?.();
+    await this.#o.healthCheckPorts?.settled();
+  }
+
   #find(
     address: string,
     port: number,
@@ -271,7 +398,7 @@ class KubeProxy implements Proxy {
     const direct = this.#simulated.get(text, port, protocol);
     if (direct !== undefined) return { frontend: direct, node: undefined };
     const node = this.#nodes.byAddress(text);
-    const nodePort = node === undefined ? undefined : this.#simulated.get('', port, protocol);
+    const nodePort = node === undefined ? undefined : this.#simulated.get(nodePortAddress(ip.family), port, protocol);
     return nodePort === undefined ? undefined : { frontend: nodePort, node };
   }
 

@@ -31,6 +31,8 @@ export interface ServicePort {
   readonly affinitySeconds: number;
   readonly internalPolicyLocal: boolean;
   readonly externalPolicyLocal: boolean;
+  /** Where balancers ask whether this node has an endpoint; 0 for nowhere. */
+  readonly healthCheckNodePort: number;
   /** In the order of their addresses. */
   readonly endpoints: readonly TrackedEndpoint[];
 }
@@ -104,6 +106,8 @@ export function servicePorts(service: Service, slices: Iterable<EndpointSlice>):
   const endpoints = endpointsOf(slices);
   const ingress = (service.status?.loadBalancer?.ingress ?? []).filter((i) => (i.ipMode ?? 'VIP') === 'VIP');
   const external = spec.type === 'LoadBalancer' || spec.type === 'NodePort' || (spec.externalIPs ?? []).length > 0;
+  // As upstream's NeedsHealthCheck.
+  const healthChecked = spec.type === 'LoadBalancer' && spec.externalTrafficPolicy === 'Local';
   const out: ServicePort[] = [];
   for (const clusterIP of spec.clusterIPs ?? [spec.clusterIP!]) {
     const address = canonical(clusterIP);
@@ -135,6 +139,7 @@ export function servicePorts(service: Service, slices: Iterable<EndpointSlice>):
           spec.sessionAffinity === 'ClientIP' ? (spec.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? 10_800) : 0,
         internalPolicyLocal: spec.internalTrafficPolicy === 'Local',
         externalPolicyLocal: external && spec.externalTrafficPolicy === 'Local',
+        healthCheckNodePort: healthChecked ? (spec.healthCheckNodePort ?? 0) : 0,
         endpoints: tracked,
       });
     }
@@ -198,6 +203,19 @@ export function isPlaceless(port: ServicePort): boolean {
   );
 }
 
+/** How the frontend of a node port names the node's addresses of a family. */
+export function nodePortAddress(family: 4 | 6): string {
+  return family === 4 ? '' : '::';
+}
+
+/** Addresses of its ready endpoints on a node: what a health check port reports. */
+export function localReadyAddresses(ports: readonly ServicePort[], node: string | undefined): number {
+  const found = new Set<string>();
+  for (const port of ports)
+    for (const e of port.endpoints) if (e.ready && node !== undefined && e.node === node) found.add(e.address);
+  return found.size;
+}
+
 /** Everything that the port is reached at, as seen from a node. */
 export function frontends(port: ServicePort, at: Location): Frontend[] {
   const cluster = clusterEndpoints(port, at);
@@ -224,7 +242,7 @@ export function frontends(port: ServicePort, at: Location): Frontend[] {
   const out = [make('clusterIP', port.clusterIP, port.port)];
   for (const ip of port.externalIPs) out.push(make('externalIP', ip, port.port));
   for (const ip of port.loadBalancerIPs) out.push(make('loadBalancer', ip, port.port));
-  if (port.nodePort !== 0) out.push(make('nodePort', '', port.nodePort));
+  if (port.nodePort !== 0) out.push(make('nodePort', nodePortAddress(port.family), port.nodePort));
   return out;
 }
 

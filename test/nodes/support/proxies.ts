@@ -1,0 +1,146 @@
+/** The real proxy on the nodes of a lab, fed by Services and EndpointSlices of a small API. */
+import { SystemClock } from '../../../src/base/clock.ts';
+import { createLogger, formatText } from '../../../src/base/logger.ts';
+import { SeededRandom } from '../../../src/base/random.ts';
+import { macrotask } from '../../../src/base/yield.ts';
+import type { EndpointSlice, Node, Service } from '../../../src/api/types/index.gen.ts';
+import { FakeApi } from '../../../src/client/fake-api.ts';
+import type { TypedClient } from '../../../src/client/typed-client.ts';
+import { createClient } from '../../../src/client/typed-client.ts';
+import { HealthCheckPorts } from '../../../src/proxy/health-check-ports.ts';
+import { ProxyHealth } from '../../../src/proxy/health.ts';
+import { createLinuxHost } from '../../../src/proxy/host/linux-host.ts';
+import { ProxyMetrics } from '../../../src/proxy/metrics.ts';
+import { NftablesBackend } from '../../../src/proxy/nftables/nftables-backend.ts';
+import type { NftablesOptions } from '../../../src/proxy/nftables/options.ts';
+import type { Proxy } from '../../../src/proxy/proxy.ts';
+import { createProxy } from '../../../src/proxy/proxy.ts';
+import type { Lab, LabNode, LabPod } from './lab.ts';
+
+export const logger = createLogger({
+  level: 'warn',
+  now: () => Date.now(),
+  sink: (r) => void process.stderr.write(`${formatText(r)}\n`),
+});
+
+export interface EndpointFacts {
+  readonly pod: LabPod;
+  readonly ready?: boolean;
+  readonly serving?: boolean;
+  readonly terminating?: boolean;
+  readonly zones?: readonly string[];
+  readonly nodes?: readonly string[];
+}
+
+export class World {
+  readonly lab: Lab;
+  readonly clock = new SystemClock();
+  readonly random = new SeededRandom(1);
+  readonly client: TypedClient = createClient(new FakeApi(this.clock, this.random));
+  readonly proxies: Proxy[] = [];
+  readonly metrics: ProxyMetrics[] = [];
+
+  constructor(lab: Lab) {
+    this.lab = lab;
+  }
+
+  /** Nodes in the API, and a proxy on each. */
+  static async create(lab: Lab, options: NftablesOptions = {}): Promise<World> {
+    const world = new World(lab);
+    for (const [i, node] of lab.nodes.entries())
+      await world.client.core.nodes.create({
+        metadata: { name: node.name, labels: { 'topology.kubernetes.io/zone': `zone${i + 1}` } },
+        spec: { podCIDRs: [node.podCIDR, node.podCIDR6] },
+        status: {
+          addresses: [
+            { type: 'InternalIP', address: node.address },
+            { type: 'InternalIP', address: node.address6 },
+          ],
+        },
+      } as Node);
+    for (const node of lab.nodes) await world.start(node, options);
+    return world;
+  }
+
+  async start(node: LabNode, options: NftablesOptions = {}): Promise<Proxy> {
+    const { clock, random, client } = this;
+    const host = createLinuxHost({ netns: node.place.path });
+    const metrics = new ProxyMetrics();
+    const health = new ProxyHealth(clock);
+    const proxy = createProxy({
+      ...{ client, clock, random, logger, metrics, health, nodeName: node.name },
+      backend: new NftablesBackend({
+        ...{ host, clock, logger, metrics },
+        detectLocal: { mode: 'ClusterCIDR', cidrs: ['10.244.0.0/16', 'fd00:10:244::/48'] },
+        ...options,
+      }),
+      healthCheckPorts: new HealthCheckPorts({ host, logger, health, nodeName: node.name }),
+    });
+    this.proxies.push(proxy);
+    this.metrics.push(metrics);
+    await proxy.start();
+    return proxy;
+  }
+
+  /** Waits until what was written to the API is in the rules. */
+  async settled(): Promise<void> {
+    for (let i = 0; i < 20; i++) await macrotask();
+    await Promise.all(this.proxies.map((p) => p.settled()));
+  }
+
+  async service(name: string, spec: object, status: object = {}): Promise<void> {
+    await this.client.core.services.create({
+      metadata: { name, namespace: 'default' },
+      spec: { ports: [{ name: 'p', port: 80, protocol: 'TCP' }], ...spec },
+      status,
+    } as Service);
+  }
+
+  /** Writes the endpoints of a Service, for both address families. */
+  async endpoints(
+    service: string,
+    list: readonly (LabPod | EndpointFacts)[],
+    port: number = 8080,
+    protocol: string = 'TCP',
+    name: string = 'p',
+  ): Promise<void> {
+    for (const addressType of ['IPv4', 'IPv6']) {
+      const slice = {
+        metadata: {
+          name: `${service}-${addressType.toLowerCase()}`,
+          namespace: 'default',
+          labels: { 'kubernetes.io/service-name': service },
+        },
+        addressType,
+        ports: [{ name, port, protocol }],
+        endpoints: list.map((e) => {
+          const facts: EndpointFacts = 'pod' in e ? e : { pod: e };
+          const { pod, ready = true, serving = ready, terminating = false } = facts;
+          return {
+            addresses: [addressType === 'IPv4' ? pod.address : pod.address6],
+            nodeName: pod.node.name,
+            conditions: { ready, serving, terminating },
+            hints: {
+              ...(facts.zones === undefined ? {} : { forZones: facts.zones.map((z) => ({ name: z })) }),
+              ...(facts.nodes === undefined ? {} : { forNodes: facts.nodes.map((n) => ({ name: n })) }),
+            },
+          };
+        }),
+      } as unknown as EndpointSlice;
+      const slices = this.client.discovery.endpointslices;
+      try {
+        const old = await slices.get(slice.metadata.name!, 'default');
+        await slices.update({
+          ...slice,
+          metadata: { ...slice.metadata, resourceVersion: old.metadata.resourceVersion! },
+        });
+      } catch {
+        await slices.create(slice);
+      }
+    }
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.proxies.map((p) => p.stop()));
+  }
+}

@@ -2,7 +2,7 @@
  * What happens to containers, from three sources: CRI's event stream; containerd's own events, where that is not served (1.6);
  * and relisting, which finds what a stream has missed and is all there is with other runtimes (upstream's PLEG).
  */
-import { ioTimer } from '../../../base/io-time.ts';
+import { ioNow, ioTimer } from '../../../base/io-time.ts';
 import type { Logger } from '../../../base/logger.ts';
 import type { Container, ContainerEvent, ContainerEventType, PodSandbox } from '../container-runtime.ts';
 import { RuntimeError } from '../container-runtime.ts';
@@ -59,9 +59,10 @@ export class CriEvents {
   readonly #known = new Map<string, Known>();
   #listeners: readonly ((event: ContainerEvent) => void)[] = [];
   #running = false;
-  #primed = false;
   #endStream: (() => void) | undefined;
   #cancelRelist: (() => void) | undefined;
+  #relistAt = Infinity;
+  #cancelAfterOpen: (() => void) | undefined;
   #cancelRetry: (() => void) | undefined;
   #relisting: Promise<void> | undefined;
   #source: 'cri' | 'containerd' | 'none' = 'cri';
@@ -89,11 +90,12 @@ export class CriEvents {
 
   stop(): void {
     this.#running = false;
-    this.#primed = false;
     this.#endStream?.();
     this.#cancelRelist?.();
     this.#cancelRetry?.();
-    this.#endStream = this.#cancelRelist = this.#cancelRetry = undefined;
+    this.#cancelAfterOpen?.();
+    this.#relistAt = Infinity;
+    this.#endStream = this.#cancelRelist = this.#cancelRetry = this.#cancelAfterOpen = undefined;
     this.#known.clear();
   }
 
@@ -125,7 +127,8 @@ export class CriEvents {
         { filters: ['topic~="^/tasks/(start|exit)"', 'topic=="/containers/delete"'] },
         { onMessage: (m) => this.#onTaskEvent(m), onEnd },
       );
-    this.#relistIn(afterOpenMs);
+    this.#cancelAfterOpen?.();
+    this.#cancelAfterOpen = ioTimer(afterOpenMs, () => void this.#relist());
   }
 
   #streamEnded(error: RuntimeError | undefined): void {
@@ -202,9 +205,7 @@ export class CriEvents {
       if (known === undefined || known.sandbox) {
         await this.#relist();
         const now = this.#known.get(id);
-        if (now === undefined || now.ended || (!now.sandbox && now.running)) {
-          if (now?.running !== true) return;
-        }
+        if (now === undefined || now.ended) return;
       } else {
         let state;
         try {
@@ -225,10 +226,14 @@ export class CriEvents {
 
   // Relisting.
 
+  /** Relists after `ms` at the latest, and from then on at its pace. */
   #relistIn(ms: number): void {
-    if (!this.#running) return;
+    const at = ioNow() + ms;
+    if (!this.#running || at >= this.#relistAt) return;
+    this.#relistAt = at;
     this.#cancelRelist?.();
     this.#cancelRelist = ioTimer(ms, () => {
+      this.#relistAt = Infinity;
       void this.#relist().finally(() => this.#relistIn(this.#source === 'none' ? pollMs : relistMs));
     });
   }
@@ -253,9 +258,7 @@ export class CriEvents {
     }
     if (!this.#running) return;
     const seen = new Set<string>();
-    // The first list says what there is; only what changes after it has happened in front of this listener.
-    const quiet = !this.#primed;
-    this.#primed = true;
+    // The first list tells of all that runs and of all that has ended: nobody knows what happened before it.
     const look = (
       id: string,
       sandbox: boolean,
@@ -269,7 +272,6 @@ export class CriEvents {
       if (known === undefined) {
         const fresh: Known = { sandbox, podSandboxId, podUid, running, ended };
         this.#known.set(id, fresh);
-        if (quiet) return;
         if (running) this.#emit(id, fresh, 'CONTAINER_STARTED_EVENT');
         else if (ended) this.#emit(id, fresh, 'CONTAINER_STOPPED_EVENT');
         return;

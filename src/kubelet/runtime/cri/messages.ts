@@ -308,19 +308,25 @@ export interface SandboxStatsMessage {
   };
 }
 
+/** Shorter spans say little about a process that the kernel gives its share in pieces of a tenth of a second. */
+const minSpanNs = 0.9e9;
+
 /** Nanocores of two readings of a counter: runtimes report the counter and often not the rate. */
 export class CpuRates {
-  readonly #last = new Map<string, { timestamp: number; usage: number; rate: number }>();
+  readonly #last = new Map<string, { timestamp: number; usage: number; rate: number | undefined }>();
 
   /** `timestamp`: nanoseconds. */
   rate(id: string, timestamp: number, usage: number): number {
     const last = this.#last.get(id);
-    if (last !== undefined && timestamp <= last.timestamp) return last.rate;
-    const rate =
-      last === undefined || usage < last.usage
-        ? 0
-        : Math.round(((usage - last.usage) / (timestamp - last.timestamp)) * 1e9);
-    this.#last.set(id, { timestamp, usage, rate });
+    const span = last === undefined ? 0 : timestamp - last.timestamp;
+    if (last === undefined || usage < last.usage) {
+      this.#last.set(id, { timestamp, usage, rate: undefined });
+      return 0;
+    }
+    if (span < minSpanNs && last.rate !== undefined) return last.rate;
+    if (span <= 0) return 0;
+    const rate = Math.round(((usage - last.usage) / span) * 1e9);
+    if (span >= minSpanNs) this.#last.set(id, { timestamp, usage, rate });
     return rate;
   }
 

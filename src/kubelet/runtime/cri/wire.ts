@@ -10,32 +10,28 @@ import { RuntimeError } from '../container-runtime.ts';
 import descriptor from './cri-rpc.json' with { type: 'json' };
 
 /** containerd's own event service: what tells of ended containers where CRI's event stream is not served. */
-const eventsDescriptor = {
+const eventsPackage: Nested = {
   nested: {
-    'containerd.services.events.v1': {
-      nested: {
-        SubscribeRequest: { fields: { filters: { rule: 'repeated', type: 'string', id: 1 } } },
-        Any: { fields: { type_url: { type: 'string', id: 1 }, value: { type: 'bytes', id: 2 } } },
-        Envelope: {
-          fields: {
-            namespace: { type: 'string', id: 2 },
-            topic: { type: 'string', id: 3 },
-            event: { type: 'Any', id: 4 },
-          },
-        },
-        TaskEvent: { fields: { container_id: { type: 'string', id: 1 }, id: { type: 'string', id: 2 } } },
-        Events: {
-          methods: {
-            Subscribe: { requestType: 'SubscribeRequest', responseType: 'Envelope', responseStream: true },
-          },
-        },
+    SubscribeRequest: { fields: { filters: { rule: 'repeated', type: 'string', id: 1 } } },
+    Any: { fields: { type_url: { type: 'string', id: 1 }, value: { type: 'bytes', id: 2 } } },
+    Envelope: {
+      fields: {
+        namespace: { type: 'string', id: 2 },
+        topic: { type: 'string', id: 3 },
+        event: { type: 'Any', id: 4 },
       },
+    },
+    TaskEvent: { fields: { container_id: { type: 'string', id: 1 }, id: { type: 'string', id: 2 } } },
+    Events: {
+      methods: { Subscribe: { requestType: 'SubscribeRequest', responseType: 'Envelope', responseStream: true } },
     },
   },
 };
+const eventsName = 'containerd.services.events.v1';
 
 interface Nested {
   fields?: Record<string, unknown>;
+  methods?: Record<string, unknown>;
   nested?: Record<string, Nested>;
 }
 
@@ -130,17 +126,17 @@ export class CriChannel {
       'grpc.use_local_subchannel_pool': 1,
     });
     const root = protobuf.Root.fromJSON(camelFields({ nested: descriptor.nested as Record<string, Nested> }));
-    protobuf.Root.fromJSON(camelFields(eventsDescriptor as Nested), root);
+    root.define(eventsName, camelFields(eventsPackage).nested);
     root.resolveAll();
     const methods = new Map<string, Method>();
-    for (const service of ['runtime.v1.RuntimeService', 'runtime.v1.ImageService', eventsService])
+    for (const service of ['runtime.v1.RuntimeService', 'runtime.v1.ImageService', `${eventsName}.Events`])
       for (const m of root.lookupService(service).methodsArray)
         methods.set(m.name, {
           path: `/${service}/${m.name}`,
           ...codec(m.resolvedRequestType!, m.resolvedResponseType!),
         });
     this.#methods = methods;
-    this.#taskEvent = root.lookupType(`${eventsService.slice(0, eventsService.lastIndexOf('.'))}.TaskEvent`);
+    this.#taskEvent = root.lookupType(`${eventsName}.TaskEvent`);
   }
 
   /** Calls a method that answers once. Rejects with `RuntimeError`. */
@@ -203,8 +199,6 @@ export class CriChannel {
     this.#client.close();
   }
 }
-
-const eventsService = 'containerd.services.events.v1.Events';
 
 const plain: protobuf.IConversionOptions = { longs: Number, enums: String };
 

@@ -168,13 +168,16 @@ class PairEnd extends Duplex {
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, callback: (error?: Error | null) => void): void {
-    const peer = this.peer;
-    if (peer === undefined || peer.destroyed) {
-      callback(Object.assign(new Error('write EPIPE'), { code: 'EPIPE' }));
-      return;
-    }
-    if (peer.push(chunk)) callback();
-    else peer.#resume = callback;
+    // As on a socket the other end never hears of it before the writer's own call has returned.
+    queueMicrotask(() => {
+      const peer = this.peer;
+      if (peer === undefined || peer.destroyed) {
+        callback(Object.assign(new Error('write EPIPE'), { code: 'EPIPE' }));
+        return;
+      }
+      if (peer.push(chunk)) callback();
+      else peer.#resume = callback;
+    });
   }
 
   override _final(callback: (error?: Error | null) => void): void {

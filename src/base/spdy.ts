@@ -321,9 +321,9 @@ export class SpdyConnection {
     this.#opening.clear();
     for (const stream of [...this.#streams.values()]) {
       stream.receiveEnd();
-      // A reader gets what came before the end, and then the end.
+      // A reader gets what came before the end, and then the end, also one who has not begun yet.
       const read = stream.readableFlowing !== null || stream.listenerCount('readable') > 0;
-      if (read && !stream.readableEnded) stream.once('end', () => stream.destroy());
+      if ((read || stream.readableLength > 0) && !stream.readableEnded) stream.once('end', () => stream.destroy());
       else stream.destroy();
     }
     this.#streams.clear();

@@ -2,7 +2,7 @@
  * The Linux host: nft and conntrack as processes, settings below /proc/sys, sockets. With a network namespace given, everything
  * happens in there, so that several nodes can live on one machine.
  */
-import type { ChildProcess } from 'node:child_process';
+import type { ChildProcessWithoutNullStreams as Child } from 'node:child_process';
 import { spawn } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
 import type { Server } from 'node:http';
@@ -41,7 +41,9 @@ class LinuxHost implements ProxyHost {
   readonly #netns: string | undefined;
   readonly #timeoutMs: number;
   readonly #env: NodeJS.ProcessEnv;
-  readonly #children = new Set<ChildProcess>();
+  readonly #children = new Set<Child>();
+  #spare: Child | undefined;
+  #closed = false;
 
   constructor(options: LinuxHostOptions) {
     this.#netns = options.netns;
@@ -49,14 +51,21 @@ class LinuxHost implements ProxyHost {
     this.#env = { ...process.env, PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin:/usr/bin:/bin`, LC_ALL: 'C' };
   }
 
-  #run(program: string, args: readonly string[], run: Run = {}): Promise<Outcome> {
+  #spawn(program: string, args: readonly string[]): Child {
     const inside = this.#netns === undefined ? [] : [`--net=${this.#netns}`, '--', program];
+    const child = spawn(inside.length === 0 ? program : 'nsenter', [...inside, ...args], {
+      stdio: ['pipe', 'pipe', 'pipe'],
+      env: this.#env,
+    });
+    this.#children.add(child);
+    child.on('close', () => this.#children.delete(child));
+    child.on('error', () => this.#children.delete(child));
+    return child;
+  }
+
+  #run(program: string, args: readonly string[], run: Run = {}, started?: Child): Promise<Outcome> {
     return new Promise((resolve, reject) => {
-      const child = spawn(inside.length === 0 ? program : 'nsenter', [...inside, ...args], {
-        stdio: ['pipe', 'pipe', 'pipe'],
-        env: this.#env,
-      });
-      this.#children.add(child);
+      const child = started ?? this.#spawn(program, args);
       let complaint = '';
       const parts: string[] = [];
       let length = 0;
@@ -84,14 +93,11 @@ class LinuxHost implements ProxyHost {
       });
       child.on('error', (error: NodeJS.ErrnoException) => {
         cancel();
-        this.#children.delete(child);
-        reject(
-          error.code === 'ENOENT' ? new Error(`${inside.length === 0 ? program : 'nsenter'} is not installed`) : error,
-        );
+        const missing = this.#netns === undefined ? program : 'nsenter';
+        reject(error.code === 'ENOENT' ? new Error(`${missing} is not installed`) : error);
       });
       child.on('close', (code, signal) => {
         cancel();
-        this.#children.delete(child);
         if (run.onLine !== undefined && rest !== '') run.onLine(rest);
         if (timedOut) reject(new Error(`${program} did not end within ${this.#timeoutMs} ms`));
         else if (code === 127 && complaint.includes('No such file')) reject(new Error(`${program} is not installed`));
@@ -103,10 +109,36 @@ class LinuxHost implements ProxyHost {
     });
   }
 
-  async #nft(args: readonly string[], input?: string): Promise<string> {
+  /**
+   * Starts the process of the next transaction ahead of it: nft reads its whole input before it looks at the kernel, so one that waits
+   * for its input is as good as new, and a change need not wait for it to start.
+   */
+  #prepare(): void {
+    if (this.#closed || this.#spare !== undefined) return;
+    const spare = this.#spawn('nft', ['-f', '-']);
+    this.#spare = spare;
+    const gone = (): void => {
+      if (this.#spare === spare) this.#spare = undefined;
+    };
+    spare.on('error', gone);
+    spare.on('exit', gone);
+    spare.stdin.on('error', gone);
+    // It must not keep this process alive.
+    for (const handle of [spare, spare.stdin, spare.stdout, spare.stderr]) (handle as Partial<Socket>).unref?.();
+  }
+
+  #takeSpare(): Child | undefined {
+    const spare = this.#spare;
+    this.#spare = undefined;
+    if (spare !== undefined)
+      for (const handle of [spare, spare.stdin, spare.stdout, spare.stderr]) (handle as Partial<Socket>).ref?.();
+    return spare;
+  }
+
+  async #nft(args: readonly string[], input?: string, started?: Child): Promise<string> {
     let outcome: Outcome;
     try {
-      outcome = await this.#run('nft', args, input === undefined ? {} : { input });
+      outcome = await this.#run('nft', args, input === undefined ? {} : { input }, started);
     } catch (error) {
       throw new NftError(error instanceof Error ? error.message : String(error), { cause: error });
     }
@@ -134,7 +166,8 @@ class LinuxHost implements ProxyHost {
   }
 
   async nft(text: string): Promise<void> {
-    await this.#nft(['-f', '-'], text);
+    await this.#nft(['-f', '-'], text, this.#takeSpare());
+    this.#prepare();
   }
 
   nftList(args: readonly string[]): Promise<string> {
@@ -218,6 +251,7 @@ class LinuxHost implements ProxyHost {
   }
 
   close(): Promise<void> {
+    this.#closed = true;
     for (const child of this.#children) child.kill('SIGKILL');
     return Promise.resolve();
   }

@@ -123,6 +123,7 @@ export class NftTable {
   }
 
   #touch(name: string, c: Container, key: string, before: string | undefined): void {
+    if (this.#pending === 'everything') return;
     if (!c.touched.has(key)) c.touched.set(key, before);
     this.#touched.add(name);
     this.#dirty();

@@ -10,18 +10,13 @@ import { createClient } from '../../../src/client/typed-client.ts';
 import { HealthCheckPorts } from '../../../src/proxy/health-check-ports.ts';
 import { ProxyHealth } from '../../../src/proxy/health.ts';
 import { createLinuxHost } from '../../../src/proxy/host/linux-host.ts';
+import type { ProxyHost } from '../../../src/proxy/host/proxy-host.ts';
 import { ProxyMetrics } from '../../../src/proxy/metrics.ts';
 import { NftablesBackend } from '../../../src/proxy/nftables/nftables-backend.ts';
 import type { NftablesOptions } from '../../../src/proxy/nftables/options.ts';
 import type { Proxy } from '../../../src/proxy/proxy.ts';
 import { createProxy } from '../../../src/proxy/proxy.ts';
 import type { Lab, LabNode, LabPod } from './lab.ts';
-
-export const logger = createLogger({
-  level: 'warn',
-  now: () => Date.now(),
-  sink: (r) => void process.stderr.write(`${formatText(r)}\n`),
-});
 
 export interface EndpointFacts {
   readonly pod: LabPod;
@@ -34,10 +29,19 @@ export interface EndpointFacts {
 
 export class World {
   readonly lab: Lab;
+  /** Failures that a test provokes are not told. */
+  quiet = false;
+  readonly logger = createLogger({
+    level: 'warn',
+    now: () => Date.now(),
+    sink: (r) => void (this.quiet || process.stderr.write(`${formatText(r)}\n`)),
+  });
   readonly clock = new SystemClock();
   readonly random = new SeededRandom(1);
   readonly client: TypedClient = createClient(new FakeApi(this.clock, this.random));
   readonly proxies: Proxy[] = [];
+  readonly #hosts = new Map<Proxy, ProxyHost>();
+  readonly #options = new Map<LabNode, NftablesOptions>();
   readonly metrics: ProxyMetrics[] = [];
 
   constructor(lab: Lab) {
@@ -63,7 +67,8 @@ export class World {
   }
 
   async start(node: LabNode, options: NftablesOptions = {}): Promise<Proxy> {
-    const { clock, random, client } = this;
+    const { clock, random, client, logger } = this;
+    this.#options.set(node, options);
     const host = createLinuxHost({ netns: node.place.path });
     const metrics = new ProxyMetrics();
     const health = new ProxyHealth(clock);
@@ -77,9 +82,19 @@ export class World {
       healthCheckPorts: new HealthCheckPorts({ host, logger, health, nodeName: node.name }),
     });
     this.proxies.push(proxy);
+    this.#hosts.set(proxy, host);
     this.metrics.push(metrics);
     await proxy.start();
     return proxy;
+  }
+
+  /** Ends the proxy of a node and starts another one. */
+  async restart(node: LabNode): Promise<void> {
+    const i = this.lab.nodes.indexOf(node);
+    await this.proxies[i]!.stop();
+    const next = await this.start(node, this.#options.get(node));
+    this.proxies.pop();
+    this.proxies[i] = next;
   }
 
   /** Waits until what was written to the API is in the rules. */
@@ -142,5 +157,6 @@ export class World {
 
   async close(): Promise<void> {
     await Promise.all(this.proxies.map((p) => p.stop()));
+    await Promise.all([...this.#hosts.values()].map((h) => h.close()));
   }
 }

@@ -3,6 +3,7 @@
  * hold and advance it. I/O deadlines (sockets, TLS, gRPC) are not cluster time: they use `io-time.ts`.
  */
 import { Activity } from './activity.ts';
+import { Heap } from './heap.ts';
 
 /** A pending timer of a `Clock`. */
 export interface Timer {
@@ -15,6 +16,11 @@ export interface Clock {
   now(): number;
   /** Milliseconds since an arbitrary start; never goes back. */
   monotonic(): number;
+  /**
+   * Up to when time is sure to pass before anybody outside can look, on the scale of `now`: the end of the running `advance` of a
+   * virtual clock, otherwise now. What is repeated before then only to be fresh when somebody looks may be left out.
+   */
+  horizon(): number;
   /** Calls `fn` once after `ms` milliseconds of this clock. */
   setTimer(ms: number, fn: () => void): Timer;
   /** Calls `fn` every `ms` milliseconds of this clock until cancelled. */
@@ -61,6 +67,10 @@ export class SystemClock implements Clock {
     return performance.now();
   }
 
+  horizon(): number {
+    return Date.now();
+  }
+
   setTimer(ms: number, fn: () => void): Timer {
     const deadline = performance.now() + ms;
     let handle: NodeJS.Timeout;
@@ -93,9 +103,15 @@ export class SystemClock implements Clock {
 interface PendingTimer {
   at: number;
   seq: number;
-  fn: () => void;
-  every: number | undefined;
+  readonly fn: () => void;
+  readonly every: number | undefined;
+  cancelled: boolean;
 }
+
+const earlier = (a: PendingTimer, b: PendingTimer): boolean => (a.at === b.at ? a.seq < b.seq : a.at < b.at);
+
+/** So many cancelled timers may lie about before they are cleared away. */
+const maxCancelled = 64;
 
 /**
  * A clock that stands still until `advance`. Timers fire in order of their deadline (then of their creation), and between
@@ -107,7 +123,11 @@ export class VirtualClock implements Clock {
   #now: number;
   readonly #start: number;
   #seq = 0;
-  readonly #timers = new Set<PendingTimer>();
+  #timers = new Heap<PendingTimer>(earlier);
+  /** Timers of the heap that are cancelled; they leave it when they come up, or when they are too many. */
+  #cancelled = 0;
+  /** Where the calls of `advance` that run now will end. */
+  readonly #advancing: number[] = [];
 
   /** `start`: milliseconds since the epoch; 2026-01-01T00:00:00Z when left out. */
   constructor(start = 1_767_225_600_000) {
@@ -123,15 +143,39 @@ export class VirtualClock implements Clock {
     return this.#now - this.#start;
   }
 
+  horizon(): number {
+    return Math.max(this.#now, ...this.#advancing);
+  }
+
   /** How many timers wait; zero after a clean shutdown. */
   get pending(): number {
-    return this.#timers.size;
+    return this.#timers.size - this.#cancelled;
   }
 
   #add(ms: number, fn: () => void, every: number | undefined): Timer {
-    const timer: PendingTimer = { at: this.#now + Math.max(ms, 0), seq: this.#seq++, fn, every };
-    this.#timers.add(timer);
-    return { cancel: () => void this.#timers.delete(timer) };
+    let waiting = true;
+    const timer: PendingTimer = {
+      at: this.#now + Math.max(ms, 0),
+      seq: this.#seq++,
+      fn:
+        every === undefined
+          ? () => {
+              waiting = false;
+              fn();
+            }
+          : fn,
+      every,
+      cancelled: false,
+    };
+    this.#timers.push(timer);
+    return {
+      cancel: () => {
+        if (!waiting) return;
+        waiting = false;
+        timer.cancelled = true;
+        if (++this.#cancelled > maxCancelled && this.#cancelled > this.#timers.size / 2) this.#clear();
+      },
+    };
   }
 
   setTimer(ms: number, fn: () => void): Timer {
@@ -146,36 +190,55 @@ export class VirtualClock implements Clock {
     return sleepOn(this, ms, signal);
   }
 
-  #next(until: number): PendingTimer | undefined {
-    let best: PendingTimer | undefined;
-    for (const t of this.#timers) {
-      if (t.at > until) continue;
-      if (best === undefined || t.at < best.at || (t.at === best.at && t.seq < best.seq)) best = t;
+  /** Puts the timers that still count into a heap of their own. */
+  #clear(): void {
+    const old = this.#timers;
+    this.#timers = new Heap(earlier);
+    this.#cancelled = 0;
+    for (let t = old.pop(); t !== undefined; t = old.pop()) if (!t.cancelled) this.#timers.push(t);
+  }
+
+  /** Takes the next timer that is due by `until`; a ticker goes back in line at once. */
+  #take(until: number): PendingTimer | undefined {
+    for (;;) {
+      const timer = this.#timers.peek();
+      if (timer === undefined || (timer.at > until && !timer.cancelled)) return undefined;
+      this.#timers.pop();
+      if (timer.cancelled) {
+        this.#cancelled--;
+        continue;
+      }
+      return timer;
     }
-    return best;
   }
 
   /** Moves time forward by `ms`, firing what falls due and waiting for quiescence after each distinct deadline. */
   async advance(ms: number): Promise<void> {
     const until = this.#now + ms;
     await this.activity.quiescent();
-    for (;;) {
-      let timer = this.#next(until);
-      if (timer === undefined) break;
+    this.#advancing.push(until);
+    try {
+      await this.#pass(until);
+    } finally {
+      this.#advancing.splice(this.#advancing.indexOf(until), 1);
+    }
+    this.#now = Math.max(this.#now, until);
+    await this.activity.quiescent();
+  }
+
+  async #pass(until: number): Promise<void> {
+    for (let timer = this.#take(until); timer !== undefined; timer = this.#take(until)) {
       this.#now = Math.max(this.#now, timer.at);
-      const at = timer.at;
-      while (timer !== undefined && timer.at <= at) {
-        if (timer.every === undefined) this.#timers.delete(timer);
-        else {
+      const work = this.activity.begun;
+      for (; timer !== undefined; timer = this.#take(this.#now)) {
+        if (timer.every !== undefined) {
           timer.at += timer.every;
           timer.seq = this.#seq++;
+          this.#timers.push(timer);
         }
         timer.fn();
-        timer = this.#next(at);
       }
-      await this.activity.quiescent();
+      await this.activity.settled(work);
     }
-    this.#now = until;
-    await this.activity.quiescent();
   }
 }

@@ -87,6 +87,11 @@ export function crowded(): boolean {
   return lines.normal.length > 0 || lines.first.length > 0;
 }
 
+/** True while anybody waits for a turn, however urgent. */
+export function turnsWaitedFor(): boolean {
+  return crowded() || lines.last.length > 0;
+}
+
 /** Resolves in a turn of one's own, after those as urgent who have waited longer. */
 export function nextTurn(urgency: Urgency = 'normal'): Promise<void> {
   return new Promise((resolve) => {

@@ -4,6 +4,7 @@
  */
 import { apiVersionOf, parseApiVersion } from '../api/object.ts';
 import type { TypedRef } from './resources.ts';
+import type { ApiResponse } from './transport.ts';
 import type { TypedClient } from './typed-client.ts';
 
 export interface DiscoveredResource extends TypedRef {
@@ -60,15 +61,60 @@ interface ApiGroupList {
   groups?: { name: string; versions: { version: string }[]; preferredVersion?: { version: string } }[];
 }
 
+/** HTTP's answer to who has the newest already. */
+const notModified = 304;
+
 const aggregatedAccept =
   'application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json';
 
 /** Reads what the server serves. Throws when not even the list of groups can be read. */
 export async function discover(client: TypedClient, signal?: AbortSignal): Promise<DiscoveryResult> {
+  return collect(
+    client,
+    await Promise.all([ask(client, '/api', '', signal), ask(client, '/apis', '', signal)]),
+    signal,
+  );
+}
+
+/** Reads again and again what the server serves; the result is the same object as long as that has not changed. */
+export class RepeatedDiscovery {
+  readonly #client: TypedClient;
+  #known: { readonly etags: readonly [string, string]; readonly result: DiscoveryResult } | undefined;
+
+  constructor(client: TypedClient) {
+    this.#client = client;
+  }
+
+  /** Throws when not even the list of groups can be read. */
+  async read(): Promise<DiscoveryResult> {
+    const client = this.#client;
+    const known = this.#known;
+    if (known !== undefined) {
+      const news = await Promise.all([ask(client, '/api', known.etags[0]), ask(client, '/apis', known.etags[1])]);
+      if (news.every((answer) => answer.status === notModified)) return known.result;
+    }
+    const answers = await Promise.all([ask(client, '/api', ''), ask(client, '/apis', '')]);
+    const result = await collect(client, answers);
+    const [core, groups] = answers.map((answer) => answer.headers['etag']);
+    this.#known = core === undefined || groups === undefined ? undefined : { etags: [core, groups], result };
+    return result;
+  }
+}
+
+function ask(client: TypedClient, path: string, etag: string, signal?: AbortSignal): Promise<ApiResponse> {
+  return client.raw('GET', path, {
+    headers: { accept: aggregatedAccept, ...(etag === '' ? {} : { 'if-none-match': etag }) },
+    ...(signal === undefined ? {} : { signal }),
+  });
+}
+
+async function collect(
+  client: TypedClient,
+  [core, groups]: readonly [ApiResponse, ApiResponse],
+  signal?: AbortSignal,
+): Promise<DiscoveryResult> {
   const failures = new Map<string, string>();
   const found: DiscoveredResource[] = [];
-  const options = { headers: { accept: aggregatedAccept }, ...(signal === undefined ? {} : { signal }) };
-  const [core, groups] = await Promise.all([client.raw('GET', '/api', options), client.raw('GET', '/apis', options)]);
   for (const [answer, legacy] of [
     [core, true],
     [groups, false],

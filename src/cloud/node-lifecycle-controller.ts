@@ -13,6 +13,10 @@ import type { InstancesV2 } from './provider.ts';
 
 export const shutdownTaint = 'node.cloudprovider.kubernetes.io/shutdown';
 
+function isReady(node: Node): boolean {
+  return node.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') === true;
+}
+
 function start(context: CloudContext, instances: InstancesV2): RunningController {
   const { clock, random, logger, options } = context;
   const client = context.clientFor('node-controller');
@@ -53,15 +57,17 @@ function start(context: CloudContext, instances: InstancesV2): RunningController
     }
   };
 
+  /** A node that is ready and has not been switched off needs no look at its instance. */
+  const inOrder = (node: Node): boolean =>
+    isReady(node) && !(node.spec?.taints ?? []).some((t) => t.key === shutdownTaint);
+
   const monitor = async (node: Node, signal: AbortSignal): Promise<void> => {
     const name = node.metadata.name!;
-    const ready = node.status?.conditions?.find((c) => c.type === 'Ready')?.status ?? 'Unknown';
-    if (ready === 'True') {
-      if (node.spec?.taints?.some((t) => t.key === shutdownTaint))
-        await setTaints(name, (taints) => {
-          const rest = taints.filter((t) => t.key !== shutdownTaint || t.effect !== 'NoSchedule');
-          return rest.length === taints.length ? undefined : rest;
-        });
+    if (isReady(node)) {
+      await setTaints(name, (taints) => {
+        const rest = taints.filter((t) => t.key !== shutdownTaint || t.effect !== 'NoSchedule');
+        return rest.length === taints.length ? undefined : rest;
+      });
       return;
     }
     if (!(await instances.instanceExists(node, signal))) {
@@ -76,23 +82,28 @@ function start(context: CloudContext, instances: InstancesV2): RunningController
     );
   };
 
+  const compare = async (suspects: readonly Node[], signal: AbortSignal): Promise<void> => {
+    const slice = new Slice();
+    for (const node of suspects) {
+      if (signal.aborted) return;
+      await slice.turn();
+      try {
+        await monitor(node, signal);
+      } catch (error) {
+        if (!signal.aborted && !isNotFound(error))
+          logger.warn('could not compare node with its instance', { node: node.metadata.name, error });
+      }
+    }
+  };
+
   const loop = new Periodic({
     name: 'cloud-node-lifecycle',
     clock,
     logger,
     periodMs: options.nodeMonitorPeriodMs ?? 5000,
-    run: async (signal) => {
-      const slice = new Slice();
-      for (const node of [...nodes.lister.list()]) {
-        if (signal.aborted) return;
-        await slice.turn();
-        try {
-          await monitor(node, signal);
-        } catch (error) {
-          if (!signal.aborted && !isNotFound(error))
-            logger.warn('could not compare node with its instance', { node: node.metadata.name, error });
-        }
-      }
+    run: (signal) => {
+      const suspects = [...nodes.lister.list()].filter((node) => !inOrder(node));
+      return suspects.length === 0 ? undefined : compare(suspects, signal);
     },
   });
   loop.start(nodes.synced);

@@ -7,7 +7,8 @@ export interface PeriodicOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly periodMs: number;
-  readonly run: (signal: AbortSignal) => Promise<void>;
+  /** Undefined: there is nothing to wait for. */
+  readonly run: (signal: AbortSignal) => Promise<void> | undefined;
 }
 
 export class Periodic {
@@ -37,8 +38,10 @@ export class Periodic {
 
   #tick(): void {
     if (this.#running !== undefined) return;
+    const work = this.#o.run(this.#abort.signal);
+    if (work === undefined) return;
     this.#running = this.#o.clock.activity
-      .track(this.#o.run(this.#abort.signal))
+      .track(work)
       .catch((error: unknown) => {
         if (!this.#abort.signal.aborted)
           this.#o.logger.warn('periodic work failed', { controller: this.#o.name, error });

@@ -78,7 +78,7 @@ class RouteController implements RunningController {
       periodMs: options.routeReconciliationPeriodMs ?? 10_000,
       run: () => {
         changed();
-        return Promise.resolve();
+        return undefined;
       },
     });
     this.#controller.start(this.#nodes.synced);

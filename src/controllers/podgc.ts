@@ -64,7 +64,8 @@ function start(context: ControllerContext): RunningController {
     }
   };
 
-  const collect = async (): Promise<void> => {
+  /** What has to go, and the nodes that pods name but nobody has; undefined when all is well. */
+  const look = (): { doomed: Pod[]; seen: Set<string> } | undefined => {
     const ended: Pod[] = [];
     const doomed: Pod[] = [];
     const now = clock.now();
@@ -91,6 +92,11 @@ function start(context: ControllerContext): RunningController {
     if (threshold > 0 && ended.length > threshold) {
       doomed.push(...ended.toSorted(byEvictionAndAge).slice(0, ended.length - threshold));
     }
+    return doomed.length === 0 && missing.size === 0 ? undefined : { doomed, seen };
+  };
+
+  const collect = async ({ doomed, seen }: { doomed: Pod[]; seen: Set<string> }): Promise<void> => {
+    const now = clock.now();
     await forEachLimit(doomed, 20, (pod) => remove(pod));
     for (const [name, since] of missing) {
       if (!seen.has(name)) missing.delete(name);
@@ -120,8 +126,10 @@ function start(context: ControllerContext): RunningController {
 
   const pass = (): void => {
     if (running !== undefined || stopped) return;
+    const found = look();
+    if (found === undefined) return;
     running = clock.activity
-      .track(collect())
+      .track(collect(found))
       .catch((error: unknown) => logger.warn('pod garbage collection failed', { error }))
       .finally(() => {
         running = undefined;

@@ -59,10 +59,10 @@ export class Compactor {
     }
   }
 
-  #arm(): void {
+  #arm(atLeastMs = 1): void {
     if (this.#timer !== undefined || this.#samples.length === 0) return;
     const { clock, ageMs } = this.#o;
-    this.#timer = clock.setTimer(Math.max(1, this.#samples[0]!.at + ageMs - clock.monotonic()), () => {
+    this.#timer = clock.setTimer(Math.max(atLeastMs, this.#samples[0]!.at + ageMs - clock.monotonic()), () => {
       this.#timer = undefined;
       this.#fire();
     });
@@ -70,6 +70,11 @@ export class Compactor {
 
   #fire(): void {
     const { clock, ageMs, index } = this.#o;
+    // As long as nobody can ask for history, it may gather: what is old then goes in one piece.
+    if (clock.horizon() >= clock.now() + ageMs) {
+      this.#arm(ageMs);
+      return;
+    }
     const old = clock.monotonic() - ageMs;
     let revision = 0;
     while (this.#samples.length > 0 && this.#samples[0]!.at <= old) revision = this.#samples.shift()!.revision;

@@ -40,6 +40,8 @@ type Facts = readonly [MachineInfo, VersionInfo, readonly HostAddress[]];
 
 const leaseNamespace = 'kube-node-lease';
 const maxImages = 50;
+/** Part of the lease's interval by which heartbeats vary. */
+const jitter = 0.04;
 const registerRetryMs = 1000;
 const maxRegisterRetryMs = 7000;
 
@@ -56,6 +58,8 @@ export class NodeStatusManager {
   readonly #setNode: (node: Node) => void;
   #node: Node | undefined;
   #lease: Lease | undefined;
+  /** When the lease was renewed last, on the clock's scale of `now`. */
+  #renewedAt = -Infinity;
   #timer: Timer | undefined;
   #reportedAt = -Infinity;
   #imagesChanged = true;
@@ -125,17 +129,23 @@ export class NodeStatusManager {
   #arm(): void {
     if (this.#stopped) return;
     const interval = this.#o.leaseDurationSeconds * 250;
-    this.#timer = this.#ctx.clock.setTimer(interval * (1 + 0.04 * this.#ctx.random.float()), () => {
+    this.#timer = this.#ctx.clock.setTimer(interval * (1 + jitter * this.#ctx.random.float()), () => {
       this.#timer = undefined;
       void this.#beat();
     });
+  }
+
+  /** The lease lasts beyond the next beat, which comes before anybody can look at it. */
+  #renewalUnseen(): boolean {
+    const next = this.#ctx.clock.now() + this.#o.leaseDurationSeconds * 250 * (1 + jitter);
+    return next <= this.#renewedAt + this.#o.leaseDurationSeconds * 1000 && next <= this.#ctx.clock.horizon();
   }
 
   async #beat(): Promise<void> {
     // The timers of many nodes may fire together.
     if (turnSpent()) await this.#ctx.clock.activity.track(nextTurn('first'));
     // The node's health is looked at, and reported where it changed, at the pace of the lease.
-    await Promise.all([this.#renew(), this.report()]);
+    await (this.#renewalUnseen() ? this.report() : Promise.all([this.#renew(), this.report()]));
     if (this.#timer === undefined) this.#arm();
   }
 
@@ -342,6 +352,14 @@ export class NodeStatusManager {
     });
   }
 
+  /** A status that has not changed is told again from time to time; not where that will be done before anybody can look. */
+  #reportDue(): boolean {
+    const { clock } = this.#ctx;
+    const { statusReportMs } = this.#o;
+    const now = clock.now();
+    return now - this.#reportedAt >= statusReportMs && clock.horizon() < now + statusReportMs;
+  }
+
   /** Writes the status if it changed or is due. */
   async report(force = false): Promise<void> {
     if (this.#busy || this.#stopped || this.#node === undefined) return;
@@ -350,7 +368,7 @@ export class NodeStatusManager {
       await this.checkRuntime();
       const base = this.#node.status;
       const facts = await this.#facts();
-      const due = force || this.#ctx.clock.now() - this.#reportedAt >= this.#o.statusReportMs;
+      const due = force || this.#reportDue();
       const inputs = [base, ...facts, this.#runtimeStatus, this.#runtimeError, this.pressure, this.#shutdown];
       const settled = this.#settled;
       if (!due && !this.#imagesChanged && settled !== undefined && inputs.every((x, i) => x === settled[i])) return;
@@ -392,7 +410,9 @@ export class NodeStatusManager {
       try {
         if (this.#lease === undefined) {
           try {
+            const at = clock.now();
             this.#lease = await leases.create(this.#newLease(), { signal: this.#abort.signal });
+            this.#renewedAt = at;
             return;
           } catch (error) {
             if (!isAlreadyExists(error)) throw error;
@@ -400,6 +420,7 @@ export class NodeStatusManager {
           }
         }
         const lease: Lease = this.#lease;
+        const at = clock.now();
         this.#lease = await leases.update(
           {
             ...lease,
@@ -407,14 +428,16 @@ export class NodeStatusManager {
               ...lease.spec,
               holderIdentity: name,
               leaseDurationSeconds: this.#o.leaseDurationSeconds,
-              renewTime: formatMicroTime(clock.now()),
+              renewTime: formatMicroTime(at),
             },
           },
           { signal: this.#abort.signal },
         );
+        this.#renewedAt = at;
         return;
       } catch (error) {
         if (this.#stopped) return;
+        this.#renewedAt = -Infinity;
         if (isConflict(error) || isNotFound(error)) {
           this.#lease = undefined;
           continue;

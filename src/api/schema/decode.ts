@@ -143,9 +143,24 @@ function twoDigits(text: string, at: number): number {
   return a >= 0 && a <= 9 && b >= 0 && b <= 9 ? a * 10 + b : 99;
 }
 
+/** True for `YYYY-MM-DDTHH:MM:SS.ffffffZ` from year 1000 on, which is written back as it is. */
+function isCanonicalMicroTime(t: string): boolean {
+  if (t.length !== 27 || t.charCodeAt(26) !== 90 || t.charCodeAt(19) !== 46) return false;
+  for (let i = 20; i < 26; i++) {
+    const c = t.charCodeAt(i);
+    if (c < 48 || c > 57) return false;
+  }
+  return isCanonicalSeconds(t);
+}
+
 /** True for `YYYY-MM-DDTHH:MM:SSZ` from year 1000 on, which is written back as it is. */
 function isCanonicalTime(t: string): boolean {
-  if (t.length !== 20 || t.charCodeAt(19) !== 90 || t.charCodeAt(10) !== 84) return false;
+  return t.length === 20 && t.charCodeAt(19) === 90 && isCanonicalSeconds(t);
+}
+
+/** What both begin with. */
+function isCanonicalSeconds(t: string): boolean {
+  if (t.charCodeAt(10) !== 84) return false;
   if (t.charCodeAt(4) !== 45 || t.charCodeAt(7) !== 45 || t.charCodeAt(13) !== 58 || t.charCodeAt(16) !== 58)
     return false;
   const century = twoDigits(t, 0);
@@ -373,7 +388,7 @@ class Decoder {
       case 'microTime':
         if (value instanceof Date) return `${value.toISOString().slice(0, 23)}000Z`;
         if (typeof value !== 'string') throw this.#typeError(value, 'string');
-        return this.#parsed(canonicalMicroTime, value);
+        return isCanonicalMicroTime(value) ? value : this.#parsed(canonicalMicroTime, value);
       case 'duration':
         if (typeof value !== 'string') throw this.#typeError(value, 'string');
         return this.#parsed(canonicalDuration, value);

@@ -110,9 +110,7 @@ export class NodePortAllocator {
   async taken(): Promise<number[]> {
     const { taken } = await this.#load();
     const ports: number[] = [];
-    taken.forEach((v, i) => {
-      if (v === 1) ports.push(this.#first + i);
-    });
+    for (let i = 0; i < taken.length; i++) if (taken[i] === 1) ports.push(this.#first + i);
     return ports;
   }
 
@@ -136,7 +134,8 @@ export class NodePortAllocator {
 
   async #load(): Promise<{ revision: number; taken: Uint8Array }> {
     const { kvs } = await this.#store.range({ key: this.#key });
-    return this.#remember(kvs[0]);
+    const known = this.#known;
+    return known !== undefined && known.revision === (kvs[0]?.modRevision ?? 0) ? known : this.#remember(kvs[0]);
   }
 
   #remember(kv: KeyValue | undefined): { revision: number; taken: Uint8Array } {

@@ -5,6 +5,8 @@ import type { WatchDeadlines } from './generic.ts';
 
 /** Upstream's --min-request-timeout; watches last that long and up to twice as long. */
 const minWatchSeconds = 1800;
+/** The same in virtual time, where load need not be spread and a day is to pass quickly. */
+const virtualMinWatchSeconds = 12 * 3600;
 
 export class Deadlines implements WatchDeadlines {
   readonly #clock: Clock;
@@ -18,7 +20,8 @@ export class Deadlines implements WatchDeadlines {
   }
 
   defaultSeconds(): number {
-    return minWatchSeconds + this.#random.int(minWatchSeconds);
+    const least = this.#clock.virtual ? virtualMinWatchSeconds : minWatchSeconds;
+    return least + this.#random.int(least);
   }
 
   after(seconds: number, end: () => void): () => void {

@@ -62,6 +62,8 @@ export interface CustomResource {
 }
 
 const tickMs = 60_000;
+/** Upkeep may wait so long while nobody can look. */
+const maxUnseenMs = 60 * tickMs;
 /** The one field by which lists and watches are indexed, as upstream's pod strategy has it. */
 const indexedFields: ReadonlyMap<string, string> = new Map([['/pods', 'spec.nodeName']]);
 
@@ -83,6 +85,7 @@ export class RegistriesImpl implements Registries {
   #admission: Admission | undefined;
   #authorizer: Authorizer | undefined;
   #ticking = false;
+  #ticked: number;
 
   constructor(options: RegistriesOptions) {
     this.#options = options;
@@ -90,6 +93,7 @@ export class RegistriesImpl implements Registries {
     this.#parsed = new ParsedCache(options.parsedBytes ?? 16 << 20);
     this.#leases = new Leases(options.store, options.clock);
     this.#deadlines = new Deadlines(options.clock, options.random);
+    this.#ticked = options.clock.now();
     this.#ticker = options.clock.setTicker(tickMs, () => void this.#tick());
   }
 
@@ -313,9 +317,12 @@ export class RegistriesImpl implements Registries {
 
   /** Bookmarks go out and windows shrink; the store is asked so that quiet resources move on, too. */
   async #tick(): Promise<void> {
-    if (this.#ticking) return;
+    const { clock } = this.#options;
+    const now = clock.now();
+    if (this.#ticking || (now + tickMs <= clock.horizon() && now - this.#ticked < maxUnseenMs)) return;
+    this.#ticked = now;
     this.#ticking = true;
-    const done = this.#options.clock.activity.begin();
+    const done = clock.activity.begin();
     try {
       await this.#options.store.currentRevision();
       for (const cache of [...this.#caches]) if (cache.ready) await cache.tick();

@@ -7,8 +7,8 @@ import type { KubeObject, OwnerReference } from '../../api/object.ts';
 import { StatusError } from '../../api/status.ts';
 import type { Timer } from '../../base/clock.ts';
 import { Controller } from '../../client/controller.ts';
-import type { DiscoveredResource } from '../../client/discovery.ts';
-import { discover, ResourceMapper } from '../../client/discovery.ts';
+import type { DiscoveredResource, DiscoveryResult } from '../../client/discovery.ts';
+import { RepeatedDiscovery, ResourceMapper } from '../../client/discovery.ts';
 import { isConflict, isNotFound } from '../../client/errors.ts';
 import type { EventRecorder } from '../../client/event-recorder.ts';
 import type { Informer } from '../../client/informer.ts';
@@ -48,6 +48,9 @@ class GarbageCollector implements RunningController {
   readonly #orphaning: Controller;
   readonly #monitors = new Map<string, Monitor>();
   #mapper = new ResourceMapper([]);
+  readonly #discovery: RepeatedDiscovery;
+  /** What was served when the monitors were last brought up to it. */
+  #synced: DiscoveryResult | undefined;
   /** Owners known to be gone; the oldest are forgotten. */
   readonly #absent = new Set<string>();
   #sync: Controller;
@@ -57,6 +60,7 @@ class GarbageCollector implements RunningController {
   constructor(context: ControllerContext) {
     this.#c = context;
     this.#client = context.clientFor('generic-garbage-collector');
+    this.#discovery = new RepeatedDiscovery(this.#client);
     this.#recorder = context.recorder('garbage-collector-controller', this.#client);
     this.#deleting = new Controller({
       name: 'garbage-collector',
@@ -92,7 +96,10 @@ class GarbageCollector implements RunningController {
         .informer<KubeObject>(ref)
         .addHandler({ onAdd: (_, initial) => (initial ? undefined : changed()), onUpdate: changed, onDelete: changed });
     }
-    this.#ticker = context.clock.setTicker(rediscoverMs, () => this.#sync.queue.add('discovery'));
+    const { clock } = context;
+    this.#ticker = clock.setTicker(rediscoverMs, () => {
+      if (clock.horizon() < clock.now() + rediscoverMs) this.#sync.queue.add('discovery');
+    });
     this.#sync.queue.add('discovery');
     this.#sync.start();
   }
@@ -104,7 +111,9 @@ class GarbageCollector implements RunningController {
 
   /** Follows exactly the resources that can be listed, watched and deleted. Events are nobody's children. */
   async #syncMonitors(): Promise<void> {
-    const { resources: all, failures } = await discover(this.#client);
+    const served = await this.#discovery.read();
+    if (served === this.#synced) return;
+    const { resources: all, failures } = served;
     if (all.length === 0) throw new Error('no resources reported by discovery');
     this.#mapper = new ResourceMapper(all);
     const wanted = new Map<string, DiscoveredResource>();
@@ -130,6 +139,7 @@ class GarbageCollector implements RunningController {
       this.#monitors.set(key, { resource, informer, remove });
       added.push(informer.synced);
     }
+    this.#synced = served;
     if (this.#started) return;
     this.#started = true;
     // Before everything has been seen once, an owner may look absent or childless that is not.

@@ -76,6 +76,8 @@ class NodeLifecycleController implements RunningController {
   #toTaint: Node[] = [];
   #ticker: Timer | undefined;
   #monitoring: Promise<void> | undefined;
+  /** As long as nothing is heard of a node, there is nothing to find out before then; cluster time. */
+  #quietUntil = -Infinity;
   #stopped = false;
 
   constructor(context: ControllerContext) {
@@ -109,6 +111,11 @@ class NodeLifecycleController implements RunningController {
       workers: 4,
       reconcile: (key) => this.#podBound(key),
     });
+    const heard = (): void => {
+      this.#quietUntil = -Infinity;
+    };
+    for (const informer of [this.#nodes, this.#leases])
+      informer.addHandler({ onAdd: heard, onUpdate: heard, onDelete: heard });
     this.#nodes.addHandler({
       onAdd: (n) => this.#taints.queue.add(n.metadata.name!),
       onUpdate: (old, n) => {
@@ -145,10 +152,13 @@ class NodeLifecycleController implements RunningController {
 
   #monitor(): void {
     // A pass that takes longer than the period is not overtaken by the next.
-    if (this.#monitoring !== undefined || this.#stopped) return;
+    if (this.#monitoring !== undefined || this.#stopped || this.#c.clock.now() < this.#quietUntil) return;
     this.#monitoring = this.#c.clock.activity
       .track(this.#monitorNodes())
-      .catch((error: unknown) => this.#c.logger.warn('monitoring node health failed', { error }))
+      .catch((error: unknown) => {
+        this.#quietUntil = -Infinity;
+        this.#c.logger.warn('monitoring node health failed', { error });
+      })
       .finally(() => {
         this.#monitoring = undefined;
       });
@@ -156,6 +166,8 @@ class NodeLifecycleController implements RunningController {
 
   async #monitorNodes(): Promise<void> {
     const nodes = [...this.#nodes.lister.list()];
+    // What is heard from here on is for the next pass.
+    this.#quietUntil = Infinity;
     for (const node of nodes) {
       const name = node.metadata.name!;
       const isNew = !this.#known.has(name);
@@ -180,6 +192,7 @@ class NodeLifecycleController implements RunningController {
       try {
         await this.#monitorNode(node, zones);
       } catch (error) {
+        this.#quietUntil = -Infinity;
         if (!isNotFound(error)) {
           this.#c.logger.warn('updating the health of a node failed', { node: node.metadata.name, error });
         }
@@ -190,6 +203,19 @@ class NodeLifecycleController implements RunningController {
     const toTaint = this.#toTaint;
     this.#toTaint = [];
     for (const node of toTaint) this.#queue(zoneKey(node)).add(node.metadata.name!, node.metadata.uid!);
+    // With all nodes healthy the next thing to find out is that one has been silent for too long.
+    let quiet = this.#quietUntil;
+    for (const node of nodes) {
+      const health = this.#health.get(node.metadata.name!);
+      if (health?.ready?.status !== 'True') quiet = -Infinity;
+      else quiet = Math.min(quiet, health.probe + this.#grace);
+    }
+    this.#quietUntil = Math.min(quiet, this.#quietUntil);
+  }
+
+  /** How long a node may be silent. */
+  get #grace(): number {
+    return this.#c.options.nodeMonitorGracePeriodMs ?? 50_000;
   }
 
   async #monitorNode(node: Node, zones: Map<string, boolean[]>): Promise<void> {
@@ -230,7 +256,7 @@ class NodeLifecycleController implements RunningController {
       health ??= { probe: created, ready: undefined, renewed: NaN };
       if (health.ready !== undefined) health = { probe: now, ready: undefined, renewed: health.renewed };
     } else {
-      grace = options.nodeMonitorGracePeriodMs ?? 50_000;
+      grace = this.#grace;
       if (health === undefined) health = { probe: now, ready: current, renewed: NaN };
       else if (health.ready === undefined || health.ready.lastHeartbeatTime !== current.lastHeartbeatTime) {
         health = { probe: now, ready: current, renewed: health.renewed };

@@ -1,11 +1,12 @@
 /** `knarr up`: starts a whole cluster in this process (or, with --detach, in one left behind) and says how to reach it. */
 import { spawn } from 'node:child_process';
 import { constants, openSync } from 'node:fs';
-import { access, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { access, readFile, rename, writeFile } from 'node:fs/promises';
 import { flushCompileCache } from 'node:module';
 import { createServer } from 'node:net';
 import { dirname, join, resolve } from 'node:path';
 import { SystemClock } from '../base/clock.ts';
+import { DirectoryError, makeDirectory } from '../base/directories.ts';
 import { ioTimer } from '../base/io-time.ts';
 import { createLogger, formatJson, formatText } from '../base/logger.ts';
 import type { LogLevel } from '../base/logger.ts';
@@ -185,6 +186,15 @@ async function checkGround(s: UpSettings): Promise<void> {
   }
 }
 
+function makeDataDir(dir: string): void {
+  try {
+    makeDirectory(dir, 0o700);
+  } catch (e) {
+    if (!(e instanceof DirectoryError)) throw e;
+    throw new UserError(`${e.message}: choose another with --data-dir`, { cause: e });
+  }
+}
+
 function checkPort(host: string, port: number): Promise<void> {
   return new Promise((done, fail) => {
     const probe = createServer();
@@ -210,7 +220,7 @@ function checkPort(host: string, port: number): Promise<void> {
 
 /** Writes a secret file whole or not at all, readable by its owner alone. */
 async function writeWhole(file: string, text: string): Promise<void> {
-  await mkdir(dirname(file), { recursive: true });
+  makeDirectory(dirname(file));
   const temporary = `${file}.knarr-${process.pid}`;
   await writeFile(temporary, text, { mode: 0o600 });
   await rename(temporary, file);
@@ -257,6 +267,7 @@ async function serve(s: UpSettings, started: number): Promise<void> {
   process.on('SIGTERM', stop);
 
   const etcdTls = await readEtcdTls(s);
+  makeDataDir(s.dataDir);
   const { createCluster } = await import('../cluster/create-cluster.ts');
   let cluster: Awaited<ReturnType<typeof createCluster>>;
   try {
@@ -315,7 +326,7 @@ async function serve(s: UpSettings, started: number): Promise<void> {
 }
 
 async function detach(s: UpSettings): Promise<void> {
-  await mkdir(s.dataDir, { recursive: true });
+  makeDataDir(s.dataDir);
   const layout = dataDirLayout(s.dataDir);
   const log = openSync(layout.log, 'a', 0o600);
   const args = process.argv.slice(2).filter((a) => !/^--detach(=|$)/.test(a));

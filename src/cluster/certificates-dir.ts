@@ -2,10 +2,11 @@
  * Certificates and kubeconfigs for components that run as processes of their own, in one directory under kubeadm's names: `pki/`,
  * `admin.conf`, `scheduler.conf`, …, and a folder a node that is all its kubelet needs. What stands already is kept.
  */
-import { mkdir, rename, writeFile } from 'node:fs/promises';
+import { rename, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { firstServiceIP } from '../apiserver/server.ts';
 import type { Clock } from '../base/clock.ts';
+import { makeDirectory } from '../base/directories.ts';
 import type { Random } from '../base/random.ts';
 import { renderKubeconfig } from './kubeconfig.ts';
 import type { CertificateRequest, PkiFiles } from './pki.ts';
@@ -72,7 +73,7 @@ const kubeconfigs: readonly (readonly [string, string])[] = [
 ];
 
 async function write(file: string, text: string, mode: number): Promise<void> {
-  await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+  makeDirectory(dirname(file), 0o700);
   const temporary = `${file}.new`;
   await writeFile(temporary, text, { mode });
   await rename(temporary, file);

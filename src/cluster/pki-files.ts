@@ -1,6 +1,7 @@
 /** The certificates of a data directory: read once, and written back only where something was made. */
-import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { dirname, join, relative, sep } from 'node:path';
+import { makeDirectory } from '../base/directories.ts';
 import type { PkiFiles } from './pki.ts';
 
 /** All files below `dir` by their name relative to it; empty when there is none. */
@@ -31,7 +32,7 @@ export async function writePki(dir: string, files: PkiFiles, before: PkiFiles): 
     [...files].map(async ([name, text]) => {
       if (before.get(name) === text) return;
       const file = join(dir, name);
-      await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+      makeDirectory(dirname(file), 0o700);
       const temporary = `${file}.new`;
       await writeFile(temporary, text, { mode: name.endsWith('.key') ? 0o600 : 0o644 });
       await rename(temporary, file);

@@ -3,10 +3,11 @@
  * written by a worker thread, and counts as durable when LMDB has synced data and meta page. LMDB's overlapping sync is off:
  * it makes a commit visible before it is stable, and tells a lost page cache only by the machine's boot id.
  */
-import { closeSync, existsSync, fstatSync, mkdirSync, openSync, readSync, rmSync, statSync } from 'node:fs';
+import { closeSync, existsSync, fstatSync, openSync, readSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { open } from 'lmdb';
 import type { RootDatabase, RootDatabaseOptionsWithPath } from 'lmdb';
+import { makeDirectory } from '../base/directories.ts';
 import { DataDirInUseError, lockDirectory } from './dir-lock.ts';
 import type { Engine, EngineOp } from './engine.ts';
 
@@ -74,7 +75,7 @@ export class LmdbEngine implements Engine {
   /** Opens or creates the store in `dir`. Throws `DataDirInUseError` when another store holds it. */
   constructor(dir: string) {
     try {
-      mkdirSync(dir, { recursive: true, mode: 0o700 });
+      makeDirectory(dir, 0o700);
       this.#unlock = lockDirectory(dir);
     } catch (error) {
       if (error instanceof DataDirInUseError) throw error;

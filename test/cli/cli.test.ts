@@ -167,6 +167,13 @@ describe('what is wrong is said in one line, and nothing is changed', () => {
       chmodSync(shut, 0o500);
       await refuses(['up', '--port', '0', '--data-dir', join(shut, 'x')], 1, /cannot be written to.*--data-dir/);
     }
+    if (process.platform === 'linux') {
+      const nowhere = /(\/proc can hold no directories|cannot be written to).*--data-dir/;
+      await refuses(['up', '--port', '0', '--data-dir', '/proc/x'], 1, nowhere);
+      await refuses(['up', '--port', '0', '--data-dir', '/proc/x/y', '--detach'], 1, nowhere);
+      await refuses(['etcd', '--data-dir', '/proc/x'], 1, /cannot use the data directory \/proc\/x.*\/proc/);
+      await refuses(['certificates', '--data-dir', '/proc/x'], 1, /cannot write to \/proc\/x: .*--data-dir/);
+    }
     await refuses(
       ['reset', '--data-dir', home],
       1,

@@ -3,6 +3,7 @@ import { watch } from 'node:fs';
 import { rename } from 'node:fs/promises';
 import type { Duplex } from 'node:stream';
 import type { Clock } from '../../../base/clock.ts';
+import { makeDirectory } from '../../../base/directories.ts';
 import { ioNow } from '../../../base/io-time.ts';
 import { deepEqual } from '../../../api/helpers/deep-equal.ts';
 import type {
@@ -65,7 +66,7 @@ export async function createLinuxHost(options: LinuxHostOptions): Promise<LinuxH
           driver: options.cgroups?.driver ?? 'cgroupfs',
         });
   const host = new LinuxHost(options, cgroups);
-  await files.mkdir(options.rootDir ?? '/var/lib/kubelet', 0o750);
+  makeDirectory(options.rootDir ?? '/var/lib/kubelet', 0o750);
   return host;
 }
 

@@ -113,6 +113,11 @@ export interface CommittedEvent {
 export interface WatchSource {
   /** Resolves with the next events (at least one), or undefined at the end. */
   next(): Promise<readonly CommittedEvent[] | undefined>;
+  /**
+   * The same for those who serve many watches and wait for none: the next events, null at the end, or undefined when there are
+   * none now; then `ready` is called, once, when there is something to take.
+   */
+  take(ready: () => void): readonly CommittedEvent[] | null | undefined;
   /** A `Status` to send as a last ERROR event, when the watch ended for a reason (410, …). */
   readonly error: KubeObjectLike | undefined;
   close(): void;

@@ -19,6 +19,14 @@ interface Shared {
   readonly form: string;
 }
 
+interface Batch {
+  readonly lines: readonly Buffer[];
+  readonly bytes: Buffer;
+}
+
+/** A longer one is made again for each watcher rather than kept. */
+const sharedBatchBytes = 256 * 1024;
+
 /** The object of a BOOKMARK event: nothing but its type and resource version. */
 export function bookmarkObject(scope: Scope, event: CommittedEvent): KubeObjectLike {
   const resource = scope.resource!;
@@ -33,6 +41,8 @@ export class WatchEncoder {
   /** Lines of the newest events, oldest first. */
   readonly #shared = new Map<Committed, Shared>();
   #sharedBytes = 0;
+  /** The last batch of several lines: those who watch the same are mostly sent the same. */
+  #batch: Batch = { lines: [], bytes: Buffer.alloc(0) };
 
   constructor(encoder: Encoder) {
     this.#encoder = encoder;
@@ -85,20 +95,30 @@ export class WatchEncoder {
     return line;
   }
 
+  /** Several lines as one buffer, which nobody changes. */
+  #join(lines: readonly Buffer[]): Buffer {
+    const last = this.#batch;
+    if (lines.length === last.lines.length && lines.every((line, i) => line === last.lines[i])) return last.bytes;
+    const bytes = Buffer.concat(lines);
+    if (bytes.length <= sharedBatchBytes) this.#batch = { lines, bytes };
+    return bytes;
+  }
+
   /** The events of a source as buffers, one a batch; a last ERROR event tells why the watch ended, when there is a reason. */
   wire(scope: Scope, output: Negotiated, source: WatchSource): WireWatch {
     const one = this.#encode(scope, output);
     let ended = false;
     return {
-      next: async () => {
-        if (ended) return undefined;
-        const batch = await source.next();
-        if (batch === undefined) {
+      take: (ready) => {
+        if (ended) return null;
+        const batch = source.take(ready);
+        if (batch === undefined) return undefined;
+        if (batch === null) {
           ended = true;
-          return source.error === undefined ? undefined : this.#error(output, source.error);
+          return source.error === undefined ? null : this.#error(output, source.error);
         }
         if (batch.length === 1) return one(batch[0]!);
-        return Buffer.concat(batch.map(one));
+        return this.#join(batch.map(one));
       },
       close: () => source.close(),
     };

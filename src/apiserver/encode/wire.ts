@@ -19,8 +19,8 @@ export type WireBody =
   | { readonly kind: 'hijacked' };
 
 export interface WireWatch {
-  /** The next batch of events as one buffer; undefined at the end. */
-  next(): Promise<Buffer | undefined>;
+  /** The next batch of events as one buffer; null at the end; undefined when there is none now: `ready` is called for the next. */
+  take(ready: () => void): Buffer | null | undefined;
   close(): void;
 }
 

@@ -5,6 +5,7 @@ import { TLSSocket } from 'node:tls';
 import type { Logger } from '../../base/logger.ts';
 import type { WireResponse } from '../encode/wire.ts';
 import { Exchange } from './exchange.ts';
+import { FanOut } from './fan-out.ts';
 import { abandon } from './h2.ts';
 import { hasToken } from './headers.ts';
 import type { Peer } from './peer.ts';
@@ -32,6 +33,7 @@ export class Http1Connections {
   readonly #peers = new WeakMap<Duplex, Peer>();
   readonly #sockets = new Set<Duplex>();
   readonly #idle = new Set<Duplex>();
+  readonly #fanOut = new FanOut();
   #draining = false;
 
   constructor(serve: Serve, logger: Logger) {
@@ -110,7 +112,7 @@ export class Http1Connections {
     } else if (body.kind === 'bytes') response.end(body.bytes);
     else {
       response.flushHeaders();
-      void writeLongBody(response, body, request.socket instanceof TLSSocket, this.#logger).finally(() =>
+      void writeLongBody(response, body, request.socket instanceof TLSSocket, this.#fanOut, this.#logger).finally(() =>
         this.#serve.finished(body),
       );
     }
@@ -153,7 +155,7 @@ export class Http1Connections {
     socket.write(Buffer.from(`${head}\r\n`, 'latin1'));
     if (body.kind === 'bytes') socket.end(body.bytes);
     else if (body.kind === 'none' || body.kind === 'hijacked') socket.end();
-    else void writeLongBody(socket, body, false, this.#logger).finally(() => this.#serve.finished(body));
+    else void writeLongBody(socket, body, false, this.#fanOut, this.#logger).finally(() => this.#serve.finished(body));
   }
 
   #onClientError(error: NodeJS.ErrnoException, socket: Duplex): void {

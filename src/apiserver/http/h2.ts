@@ -4,6 +4,7 @@ import type { TLSSocket } from 'node:tls';
 import type { Logger } from '../../base/logger.ts';
 import type { WireResponse } from '../encode/wire.ts';
 import { Exchange } from './exchange.ts';
+import { FanOut } from './fan-out.ts';
 import type { ClientAuthorities, Peer } from './peer.ts';
 import { peerOf } from './peer.ts';
 import type { Serve } from './serve.ts';
@@ -45,6 +46,7 @@ export class Http2Connections {
   readonly #authorities: ClientAuthorities;
   readonly #logger: Logger;
   readonly #sessions = new Set<http2.ServerHttp2Session>();
+  readonly #fanOut = new FanOut();
 
   constructor(serve: Serve, authorities: ClientAuthorities, logger: Logger) {
     this.#serve = serve;
@@ -116,7 +118,7 @@ export class Http2Connections {
         stream.end(body.bytes);
       } else {
         stream.respond(headers);
-        void writeLongBody(stream, body, true, this.#logger).finally(() => this.#serve.finished(body));
+        void writeLongBody(stream, body, true, this.#fanOut, this.#logger).finally(() => this.#serve.finished(body));
       }
     } catch (error) {
       // The client may have gone between the check and the call.

@@ -1,55 +1,17 @@
 /**
  * Writes a response body to a stream of either HTTP version: short ones with a single `end`, long ones in chunks that
- * wait for the client, compressed off the main thread where asked for, watches batch by batch.
+ * wait for the client, compressed off the main thread where asked for.
  */
 import type { Writable } from 'node:stream';
 import { Readable, pipeline } from 'node:stream';
 import { constants, createGzip } from 'node:zlib';
 import { ioTimer } from '../../base/io-time.ts';
 import type { Logger } from '../../base/logger.ts';
-import type { WireBody, WireWatch } from '../encode/wire.ts';
+import type { WireBody } from '../encode/wire.ts';
+import type { FanOut } from './fan-out.ts';
 
-/** A watcher that takes nothing for this long is cut off (real milliseconds). */
+/** A client that takes nothing for this long is cut off (real milliseconds). */
 const stallLimit = 30_000;
-
-/** Resolves when `sink` takes more, false when it is closed or stalls. */
-function drained(sink: Writable): Promise<boolean> {
-  if (sink.destroyed || sink.closed) return Promise.resolve(false);
-  return new Promise((resolve) => {
-    const settle = (ok: boolean) => (): void => {
-      sink.off('drain', onDrain);
-      sink.off('close', onClose);
-      cancel();
-      resolve(ok);
-    };
-    const onDrain = settle(true);
-    const onClose = settle(false);
-    const cancel = ioTimer(stallLimit, settle(false));
-    sink.on('drain', onDrain);
-    sink.on('close', onClose);
-  });
-}
-
-async function writeWatch(sink: Writable, watch: WireWatch): Promise<void> {
-  // The source may be waiting for events when the client leaves: closing it ends that wait.
-  const onClose = (): void => watch.close();
-  sink.on('close', onClose);
-  try {
-    for (;;) {
-      const bytes = await watch.next();
-      if (bytes === undefined) break;
-      if (sink.destroyed) return;
-      if (!sink.write(bytes) && !(await drained(sink))) {
-        sink.destroy();
-        return;
-      }
-    }
-    sink.end();
-  } finally {
-    sink.off('close', onClose);
-    watch.close();
-  }
-}
 
 /** One chunk is made while the one before it is on its way. */
 async function writeChunks(
@@ -112,11 +74,17 @@ function writeGzip(sink: Writable, chunks: AsyncIterable<Buffer>): Promise<void>
  * Resolves when the body has been handed over completely, or the client has gone. `encrypts`: what the sink reports as
  * written it has encrypted into buffers of its own.
  */
-export async function writeLongBody(sink: Writable, body: WireBody, encrypts: boolean, logger: Logger): Promise<void> {
+export async function writeLongBody(
+  sink: Writable,
+  body: WireBody,
+  encrypts: boolean,
+  fanOut: FanOut,
+  logger: Logger,
+): Promise<void> {
   try {
     switch (body.kind) {
       case 'watch':
-        return await writeWatch(sink, body.watch);
+        return await fanOut.write(sink, body.watch);
       case 'chunks':
         return await (body.gzip
           ? writeGzip(sink, body.chunks)

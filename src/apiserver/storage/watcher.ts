@@ -55,7 +55,9 @@ export class Watcher implements WatchSource {
   #closed = false;
   #buffer: CommittedEvent[] = [];
   #bufferedBytes = 0;
-  #wake: ((value: readonly CommittedEvent[] | undefined) => void) | undefined;
+  /** Who waits for something to take. */
+  #wake: (() => void) | undefined;
+  #failure: { readonly error: unknown } | undefined;
   #undelivered: Done | undefined;
   #onClose: (() => void)[] = [];
 
@@ -75,25 +77,42 @@ export class Watcher implements WatchSource {
     else this.#onClose.push(fn);
   }
 
-  async next(): Promise<readonly CommittedEvent[] | undefined> {
+  next(): Promise<readonly CommittedEvent[] | undefined> {
+    return new Promise((resolve, reject) => {
+      const ready = (): void => {
+        try {
+          const batch = this.take(ready);
+          if (batch !== undefined) resolve(batch ?? undefined);
+        } catch (error) {
+          reject(error as Error);
+        }
+      };
+      ready();
+    });
+  }
+
+  take(ready: () => void): readonly CommittedEvent[] | null | undefined {
+    if (this.#failure !== undefined) throw this.#failure.error;
     for (;;) {
-      if (this.#buffer.length > 0) return this.#take();
-      if (this.#closed) return undefined;
+      if (this.#buffer.length > 0) return this.#takeBuffer();
+      if (this.#closed) return null;
       if (this.#initial !== undefined) {
-        await this.#readInitial();
-        continue;
+        this.#readInitial().then(ready, (error: unknown) => {
+          this.#failure = { error };
+          ready();
+        });
+        return undefined;
       }
       if (!this.#live) {
         this.#catchUp();
         continue;
       }
-      return new Promise((resolve) => {
-        this.#wake = resolve;
-      });
+      this.#wake = ready;
+      return undefined;
     }
   }
 
-  #take(): readonly CommittedEvent[] {
+  #takeBuffer(): readonly CommittedEvent[] {
     const batch = this.#buffer;
     this.#buffer = [];
     this.#bufferedBytes = 0;
@@ -167,15 +186,15 @@ export class Watcher implements WatchSource {
     return this.#buffer.length === 1;
   }
 
-  /** Hands what has come to the reader that waits, or counts it as undelivered. */
+  /** Tells the reader that waits what has come, and counts as undelivered what nobody takes yet. */
   flush(): void {
-    if (this.#wake !== undefined) {
-      const wake = this.#wake;
+    if (this.#buffer.length === 0 && !this.#closed) return;
+    const wake = this.#wake;
+    if (wake !== undefined) {
       this.#wake = undefined;
-      if (this.#buffer.length > 0) wake(this.#take());
-      else if (this.#closed) wake(undefined);
-      else this.#wake = wake;
-    } else if (this.#buffer.length > 0) this.#undelivered ??= this.#host.clock.activity.begin();
+      wake();
+    }
+    if (this.#buffer.length > 0) this.#undelivered ??= this.#host.clock.activity.begin();
   }
 
   /** A bookmark, if this watcher wants one and stands at `revision`. */
@@ -228,7 +247,7 @@ export class Watcher implements WatchSource {
     this.#undelivered = undefined;
     const wake = this.#wake;
     this.#wake = undefined;
-    if (wake !== undefined) wake(this.#buffer.length > 0 ? this.#take() : undefined);
+    wake?.();
     for (const fn of this.#onClose) fn();
     this.#onClose = [];
   }

@@ -211,6 +211,41 @@ test('events are counted, combined and throttled', async () => {
   assert.equal(clock.pending, 0);
 });
 
+test('an event that cannot be written is tried again without holding the clock', async () => {
+  const { clock, random, api, client, logger } = setUp();
+  const recorder = new EventRecorder({ client, clock, random, logger, component: 'kubelet', concurrency: 2 });
+  const pod = (name: string): Pod => ({ metadata: { name, namespace: 'default', uid: name } });
+  api.fault = () => new Error('connection refused');
+  // One that sleeps, one that counts it and waits behind it, and two that find no place.
+  for (const name of ['a', 'a', 'b', 'c']) {
+    recorder.event(resources.core.pods, pod(name), 'Normal', 'Started', 'it runs');
+    assert.equal(clock.activity.count, 1);
+  }
+  await clock.advance(0);
+  assert.equal(clock.activity.count, 0);
+  await clock.advance(30_000);
+  api.fault = undefined;
+  await clock.advance(30_000);
+  assert.deepEqual(
+    api
+      .all(resources.core.events)
+      .map((e) => [(e['involvedObject'] as { name: string }).name, e['count']])
+      .toSorted(),
+    [
+      ['a', 2],
+      ['b', 1],
+      ['c', 1],
+    ],
+  );
+  await recorder.flush();
+  api.fault = () => new Error('connection refused');
+  recorder.event(resources.core.pods, pod('d'), 'Normal', 'Started', 'it runs');
+  await clock.advance(0);
+  await recorder.stop();
+  assert.equal(clock.activity.count, 0);
+  assert.equal(clock.pending, 0);
+});
+
 test('leadership is taken, kept, lost and handed over', async () => {
   const { clock, random, api, client, logger } = setUp();
   const log: string[] = [];

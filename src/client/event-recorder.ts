@@ -91,6 +91,8 @@ export class EventRecorder {
   readonly #observed = new Lru<Observed>();
   #queue: Event[] = [];
   #active = 0;
+  /** Of the active ones those that do not wait for the clock, or behind one that does. */
+  #working = 0;
   #held = false;
   #dropped = 0;
   readonly #writing = new Map<string, Promise<void>>();
@@ -152,8 +154,8 @@ export class EventRecorder {
       reportingComponent: component,
       reportingInstance: host ?? '',
     });
-    this.#busy ??= clock.activity.begin();
     this.#pump();
+    this.#account();
   }
 
   /** Resolves when everything recorded so far has been written or given up. */
@@ -182,11 +184,24 @@ export class EventRecorder {
     return isDNS1123Subdomain(name).length === 0 ? name : this.#o.random.uuid();
   }
 
-  #settle(): void {
-    if (this.#queue.length > 0 || this.#active > 0) return;
+  get #concurrency(): number {
+    return this.#o.concurrency ?? 4;
+  }
+
+  /** Counts as activity what goes on by itself: who waits for the clock must not keep a virtual one from moving. */
+  #account(): void {
+    if (this.#working > 0 || (this.#queue.length > 0 && (this.#held || this.#active < this.#concurrency))) {
+      this.#busy ??= this.#o.clock.activity.begin();
+      return;
+    }
     const done = this.#busy;
     this.#busy = undefined;
     done?.();
+  }
+
+  #settle(): void {
+    this.#account();
+    if (this.#queue.length > 0 || this.#active > 0) return;
     const drained = this.#drained;
     this.#drained = [];
     for (const d of drained) d();
@@ -194,7 +209,7 @@ export class EventRecorder {
 
   #pump(): void {
     if (this.#held) return;
-    while (this.#active < (this.#o.concurrency ?? 4)) {
+    while (this.#active < this.#concurrency) {
       const held = this.#queue.length === 0 ? undefined : this.#o.hold?.();
       if (held !== undefined) {
         this.#held = true;
@@ -215,12 +230,18 @@ export class EventRecorder {
         continue;
       }
       const name = `${result.metadata.namespace}/${result.metadata.name}`;
-      const before = this.#writing.get(name) ?? Promise.resolve();
-      const write = before
-        .then(() => this.#write(result, patch))
+      const before = this.#writing.get(name);
+      if (before === undefined) this.#working++;
+      const write = (before ?? Promise.resolve())
+        .then(() => {
+          if (before !== undefined) this.#working++;
+          this.#account();
+          return this.#write(result, patch);
+        })
         .finally(() => {
           if (this.#writing.get(name) === write) this.#writing.delete(name);
           this.#active--;
+          this.#working--;
           this.#pump();
           this.#settle();
         });
@@ -317,11 +338,16 @@ export class EventRecorder {
         }
         if (attempt === 1)
           logger.warn('Unable to write event (may retry after sleeping)', { event: `${namespace}/${name}`, error });
+        this.#working--;
+        this.#account();
         try {
           await clock.sleep(attempt === 1 ? retryMs * random.float() : retryMs, signal);
         } catch (slept) {
           if (signal.aborted) return;
           throw slept;
+        } finally {
+          this.#working++;
+          this.#account();
         }
       }
     }

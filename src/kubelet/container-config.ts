@@ -1,11 +1,12 @@
 /** What the runtime is told about a pod's sandbox and containers, made of the pod's spec (CRI's PodSandboxConfig, ContainerConfig). */
 import { podQOSClass } from '../api/helpers/pod-qos.ts';
-import { podLimits, podRequests } from '../api/helpers/pod-resources.ts';
 import type { Quantity } from '../api/quantity.ts';
 import { parseQuantity, quantityMilli, quantityValue } from '../api/quantity.ts';
-import type { Container, Pod, SeccompProfile, SecurityContext } from '../api/types/index.gen.ts';
+import type { Container, Pod, SeccompProfile, SecurityContext, VolumeMount } from '../api/types/index.gen.ts';
+import { cpuPeriod, cpuQuota, cpuShares, hugepageSize, podResources } from './cgroup-manager.ts';
 import type { KubeletContext } from './context.ts';
 import { podDir, podLogDir } from './context.ts';
+import { podDns } from './dns.ts';
 import { expand } from './downward.ts';
 import type { PodRuntimeFields } from './downward.ts';
 import type { LazyItem } from './host/node-host.ts';
@@ -15,7 +16,7 @@ import { errorText } from './object-cache.ts';
 import { containerHash, formatPod, isHostNetwork } from './pod-util.ts';
 import type {
   ContainerConfig,
-  DnsConfig,
+  Device,
   EnvVar,
   LinuxContainerResources,
   LinuxContainerSecurityContext,
@@ -26,7 +27,7 @@ import type {
   ProtocolName,
   SecurityProfile,
 } from './runtime/container-runtime.ts';
-import type { PodVolumes } from './volumes.ts';
+import type { PodVolumes } from './volumes/pod-volumes.ts';
 
 const podNameLabel = 'io.kubernetes.pod.name';
 const podNamespaceLabel = 'io.kubernetes.pod.namespace';
@@ -52,33 +53,6 @@ function podDomain(ctx: KubeletContext, pod: Pod): string | undefined {
   return sub === undefined || sub === '' ? undefined : `${sub}.${pod.metadata.namespace}.svc.${ctx.clusterDomain}`;
 }
 
-/** Servers, search path and options by dnsPolicy and dnsConfig. */
-export async function podDns(ctx: KubeletContext, pod: Pod): Promise<DnsConfig> {
-  const spec = pod.spec!;
-  let base: DnsConfig = { servers: [], searches: [], options: [] };
-  const policy = spec.dnsPolicy ?? 'ClusterFirst';
-  const cluster = policy === 'ClusterFirstWithHostNet' || (policy === 'ClusterFirst' && !isHostNetwork(pod));
-  if (cluster && ctx.clusterDns.length > 0) {
-    const d = ctx.clusterDomain;
-    base = {
-      servers: ctx.clusterDns,
-      searches: [`${pod.metadata.namespace}.svc.${d}`, `svc.${d}`, d, ...(await ctx.host.resolvConf()).searches],
-      options: ['ndots:5'],
-    };
-  } else if (policy !== 'None') base = await ctx.host.resolvConf();
-  const own = spec.dnsConfig;
-  if (own === undefined) return base;
-  const options = new Map(base.options.map((o) => [o.split(':')[0]!, o]));
-  for (const o of own.options ?? [])
-    options.set(o.name ?? '', o.value === undefined ? (o.name ?? '') : `${o.name}:${o.value}`);
-  const unique = (a: readonly string[]) => [...new Set(a)];
-  return {
-    servers: unique([...base.servers, ...(own.nameservers ?? [])]),
-    searches: unique([...base.searches, ...(own.searches ?? [])]),
-    options: [...options.values()],
-  };
-}
-
 function namespaceOptions(pod: Pod, container?: Container, targetId?: string): NamespaceOption {
   const spec = pod.spec!;
   const pid =
@@ -95,13 +69,6 @@ function namespaceOptions(pod: Pod, container?: Container, targetId?: string): N
 function seccomp(profile: SeccompProfile | undefined): SecurityProfile | undefined {
   if (profile === undefined) return undefined;
   return { profileType: profile.type as SecurityProfile['profileType'], localhostRef: profile.localhostProfile };
-}
-
-/** `/kubepods/burstable/pod<uid>` */
-export function podCgroup(pod: Pod): string {
-  const qos = podQOSClass(pod as never);
-  const parent = qos === 'Guaranteed' ? '/kubepods' : `/kubepods/${qos.toLowerCase()}`;
-  return `${parent}/pod${pod.metadata.uid}`;
 }
 
 function portMappings(pod: Pod): PortMapping[] {
@@ -133,7 +100,7 @@ export async function sandboxConfig(ctx: KubeletContext, pod: Pod, attempt: numb
     labels: { ...pod.metadata.labels, [podNameLabel]: name, [podNamespaceLabel]: namespace, [podUidLabel]: uid },
     annotations: pod.metadata.annotations ?? noAnnotations,
     linux: ctx.shapes.share({
-      cgroupParent: ctx.host.cgroups === undefined ? undefined : podCgroup(pod),
+      cgroupParent: ctx.cgroups.parentName(pod),
       securityContext: {
         namespaceOptions: namespaceOptions(pod),
         selinuxOptions: s?.seLinuxOptions,
@@ -148,7 +115,7 @@ export async function sandboxConfig(ctx: KubeletContext, pod: Pod, attempt: numb
       },
       sysctls: s?.sysctls === undefined ? undefined : Object.fromEntries(s.sysctls.map((x) => [x.name, x.value])),
       overhead: spec.overhead === undefined ? undefined : linuxResources(spec.overhead, spec.overhead),
-      resources: ctx.host.cgroups === undefined ? undefined : podResources(pod),
+      resources: ctx.cgroups.enabled ? podResources(pod) : undefined,
     }),
   };
 }
@@ -162,18 +129,6 @@ function groups(pod: Pod): number[] | undefined {
   return out.length === 0 ? undefined : out;
 }
 
-const period = 100_000;
-
-/** cgroup shares of a milli-CPU amount; never below the kernel's minimum of 2. */
-export function cpuShares(milli: number): number {
-  return milli === 0 ? 2 : Math.min(Math.max(Math.floor((milli * 1024) / 1000), 2), 262_144);
-}
-
-/** CFS quota of a milli-CPU amount; 0 for none, never below 1 ms. */
-export function cpuQuota(milli: number): number {
-  return milli === 0 ? 0 : Math.max(Math.floor((milli * period) / 1000), 1000);
-}
-
 function linuxResources(
   requests: Record<string, string> | undefined,
   limits: Record<string, string> | undefined,
@@ -185,32 +140,16 @@ function linuxResources(
   const hugepages = Object.entries(limits ?? {}).filter(([k]) => k.startsWith('hugepages-'));
   return {
     cpuShares: cpuShares(cpuRequest === undefined ? 0 : quantityMilli(cpuRequest)),
-    cpuPeriod: period,
+    cpuPeriod,
     cpuQuota: cpuLimit === undefined ? 0 : cpuQuota(quantityMilli(cpuLimit)),
     memoryLimitInBytes: memory === undefined ? undefined : quantityValue(memory),
     hugepageLimits:
       hugepages.length === 0
         ? undefined
         : hugepages.map(([k, v]) => ({
-            pageSize: k.slice('hugepages-'.length).replace(/i$/, 'B'),
+            pageSize: hugepageSize(k),
             limit: quantityValue(parseQuantity(v)),
           })),
-  };
-}
-
-/** The limits of a pod's own cgroup. */
-export function podResources(pod: Pod): LinuxContainerResources {
-  const requests = podRequests(pod as never);
-  const limits = podLimits(pod as never);
-  const every = (name: string) => pod.spec!.containers.every((c) => c.resources?.limits?.[name] !== undefined);
-  const cpu = requests.get('cpu');
-  const cpuLimit = limits.get('cpu');
-  const memory = limits.get('memory');
-  return {
-    cpuShares: cpuShares(cpu === undefined ? 0 : quantityMilli(cpu)),
-    cpuPeriod: period,
-    cpuQuota: cpuLimit !== undefined && every('cpu') ? cpuQuota(quantityMilli(cpuLimit)) : undefined,
-    memoryLimitInBytes: memory !== undefined && every('memory') ? quantityValue(memory) : undefined,
   };
 }
 
@@ -280,80 +219,122 @@ const propagation: Readonly<Record<string, Mount['propagation']>> = {
   Bidirectional: 'PROPAGATION_BIDIRECTIONAL',
 };
 
-async function makeMounts(
-  ctx: KubeletContext,
-  pod: Pod,
-  container: Container,
-  volumes: PodVolumes,
-  env: readonly EnvVar[],
-  fields: PodRuntimeFields,
-): Promise<Mount[]> {
+/** Where a container's volume is to be looked for: subPath, or subPathExpr with the container's environment. */
+function subPathOf(m: VolumeMount, env: readonly EnvVar[]): string {
+  let subPath = m.subPath ?? '';
+  if (m.subPathExpr !== undefined && m.subPathExpr !== '') {
+    const values = new Map(env.map((e) => [e.key, e.value]));
+    subPath = expand(m.subPathExpr, (n) => {
+      const v = values.get(n);
+      if (v === undefined) throw new Error(`missing value for "${n}"`);
+      return v;
+    });
+  }
+  if (subPath.startsWith('/')) throw new Error(`error SubPath \`${subPath}\` must not be an absolute path`);
+  if (subPath.split('/').includes('..'))
+    throw new Error(`unable to provision SubPath \`${subPath}\`: must not contain '..'`);
+  return subPath;
+}
+
+/** Whether the mount is read-only with all that is below it. Throws when the runtime cannot do what must be. */
+async function recursiveReadOnly(ctx: KubeletContext, m: VolumeMount): Promise<boolean> {
+  const mode = m.recursiveReadOnly ?? 'Disabled';
+  if (mode === 'Disabled' || mode === '') return false;
+  if (mode !== 'IfPossible' && mode !== 'Enabled') throw new Error(`unknown recursive read-only mode "${mode}"`);
+  if (m.readOnly !== true)
+    throw new Error(
+      `failed to resolve recursive read-only mode: volume "${m.name}" requested recursive read-only mode, but it is not read-only`,
+    );
+  if (m.mountPropagation !== undefined && m.mountPropagation !== 'None')
+    throw new Error(
+      `failed to resolve recursive read-only mode: volume "${m.name}" requested recursive read-only mode, but it is not compatible with propagation ${m.mountPropagation}`,
+    );
+  const supported = (await ctx.runtime.status()).runtimeHandlers.some(
+    (h) => h.name === '' && h.features?.recursiveReadOnlyMounts === true,
+  );
+  if (!supported && mode === 'Enabled')
+    throw new Error(
+      `failed to resolve recursive read-only mode: volume "${m.name}" requested recursive read-only mode, but it is not supported by the runtime`,
+    );
+  return supported;
+}
+
+async function makeMounts(ctx: KubeletContext, input: ContainerInput, env: readonly EnvVar[]): Promise<Mount[]> {
+  const { pod, container, volumes, fields } = input;
   const out: Mount[] = [];
   let ownHosts = false;
   const dir = podDir(ctx, pod.metadata.uid!);
   for (const [i, m] of (container.volumeMounts ?? []).entries()) {
+    const missing = (): Error =>
+      new Error(`cannot find volume "${m.name}" to mount into container "${container.name}"`);
     const volume = pod.spec?.volumes?.find((v) => v.name === m.name);
-    if (volume === undefined)
-      throw new Error(`cannot find volume "${m.name}" to mount into container "${container.name}"`);
-    const readonly = m.readOnly === true;
+    if (volume === undefined) throw missing();
     if (m.mountPath === '/etc/hosts') ownHosts = true;
+    const subPath = subPathOf(m, env);
+    const containerPath = m.mountPath.startsWith('/') ? m.mountPath : `/${m.mountPath}`;
     if (volume.image !== undefined) {
       out.push({
-        containerPath: m.mountPath,
+        containerPath,
         hostPath: '',
         readonly: true,
-        image: { image: volume.image.reference ?? '' },
-        imageSubPath: m.subPath,
+        image: {
+          image: input.imageVolumes?.get(m.name) ?? volume.image.reference ?? '',
+          userSpecifiedImage: volume.image.reference,
+        },
+        imageSubPath: subPath === '' ? undefined : subPath,
       });
       continue;
     }
     let path = volumes.path(volume);
-    if (path === undefined)
-      throw new Error(`cannot find volume "${m.name}" to mount into container "${container.name}"`);
-    let subPath = m.subPath ?? '';
-    if (m.subPathExpr !== undefined && m.subPathExpr !== '') {
-      const values = new Map(env.map((e) => [e.key, e.value]));
-      subPath = expand(m.subPathExpr, (n) => {
-        const v = values.get(n);
-        if (v === undefined) throw new Error(`missing value for "${n}"`);
-        return v;
-      });
-    }
+    if (path === undefined) throw missing();
     if (subPath !== '') {
-      if (subPath.startsWith('/') || subPath.split('/').includes('..'))
-        throw new Error(`subPath "${subPath}" must be a relative path without '..'`);
-      path = await ctx.host.bindSubPath(
-        path,
-        subPath,
-        `${dir}/volume-subpaths/${m.name}/${container.name}/${i}`,
-        readonly,
-      );
+      const target = `${dir}/volume-subpaths/${m.name}/${container.name}/${i}`;
+      try {
+        path = await ctx.host.bindSubPath(path, subPath, target, m.readOnly === true);
+      } catch (error) {
+        // The cause may tell of the node's files: it is not for the pod's author.
+        ctx.logger.warn('Failed to prepare subPath', { pod: formatPod(pod), container: container.name, error });
+        throw new Error(`failed to prepare subPath for volumeMount "${m.name}" of container "${container.name}"`, {
+          cause: error,
+        });
+      }
     }
     out.push({
-      containerPath: m.mountPath.startsWith('/') ? m.mountPath : `/${m.mountPath}`,
+      containerPath,
       hostPath: path,
-      readonly:
-        readonly ||
-        volume.configMap !== undefined ||
-        volume.secret !== undefined ||
-        volume.projected !== undefined ||
-        volume.downwardAPI !== undefined ||
-        undefined,
+      readonly: m.readOnly === true || volumes.readOnly(volume) || undefined,
       propagation: m.mountPropagation === undefined ? undefined : propagation[m.mountPropagation],
-      recursiveReadOnly: m.recursiveReadOnly === 'Enabled' || undefined,
+      recursiveReadOnly: (await recursiveReadOnly(ctx, m)) || undefined,
     });
   }
-  if (!ownHosts && (!isHostNetwork(pod) || (pod.spec?.hostAliases?.length ?? 0) > 0)) {
+  if (!ownHosts && (fields.podIps.length > 0 || isHostNetwork(pod))) {
     const path = `${dir}/etc-hosts`;
-    await provide(ctx, path, async () => hostsFile(ctx, pod, fields.podIps));
+    await provide(ctx, path, 0o644, async () => hostsFile(ctx, pod, fields.podIps));
     out.push({ containerPath: '/etc/hosts', hostPath: path });
   }
   return out;
 }
 
+/** The block devices of volumes in Block mode. */
+function makeDevices(input: ContainerInput): Device[] {
+  const { pod, container, volumes } = input;
+  return (container.volumeDevices ?? []).map((d) => {
+    if (!d.devicePath.startsWith('/')) throw new Error(`error DevicePath \`${d.devicePath}\` must be an absolute path`);
+    const volume = pod.spec?.volumes?.find((v) => v.name === d.name);
+    const mounted = volume === undefined ? undefined : volumes.device(volume);
+    if (mounted?.device === undefined)
+      throw new Error(`cannot find volume "${d.name}" to pass into container "${container.name}"`);
+    return {
+      containerPath: d.devicePath,
+      hostPath: mounted.device,
+      permissions: mounted.readOnly ? 'r' : 'mrw',
+    };
+  });
+}
+
 /** A file that the kubelet makes: at once, or when somebody looks, where the host can (`lazyPodFile`). */
-async function provide(ctx: KubeletContext, path: string, produce: () => Promise<string>): Promise<void> {
-  if (ctx.host.lazy === undefined) await ctx.host.writeFile(path, await produce(), 0o644);
+async function provide(ctx: KubeletContext, path: string, mode: number, produce: () => Promise<string>): Promise<void> {
+  if (ctx.host.lazy === undefined) await ctx.host.writeFile(path, await produce(), mode);
 }
 
 /** What `provide` has put off: `etc-hosts` and the containers' termination messages. */
@@ -395,6 +376,8 @@ export interface ContainerInput {
   readonly imageRef: string;
   readonly volumes: PodVolumes;
   readonly fields: PodRuntimeFields;
+  /** References of the images that are mounted, by the volume's name. */
+  readonly imageVolumes?: ReadonlyMap<string, string>;
   /** Of an ephemeral container: the container whose processes it sees. */
   readonly targetId?: string;
 }
@@ -413,14 +396,16 @@ async function build(ctx: KubeletContext, input: ContainerInput): Promise<Contai
   const { pod, container, restartCount } = input;
   await verifyRunAsNonRoot(ctx, pod, container);
   const envs = await makeEnvironment(ctx, pod, container, input.fields, (v) => input.volumes.path(v));
-  const mounts = await makeMounts(ctx, pod, container, input.volumes, envs, input.fields);
+  const devices = makeDevices(input);
+  const mounts = await makeMounts(ctx, input, envs);
   const messagePath = container.terminationMessagePath ?? '/dev/termination-log';
   if (messagePath !== '') {
     const path = `${podDir(ctx, pod.metadata.uid!)}/containers/${container.name}/${ctx.random
       .int(2 ** 32)
       .toString(16)
       .padStart(8, '0')}`;
-    await provide(ctx, path, async () => '');
+    // Whoever the container runs as may write it.
+    await provide(ctx, path, 0o666, async () => '');
     mounts.push({ containerPath: messagePath, hostPath: path });
   }
   const needsExpansion = [...(container.command ?? []), ...(container.args ?? [])].some((a) => a.includes('$'));
@@ -446,6 +431,7 @@ async function build(ctx: KubeletContext, input: ContainerInput): Promise<Contai
     workingDir: container.workingDir,
     envs,
     mounts,
+    ...(devices.length === 0 ? {} : { devices }),
     labels: {
       [podNameLabel]: pod.metadata.name!,
       [podNamespaceLabel]: pod.metadata.namespace!,

@@ -12,7 +12,7 @@ import type {
   PodSandboxStatus,
 } from './runtime/container-runtime.ts';
 import { RuntimeError } from './runtime/container-runtime.ts';
-import type { PodVolumes } from './volumes.ts';
+import type { PodVolumes } from './volumes/pod-volumes.ts';
 
 export interface ContainerStart {
   readonly pod: Pod;
@@ -61,6 +61,7 @@ export async function startContainer(ctx: KubeletContext, s: ContainerStart): Pr
   let id: string;
   try {
     const imageRef = await ctx.images.ensure(pod, container, s.config, s.sandbox.runtimeHandler ?? '', path);
+    const imageVolumes = await ensureImageVolumes(ctx, s, path);
     if (s.gone()) return undefined;
     const config = await containerConfig(ctx, {
       pod,
@@ -69,6 +70,7 @@ export async function startContainer(ctx: KubeletContext, s: ContainerStart): Pr
       imageRef,
       volumes: s.volumes,
       fields: s.fields,
+      imageVolumes,
       targetId: s.target(),
     });
     try {
@@ -90,6 +92,26 @@ export async function startContainer(ctx: KubeletContext, s: ContainerStart): Pr
   }
   event('Normal', 'Started', 'Container started');
   return id;
+}
+
+/** The images that the container mounts as volumes, by the volume's name. Rejects with `StartError`. */
+async function ensureImageVolumes(
+  ctx: KubeletContext,
+  s: ContainerStart,
+  path: string | undefined,
+): Promise<ReadonlyMap<string, string>> {
+  const out = new Map<string, string>();
+  for (const m of s.container.volumeMounts ?? []) {
+    const image = s.pod.spec?.volumes?.find((v) => v.name === m.name)?.image;
+    if (image === undefined || out.has(m.name)) continue;
+    const wanted: Container = {
+      name: s.container.name,
+      image: image.reference ?? '',
+      ...(image.pullPolicy === undefined ? {} : { imagePullPolicy: image.pullPolicy }),
+    };
+    out.set(m.name, await ctx.images.ensure(s.pod, wanted, s.config, s.sandbox.runtimeHandler ?? '', path));
+  }
+  return out;
 }
 
 function errorDescription(error: unknown): string {

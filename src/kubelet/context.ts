@@ -12,6 +12,8 @@ import type { ObjectCache } from './object-cache.ts';
 import type { ContainerRuntime } from './runtime/container-runtime.ts';
 import type { ShapeCache } from './shapes.ts';
 import type { StatusManager } from './status-manager.ts';
+import type { CgroupManager } from './cgroup-manager.ts';
+import type { VolumeManager } from './volumes/volume-manager.ts';
 
 /** Records events about pods and the node. */
 export interface KubeletEvents {
@@ -45,6 +47,9 @@ export interface KubeletContext {
   readonly images: ImageManager;
   readonly crashLoop: Backoff;
   readonly shapes: ShapeCache;
+  readonly cgroups: CgroupManager;
+  /** Made of the context itself, right after it. */
+  volumes: VolumeManager;
   /** Service variables by namespace. */
   readonly serviceVariables: Map<string, ServiceVariables>;
   /** `/var/lib/kubelet` */

@@ -403,12 +403,6 @@ test('a pod pinned to the node by name is admitted, one that wants another label
 
 test('a claim bound to a path of the node keeps its data from pod to pod', async (t) => {
   const c = await cluster(t);
-  await c.client.core.persistentvolumes.create({
-    apiVersion: 'v1',
-    kind: 'PersistentVolume',
-    metadata: { name: 'pv' },
-    spec: { hostPath: { path: '/data' } },
-  });
   const claim = (phase: string) => ({
     apiVersion: 'v1',
     kind: 'PersistentVolumeClaim',
@@ -416,7 +410,13 @@ test('a claim bound to a path of the node keeps its data from pod to pod', async
     spec: { volumeName: 'pv' },
     status: { phase },
   });
-  await c.client.core.persistentvolumeclaims.create(claim('Pending'));
+  const { uid } = (await c.client.core.persistentvolumeclaims.create(claim('Pending'))).metadata;
+  await c.client.core.persistentvolumes.create({
+    apiVersion: 'v1',
+    kind: 'PersistentVolume',
+    metadata: { name: 'pv' },
+    spec: { hostPath: { path: '/data' }, claimRef: { kind: 'PersistentVolumeClaim', name: 'pvc', uid } },
+  });
   const pod = (command: string): PodSpec => ({
     restartPolicy: 'Never',
     containers: [
@@ -427,7 +427,7 @@ test('a claim bound to a path of the node keeps its data from pod to pod', async
   await c.run('writer', pod('echo kept > /d/f'));
   assert.match(
     c.events('writer').join(),
-    /FailedMount: MountVolume.SetUp failed for volume "v" : PVC default\/pvc is not bound/,
+    /FailedMount: Unable to attach or mount volumes: .*: error processing PVC default\/pvc: PVC is not bound/,
   );
   await c.client.core.persistentvolumeclaims.updateStatus({
     ...(await c.client.core.persistentvolumeclaims.get('pvc', 'default')),

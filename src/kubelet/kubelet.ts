@@ -14,6 +14,7 @@ import type { ResourceClient } from '../client/client.ts';
 import type { TypedClient } from '../client/typed-client.ts';
 import { NodeAdmission } from './admission.ts';
 import { Backoff } from './backoff.ts';
+import { CgroupManager } from './cgroup-manager.ts';
 import { podUidLabel } from './container-config.ts';
 import type { KubeletContext, KubeletEvents, ServiceSource } from './context.ts';
 import type { NodeHost } from './host/node-host.ts';
@@ -29,6 +30,7 @@ import { createKubeletServer } from './server/server.ts';
 import { podSource } from './server/worker-pods.ts';
 import { ShapeCache } from './shapes.ts';
 import { StatusManager } from './status-manager.ts';
+import { VolumeManager } from './volumes/volume-manager.ts';
 import { WriteGate } from './write-gate.ts';
 
 export interface KubeletOptions {
@@ -64,6 +66,8 @@ export interface KubeletOptions {
   readonly statusReportMs?: number;
   /** Default 300 s. */
   readonly crashLoopBackoffMaxMs?: number;
+  /** Processes that one pod may have (`podPidsLimit`); no limit when left out. */
+  readonly podPidsLimit?: number;
   /** Shared Services of several kubelets in one process; a kubelet of its own follows them itself. */
   readonly services?: ServiceSource;
   /**
@@ -123,6 +127,9 @@ export function createKubelet(options: KubeletOptions): Kubelet {
   return new KubeletImpl(options);
 }
 
+/** How often a real host is searched for what is left of pods. */
+const housekeepingMs = 60_000;
+
 const podRef = { group: '', version: 'v1', kind: 'Pod' };
 
 class KubeletImpl implements Kubelet, WorkerHome {
@@ -169,7 +176,7 @@ class KubeletImpl implements Kubelet, WorkerHome {
       });
     const events = o.events ?? recorderEvents(this.#recorder!, o.nodeName);
     const objects = new ObjectCache({ client, clock, random, logger });
-    this.ctx = {
+    const ctx: Omit<KubeletContext, 'volumes'> & { volumes?: VolumeManager } = {
       nodeName: o.nodeName,
       client,
       clock,
@@ -183,6 +190,13 @@ class KubeletImpl implements Kubelet, WorkerHome {
       statuses: new StatusManager({ client, clock, logger, gate }),
       images: new ImageManager({ runtime: o.runtime, clock, events, objects }),
       shapes: o.shapes ?? new ShapeCache(),
+      cgroups: new CgroupManager({
+        cgroups: o.host.cgroups,
+        logger,
+        events,
+        podPidsLimit: o.podPidsLimit ?? 0,
+        enforceAllocatable: true,
+      }),
       serviceVariables: o.services?.variables ?? new Map(),
       crashLoop: new Backoff(10_000, o.crashLoopBackoffMaxMs ?? 300_000, () => clock.now()),
       rootDir: o.rootDir ?? '/var/lib/kubelet',
@@ -195,6 +209,8 @@ class KubeletImpl implements Kubelet, WorkerHome {
       nodeIps: () => this.#ips,
       networkError: () => this.nodeStatus.networkError,
     };
+    ctx.volumes = new VolumeManager(ctx as KubeletContext);
+    this.ctx = ctx as KubeletContext;
     this.nodeStatus = new NodeStatusManager(
       this.ctx,
       {
@@ -282,6 +298,8 @@ class KubeletImpl implements Kubelet, WorkerHome {
     this.ctx.events.node('Normal', 'Starting', 'Starting kubelet.');
     await this.nodeStatus.start();
     if (this.#stopped) return;
+    await this.ctx.cgroups.start((this.#node?.status?.capacity ?? {}) as Record<string, string>);
+    await this.ctx.volumes.start();
     this.#nodes?.start();
     await this.ctx.services.ready();
     if (this.#stopped) return;
@@ -289,6 +307,11 @@ class KubeletImpl implements Kubelet, WorkerHome {
     await clock.activity.track(this.#pods.synced);
     this.#synced = true;
     await this.#removeOrphans();
+    // A host whose files are real may keep what could not be cleared away at once.
+    if (host.lazy === undefined) {
+      const ticker = clock.setTicker(housekeepingMs, () => void clock.activity.track(this.#removeRemains()));
+      this.#unlisten.push(() => ticker.cancel());
+    }
   }
 
   /** What an earlier kubelet left running. */
@@ -317,6 +340,18 @@ class KubeletImpl implements Kubelet, WorkerHome {
         await this.runtime.stopPodSandbox(s.id);
         await this.runtime.removePodSandbox(s.id);
       }
+    }
+    await this.#removeRemains();
+  }
+
+  /** Directories and cgroups of pods that are not on this node any more. */
+  async #removeRemains(): Promise<void> {
+    const known = (uid: string): boolean => this.#workers.has(uid);
+    try {
+      await this.ctx.volumes.removeOrphans(known);
+      await this.ctx.cgroups.removeOrphans(known);
+    } catch (error) {
+      if (!this.#stopped) this.ctx.logger.warn('Failed to clean up orphaned pods', { error });
     }
   }
 
@@ -396,6 +431,7 @@ class KubeletImpl implements Kubelet, WorkerHome {
     this.#byName.clear();
     this.ctx.statuses.stop();
     await Promise.all([
+      this.ctx.volumes.stop(),
       this.#server.close(),
       this.#pods.stop(),
       this.#nodes?.stop(),

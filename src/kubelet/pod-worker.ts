@@ -8,7 +8,7 @@ import { deepEqual } from '../api/helpers/deep-equal.ts';
 import { timeMs } from '../api/time.ts';
 import type { Container, Pod, PodStatus } from '../api/types/index.gen.ts';
 import { compareResourceVersions } from '../client/resource-version.ts';
-import { lazyPodFile, podCgroup, podResources, sandboxConfig } from './container-config.ts';
+import { lazyPodFile, sandboxConfig } from './container-config.ts';
 import { killContainer } from './container-kill.ts';
 import { startContainer } from './container-start.ts';
 import type { KubeletContext } from './context.ts';
@@ -35,7 +35,9 @@ import { RuntimeError } from './runtime/container-runtime.ts';
 import type { StatusOwner } from './status-manager.ts';
 import { podStatusPatch } from './status-patch.ts';
 import { terminationMessage } from './termination-message.ts';
-import { MountError, PodVolumes } from './volumes.ts';
+import { runtimeHandler } from './runtime-class.ts';
+import { MountError } from './volumes/mount-error.ts';
+import { PodVolumes } from './volumes/pod-volumes.ts';
 
 /** What a worker asks of the kubelet it belongs to. */
 export interface WorkerHome {
@@ -74,6 +76,8 @@ export class PodWorker implements StatusOwner {
   #terminated = false;
   #deletedFromApi = false;
   #mountFailures = 0;
+  /** The pod's cgroup has the limits of this spec. */
+  #limited: Pod['spec'] | undefined;
   #stopped = false;
 
   /** `view`: what the runtime has of the pod from before this kubelet's start. */
@@ -428,6 +432,18 @@ export class PodWorker implements StatusOwner {
 
   async #perform(pod: Pod, actions: PodActions): Promise<void> {
     const { ctx } = this;
+    if (this.#limited !== pod.spec && ctx.cgroups.enabled) {
+      try {
+        await ctx.cgroups.ensurePod(pod);
+      } catch (error) {
+        const text = `unable to ensure pod container exists: ${errorText(error)}`;
+        ctx.events.pod(pod, 'Warning', 'FailedCreatePodContainer', text);
+        throw new Error(`failed to ensure that the pod: ${this.uid} cgroups exist and are correctly applied`, {
+          cause: error,
+        });
+      }
+      this.#limited = pod.spec;
+    }
     try {
       await this.volumes.ensure(pod, this.fields());
       this.#mountFailures = 0;
@@ -477,10 +493,9 @@ export class PodWorker implements StatusOwner {
   async #createSandbox(pod: Pod, actions: PodActions): Promise<boolean> {
     const { ctx } = this;
     if (actions.sandboxId !== undefined) await ctx.runtime.stopPodSandbox(actions.sandboxId);
-    if (ctx.host.cgroups !== undefined) await ctx.host.cgroups.ensure(podCgroup(pod), podResources(pod));
     try {
       const config = await sandboxConfig(ctx, pod, actions.attempt);
-      const id = await ctx.runtime.runPodSandbox(config, pod.spec?.runtimeClassName ?? '');
+      const id = await ctx.runtime.runPodSandbox(config, await runtimeHandler(ctx, pod));
       const status = await ctx.runtime.podSandboxStatus(id);
       this.view = { sandboxes: [status, ...this.view.sandboxes], containers: this.view.containers };
       this.#stale = actions.attempt > 0;
@@ -609,7 +624,7 @@ export class PodWorker implements StatusOwner {
     this.probes?.stop();
     this.probes = undefined;
     await this.volumes.remove();
-    if (this.ctx.host.cgroups !== undefined) await this.ctx.host.cgroups.remove(podCgroup(this.#pod));
+    await this.ctx.cgroups.removePod(this.#pod);
     this.#terminated = true;
     this.#waiting = undefined;
     this.report(true);

@@ -32,7 +32,7 @@ test('resolv.conf as upstream reads it', () => {
     parseResolvConf(
       '# c\nnameserver 10.0.0.1\n nameserver  fd00::1 \nsearch a.\nsearch b. . c\noptions ndots:2 rotate\n',
     ),
-    { servers: ['10.0.0.1', 'fd00::1'], searches: ['b', '.', 'c'], options: ['ndots:2', 'rotate'] },
+    { servers: ['10.0.0.1', 'fd00::1'], searches: ['b', 'c'], options: ['ndots:2', 'rotate'] },
   );
 });
 

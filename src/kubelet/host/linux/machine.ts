@@ -153,22 +153,24 @@ export interface ResolvConf {
   readonly options: readonly string[];
 }
 
-/** resolv.conf(5) as upstream reads it: the last `search` or `options` line counts. */
+/** resolv.conf(5) as upstream reads it: the last `search` line counts, and the last of each option. */
 export function parseResolvConf(content: string): ResolvConf {
   const servers: string[] = [];
   let searches: string[] = [];
-  let options: string[] = [];
+  const options = new Map<string, string>();
   for (const raw of content.split('\n')) {
     const line = raw.trim();
     if (line === '' || line.startsWith('#') || line.startsWith(';')) continue;
     const f = line.split(/\s+/);
     if (f[0] === 'nameserver' && f[1] !== undefined) servers.push(f[1]);
     else if (f[0] === 'search')
-      // A trailing dot says the same, save for a dot alone.
-      searches = f.slice(1).map((s) => (s === '.' ? s : s.replace(/\.$/, '')));
-    else if (f[0] === 'options') options = f.slice(1);
+      searches = f
+        .slice(1)
+        .filter((s) => s !== '.')
+        .map((s) => s.replace(/\.$/, ''));
+    else if (f[0] === 'options') for (const o of f.slice(1)) options.set(o.split(':')[0]!, o);
   }
-  return { servers, searches, options };
+  return { servers, searches, options: [...options.values()] };
 }
 
 const loopback = /^(127\.|::1$)/;

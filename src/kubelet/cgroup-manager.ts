@@ -1,0 +1,196 @@
+/**
+ * The cgroups above the containers': `/kubepods` for all pods, a level for each quality-of-service class but Guaranteed, and one for
+ * each pod. Runtimes make the containers' own below them. Does nothing on hosts without cgroups.
+ */
+import { podQOSClass } from '../api/helpers/pod-qos.ts';
+import { podLimits, podRequests } from '../api/helpers/pod-resources.ts';
+import type { Quantity } from '../api/quantity.ts';
+import { parseQuantity, quantityMilli, quantityValue } from '../api/quantity.ts';
+import type { Container, Pod } from '../api/types/index.gen.ts';
+import type { KubeletEvents } from './context.ts';
+import type { Cgroups, CgroupResources, CgroupStats } from './host/node-host.ts';
+import type { Logger } from '../base/logger.ts';
+import type { LinuxContainerResources } from './runtime/container-runtime.ts';
+
+const root = '/kubepods';
+const podPrefix = 'pod';
+
+/** The kernel's period of processor quotas, in microseconds. */
+export const cpuPeriod = 100_000;
+
+/** cgroup shares of a milli-CPU amount; never below the kernel's minimum of 2. */
+export function cpuShares(milli: number): number {
+  return milli === 0 ? 2 : Math.min(Math.max(Math.floor((milli * 1024) / 1000), 2), 262_144);
+}
+
+/** CFS quota of a milli-CPU amount; 0 for none, never below 1 ms. */
+export function cpuQuota(milli: number): number {
+  return milli === 0 ? 0 : Math.max(Math.floor((milli * cpuPeriod) / 1000), 1000);
+}
+
+/** `hugepages-2Mi` → `2MB`, as the kernel names a size. */
+export function hugepageSize(resource: string): string {
+  return resource.slice('hugepages-'.length).replace(/i$/, 'B');
+}
+
+/** `/kubepods/burstable/pod<uid>` */
+export function podCgroup(pod: Pod): string {
+  const qos = podQOSClass(pod as never);
+  const parent = qos === 'Guaranteed' ? root : `${root}/${qos.toLowerCase()}`;
+  return `${parent}/${podPrefix}${pod.metadata.uid}`;
+}
+
+const isZero = (q: Quantity | undefined): boolean => q === undefined || quantityMilli(q) === 0;
+
+/** The limits of a pod's own cgroup (upstream's ResourceConfigForPod). */
+export function podResources(pod: Pod): LinuxContainerResources {
+  const requests = podRequests(pod as never);
+  const limits = podLimits(pod as never);
+  const own = pod.spec?.resources?.limits as Record<string, string> | undefined;
+  const all: readonly Container[] = [...(pod.spec?.initContainers ?? []), ...pod.spec!.containers];
+  const declared = (name: string): boolean =>
+    !isZero(own?.[name] === undefined ? undefined : parseQuantity(own[name])) ||
+    all.every((c) => {
+      const text = c.resources?.limits?.[name] as string | undefined;
+      return text !== undefined && !isZero(parseQuantity(text));
+    });
+  const milli = (q: Quantity | undefined): number => (q === undefined ? 0 : quantityMilli(q));
+  const qos = podQOSClass(pod as never);
+  const hugepageLimits = [...requests]
+    .filter(([name]) => name.startsWith('hugepages-'))
+    .map(([name, q]) => ({ pageSize: hugepageSize(name), limit: quantityValue(q) }));
+  const shared = hugepageLimits.length === 0 ? {} : { hugepageLimits };
+  if (qos === 'BestEffort') return { cpuShares: cpuShares(0), ...shared };
+  const cpuLimit = limits.get('cpu');
+  const memory = limits.get('memory');
+  return {
+    cpuShares: cpuShares(milli(requests.get('cpu'))),
+    ...(qos === 'Guaranteed' || declared('cpu') ? { cpuPeriod, cpuQuota: cpuQuota(milli(cpuLimit)) } : {}),
+    ...((qos === 'Guaranteed' || declared('memory')) && memory !== undefined
+      ? { memoryLimitInBytes: quantityValue(memory) }
+      : {}),
+    ...shared,
+  };
+}
+
+export interface CgroupManagerOptions {
+  /** Undefined where the host has none. */
+  readonly cgroups: Cgroups | undefined;
+  readonly logger: Logger;
+  readonly events: KubeletEvents;
+  /** Processes of one pod; 0 for no limit. */
+  readonly podPidsLimit: number;
+  /** False: pods may use what the node reserves for itself. */
+  readonly enforceAllocatable: boolean;
+}
+
+export class CgroupManager {
+  readonly #o: CgroupManagerOptions;
+  /** Milli-CPUs that the Burstable pods ask for, by uid. */
+  readonly #burstable = new Map<string, number>();
+  #shares = -1;
+  #updating: Promise<void> | undefined;
+
+  constructor(options: CgroupManagerOptions) {
+    this.#o = options;
+  }
+
+  get enabled(): boolean {
+    return this.#o.cgroups !== undefined;
+  }
+
+  /** What the runtime is told for a pod's sandbox. */
+  parentName(pod: Pod): string | undefined {
+    return this.#o.cgroups?.parentName(podCgroup(pod));
+  }
+
+  /** Makes the levels above the pods. `allocatable`: of the node, before eviction thresholds are taken off. */
+  async start(allocatable: Readonly<Record<string, string>>): Promise<void> {
+    const { cgroups, events } = this.#o;
+    if (cgroups === undefined) return;
+    const q = (name: string): Quantity | undefined =>
+      allocatable[name] === undefined ? undefined : parseQuantity(allocatable[name]);
+    const cpu = q('cpu');
+    const memory = q('memory');
+    const limits: CgroupResources = {
+      ...(cpu === undefined ? {} : { cpuShares: cpuShares(quantityMilli(cpu)) }),
+      ...(memory === undefined || !this.#o.enforceAllocatable ? {} : { memoryLimitInBytes: quantityValue(memory) }),
+    };
+    await cgroups.ensure(root, {});
+    await cgroups.ensure(`${root}/burstable`, {});
+    await cgroups.ensure(`${root}/besteffort`, { cpuShares: cpuShares(0) });
+    try {
+      await cgroups.ensure(root, limits);
+      events.node('Normal', 'NodeAllocatableEnforced', 'Updated Node Allocatable limit across pods');
+    } catch (error) {
+      // Pods of an earlier kubelet may hold more than the limit allows now.
+      const text = error instanceof Error ? error.message : String(error);
+      events.node(
+        'Warning',
+        'FailedNodeAllocatableEnforcement',
+        `Failed to update Node Allocatable Limits ["kubepods"]: ${text}`,
+      );
+    }
+  }
+
+  /** Makes a pod's cgroup, or sets its limits anew. */
+  async ensurePod(pod: Pod): Promise<void> {
+    const { cgroups, podPidsLimit } = this.#o;
+    if (cgroups === undefined) return;
+    if (podQOSClass(pod as never) === 'Burstable') {
+      const cpu = podRequests(pod as never).get('cpu');
+      this.#burstable.set(pod.metadata.uid!, cpu === undefined ? 0 : quantityMilli(cpu));
+      await this.#updateShares();
+    }
+    await cgroups.ensure(podCgroup(pod), {
+      ...podResources(pod),
+      ...(podPidsLimit > 0 ? { pidsLimit: podPidsLimit } : {}),
+    });
+  }
+
+  /** Kills what is left of a pod and removes its cgroup. */
+  async removePod(pod: Pod): Promise<void> {
+    const { cgroups } = this.#o;
+    if (cgroups === undefined) return;
+    await cgroups.remove(podCgroup(pod));
+    if (this.#burstable.delete(pod.metadata.uid!)) await this.#updateShares();
+  }
+
+  /** Burstable pods together weigh what they ask for together. */
+  async #updateShares(): Promise<void> {
+    // One at a time: the last one has seen every pod.
+    while (this.#updating !== undefined) await this.#updating;
+    let milli = 0;
+    for (const m of this.#burstable.values()) milli += m;
+    const shares = cpuShares(milli);
+    if (shares === this.#shares) return;
+    this.#shares = shares;
+    this.#updating = this.#o.cgroups!.ensure(`${root}/burstable`, { cpuShares: shares });
+    try {
+      await this.#updating;
+    } catch (error) {
+      this.#shares = -1;
+      this.#o.logger.warn('Failed to update QoS cgroup configuration', { error });
+    } finally {
+      this.#updating = undefined;
+    }
+  }
+
+  /** Removes the cgroups of pods that are not known. */
+  async removeOrphans(known: (uid: string) => boolean): Promise<void> {
+    const { cgroups, logger } = this.#o;
+    if (cgroups === undefined) return;
+    for (const parent of [root, `${root}/burstable`, `${root}/besteffort`])
+      for (const name of await cgroups.list(parent)) {
+        if (!name.startsWith(podPrefix)) continue;
+        const uid = name.slice(podPrefix.length);
+        if (known(uid)) continue;
+        logger.info('Orphaned pod found, removing pod cgroups', { uid });
+        await cgroups.remove(`${parent}/${name}`);
+      }
+  }
+
+  stats(pod: Pod): Promise<CgroupStats | undefined> {
+    return this.#o.cgroups === undefined ? Promise.resolve(undefined) : this.#o.cgroups.stats(podCgroup(pod));
+  }
+}

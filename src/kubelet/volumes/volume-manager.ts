@@ -1,0 +1,167 @@
+/**
+ * `VolumeManager`: what of volumes belongs to the node and not to one pod: PersistentVolumes, CSI drivers, and taking everything
+ * away again. Taking away goes by what is on the disk, so that it is the same for a pod that has ended, and for one that ended
+ * while no kubelet ran.
+ */
+import type { PersistentVolume, Pod, Volume } from '../../api/types/index.gen.ts';
+import type { KubeletContext } from '../context.ts';
+import { podDir } from '../context.ts';
+import type { BoundClaim } from './claims.ts';
+import { checkNodeAffinity, resolveClaim } from './claims.ts';
+import type { CsiVolumes } from './csi/csi-volumes.ts';
+import { checkHostPath } from './host-path.ts';
+import { localPlugin } from './layout.ts';
+import type { MountedVolume } from './pod-volumes.ts';
+import type { PodTokens } from './tokens.ts';
+import { errorText } from '../object-cache.ts';
+import { MountError } from './mount-error.ts';
+
+export class VolumeManager {
+  readonly #ctx: KubeletContext;
+  /** One piece of work at a time for one volume. */
+  readonly #queues = new Map<string, Promise<unknown>>();
+  #csi: CsiVolumes | undefined;
+
+  constructor(ctx: KubeletContext) {
+    this.#ctx = ctx;
+  }
+
+  /** Makes the kubelet's directory ready, and begins to look for CSI drivers where the host has sockets. */
+  async start(): Promise<void> {
+    const { host, rootDir } = this.#ctx;
+    await host.prepare(rootDir);
+    if (host.socketAddress === undefined) return;
+    // CSI brings gRPC and its messages along.
+    const { CsiVolumes: Csi } = await import('./csi/csi-volumes.ts');
+    this.#csi = new Csi(this.#ctx, (key, work) => this.#exclusive(key, work));
+    await this.#csi.start();
+  }
+
+  async stop(): Promise<void> {
+    await this.#csi?.stop();
+  }
+
+  /** Names of attached volumes in use, for the node's status. */
+  get inUse(): readonly string[] {
+    return this.#csi?.inUse ?? [];
+  }
+
+  /** Mounts a claim's or an inline CSI volume for a pod. Rejects with `MountError`. */
+  async mount(pod: Pod, v: Volume, claim: string | undefined, tokens: PodTokens): Promise<MountedVolume> {
+    if (claim === undefined) return this.#needCsi(v.name).mountInline(pod, v, tokens);
+    const bound = await resolveClaim(this.#ctx, pod, v, claim);
+    checkNodeAffinity(this.#ctx, v, bound.volume);
+    const name = bound.volume.metadata.name!;
+    const spec = bound.volume.spec!;
+    try {
+      if (spec.hostPath !== undefined) {
+        await checkHostPath(this.#ctx.host, spec.hostPath.path, spec.hostPath.type ?? '');
+        return { path: spec.hostPath.path, readOnly: bound.readOnly };
+      }
+      if (spec.local !== undefined) return await this.#exclusive(`local/${name}`, () => this.#local(pod, bound));
+      if (spec.csi !== undefined) return await this.#needCsi(name).mountPersistent(pod, v, bound, tokens);
+      throw new Error('no volume plugin matched');
+    } catch (error) {
+      if (error instanceof MountError) throw error;
+      throw new MountError(v.name, `MountVolume.SetUp failed for volume "${name}" : ${errorText(error)}`, {
+        cause: error,
+      });
+    }
+  }
+
+  /** A pass over a mounted volume: what its driver wants to be told again, and growth. */
+  async refresh(pod: Pod, v: Volume, tokens: PodTokens): Promise<void> {
+    await this.#csi?.refresh(pod, v, tokens);
+  }
+
+  #needCsi(name: string): CsiVolumes {
+    if (this.#csi === undefined)
+      throw new MountError(
+        name,
+        `MountVolume.SetUp failed for volume "${name}" : no volume plugin matched: this node has no CSI drivers`,
+      );
+    return this.#csi;
+  }
+
+  async #local(pod: Pod, bound: BoundClaim): Promise<MountedVolume> {
+    const { host } = this.#ctx;
+    const pv: PersistentVolume = bound.volume;
+    const { path } = pv.spec!.local!;
+    const stat = await host.stat(path);
+    if (stat === undefined) throw new Error(`stat ${path}: no such file or directory`);
+    if (bound.mode === 'Block') {
+      if (stat.type !== 'blockDevice') throw new Error(`path ${path} is not a block device`);
+      return { device: path, readOnly: bound.readOnly };
+    }
+    if (stat.type !== 'directory') throw new Error(`path ${path} is not a directory`);
+    const name = pv.metadata.name!;
+    // A host that cannot mount has one view of its files: the pod sees the path itself.
+    const target =
+      host.lazy === undefined ? `${podDir(this.#ctx, pod.metadata.uid!)}/volumes/${localPlugin}/${name}` : path;
+    const others = (await host.mounts()).filter((m) => m.path.endsWith(`/volumes/${localPlugin}/${name}`));
+    if (target !== path && !others.some((m) => m.path === target)) {
+      await host.mkdir(target, 0o750);
+      await host.mount(path, target, {
+        bind: true,
+        readOnly: bound.readOnly,
+        ...(pv.spec?.mountOptions === undefined ? {} : { options: pv.spec.mountOptions }),
+      });
+    }
+    const gid = pod.spec?.securityContext?.fsGroup;
+    if (gid !== undefined && !bound.readOnly) {
+      if (others.length === 0) await host.setVolumeOwnership(target, gid, fsGroupPolicy(pod));
+      else if (stat.gid !== gid && !others.some((m) => m.path === target))
+        this.#ctx.events.pod(
+          pod,
+          'Warning',
+          'AlreadyMountedVolume',
+          `The requested fsGroup is ${gid}, but the volume ${name} has GID ${stat.gid}. The volume may not be shareable.`,
+        );
+    }
+    return { path: target, readOnly: bound.readOnly };
+  }
+
+  /** Unmounts and removes a pod's volumes; its other files stay. Nothing when there are none. */
+  async tearDown(uid: string): Promise<void> {
+    const { host } = this.#ctx;
+    const dir = podDir(this.#ctx, uid);
+    if (host.lazy === undefined) {
+      await host.unmountTree(`${dir}/volume-subpaths`);
+      await this.#csi?.tearDown(uid);
+      await host.unmountTree(`${dir}/volumes`);
+      for (const part of ['volume-subpaths', 'volumeDevices', 'plugins']) await host.remove(`${dir}/${part}`);
+    }
+    await host.remove(`${dir}/volumes`);
+  }
+
+  /** Clears away the directories of pods that are not known; one that cannot be is left for the next time. */
+  async removeOrphans(known: (uid: string) => boolean): Promise<void> {
+    const { host, rootDir, logger } = this.#ctx;
+    for (const uid of await host.list(`${rootDir}/pods`)) {
+      if (known(uid)) continue;
+      try {
+        await this.tearDown(uid);
+        await host.remove(`${rootDir}/pods/${uid}`);
+        logger.info('Cleaned up orphaned pod volumes dir', { uid });
+      } catch (error) {
+        logger.warn('Orphaned pod found, but failed to clean up its volumes', { uid, error });
+      }
+    }
+  }
+
+  #exclusive<T>(key: string, work: () => Promise<T>): Promise<T> {
+    const before = this.#queues.get(key) ?? Promise.resolve();
+    const mine = before.then(work, work);
+    const settled = mine.catch(() => {});
+    this.#queues.set(key, settled);
+    void settled.then(() => {
+      if (this.#queues.get(key) === settled) this.#queues.delete(key);
+    });
+    return mine;
+  }
+}
+
+/** Whether a tree is given to the group each time, or only when its root is not the group's. */
+export function fsGroupPolicy(pod: Pod): 'Always' | 'OnRootMismatch' {
+  return pod.spec?.securityContext?.fsGroupChangePolicy === 'OnRootMismatch' ? 'OnRootMismatch' : 'Always';
+}

@@ -69,7 +69,7 @@ const all = readdirSync(here)
 
 const help = `npm run bench [-- NAME… [--idle SECONDS] [--runs N]]
 
-Benchmarks: ${all.join(', ')}. Without a NAME all of them run, which takes about half an hour.
+Benchmarks: ${all.join(', ')}. Without a NAME all of them run, which takes about a quarter of an hour.
 
   --idle SECONDS   idle before memory is read (default 60, what the goals are about; the row says the true number)
   --runs N         runs whose median is printed, where a benchmark has runs

@@ -10,6 +10,7 @@ import { oidcDocuments, type OidcDocument } from './authentication/oidc-discover
 import { createSelfSubjectReviewHandler, createTokenReviewHandler } from './authentication/reviews.ts';
 import { ServiceAccountKeys } from './authentication/service-account-keys.ts';
 import { defaultIssuer, ServiceAccountTokens } from './authentication/service-account-token.ts';
+import { createBootstrapTokenAuthenticator } from './authentication/bootstrap-token.ts';
 import { createTokenFileAuthenticator } from './authentication/token-file.ts';
 import { createTokenRequestHandler } from './authentication/token-request.ts';
 import { createAuthenticator, unionTokens } from './authentication/union.ts';
@@ -47,6 +48,8 @@ export interface SecurityOptions {
   readonly jwksUri: string;
   /** `--token-auth-file`, parsed. */
   readonly staticTokens?: ReadonlyMap<string, UserInfo>;
+  /** `--enable-bootstrap-token-auth`; default false. */
+  readonly bootstrapTokens?: boolean;
   readonly extendTokenExpiration?: boolean;
   readonly maxTokenExpirationSeconds?: number;
 }
@@ -74,6 +77,10 @@ export function createSecurity(options: SecurityOptions): Security {
   const tokenAuthenticators: TokenAuthenticator[] = [];
   if (options.staticTokens !== undefined) tokenAuthenticators.push(createTokenFileAuthenticator(options.staticTokens));
   tokenAuthenticators.push(tokens);
+  if (options.bootstrapTokens === true)
+    tokenAuthenticators.push(
+      createBootstrapTokenAuthenticator({ clock, secret: (name) => tokens.secret('kube-system', name) }),
+    );
   const tokenAuthenticator = unionTokens(tokenAuthenticators);
   const authenticator = createAuthenticator({
     clientCertificates: options.clientCertificates ? createClientCertAuthenticator({ clock }) : undefined,

@@ -16,7 +16,8 @@ import type { Transport } from '../client/transport.ts';
 import type { KeyValueStore } from '../etcd/store.ts';
 import { createAdmissionChain } from './admission/chain.ts';
 import { AdmissionMetrics } from './admission/metrics.ts';
-import { builtInPlugins } from './admission/plugins.ts';
+import { builtInPlugins, type AdmissionConfiguration } from './admission/plugins.ts';
+import { PodSecurityMetrics } from './admission/pod-security/metrics.ts';
 import { createWebhookAdmission, type WebhookAdmission } from './admission/webhook/webhook-admission.ts';
 import { ClusterIpAllocator } from './allocators/cluster-ip.ts';
 import { NodePortAllocator } from './allocators/node-port.ts';
@@ -77,6 +78,8 @@ export interface ApiServerOptions {
   readonly anonymous?: boolean;
   /** `--token-auth-file`, parsed. */
   readonly staticTokens?: ReadonlyMap<string, UserInfo>;
+  /** `--enable-bootstrap-token-auth`; default false. */
+  readonly bootstrapTokens?: boolean;
   readonly dialer: Dialer;
   /** `--service-cluster-ip-range`, default 10.96.0.0/12. */
   readonly serviceClusterIPRanges?: readonly string[];
@@ -90,7 +93,11 @@ export interface ApiServerOptions {
   readonly runtimeConfig?: ReadonlyMap<string, boolean>;
   /** `--enable-aggregator-routing`: Services are reached by their endpoints instead of their cluster IP. */
   readonly aggregatorRouting?: boolean;
+  /** `--enable-admission-plugins`: those that are off by default; NodeRestriction where nothing is said. */
+  readonly enableAdmissionPlugins?: ReadonlySet<string>;
   readonly disableAdmissionPlugins?: ReadonlySet<string>;
+  /** `--admission-control-config-file`, parsed, by plugin. */
+  readonly admissionConfiguration?: AdmissionConfiguration;
   readonly extraAdmissionPlugins?: readonly AdmissionPlugin[];
   readonly audit?: AuditSink;
   /** Told of every authorization decision. */
@@ -251,6 +258,7 @@ class ApiServerImpl implements ApiServer {
       ...(options.serviceAccountIssuers === undefined ? {} : { issuers: options.serviceAccountIssuers }),
       jwksUri: `https://${options.advertiseAddress ?? '127.0.0.1'}:${options.advertisePort ?? 6443}/openid/v1/jwks`,
       ...(options.staticTokens === undefined ? {} : { staticTokens: options.staticTokens }),
+      ...(options.bootstrapTokens === undefined ? {} : { bootstrapTokens: options.bootstrapTokens }),
     });
     this.#security = security;
     const { authenticator, authorizer } = security;
@@ -268,11 +276,25 @@ class ApiServerImpl implements ApiServer {
       metrics: admissionMetrics,
       conditions: () => ({ match: () => new Error('match conditions cannot be evaluated') }),
     });
-    const disabledPlugins = options.disableAdmissionPlugins;
+    const podSecurityMetrics = new PodSecurityMetrics();
+    const disable = options.disableAdmissionPlugins ?? new Set<string>();
     const admission = createAdmissionChain(
       [
-        ...builtInPlugins({ registries, authorizer, clock, random }, disabledPlugins),
-        ...this.#webhooks.plugins.filter((p) => disabledPlugins?.has(p.name) !== true),
+        ...builtInPlugins(
+          {
+            registries,
+            directory: this.directory,
+            authorizer,
+            clock,
+            random,
+            logger,
+            clients: this.#webhooks.clients,
+            podSecurityMetrics,
+            configuration: options.admissionConfiguration ?? {},
+          },
+          { enable: options.enableAdmissionPlugins ?? new Set(['NodeRestriction']), disable },
+        ),
+        ...this.#webhooks.plugins.filter((p) => !disable.has(p.name)),
         ...(options.extraAdmissionPlugins ?? []),
       ],
       admissionMetrics,
@@ -307,7 +329,7 @@ class ApiServerImpl implements ApiServer {
     });
     this.health = new Health(logger);
     this.metrics = new RequestMetrics(clock, () => this.#server.inFlight);
-    this.metrics.register(...admissionMetrics.families);
+    this.metrics.register(...admissionMetrics.families, ...podSecurityMetrics.families);
     this.#server = new GenericServer({
       clock,
       random,

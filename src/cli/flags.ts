@@ -98,6 +98,8 @@ export interface CommandSpec {
   readonly argument?: { readonly name: string; readonly help: string; readonly optional?: boolean };
   /** Examples for `--help`, command and what it does. */
   readonly examples?: readonly (readonly [string, string])[];
+  /** Commands below this one, which then does nothing of its own. */
+  readonly subcommands?: readonly CommandSpec[];
   run(values: FlagValues, argument: string | undefined): Promise<void>;
 }
 
@@ -144,6 +146,10 @@ export function addCommand(program: Command, spec: CommandSpec): void {
     .summary(spec.summary)
     .description(spec.description ?? spec.summary);
   command.configureOutput({ outputError: () => {} }).exitOverride();
+  if (spec.subcommands !== undefined) {
+    for (const sub of spec.subcommands) addCommand(command, sub);
+    return;
+  }
   for (const flag of spec.flags) {
     const flags = `${flag.short === undefined ? '' : `-${flag.short}, `}--${flag.name} ${flag.kind === 'bool' ? '[bool]' : `<${valueName(flag)}>`}`;
     const option = new Option(flags, flag.help);

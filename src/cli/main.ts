@@ -5,6 +5,7 @@ import { componentCommands, installerCommands } from './components.ts';
 import { UserError } from './errors.ts';
 import { addCommand, asUsageError, normalizeArgs } from './flags.ts';
 import { downCommand, kubeconfigCommand, resetCommand, statusCommand, versionCommand } from './manage.ts';
+import { tokenCommand } from './token.ts';
 import { upCommand } from './up.ts';
 
 const program = new Command('knarr')
@@ -17,6 +18,8 @@ const program = new Command('knarr')
 program.commandsGroup('Cluster:');
 for (const spec of [upCommand, downCommand, statusCommand, kubeconfigCommand, resetCommand, versionCommand])
   addCommand(program, spec);
+program.commandsGroup('More machines:');
+addCommand(program, tokenCommand);
 program.commandsGroup('Components, each alone:');
 for (const spec of componentCommands) addCommand(program, spec);
 program.commandsGroup('Around separate components:');

@@ -78,6 +78,44 @@ const dnsRules = [
   { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: ['list', 'watch'] },
 ];
 
+/** The group of the tokens that machines join with (kubeadm's). */
+export const nodeTokenGroup = 'system:bootstrappers:kubeadm:default-node-token';
+
+/** What lets a machine join with a bootstrap token: reading cluster-info, asking for a kubelet's certificate, and getting it. */
+function joiningRules(): Wanted[] {
+  const group = (name: string): Record<string, string> => ({ apiGroup: rbac, kind: 'Group', name });
+  const joiners = group(nodeTokenGroup);
+  const csr = 'system:certificates.k8s.io:certificatesigningrequests';
+  const clusterInfo = 'kubeadm:bootstrap-signer-clusterinfo';
+  const publicNamespace = `/apis/${rbac}/v1/namespaces/kube-public`;
+  return [
+    clusterRoleBinding('kubeadm:kubelet-bootstrap', 'system:node-bootstrapper', joiners),
+    clusterRoleBinding('kubeadm:node-autoapprove-bootstrap', `${csr}:nodeclient`, joiners),
+    clusterRoleBinding('kubeadm:node-autoapprove-certificate-rotation', `${csr}:selfnodeclient`, group('system:nodes')),
+    clusterRole('kubeadm:get-nodes', [{ apiGroups: [''], resources: ['nodes'], verbs: ['get'] }]),
+    clusterRoleBinding('kubeadm:get-nodes', 'kubeadm:get-nodes', joiners),
+    {
+      path: `${publicNamespace}/roles`,
+      object: {
+        apiVersion: `${rbac}/v1`,
+        kind: 'Role',
+        metadata: { name: clusterInfo, namespace: 'kube-public' },
+        rules: [{ apiGroups: [''], resources: ['configmaps'], resourceNames: ['cluster-info'], verbs: ['get'] }],
+      },
+    },
+    {
+      path: `${publicNamespace}/rolebindings`,
+      object: {
+        apiVersion: `${rbac}/v1`,
+        kind: 'RoleBinding',
+        metadata: { name: clusterInfo, namespace: 'kube-public' },
+        roleRef: { apiGroup: rbac, kind: 'Role', name: clusterInfo },
+        subjects: [{ apiGroup: rbac, kind: 'User', name: 'system:anonymous' }],
+      },
+    },
+  ];
+}
+
 function wanted(options: AddonOptions): Wanted[] {
   const list: Wanted[] = [
     serviceAccount('cloud-controller-manager'),
@@ -134,7 +172,7 @@ function wanted(options: AddonOptions): Wanted[] {
       'users: null',
       '',
     ].join('\n');
-    list.push({
+    list.push(...joiningRules(), {
       path: '/api/v1/namespaces/kube-public/configmaps',
       object: {
         apiVersion: 'v1',

@@ -11,8 +11,10 @@ import type { Logger } from '../base/logger.ts';
 import { silentLogger } from '../base/logger.ts';
 import type { Random } from '../base/random.ts';
 import { SystemRandom } from '../base/random.ts';
+import { defaultPluginNames, optionalPluginNames } from '../apiserver/admission/plugins.ts';
+import type { AdmissionConfiguration } from '../apiserver/admission/plugins.ts';
 import type { AuthorizationObserver } from '../apiserver/filters/authorization.ts';
-import type { ApiServer } from '../apiserver/server.ts';
+import type { ApiServer, ApiServerOptions } from '../apiserver/server.ts';
 import { createApiServer } from '../apiserver/server.ts';
 import type { UserInfo } from '../apiserver/request.ts';
 import { PacedTransport } from '../client/paced-transport.ts';
@@ -67,6 +69,15 @@ export interface ClusterOptions {
   /** The cluster's service and pod ranges. */
   readonly serviceClusterIPRange?: string;
   readonly clusterCIDR?: string;
+  /**
+   * Admission plugins beside upstream's default ones (NodeRestriction where nothing is said), those to leave out, and what
+   * they are told: the `plugins` of an AdmissionConfiguration by name.
+   */
+  readonly admission?: {
+    readonly enable?: readonly string[];
+    readonly disable?: readonly string[];
+    readonly configuration?: AdmissionConfiguration;
+  };
   /** Objects that clients get are frozen, so that a mutation throws where it happens. */
   readonly freeze?: boolean;
   /** Told of every authorization decision. */
@@ -218,6 +229,22 @@ async function settleAll(work: readonly Promise<void>[]): Promise<void> {
   if (failed !== undefined) throw failed.reason;
 }
 
+/** The API server's options for what is asked of admission. */
+function admissionOptions(
+  given: ClusterOptions['admission'],
+): Pick<ApiServerOptions, 'enableAdmissionPlugins' | 'disableAdmissionPlugins' | 'admissionConfiguration'> {
+  if (given === undefined) return {};
+  const { enable, disable, configuration } = given;
+  const known = new Set([...defaultPluginNames, ...optionalPluginNames]);
+  for (const name of [...(enable ?? []), ...(disable ?? [])])
+    if (!known.has(name)) throw new Error(`unknown admission plugin: ${name}`);
+  return {
+    ...(enable === undefined ? {} : { enableAdmissionPlugins: new Set(enable) }),
+    ...(disable === undefined ? {} : { disableAdmissionPlugins: new Set(disable) }),
+    ...(configuration === undefined ? {} : { admissionConfiguration: configuration }),
+  };
+}
+
 /** The provider of this machine: load balancer addresses answer where the cluster listens for others at all. */
 function localCloud(options: ClusterOptions, nodes: SimulatedNodes, logger: Logger, teardown: Teardown): LocalProvider {
   if (options.https === undefined) return createLocalProvider();
@@ -275,9 +302,13 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
             },
           }),
       serviceAccountKeys: { signingKey },
+      bootstrapTokens: true,
       dialer: nodes.dialer,
       serviceClusterIPRanges: [serviceRange],
       advertiseAddress: advertise,
+      // Without a proxy nobody leads from cluster IPs to pods.
+      aggregatorRouting: disabled.has('kube-proxy'),
+      ...admissionOptions(options.admission),
       ...(options.freeze === undefined ? {} : { freeze: options.freeze }),
       ...(options.onAuthorization === undefined ? {} : { onAuthorization: options.onAuthorization }),
     });
@@ -334,6 +365,8 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
         clock,
         random,
         logger,
+        // Those two are an installer's to turn on.
+        controllers: ['*', 'bootstrapsigner', 'tokencleaner'],
         options: {
           ...(pki === undefined
             ? {}

@@ -1,4 +1,5 @@
 /** All controllers, in the order in which they are started. */
+import { bootstrapSignerController } from './bootstrap-signer.ts';
 import { csrApprovingController, csrCleanerController, csrSigningController } from './certificates/certificates.ts';
 import { clusterRoleAggregationController } from './clusterrole-aggregation.ts';
 import type { ControllerDescriptor } from './context.ts';
@@ -25,6 +26,7 @@ import { serviceCIDRController } from './service-cidrs.ts';
 import { serviceAccountTokenController } from './serviceaccount-tokens.ts';
 import { serviceAccountController } from './serviceaccount.ts';
 import { statefulSetController } from './statefulset/statefulset.ts';
+import { tokenCleanerController } from './token-cleaner.ts';
 import { ttlAfterFinishedController } from './ttl-after-finished.ts';
 import { persistentVolumeBinderController } from './volume/binder.ts';
 import { ephemeralVolumeController } from './volume/ephemeral-volume.ts';
@@ -64,6 +66,8 @@ export const allControllers: readonly ControllerDescriptor[] = [
   pvProtectionController,
   ephemeralVolumeController,
   serviceCIDRController,
+  bootstrapSignerController,
+  tokenCleanerController,
   // Last: it shares the informers that the others have made and makes small ones for the rest.
   garbageCollectorController,
 ];

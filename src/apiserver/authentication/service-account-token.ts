@@ -7,6 +7,7 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import type { Clock } from '../../base/clock.ts';
 import type { Random } from '../../base/random.ts';
 import { StatusError } from '../../api/status.ts';
+import type { Secret } from '../../api/types/index.gen.ts';
 import type { Registries } from '../registry.ts';
 import type { Committed, KubeObjectLike, UserInfo } from '../request.ts';
 import { loopbackContext } from '../loopback.ts';
@@ -320,6 +321,11 @@ export class ServiceAccountTokens implements TokenAuthenticator {
         `the token in secret ${namespace}/${secretName} for service account ${namespace}/${name} has been marked invalid. Use tokens from the TokenRequest API or manually created secret-based tokens, or remove the '${invalidSinceLabel}' label from the secret to temporarily allow use of this token`,
       );
     return { name: serviceAccountUser(namespace, name), uid, groups: serviceAccountGroups(namespace) };
+  }
+
+  /** A Secret by name, from the watch cache where it is there. */
+  async secret(namespace: string, name: string): Promise<Secret | undefined> {
+    return (await this.#find('secrets', namespace, name)) as Secret | undefined;
   }
 
   async #find(resource: string, namespace: string, name: string): Promise<KubeObjectLike | undefined> {

@@ -1,5 +1,6 @@
 /** `knarr kube-apiserver`: the API server alone, over an etcd cluster and the network. */
 import { loadCatalog } from '../../api/catalog/catalog.ts';
+import { defaultPluginNames, optionalPluginNames, type PluginChoice } from '../../apiserver/admission/plugins.ts';
 import { parseTokenFile } from '../../apiserver/authentication/token-file.ts';
 import type { AuthorizationMode } from '../../apiserver/security.ts';
 import type { ApiServer } from '../../apiserver/server.ts';
@@ -9,6 +10,7 @@ import { openRemoteStore } from '../../etcd/remote-store.ts';
 import type { KeyValueStore } from '../../etcd/store.ts';
 import { networkDialer } from '../network-dialer.ts';
 import { gitVersion } from '../version.ts';
+import { readAdmissionConfiguration } from './admission-configuration.ts';
 import type { ComponentEnvironment } from './environment.ts';
 import {
   aborted,
@@ -32,6 +34,7 @@ export type { AuthorizationMode } from '../../apiserver/security.ts';
 
 export interface ApiServerFlags {
   readonly etcdServers: readonly string[];
+  readonly enableBootstrapTokenAuth: boolean;
   readonly etcdCaFile: string | undefined;
   readonly etcdCertFile: string | undefined;
   readonly etcdKeyFile: string | undefined;
@@ -54,6 +57,8 @@ export interface ApiServerFlags {
   readonly tokenAuthFile: string | undefined;
   readonly enableAdmissionPlugins: readonly string[];
   readonly disableAdmissionPlugins: readonly string[];
+  readonly admissionControlConfigFile: string | undefined;
+  readonly enableAggregatorRouting: boolean;
   readonly kubeletClientCertificate: string | undefined;
   readonly kubeletClientKey: string | undefined;
   readonly kubeletCertificateAuthority: string | undefined;
@@ -64,45 +69,20 @@ export interface ApiServerFlags {
   readonly maxMutatingRequestsInflight: number;
 }
 
-/** On by default, in upstream and here. */
-const defaultPlugins = [
-  'CertificateApproval',
-  'CertificateSigning',
-  'CertificateSubjectRestriction',
-  'DefaultIngressClass',
-  'DefaultStorageClass',
-  'DefaultTolerationSeconds',
-  'LimitRanger',
-  'NamespaceLifecycle',
-  'PersistentVolumeClaimResize',
-  'PodResizeValidator',
-  'PodTopologyLabels',
-  'Priority',
-  'ResourceQuota',
-  'RuntimeClass',
-  'ServiceAccount',
-  'StorageObjectInUseProtection',
-  'TaintNodesByCondition',
-];
-/** Only where `--enable-admission-plugins` names them. */
-const optionalPlugins = ['NodeRestriction'];
-
-/** Plugins to leave out of those that are built in. */
-function disabledPlugins(flags: ApiServerFlags): Set<string> {
-  const known = new Set([...defaultPlugins, ...optionalPlugins]);
+/** Which plugins `--enable-admission-plugins` and `--disable-admission-plugins` ask for. */
+function pluginChoice(flags: ApiServerFlags): PluginChoice {
+  const known = [...defaultPluginNames, ...optionalPluginNames];
   for (const [flag, names] of [
     ['enable-admission-plugins', flags.enableAdmissionPlugins],
     ['disable-admission-plugins', flags.disableAdmissionPlugins],
   ] as const)
     for (const name of names)
-      if (!known.has(name))
-        throw new StartError(
-          `--${flag}: plugin "${name}" is unknown; known are ${[...defaultPlugins, ...optionalPlugins].join(', ')}`,
-        );
-  const enabled = new Set(flags.enableAdmissionPlugins);
+      if (!known.includes(name))
+        throw new StartError(`--${flag}: plugin "${name}" is unknown; known are ${known.sort().join(', ')}`);
+  const enable = new Set(flags.enableAdmissionPlugins);
   for (const name of flags.disableAdmissionPlugins)
-    if (enabled.has(name)) throw new StartError(`plugin "${name}" is both enabled and disabled`);
-  return new Set([...flags.disableAdmissionPlugins, ...optionalPlugins.filter((p) => !enabled.has(p))]);
+    if (enable.has(name)) throw new StartError(`plugin "${name}" is both enabled and disabled`);
+  return { enable, disable: new Set(flags.disableAdmissionPlugins) };
 }
 
 function portRange(text: string): { min: number; max: number } {
@@ -154,7 +134,8 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
     );
   const catalog = loadCatalog();
   const config = runtimeConfig(flags.runtimeConfig, catalog);
-  const disabled = disabledPlugins(flags);
+  const plugins = pluginChoice(flags);
+  const admissionConfiguration = await readAdmissionConfiguration(flags.admissionControlConfigFile, env.clock);
   const nodePorts = portRange(flags.serviceNodePortRange);
   const [etcdCa, etcdPair, given, clientCA, frontProxyCA, signingKey, verifyKeys, tokens, kubeletPair, kubeletCA] =
     await Promise.all([
@@ -227,6 +208,7 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
       serviceAccountIssuers: flags.serviceAccountIssuer,
       authorizationModes: flags.authorizationMode,
       anonymous,
+      bootstrapTokens: flags.enableBootstrapTokenAuth,
       ...(tokens === undefined ? {} : { staticTokens: parseTokenFile(tokens, flags.tokenAuthFile!) }),
       dialer: networkDialer({
         ...(kubeletPair === undefined
@@ -239,7 +221,10 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
       ...(flags.advertiseAddress === undefined ? {} : { advertiseAddress: flags.advertiseAddress }),
       ...(flags.securePort === 0 ? {} : { advertisePort: flags.securePort }),
       runtimeConfig: config,
-      disableAdmissionPlugins: disabled,
+      aggregatorRouting: flags.enableAggregatorRouting,
+      enableAdmissionPlugins: plugins.enable,
+      disableAdmissionPlugins: plugins.disable,
+      admissionConfiguration,
       gitVersion,
       eventTtlSeconds: Math.ceil(flags.eventTtlMs / 1000),
       requestTimeoutMs: flags.requestTimeoutMs,

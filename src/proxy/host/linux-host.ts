@@ -204,6 +204,11 @@ class LinuxHost implements ProxyHost {
     if (outcome.code !== 0) throw new Error(`cannot write ${file}: ${outcome.complaint}`);
   }
 
+  async loadModule(name: string): Promise<void> {
+    const outcome = await this.#run('modprobe', [name]);
+    if (outcome.code !== 0) throw new Error(`cannot load ${name}: ${outcome.complaint}`);
+  }
+
   async addresses(): Promise<readonly string[]> {
     const all = (list: ReturnType<typeof networkInterfaces>): string[] =>
       Object.values(list).flatMap((l) => (l ?? []).map((a) => a.address));

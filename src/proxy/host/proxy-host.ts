@@ -30,6 +30,8 @@ export interface ProxyHost {
   /** A setting below /proc/sys, by its path there; undefined when the kernel has none. */
   sysctl(path: string): Promise<string | undefined>;
   setSysctl(path: string, value: string): Promise<void>;
+  /** Loads a module of the kernel; rejects when it cannot be had. */
+  loadModule(name: string): Promise<void>;
   /** Addresses of all interfaces. */
   addresses(): Promise<readonly string[]>;
   processors(): number;

@@ -133,6 +133,11 @@ export class NftTable {
     return `${this.family} ${this.name}`;
   }
 
+  /** Something was changed since the last commit. */
+  get changed(): boolean {
+    return this.#pending !== 'nothing';
+  }
+
   /** What makes the kernel's table this one; empty when it is so already. Followed by `commit`, or by `forget` when it failed. */
   transaction(): string {
     if (this.#pending === 'nothing') return '';

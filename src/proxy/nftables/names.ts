@@ -41,7 +41,9 @@ const maxName = 240;
 
 /** A name that begins with a hash of itself, so that it stays unique when its end is cut off. */
 export function hashed(name: string): string {
-  const hash = createHash('sha256').update(name).digest('hex').slice(0, 8);
-  const full = `${hash}-${name.replaceAll(':', '.')}`;
+  // Long enough that nobody finds a name of theirs that meets somebody else's.
+  const hash = createHash('sha256').update(name).digest('hex').slice(0, 20);
+  // Colons of IPv6 addresses, and whatever else nft does not take in a name.
+  const full = `${hash}-${name.replaceAll(/[^\w./-]/g, '.')}`;
   return full.length > maxName ? `${full.slice(0, maxName - 3)}...` : full;
 }

@@ -110,9 +110,9 @@ export class NftablesBackend implements ProxyBackend {
     }
     let text = '';
     for (const [, r] of this.#rules) text += r.table.transaction();
-    if (text === '') return;
-    await this.#o.host.nft(text);
+    if (text !== '') await this.#o.host.nft(text);
     for (const [, r] of this.#rules) r.table.commit();
+    if (text === '') return;
     this.#track(changes.set.values());
     this.#leftoversLater();
   }

@@ -3,19 +3,13 @@ import { SystemClock } from '../../../src/base/clock.ts';
 import { createLogger, formatText } from '../../../src/base/logger.ts';
 import { SeededRandom } from '../../../src/base/random.ts';
 import { macrotask } from '../../../src/base/yield.ts';
-import type { EndpointSlice, Node, Service } from '../../../src/api/types/index.gen.ts';
+import type { EndpointSlice, NetworkPolicy, Node, Pod, Service } from '../../../src/api/types/index.gen.ts';
 import { FakeApi } from '../../../src/client/fake-api.ts';
 import type { TypedClient } from '../../../src/client/typed-client.ts';
 import { createClient } from '../../../src/client/typed-client.ts';
-import { HealthCheckPorts } from '../../../src/proxy/health-check-ports.ts';
-import { ProxyHealth } from '../../../src/proxy/health.ts';
-import { createLinuxHost } from '../../../src/proxy/host/linux-host.ts';
-import type { ProxyHost } from '../../../src/proxy/host/proxy-host.ts';
-import { ProxyMetrics } from '../../../src/proxy/metrics.ts';
-import { NftablesBackend } from '../../../src/proxy/nftables/nftables-backend.ts';
+import type { NodeProxy } from '../../../src/proxy/node-proxy.ts';
+import { createNodeProxy } from '../../../src/proxy/node-proxy.ts';
 import type { NftablesOptions } from '../../../src/proxy/nftables/options.ts';
-import type { Proxy } from '../../../src/proxy/proxy.ts';
-import { createProxy } from '../../../src/proxy/proxy.ts';
 import type { Lab, LabNode, LabPod } from './lab.ts';
 
 export interface EndpointFacts {
@@ -39,10 +33,8 @@ export class World {
   readonly clock = new SystemClock();
   readonly random = new SeededRandom(1);
   readonly client: TypedClient = createClient(new FakeApi(this.clock, this.random));
-  readonly proxies: Proxy[] = [];
-  readonly #hosts = new Map<Proxy, ProxyHost>();
+  readonly proxies: NodeProxy[] = [];
   readonly #options = new Map<LabNode, NftablesOptions>();
-  readonly metrics: ProxyMetrics[] = [];
 
   constructor(lab: Lab) {
     this.lab = lab;
@@ -66,24 +58,14 @@ export class World {
     return world;
   }
 
-  async start(node: LabNode, options: NftablesOptions = {}): Promise<Proxy> {
+  async start(node: LabNode, options: NftablesOptions = {}): Promise<NodeProxy> {
     const { clock, random, client, logger } = this;
     this.#options.set(node, options);
-    const host = createLinuxHost({ netns: node.place.path });
-    const metrics = new ProxyMetrics();
-    const health = new ProxyHealth(clock);
-    const proxy = createProxy({
-      ...{ client, clock, random, logger, metrics, health, nodeName: node.name },
-      backend: new NftablesBackend({
-        ...{ host, clock, logger, metrics },
-        detectLocal: { mode: 'ClusterCIDR', cidrs: ['10.244.0.0/16', 'fd00:10:244::/48'] },
-        ...options,
-      }),
-      healthCheckPorts: new HealthCheckPorts({ host, logger, health, nodeName: node.name }),
+    const proxy = createNodeProxy({
+      ...{ clock, random, client, logger, nodeName: node.name, netns: node.place.path },
+      nftables: { detectLocal: { mode: 'ClusterCIDR', cidrs: ['10.244.0.0/16', 'fd00:10:244::/48'] }, ...options },
     });
     this.proxies.push(proxy);
-    this.#hosts.set(proxy, host);
-    this.metrics.push(metrics);
     await proxy.start();
     return proxy;
   }
@@ -100,7 +82,7 @@ export class World {
   /** Waits until what was written to the API is in the rules. */
   async settled(): Promise<void> {
     for (let i = 0; i < 20; i++) await macrotask();
-    await Promise.all(this.proxies.map((p) => p.settled()));
+    await Promise.all(this.proxies.flatMap((p) => [p.proxy.settled(), p.policies?.settled()]));
   }
 
   async service(name: string, spec: object, status: object = {}): Promise<void> {
@@ -155,8 +137,31 @@ export class World {
     }
   }
 
+  async namespace(name: string, labels: Record<string, string> = {}): Promise<void> {
+    await this.client.core.namespaces.create({ metadata: { name, labels } });
+  }
+
+  /** The object of a pod of the lab, as a kubelet would have it written. */
+  async pod(pod: LabPod, namespace: string, labels: Record<string, string>, ports: object[] = []): Promise<void> {
+    await this.client.core.pods.create({
+      metadata: { name: pod.name, namespace, labels },
+      spec: { nodeName: pod.node.name, containers: [{ name: 'c', image: 'none', ports }] },
+      status: { phase: 'Running', podIPs: [{ ip: pod.address }, { ip: pod.address6 }] },
+    } as unknown as Pod);
+  }
+
+  async policy(namespace: string, name: string, spec: object): Promise<void> {
+    await this.client.networking.networkpolicies.create({ metadata: { name, namespace }, spec } as NetworkPolicy);
+    await this.settled();
+  }
+
+  async dropPolicies(): Promise<void> {
+    const { items } = await this.client.networking.networkpolicies.list({ namespace: undefined as never });
+    for (const p of items) await this.client.networking.networkpolicies.delete(p.metadata.name!, p.metadata.namespace!);
+    await this.settled();
+  }
+
   async close(): Promise<void> {
     await Promise.all(this.proxies.map((p) => p.stop()));
-    await Promise.all([...this.#hosts.values()].map((h) => h.close()));
   }
 }

@@ -1,10 +1,11 @@
 /**
- * The certificate plugins: who may approve (CertificateApproval) and sign (CertificateSigning) for a signer, and that no
- * client certificate for `system:masters` is asked for (CertificateSubjectRestriction).
+ * The certificate plugins: who may approve (CertificateApproval), sign (CertificateSigning) and attest (ClusterTrustBundleAttest)
+ * for a signer, and that no client certificate for `system:masters` is asked for (CertificateSubjectRestriction).
  */
 import type { CertificateSigningRequest } from '../../api/types/certificates-v1.gen.ts';
 import type { AdmissionAttributes, AdmissionPlugin, Authorizer } from '../context.ts';
-import { refuse } from './attributes.ts';
+import { jsonEqual } from '../../api/patch/values.ts';
+import { metadataOf, refuse } from './attributes.ts';
 import { csrSubject } from './csr-subject.ts';
 
 const group = 'certificates.k8s.io';
@@ -85,3 +86,30 @@ export const certificateSubjectRestriction: AdmissionPlugin = {
       throw refuse(a, `use of ${clientSigner} signer with system:masters group is not allowed`);
   },
 };
+
+/** The object without what the garbage collector alone changes. */
+function withoutOwners(object: Record<string, unknown> | undefined): unknown {
+  const {
+    ownerReferences: _o,
+    finalizers: _f,
+    managedFields: _m,
+    resourceVersion: _r,
+    ...metadata
+  } = metadataOf(object);
+  return { ...object, metadata };
+}
+
+export function clusterTrustBundleAttest(deps: { readonly authorizer: Authorizer }): AdmissionPlugin {
+  return {
+    name: 'ClusterTrustBundleAttest',
+    handles: (operation, g, r) =>
+      (operation === 'CREATE' || operation === 'UPDATE') && g === group && r === 'clustertrustbundles',
+    async validate(a) {
+      const signer = signerOf(a.object);
+      if (signer === '') return;
+      if (a.operation === 'UPDATE' && jsonEqual(withoutOwners(a.object), withoutOwners(a.oldObject))) return;
+      if (!(await mayForSigner(deps.authorizer, a, 'attest', signer)))
+        throw refuse(a, `user not permitted to attest for signerName ${JSON.stringify(signer)}`);
+    },
+  };
+}

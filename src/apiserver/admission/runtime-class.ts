@@ -1,10 +1,11 @@
 /** RuntimeClass: a pod's RuntimeClass exists, and its overhead, node selector and tolerations go into the pod. */
 import { compareQuantityText } from '../../api/quantity.ts';
-import type { Pod, PodSpec, Toleration } from '../../api/types/core-v1.gen.ts';
+import type { Pod, PodSpec } from '../../api/types/core-v1.gen.ts';
 import type { RuntimeClass } from '../../api/types/node-v1.gen.ts';
 import type { AdmissionAttributes, AdmissionPlugin } from '../context.ts';
 import type { Registries } from '../registry.ts';
 import { cachedObject, refuse, withSpec } from './attributes.ts';
+import { mergeTolerations } from './tolerations.ts';
 
 type Quantities = Readonly<Record<string, string>>;
 
@@ -15,41 +16,6 @@ function sameQuantities(a: Quantities | undefined, b: Quantities | undefined): b
     names.length === Object.keys(y).length &&
     names.every((n) => y[n] !== undefined && compareQuantityText(x[n]!, y[n]) === 0)
   );
-}
-
-function sameToleration(a: Toleration, b: Toleration): boolean {
-  return (
-    (a.key ?? '') === (b.key ?? '') &&
-    (a.operator ?? '') === (b.operator ?? '') &&
-    (a.value ?? '') === (b.value ?? '') &&
-    (a.effect ?? '') === (b.effect ?? '') &&
-    a.tolerationSeconds === b.tolerationSeconds
-  );
-}
-
-/** Does `wide` tolerate all that `narrow` does? */
-function covers(wide: Toleration, narrow: Toleration): boolean {
-  if (sameToleration(wide, narrow)) return true;
-  if ((narrow.key ?? '') !== (wide.key ?? '') && ((wide.key ?? '') !== '' || wide.operator !== 'Exists')) return false;
-  if ((narrow.effect ?? '') !== (wide.effect ?? '') && (wide.effect ?? '') !== '') return false;
-  if (wide.effect === 'NoExecute' && wide.tolerationSeconds !== undefined)
-    if (narrow.tolerationSeconds === undefined || narrow.tolerationSeconds > wide.tolerationSeconds) return false;
-  if (wide.operator === 'Exists') return true;
-  if (wide.operator === 'Equal' || (wide.operator ?? '') === '')
-    return narrow.operator === 'Equal' && (narrow.value ?? '') === (wide.value ?? '');
-  return false;
-}
-
-/** Both lists in order, without those that another covers. */
-export function mergeTolerations(first: readonly Toleration[], second: readonly Toleration[]): Toleration[] {
-  const all = [...first, ...second];
-  const merged: Toleration[] = [];
-  all.forEach((t, i) => {
-    if (merged.some((m) => covers(m, t))) return;
-    if (all.slice(i + 1).some((later) => !sameToleration(t, later) && covers(later, t))) return;
-    merged.push(t);
-  });
-  return merged;
 }
 
 export function runtimeClass(deps: { readonly registries: Registries }): AdmissionPlugin {

@@ -2,7 +2,6 @@
  * Where a Service leads that the API server itself calls (webhooks, aggregated servers): its cluster IP, as by default
  * upstream, or one of its ready endpoints (`--enable-aggregator-routing`).
  */
-import { isIP } from 'node:net';
 import type { EndpointSlice } from '../../api/types/discovery-v1.gen.ts';
 import type { Service, ServicePort } from '../../api/types/core-v1.gen.ts';
 import { notFound, serviceUnavailable } from '../../api/status.ts';
@@ -80,9 +79,4 @@ export function createServiceResolver(options: ServiceResolverOptions): ServiceR
       return options.endpoints ? endpoint(service, namespace, port) : clusterIP(service, port);
     },
   };
-}
-
-/** True for what names no host that would have to be looked up. */
-export function isAddress(host: string): boolean {
-  return isIP(host) !== 0;
 }

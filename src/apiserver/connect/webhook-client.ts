@@ -22,6 +22,9 @@ export interface WebhookClientConfig {
   };
   /** Base64 of PEM. */
   readonly caBundle?: string;
+  /** How the API server shows who it is; PEM. Not of the API: configuration files have it. */
+  readonly clientCertificate?: { readonly certificate: string; readonly key: string };
+  readonly token?: string;
 }
 
 export interface WebhookCall {
@@ -29,6 +32,8 @@ export interface WebhookCall {
   readonly timeoutMs: number;
   /** Ends the call early. */
   readonly signal?: AbortSignal;
+  /** The server is not told of the deadline in the query. */
+  readonly plain?: boolean;
 }
 
 /** What a webhook answered with a status of 200 to 206. */
@@ -66,6 +71,7 @@ interface Client {
   readonly host: string;
   readonly port: number;
   readonly path: string;
+  readonly token: string | undefined;
 }
 
 /** Go's `time.Duration` of whole seconds: `10s`, `1m5s`. */
@@ -160,7 +166,7 @@ export function createWebhookClients(options: WebhookClientsOptions): WebhookCli
       config.caBundle === undefined || config.caBundle === ''
         ? undefined
         : Buffer.from(config.caBundle, 'base64').toString('latin1');
-    const { service } = config;
+    const { service, clientCertificate, token } = config;
     if (service !== undefined) {
       const port = service.port ?? 443;
       const serverName = `${service.name}.${service.namespace}.svc`;
@@ -169,6 +175,7 @@ export function createWebhookClients(options: WebhookClientsOptions): WebhookCli
         agent: new SecureAgent({
           serverName,
           ca,
+          clientCertificate,
           async dial() {
             const to = services.resolve(service.namespace, service.name, port);
             return dialHost(dialer, to.host, to.port);
@@ -178,22 +185,24 @@ export function createWebhookClients(options: WebhookClientsOptions): WebhookCli
         host: serverName,
         port,
         path,
+        token,
       };
     }
     const { url = '' } = config;
     if (url === '') throw new Error('webhook configuration must have either service or URL');
     const { host, authority, port, path } = splitUrl(url);
     return {
-      agent: new SecureAgent({ serverName: host, ca, dial: () => dialHost(dialer, host, port) }),
+      agent: new SecureAgent({ serverName: host, ca, clientCertificate, dial: () => dialHost(dialer, host, port) }),
       url: `https://${authority}${path}`,
       host,
       port,
       path: path === '' ? '/' : path,
+      token,
     };
   };
 
   const clientOf = (config: WebhookClientConfig): Client => {
-    const key = JSON.stringify([config.url, config.service, config.caBundle]);
+    const key = JSON.stringify(config);
     let client = clients.get(key);
     if (client === undefined) client = make(config);
     else clients.delete(key);
@@ -221,6 +230,7 @@ export function createWebhookClients(options: WebhookClientsOptions): WebhookCli
           'content-type': 'application/json',
           'content-length': body.length,
           'user-agent': userAgent,
+          ...(client.token === undefined ? {} : { authorization: `Bearer ${client.token}` }),
         },
         signal,
       });
@@ -251,7 +261,7 @@ export function createWebhookClients(options: WebhookClientsOptions): WebhookCli
     async post(config, call) {
       const client = clientOf(config);
       const seconds = Math.ceil(call.timeoutMs / 1000);
-      const query = `timeout=${durationText(seconds)}`;
+      const query = call.plain === true ? '' : `?timeout=${durationText(seconds)}`;
       const ended = new AbortController();
       let late = false;
       const cancel = ioTimer(call.timeoutMs, () => {
@@ -261,14 +271,14 @@ export function createWebhookClients(options: WebhookClientsOptions): WebhookCli
       const signal = call.signal === undefined ? ended.signal : AbortSignal.any([ended.signal, call.signal]);
       let received: Received;
       try {
-        received = await send(client, `${client.path}?${query}`, call, signal);
+        received = await send(client, `${client.path}${query}`, call, signal);
       } catch (error) {
         const why = late
           ? 'context deadline exceeded'
           : signal.aborted
             ? 'context canceled'
             : goNetworkError(error, client.host, client.port);
-        throw new Error(`Post ${JSON.stringify(`${client.url}?${query}`)}: ${why}`, { cause: error });
+        throw new Error(`Post ${JSON.stringify(`${client.url}${query}`)}: ${why}`, { cause: error });
       } finally {
         cancel();
       }

@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { loadCatalog } from '../../api/catalog/catalog.ts';
 import { SystemClock } from '../../base/clock.ts';
 import { silentLogger } from '../../base/logger.ts';
 import { SystemRandom } from '../../base/random.ts';
 import { createAdmissionChain } from '../admission/chain.ts';
 import { builtInPlugins } from '../admission/plugins.ts';
+import { PodSecurityMetrics } from '../admission/pod-security/metrics.ts';
 import { alwaysAllow } from '../authorization/union.ts';
 import { bootstrap } from '../bootstrap/bootstrap.ts';
+import { ResourceDirectory } from '../resource-directory.ts';
 import { startHarness, type Harness, type Json } from '../verbs/harness.ts';
 import { lateRegistries, lateStrategies } from './test-support.ts';
 
@@ -21,7 +24,22 @@ before(async () => {
   const ranges = ['10.96.0.0/24'];
   h = await startHarness({
     clock,
-    admission: createAdmissionChain(builtInPlugins({ registries: late, authorizer: alwaysAllow, clock, random })),
+    admission: createAdmissionChain(
+      builtInPlugins(
+        {
+          registries: late,
+          directory: new ResourceDirectory(loadCatalog(), () => true),
+          authorizer: alwaysAllow,
+          clock,
+          random,
+          logger: silentLogger,
+          clients: { post: () => Promise.reject(new Error('no webhooks in here')), close() {} },
+          podSecurityMetrics: new PodSecurityMetrics(),
+          configuration: {},
+        },
+        { enable: new Set(['NodeRestriction']), disable: new Set() },
+      ),
+    ),
     strategies: lateStrategies(() => h, ranges),
   });
   const warm: [string, string][] = [

@@ -4,7 +4,7 @@ import type { Clock } from '../../../base/clock.ts';
 import type { Logger } from '../../../base/logger.ts';
 import type { Random } from '../../../base/random.ts';
 import type { ServiceResolver } from '../../connect/service-resolver.ts';
-import { createWebhookClients } from '../../connect/webhook-client.ts';
+import { createWebhookClients, type WebhookClients } from '../../connect/webhook-client.ts';
 import type { AdmissionPlugin } from '../../context.ts';
 import type { Dialer } from '../../dialer.ts';
 import type { RegistriesImpl } from '../../registry/registries.ts';
@@ -33,6 +33,8 @@ export interface WebhookAdmissionOptions {
 
 export interface WebhookAdmission {
   readonly plugins: readonly AdmissionPlugin[];
+  /** For other webhooks that admission asks. */
+  readonly clients: WebhookClients;
   /** Reads the configurations; before the first request. */
   start(): Promise<void>;
   close(): void;
@@ -54,6 +56,7 @@ export function createWebhookAdmission(options: WebhookAdmissionOptions): Webhoo
     versions: new ObjectVersions(options),
   };
   return {
+    clients,
     plugins: [
       mutatingAdmissionWebhook({ ...deps, webhooks: mutating }),
       validatingAdmissionWebhook({ ...deps, webhooks: validating }),

@@ -154,9 +154,19 @@ export class SpdyStream extends Duplex {
     if (!this.destroyed) this.push(null);
   }
 
-  receiveReset(status: number): void {
+  /** `orderly`: what came before it can still be read, and then the stream ends. */
+  receiveReset(status: number, orderly: boolean): void {
     this.#reset = true;
-    this.destroy(new SpdyReset(status));
+    if (!orderly) this.destroy(new SpdyReset(status));
+    else this.endAfterRead();
+  }
+
+  /** Nothing more comes: a reader gets what came before the end, and then the end. */
+  endAfterRead(): void {
+    this.receiveEnd();
+    const read = this.readableFlowing !== null || this.listenerCount('readable') > 0 || this.readableLength > 0;
+    if (read && !this.readableEnded) this.once('end', () => this.destroy());
+    else this.destroy();
   }
 
   #consumed(): void {
@@ -319,13 +329,7 @@ export class SpdyConnection {
     const lost = new Error('SPDY connection is closed');
     for (const { reject } of this.#opening.values()) reject(lost);
     this.#opening.clear();
-    for (const stream of [...this.#streams.values()]) {
-      stream.receiveEnd();
-      // A reader gets what came before the end, and then the end, also one who has not begun yet.
-      const read = stream.readableFlowing !== null || stream.listenerCount('readable') > 0;
-      if ((read || stream.readableLength > 0) && !stream.readableEnded) stream.once('end', () => stream.destroy());
-      else stream.destroy();
-    }
+    for (const stream of [...this.#streams.values()]) stream.endAfterRead();
     this.#streams.clear();
     for (const wake of this.#roomWaiters.splice(0)) wake();
     this.#wakeSenders();
@@ -517,7 +521,10 @@ export class SpdyConnection {
       }
       case RST_STREAM: {
         need(8);
-        this.#streams.get(body.readUInt32BE(0) & 0x7fffffff)?.receiveReset(body.readUInt32BE(4));
+        const id = body.readUInt32BE(0) & 0x7fffffff;
+        // Kubernetes' servers end a session by resetting all its streams, the last bytes of which may still be unread.
+        const orderly = this.#options.role === 'client' && !this.#opening.has(id);
+        this.#streams.get(id)?.receiveReset(body.readUInt32BE(4), orderly);
         return;
       }
       case SETTINGS: {

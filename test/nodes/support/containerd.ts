@@ -14,8 +14,10 @@ import {
   readlinkSync,
   rmdirSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SystemClock } from '../../../src/base/clock.ts';
@@ -144,6 +146,27 @@ export function removeCgroup(name: string): void {
     remove(join(root, name));
 }
 
+const abandonedMs = 10 * 60_000;
+
+/** Removes what an earlier run left that was killed. */
+async function sweep(): Promise<void> {
+  for (const name of readdirSync(tmpdir())) {
+    if (!name.startsWith('knarr-cd-')) continue;
+    const dir = join(tmpdir(), name);
+    if (Date.now() - statSync(dir).mtimeMs < abandonedMs) continue;
+    const alive = await new Promise<boolean>((resolve) => {
+      const s = connect(join(dir, 'c.sock'), () => {
+        s.destroy();
+        resolve(true);
+      });
+      s.once('error', () => resolve(false));
+    });
+    if (alive) continue;
+    rmSync(dir, { recursive: true, force: true });
+    removeCgroup(`/knarr-test-${name.split('-').at(-1)}`);
+  }
+}
+
 let serial = 0;
 
 export class Containerd {
@@ -179,6 +202,7 @@ export class Containerd {
   static async start(options: ContainerdOptions = {}): Promise<Containerd> {
     if (!inOwnNamespaces())
       throw new Error('a containerd for tests runs in namespaces of its own: call ownNamespaces first');
+    await sweep();
     const c = new Containerd(options);
     try {
       const image = options.sandboxImage ?? 'registry.k8s.io/pause:3.10';

@@ -8,10 +8,10 @@
  */
 import { spawn } from 'node:child_process';
 import { createReadStream } from 'node:fs';
-import { readdir, readFile } from 'node:fs/promises';
+import { open, readdir, readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
-import type { Readable } from 'node:stream';
-import { createGunzip } from 'node:zlib';
+import { Readable } from 'node:stream';
+import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { ioSleep } from '../../../base/io-time.ts';
 import { parseImageName } from '../../../api/helpers/image-name.ts';
 import { ociArchive, ociImage } from './oci-archive.ts';
@@ -30,7 +30,7 @@ interface Outcome {
   readonly output: string;
 }
 
-function run(command: string, args: readonly string[], input?: Uint8Array): Promise<Outcome> {
+function run(command: string, args: readonly string[], input?: Readable): Promise<Outcome> {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, { stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'] });
     let output = '';
@@ -40,14 +40,19 @@ function run(command: string, args: readonly string[], input?: Uint8Array): Prom
       });
     child.once('error', reject);
     child.once('close', (code) => resolve({ code: code ?? 1, output }));
+    if (input === undefined) return;
     // A tool that ends early says why by its exit code.
-    child.stdin?.on('error', () => {});
-    child.stdin?.end(input);
+    child.stdin!.on('error', () => input.destroy());
+    input.once('error', (error) => {
+      child.kill();
+      reject(error);
+    });
+    input.pipe(child.stdin!);
   });
 }
 
 /** Runs a tool to its end. Rejects with what it says, or with what it is needed for when it is not there. */
-async function tool(command: string, args: readonly string[], why: string, input?: Uint8Array): Promise<string> {
+async function tool(command: string, args: readonly string[], why: string, input?: Readable): Promise<string> {
   let outcome: Outcome;
   try {
     outcome = await run(command, args, input);
@@ -68,16 +73,27 @@ function normalized(name: string): string {
   return `${parsed.repository}${tag}${parsed.digest === '' ? '' : `@${parsed.digest}`}`;
 }
 
-async function* chunksOf(source: Readable): AsyncGenerator<Buffer> {
-  let first = true;
-  for await (const chunk of source as AsyncIterable<Buffer>) {
-    if (first && chunk[0] === 0x1f && chunk[1] === 0x8b) throw new Compressed();
-    first = false;
-    yield chunk;
+/** An archive's bytes, decompressed where it is compressed: not every version of the tools does that. */
+async function openArchive(path: string): Promise<Readable> {
+  const handle = await open(path);
+  const magic = Buffer.alloc(4);
+  try {
+    await handle.read(magic, 0, 4, 0);
+  } finally {
+    await handle.close();
   }
+  const source = createReadStream(path);
+  const through =
+    magic[0] === 0x1f && magic[1] === 0x8b
+      ? createGunzip()
+      : magic.readUInt32LE(0) === 0xfd2fb528
+        ? createZstdDecompress()
+        : undefined;
+  if (through === undefined) return source;
+  source.once('error', (e) => through.destroy(e));
+  through.once('close', () => source.destroy());
+  return source.pipe(through);
 }
-
-class Compressed extends Error {}
 
 /** The small files at the top of a tar archive; layers are passed over. */
 async function topFiles(chunks: AsyncIterable<Buffer>, wanted: ReadonlySet<string>): Promise<Map<string, Buffer>> {
@@ -134,17 +150,7 @@ interface Index {
 
 /** The names under which the images of an archive are saved. Throws when the file is no image archive. */
 export async function archivedNames(path: string): Promise<readonly string[]> {
-  const wanted = new Set(['index.json', 'manifest.json']);
-  let files: Map<string, Buffer>;
-  try {
-    files = await topFiles(chunksOf(createReadStream(path)), wanted);
-  } catch (error) {
-    if (!(error instanceof Compressed)) throw error;
-    const source = createReadStream(path);
-    const gunzip = createGunzip();
-    source.once('error', (e) => gunzip.destroy(e));
-    files = await topFiles(chunksOf(source.pipe(gunzip)), wanted);
-  }
+  const files = await topFiles(await openArchive(path), new Set(['index.json', 'manifest.json']));
   const names = new Set<string>();
   const docker = files.get('manifest.json');
   if (docker !== undefined)
@@ -173,25 +179,20 @@ function socketPath(endpoint: string): string {
   return endpoint.replace(/^unix:\/\//, '');
 }
 
-async function importArchive(runtime: CriRuntime, path: string, data?: Uint8Array): Promise<void> {
+async function importArchive(runtime: CriRuntime, archive: Readable): Promise<void> {
   const { runtimeName } = await runtime.version();
   const why = `it is what loads images into ${runtimeName}`;
-  if (runtimeName === 'containerd')
-    await tool(
-      'ctr',
-      ['--address', socketPath(runtime.endpoint), '--namespace', 'k8s.io', 'images', 'import', path],
-      why,
-      data,
-    );
-  else if (runtimeName === 'cri-o')
-    await tool('podman', ['load', ...(data === undefined ? ['--input', path] : [])], why, data);
+  if (runtimeName === 'containerd') {
+    const args = ['--address', socketPath(runtime.endpoint), '--namespace', 'k8s.io', 'images', 'import', '-'];
+    await tool('ctr', args, why, archive);
+  } else if (runtimeName === 'cri-o') await tool('podman', ['load'], why, archive);
   else throw new Error(`loading images into ${runtimeName} is not supported`);
 }
 
 /** Imports an image archive (Docker or OCI, also compressed); resolves with the names of its images once pods can use them. */
 export async function loadImageArchive(runtime: CriRuntime, path: string): Promise<readonly string[]> {
   const names = await archivedNames(path);
-  await importArchive(runtime, path);
+  await importArchive(runtime, await openArchive(path));
   await waitVisible(runtime, names);
   return names;
 }
@@ -243,7 +244,7 @@ export async function ensureSandboxImage(runtime: CriRuntime): Promise<string> {
   if ((await runtime.imageStatus({ image: name })) !== undefined) return name;
   const archive = pauseArchive(name);
   if (archive === undefined) return name;
-  await importArchive(runtime, '-', archive);
+  await importArchive(runtime, Readable.from([archive]));
   await waitVisible(runtime, [name]);
   return name;
 }

@@ -86,7 +86,11 @@ interface CommandStatus {
 }
 
 /** The server says the same before its reasons as the kubelet will. */
-const prefixes = ['error executing command in container: ', 'error attaching to container: '];
+const prefixes = [
+  'Internal error occurred: ',
+  'error executing command in container: ',
+  'error attaching to container: ',
+];
 
 /** The exit code in the outcome of a command; throws what kept it from being run. */
 export function exitCodeOf(text: string): number {

@@ -43,6 +43,11 @@ const seams: readonly { room: string; modules: RegExp; allowed: RegExp }[] = [
     modules: /from 'node:(fs|fs\/promises|net|child_process)'/,
     allowed: /^src\/kubelet\/(host|runtime)\//,
   },
+  {
+    room: 'proxy',
+    modules: /from 'node:(fs|fs\/promises|net|dgram|http|os|child_process)'/,
+    allowed: /^src\/proxy\/host\//,
+  },
 ];
 
 export interface Violation {

@@ -5,6 +5,7 @@
 import type { KubeObject } from '../api/object.ts';
 import { StatusError } from '../api/status.ts';
 import type { TypedClient } from '../client/typed-client.ts';
+import { networkPolicyRules } from '../proxy/policy/network-policy.ts';
 
 export interface AddonOptions {
   /** Address of the `kube-dns` Service: the tenth of the range. */
@@ -126,6 +127,15 @@ function wanted(options: AddonOptions): Wanted[] {
       account('cloud-controller-manager'),
     ),
   ];
+  // Upstream's role of kube-proxy knows nothing of policies, which are enforced by the same process here.
+  list.push(
+    clusterRole('system:knarr:network-policy', networkPolicyRules),
+    clusterRoleBinding('system:knarr:network-policy', 'system:knarr:network-policy', {
+      apiGroup: rbac,
+      kind: 'User',
+      name: 'system:kube-proxy',
+    }),
+  );
   if (options.dns) {
     const labels = { 'k8s-app': 'kube-dns', 'kubernetes.io/cluster-service': 'true', 'kubernetes.io/name': 'CoreDNS' };
     list.push(

@@ -130,7 +130,7 @@ describe('what is wrong is said in one line, and nothing is changed', () => {
 
   test('real nodes are not there yet', async () => {
     await refuses(['up', '--runtime', 'containerd'], 1, /real nodes are not part of this version/);
-    await refuses(['kube-proxy'], 1, /--proxy-mode simulated/);
+    await refuses(['kube-proxy', '--proxy-mode', 'ipvs'], 1, /say nftables, or simulated/);
     await refuses(['kubelet'], 1, /--container-runtime-endpoint simulated:\/\//);
   });
 

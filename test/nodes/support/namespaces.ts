@@ -6,6 +6,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 
 const marker = 'KNARR_TEST_NAMESPACES';
+const unshare = 'unshare --net --mount --pid --fork --kill-child --mount-proc --';
 
 /** What a node with containers is made of, and the Debian packages that bring it. */
 const needed: readonly (readonly [what: string, packageName: string])[] = [
@@ -58,15 +59,16 @@ export function ownNamespaces(): string | false {
   if (process.env[marker] !== undefined) return false;
   const why = reason();
   if (why !== false) return why;
-  const args = [
-    ...['--net', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc', '--'],
-    ...['sh', '-c', 'ip link set lo up && exec "$@"', 'sh'],
-    ...[process.execPath, ...process.execArgv, ...process.argv.slice(1)],
-  ];
-  const unshare = ['/usr/bin/unshare', '/bin/unshare'].find((f) => existsSync(f));
-  if (unshare === undefined) return 'real containers need util-linux (unshare)';
+  // A shell stays outside: `unshare` does not heed signals, and is to end with whoever ends this test file.
+  const outside = `trap 'kill -9 $p' INT TERM; setpriv --pdeathsig KILL ${unshare} "$@" & p=$!; wait $p`;
+  const inside = 'ip link set lo up && mount -t tmpfs tmpfs /run && exec "$@"';
+  const args = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
   const env = Object.fromEntries(Object.entries(process.env).filter(([, v]) => v !== undefined)) as NodeJS.ProcessEnv;
-  return process.execve!(unshare, ['unshare', ...args], { ...env, PATH: searchPath(), [marker]: '1' });
+  return process.execve!('/bin/sh', ['sh', '-c', outside, 'sh', 'sh', '-c', inside, 'sh', ...args], {
+    ...env,
+    PATH: searchPath(),
+    [marker]: '1',
+  });
 }
 
 /** True in a process that `ownNamespaces` has put into namespaces of its own. */

@@ -15,7 +15,7 @@ import { global, member } from './declarations.ts';
 import { createEnv } from './env.ts';
 import type { Env } from './env.ts';
 import { CelError, Issues } from './errors.ts';
-import { kubernetesLibraries, libraries } from './libraries.ts';
+import { extraLibraries, kubernetesLibraries } from './libraries.ts';
 import { parse } from './parser.ts';
 import { Planner } from './plan.ts';
 import { printValue } from './print.ts';
@@ -166,7 +166,11 @@ const wellKnownMessages: Readonly<Record<string, CelType>> = {
   'google.protobuf.Any': t.anyType,
 };
 
-const all = [...kubernetesLibraries.filter((l) => l.name !== 'strings'), libraries.strings(4), libraries.bindings];
+const all = [
+  ...kubernetesLibraries.filter((l) => l.name !== 'strings' && l.name !== 'kubernetes.authz'),
+  extraLibraries.strings(4),
+  extraLibraries.bindings,
+];
 
 const messages =
   /TestAllTypes|NestedTestAllTypes|TestRequired|GlobalEnum|google\.protobuf\.[A-Z]\w*\{|\b(?:Timestamp|Duration|Any|Struct|Value|ListValue|\w+Value)\{|cel\.expr|proto\.(?:has|get)Ext|google\.(?:type|protobuf\.(?:Any|Struct|Value|ListValue|NullValue|\w+Value))/;

@@ -9,7 +9,8 @@ import { DurationError, parseDurationNanos } from '../time.ts';
 import type { CelType } from './types.ts';
 import type { PlainObject } from './values.ts';
 import { Boxed } from './types.ts';
-import { Duration, Timestamp, doubleValue } from './values.ts';
+import type { Timestamp } from './values.ts';
+import { Duration, doubleValue } from './values.ts';
 
 type Conversion = (raw: unknown) => unknown;
 

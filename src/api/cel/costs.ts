@@ -90,13 +90,40 @@ const byOverload: ReadonlyMap<string, CallCost> = new Map<string, CallCost>([
   ['contains_string', (args) => traverse(args[0]) * traverse(args[1])],
   ['add_string', (args) => Math.ceil((costSize(args[0]) + costSize(args[1])) * traversalFactor)],
   ['add_bytes', (args) => Math.ceil((costSize(args[0]) + costSize(args[1])) * traversalFactor)],
+  ...['list_slice', 'lists_range', 'list_reverse'].map(
+    (id) => [id, (_args: readonly unknown[], result: unknown) => newListCost(1, costSize(result))] as const,
+  ),
+  ['list_flatten', (args) => newListCost(1, costSize(args[0]))],
+  ['list_flatten_int', (args) => newListCost(Number(args[1]), costSize(args[0]))],
+  ['list_distinct', (args) => selfCompareCost(args[0])],
+  ...['list_sets_contains_list', 'list_sets_intersects_list'].map((id) => [id, setsCost(1)] as const),
+  ['list_sets_equivalent_list', setsCost(2)],
 ]);
+
+/** Of a call that makes a list of this size. */
+function newListCost(factor: number, size: number): number {
+  return Math.ceil(size * factor) + 1 + listCost;
+}
+
+/** Of sorting, or comparing all with all. */
+function selfCompareCost(list: unknown): number {
+  const l = list as readonly unknown[];
+  const texts = typeof l[0] === 'string' || l[0] instanceof Uint8Array;
+  return newListCost(texts ? 2 + traversalFactor : 2, l.length * l.length);
+}
+
+function setsCost(factor: number): CallCost {
+  return (args) => Math.ceil(costSize(args[0]) * costSize(args[1]) * factor) + 1;
+}
 
 /** The cost of a call beyond its arguments. `overload` is empty when the call is resolved at run time. */
 export function callCost(fn: string, overload: string): CallCost {
   if (fn === 'ip' && overload === 'cidr_ip') return one;
   if (fn === 'containsIP') return (args) => cidrCost(args, overload === 'cidr_contains_ip_string', false);
   if (fn === 'containsCIDR') return (args) => cidrCost(args, overload === 'cidr_contains_cidr_string', true);
+  // The trackers of the lists and sets extensions come before the rest.
+  if (/^list_.+_sort$/.test(overload)) return (args) => selfCompareCost(args[0]);
+  if (/^list_.+_sortByAssociatedKeys$/.test(overload)) return (args) => selfCompareCost(args[1]);
   return byFunction.get(fn) ?? byOverload.get(overload) ?? one;
 }
 

@@ -1,5 +1,6 @@
 /** Declarations: variables, and functions with their overloads, implementations and costs. */
-import { CelType, typeParam } from './types.ts';
+import type { CelType } from './types.ts';
+import { typeParam } from './types.ts';
 
 export interface IdentDecl {
   readonly name: string;

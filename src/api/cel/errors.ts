@@ -43,8 +43,19 @@ export class CostExceeded {
 }
 Object.setPrototypeOf(CostExceeded.prototype, Error.prototype);
 
+/** An answer that an evaluation needs is not there yet: it is run again when it is. Nothing absorbs it. */
+export class Suspended {
+  declare readonly message: string;
+  readonly ready: Promise<void>;
+
+  constructor(ready: Promise<void>) {
+    this.ready = ready;
+  }
+}
+Object.setPrototypeOf(Suspended.prototype, Error.prototype);
+
 export function fail(message: string): never {
-  throw new Failure(message);
+  throw new Failure(message) as unknown as Error;
 }
 
 export const noSuchOverload = (): never => fail('no such overload');

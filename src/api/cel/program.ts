@@ -3,7 +3,7 @@ import { ProgramError } from './calls.ts';
 import { check } from './checker.ts';
 import { perCallLimit } from './costs.ts';
 import type { Env } from './env.ts';
-import { CelError, CostExceeded, Failure, Issues } from './errors.ts';
+import { CelError, CostExceeded, Failure, Issues, Suspended } from './errors.ts';
 import type { CompileIssue } from './errors.ts';
 import { Frame } from './frame.ts';
 import type { Eval } from './frame.ts';
@@ -109,7 +109,7 @@ export class Program {
   }
 
   /**
-   * Runs with the given variables. Values are JSON as it is in memory; what comes out may share parts with what went in.
+   * Runs with the given variables, at once. Values are JSON as it is in memory; what comes out may share parts with what went in.
    * @throws {CelError} when the expression fails, or costs more than it may
    */
   evaluate(activation: Activation, options: EvaluateOptions = {}): Evaluated {
@@ -132,7 +132,25 @@ export class Program {
       f.clear();
     }
   }
+
+  /**
+   * As `evaluate`, for variables that decide asynchronously (authorizers): the evaluation is run again with each answer.
+   * @throws {CelError} as `evaluate` does
+   */
+  async evaluateAsync(activation: Activation, options: EvaluateOptions = {}): Promise<Evaluated> {
+    for (let i = 0; ; i++) {
+      try {
+        return this.evaluate(activation, options);
+      } catch (error) {
+        if (!(error instanceof Suspended) || i === maxSuspensions) throw error;
+        await error.ready;
+      }
+    }
+  }
 }
+
+/** How often an evaluation may wait: the cost of authorization checks allows for two. */
+const maxSuspensions = 16;
 
 function convertVariable(raw: unknown, convert: (raw: unknown) => unknown): unknown {
   if (raw === undefined || raw === null) return raw;

@@ -4,7 +4,7 @@
  */
 import type { ChildProcess } from 'node:child_process';
 import { execFile, spawn } from 'node:child_process';
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Answer, Command } from './agent.ts';
@@ -150,8 +150,15 @@ export interface LabPod {
 
 let labs = 0;
 
+/** Namespaces of tests that were killed. */
+async function removeLeftovers(): Promise<void> {
+  const { stdout } = await exec('ip', ['netns', 'list'], { env });
+  for (const [, name = '', pid = ''] of stdout.matchAll(/^(knarr-lab-(\d+)-\S+)/gm))
+    if (!existsSync(`/proc/${pid}`)) await exec('ip', ['netns', 'del', name], { env }).catch(() => {});
+}
+
 export class Lab {
-  readonly #prefix = `knarr-${process.pid}-${labs++}-`;
+  readonly #prefix = `knarr-lab-${process.pid}-${labs++}-`;
   readonly #places: Place[] = [];
   readonly nodes: LabNode[] = [];
   readonly #pods = new Map<string, number>();
@@ -166,6 +173,7 @@ export class Lab {
 
   /** The switch, the client outside and so many nodes. */
   static async create(nodes = 2): Promise<Lab> {
+    await removeLeftovers();
     const lab = new Lab();
     try {
       lab.#switch = await lab.#place('switch');

@@ -16,12 +16,15 @@ const main = join(import.meta.dirname, '../../../src/cli/main.ts');
 const address = process.argv[2]!;
 const directory = mkdtempSync(join(tmpdir(), 'knarr-proxy-'));
 
+const children: ChildProcess[] = [];
+
 /** Starts the command; resolves when it says that it works. */
 function start(...args: readonly string[]): Promise<ChildProcess> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, ['--no-warnings', main, 'kube-proxy', ...args], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
+    children.push(child);
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       if (/working for node n1 with .*, nftables/.test(text)) resolve(child);
     });
@@ -129,6 +132,7 @@ try {
   assert.equal((await fetch('http://127.0.0.1:10256/livez')).status, 200);
 
   assert.doesNotMatch(await tables(), /knarr-network-policy/);
+  await client.core.serviceaccounts.create({ metadata: { name: 'default', namespace: 'default' } });
   await client.core.pods.create({
     metadata: { name: 'p', namespace: 'default', labels: { a: 'b' } },
     spec: { nodeName: 'n1', containers: [{ name: 'c', image: 'i' }] },
@@ -155,6 +159,7 @@ try {
   await exec(process.execPath, ['--no-warnings', main, 'kube-proxy', '--cleanup']);
   assert.equal((await tables()).trim(), 'table inet others');
 } finally {
+  for (const child of children) child.kill('SIGKILL');
   await cluster.close();
   rmSync(directory, { recursive: true, force: true });
 }

@@ -8,6 +8,12 @@ import { downCommand, kubeconfigCommand, resetCommand, statusCommand, versionCom
 import { tokenCommand } from './token.ts';
 import { upCommand } from './up.ts';
 
+// Whoever reads the output may have had enough of it (`knarr --help | head`).
+process.stdout.on('error', (e: NodeJS.ErrnoException) => {
+  if (e.code !== 'EPIPE') throw e;
+  process.exit(process.exitCode ?? 0);
+});
+
 const program = new Command('knarr')
   .description('A complete Kubernetes cluster in one command.')
   .version(knarrVersion, '--version', 'print the version')

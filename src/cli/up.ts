@@ -6,10 +6,11 @@ import { flushCompileCache } from 'node:module';
 import { createServer } from 'node:net';
 import { dirname, join, resolve } from 'node:path';
 import { SystemClock } from '../base/clock.ts';
+import type { Clock } from '../base/clock.ts';
 import { DirectoryError, makeDirectory } from '../base/directories.ts';
 import { ioTimer } from '../base/io-time.ts';
 import { createLogger, formatJson, formatText } from '../base/logger.ts';
-import type { LogLevel } from '../base/logger.ts';
+import type { Logger, LogLevel } from '../base/logger.ts';
 import { SystemRandom } from '../base/random.ts';
 import { optionalComponents } from '../cluster/components.ts';
 import type { OptionalComponent } from '../cluster/components.ts';
@@ -18,6 +19,7 @@ import type { ServerStatus } from '../cluster/control.ts';
 import { BrokenKubeconfigError, checkKubeconfig, mergeKubeconfig, renderKubeconfig } from '../cluster/kubeconfig.ts';
 import type { KubeconfigEntry } from '../cluster/kubeconfig.ts';
 import { dataDirLayout, defaultDataDir, defaultKubeconfig } from '../cluster/paths.ts';
+import type { Machine, MachineOptions } from '../cluster/real/machine.ts';
 import { gitVersion } from '../cluster/version.ts';
 import { UsageError, UserError } from './errors.ts';
 import type { CommandSpec, Flag, FlagValues } from './flags.ts';
@@ -40,6 +42,8 @@ export interface UpSettings {
   readonly bindAddress: string;
   readonly nodes: number;
   readonly runtime: 'auto' | 'containerd' | 'simulated';
+  /** Of a real node. */
+  readonly machine: MachineOptions;
   readonly disable: readonly OptionalComponent[];
   readonly kubeconfig: string | undefined;
   readonly etcdServers: readonly string[];
@@ -60,7 +64,48 @@ const flags: readonly Flag[] = [
     kind: 'string',
     choices: ['auto', 'containerd', 'simulated'],
     default: 'auto',
-    help: 'what runs the containers; auto is simulated until real nodes are there',
+    help: 'what runs the containers; auto: a container runtime where one answers and this is root, else simulated',
+  },
+  {
+    name: 'container-runtime-endpoint',
+    kind: 'string',
+    value: 'SOCKET',
+    help: "the container runtime's socket (default: containerd's or CRI-O's)",
+  },
+  { name: 'node-name', kind: 'string', value: 'NAME', help: "a real node's name (default: the host name)" },
+  {
+    name: 'node-ip',
+    kind: 'string',
+    value: 'ADDRESS',
+    help: 'the address that pods and other machines reach this one at',
+  },
+  {
+    name: 'root-dir',
+    kind: 'string',
+    value: 'DIR',
+    default: '/var/lib/kubelet',
+    help: "a real node's pods and volumes",
+  },
+  {
+    name: 'cni-conf-dir',
+    kind: 'string',
+    value: 'DIR',
+    default: '/etc/cni/net.d',
+    help: 'where the runtime reads its network configuration; ours is written there when none stands',
+  },
+  {
+    name: 'cgroup-root',
+    kind: 'string',
+    value: 'PATH',
+    default: '/',
+    help: "the cgroup below which a real node's pods run",
+  },
+  { name: 'kubelet-port', kind: 'int', default: 10250, help: "the port of a real node's kubelet" },
+  {
+    name: 'control-plane-taint',
+    kind: 'bool',
+    default: false,
+    help: 'keep ordinary pods away from this node, for machines that join',
   },
   { name: 'disable', kind: 'list', choices: optionalComponents, help: 'components to leave out' },
   {
@@ -104,6 +149,16 @@ function settingsOf(values: FlagValues): UpSettings {
     bindAddress: values['bind-address'] as string,
     nodes,
     runtime: values['runtime'] as UpSettings['runtime'],
+    machine: {
+      ...(file('container-runtime-endpoint') === undefined ? {} : { endpoint: file('container-runtime-endpoint')! }),
+      ...(file('node-name') === undefined ? {} : { nodeName: file('node-name')! }),
+      ...(file('node-ip') === undefined ? {} : { address: file('node-ip')! }),
+      rootDir: file('root-dir')!,
+      cniConfDir: file('cni-conf-dir')!,
+      cgroupRoot: file('cgroup-root')!,
+      kubeletPort: values['kubelet-port'] as number,
+      controlPlaneTaint: values['control-plane-taint'] === true,
+    },
     disable: (values['disable'] as OptionalComponent[] | undefined) ?? [],
     kubeconfig: values['kubeconfig'] as string | undefined,
     etcdServers,
@@ -141,8 +196,6 @@ async function readEtcdTls(s: UpSettings): Promise<{ ca?: string; cert?: string;
 
 /** Fails before anything is changed when the data directory, the kubeconfig or the port will not do. */
 async function checkGround(s: UpSettings): Promise<void> {
-  if (s.runtime === 'containerd')
-    throw new UserError('real nodes are not part of this version yet: leave --runtime out, or say --runtime simulated');
   const running = await askServer(s.dataDir, 'status');
   if (running !== undefined)
     throw new UserError(
@@ -245,6 +298,33 @@ function kubectlHint(s: UpSettings, file: string): string {
 /** Soon enough for V8 to have dropped nothing, late enough to disturb nobody's first requests. */
 const compileCacheAfterMs = 3000;
 
+/** The real node that is asked for or can be had; else why not. */
+async function realMachine(
+  s: UpSettings,
+  clock: Clock,
+  logger: Logger,
+): Promise<{ readonly machine?: Machine; readonly why?: string }> {
+  const named = s.machine.endpoint !== undefined;
+  if (s.runtime === 'simulated' || s.disable.includes('kubelet')) return {};
+  // Several nodes on one machine are simulated ones; one that was not asked for stays as it was.
+  if (s.runtime === 'auto' && !named && (s.nodes !== 1 || process.platform !== 'linux' || process.getuid?.() !== 0))
+    return {};
+  if (s.nodes !== 1)
+    throw new UserError(
+      `--nodes ${s.nodes} are simulated nodes: this machine is one real node, others come with "knarr join"`,
+    );
+  const { anyRuntime, NoRuntimeError } = await import('../cluster/real/runtime.ts');
+  if (s.runtime === 'auto' && !named && !(await anyRuntime())) return { why: 'no container runtime answers here' };
+  const { openMachine } = await import('../cluster/real/machine.ts');
+  try {
+    return { machine: await openMachine(s.machine, { clock, logger, owner: s.dataDir }) };
+  } catch (e) {
+    if (!(e instanceof NoRuntimeError)) throw e;
+    if (s.runtime === 'auto' && !named) return { why: e.message };
+    throw new UserError(e.message, { cause: e });
+  }
+}
+
 async function serve(s: UpSettings, started: number): Promise<void> {
   const clock = new SystemClock();
   const logger = createLogger({
@@ -268,6 +348,7 @@ async function serve(s: UpSettings, started: number): Promise<void> {
 
   const etcdTls = await readEtcdTls(s);
   makeDataDir(s.dataDir);
+  const { machine, why } = await realMachine(s, clock, logger);
   const { createCluster } = await import('../cluster/create-cluster.ts');
   let cluster: Awaited<ReturnType<typeof createCluster>>;
   try {
@@ -275,6 +356,7 @@ async function serve(s: UpSettings, started: number): Promise<void> {
       dataDir: s.dataDir,
       https: { host: s.bindAddress, port: s.port },
       nodes: s.nodes,
+      ...(machine === undefined ? {} : { machine }),
       disable: s.disable,
       etcdServers: s.etcdServers,
       ...(etcdTls === undefined ? {} : { etcdTls }),
@@ -297,7 +379,7 @@ async function serve(s: UpSettings, started: number): Promise<void> {
       version: gitVersion,
       url: cluster.url!,
       dataDir: s.dataDir,
-      runtime: 'simulated',
+      runtime: machine === undefined ? 'simulated' : machine.runtime.endpoint,
       startedAt: new Date(started).toISOString(),
       ready: true,
       kubeconfig,
@@ -307,7 +389,12 @@ async function serve(s: UpSettings, started: number): Promise<void> {
     const control = await serveControl(s.dataDir, { status, stop });
     progress.done();
     progress.line(`ready in ${((clock.now() - started) / 1000).toFixed(1)} s: ${cluster.url}`);
-    if (s.nodes > 0) progress.line('nodes are simulated: pods start, log and answer, but no container runs');
+    if (machine === undefined && s.nodes > 0 && !s.disable.includes('kubelet'))
+      progress.line(
+        `nodes are simulated: pods start, log and answer, but no container runs${why === undefined ? '' : ` (${why})`}`,
+      );
+    if (machine !== undefined)
+      progress.line(`node ${machine.nodeName} runs real containers by ${machine.runtime.endpoint}`);
     progress.line(`try: ${kubectlHint(s, kubeconfig)}`);
     if (process.send !== undefined) process.send({ ready: status() });
     // What the start has compiled is kept for the next one. Node would write it at the end of the process, which may come by a

@@ -3,6 +3,7 @@
  * with a data directory and a port; a test's is one with neither.
  */
 import { networkInterfaces } from 'node:os';
+import type { Duplex } from 'node:stream';
 import type { Clock } from '../base/clock.ts';
 import { SystemClock } from '../base/clock.ts';
 import { ioHold } from '../base/io-time.ts';
@@ -43,16 +44,20 @@ import { legacyTokenSigner } from './legacy-token-signer.ts';
 import { LoadBalancerListeners } from './load-balancer-listeners.ts';
 import { renderKubeconfig } from './kubeconfig.ts';
 import type { NodeHandle } from './nodes.ts';
-import { SimulatedNodes } from './nodes.ts';
+import { controlPlaneLabel, nodesReady, SimulatedNodes } from './nodes.ts';
 import { dataDirLayout } from './paths.ts';
 import { controlPlaneRequests, defaultValidity, ensurePki, virtualValidity } from './pki.ts';
 import type { PkiFiles } from './pki.ts';
 import { readPki, writePki } from './pki-files.ts';
+import type { Machine } from './real/machine.ts';
+import type { MachineNode } from './real/machine-node.ts';
 import { passingTime } from './virtual-start.ts';
 
 export interface ClusterOptions {
   /** Simulated nodes; default 1. */
   readonly nodes?: number;
+  /** This machine as the one node of this process, with real containers, instead of simulated ones (`openMachine`). */
+  readonly machine?: Machine;
   /** Where the cluster lives; in memory when left out. */
   readonly dataDir?: string;
   /** Opens an HTTPS port (0: a free one); without it the cluster is reached in-process alone. */
@@ -146,6 +151,14 @@ function advertisedAddress(host: string): string {
   return '192.0.2.1';
 }
 
+function serverUrl(address: string, port: number): string {
+  return `https://${address.includes(':') ? `[${address}]` : address}:${port}`;
+}
+
+function isWildcard(address: string): boolean {
+  return address === '0.0.0.0' || address === '::';
+}
+
 /** What is started is stopped in reverse order, also when a later start fails. */
 class Teardown {
   readonly #steps: (() => Promise<void> | void)[] = [];
@@ -195,6 +208,7 @@ async function certificates(
   clock: Clock,
   random: Random,
   serviceIP: string,
+  advertise: string,
 ): Promise<PkiFiles | undefined> {
   if (options.https === undefined) return undefined;
   const dir = options.dataDir === undefined ? undefined : dataDirLayout(options.dataDir).pki;
@@ -214,7 +228,9 @@ async function certificates(
         '::1',
         serviceIP,
         ...(isName || wild || host === '127.0.0.1' || host === '::1' ? [] : [host]),
+        ...(options.machine === undefined ? [] : [advertise]),
       ],
+      kubelets: options.machine !== undefined,
       components: false,
       nodeNames: [],
     }),
@@ -246,9 +262,14 @@ function admissionOptions(
 }
 
 /** The provider of this machine: load balancer addresses answer where the cluster listens for others at all. */
-function localCloud(options: ClusterOptions, nodes: SimulatedNodes, logger: Logger, teardown: Teardown): LocalProvider {
+function localCloud(
+  options: ClusterOptions,
+  dial: (address: string, port: number) => Promise<Duplex>,
+  logger: Logger,
+  teardown: Teardown,
+): LocalProvider {
   if (options.https === undefined) return createLocalProvider();
-  const dataPlane = new LoadBalancerListeners({ logger, dial: (address, port) => nodes.network.dial(address, port) });
+  const dataPlane = new LoadBalancerListeners({ logger, dial });
   teardown.add(() => dataPlane.close());
   return createLocalProvider({ dataPlane });
 }
@@ -267,7 +288,14 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
   teardown.add(ioHold());
   try {
     if (options.https !== undefined) step('certificates');
-    const pki = await certificates(options, clock, random, addressOf(serviceRange, 1));
+    const host = options.https?.host ?? '127.0.0.1';
+    const { machine } = options;
+    if (machine !== undefined && clock.virtual) throw new Error('real containers do not run in virtual time');
+    if (machine !== undefined && options.https === undefined)
+      throw new Error('a real node needs an API server that its pods can reach: give `https`');
+    if (machine !== undefined) teardown.add(() => machine.runtime.close());
+    const advertise = machine?.options.address ?? advertisedAddress(host);
+    const pki = await certificates(options, clock, random, addressOf(serviceRange, 1), advertise);
     step('store');
     const { store, embedded } = await openStore(options, clock, random, logger);
     teardown.add(() => store.close());
@@ -282,8 +310,15 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       clusterDomain: 'cluster.local',
       dnsServiceIP: addressOf(serviceRange, 10),
     });
-    const host = options.https?.host ?? '127.0.0.1';
-    const advertise = advertisedAddress(host);
+    let machineNode: MachineNode | undefined;
+    const real = machine === undefined ? undefined : await import('./real/machine.ts');
+    const dialer =
+      real === undefined
+        ? nodes.dialer
+        : real.machineDialer(() => machineNode, {
+            clientCertificate: pki!.get('apiserver-kubelet-client.crt')!,
+            clientKey: pki!.get('apiserver-kubelet-client.key')!,
+          });
     const signingKey = pki?.get('sa.key') ?? (await privateKeyPem((await generateSigningKey()).privateKey));
     const apiServer = await createApiServer({
       store,
@@ -303,7 +338,7 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
           }),
       serviceAccountKeys: { signingKey },
       bootstrapTokens: true,
-      dialer: nodes.dialer,
+      dialer,
       serviceClusterIPRanges: [serviceRange],
       advertiseAddress: advertise,
       // Without a proxy nobody leads from cluster IPs to pods.
@@ -332,13 +367,12 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       options.https === undefined
         ? undefined
         : await apiServer.listen({ host: options.https.host ?? '127.0.0.1', port: options.https.port ?? 0 });
-    const reachable =
-      listening?.address === '0.0.0.0' || listening?.address === '::' ? '127.0.0.1' : listening?.address;
-    const url =
-      listening === undefined
-        ? undefined
-        : `https://${reachable!.includes(':') ? `[${reachable}]` : reachable}:${listening.port}`;
-    // Pods of the simulated network reach the API server by its Service.
+    const reachable = listening !== undefined && isWildcard(listening.address) ? '127.0.0.1' : listening?.address;
+    const url = listening === undefined ? undefined : serverUrl(reachable!, listening.port);
+    // Pods reach the API server at the machine's address, whatever a person does.
+    if (machine !== undefined && listening!.address !== advertise && !isWildcard(listening!.address))
+      await apiServer.listen({ host: advertise, port: listening!.port });
+    // Pods of the simulated network reach it by its Service.
     if (listening !== undefined)
       nodes.network.register(advertise, { connect: (port) => dialMachine(reachable!, port) });
     await apiServer.ready();
@@ -349,7 +383,7 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       dnsServiceIP: addressOf(serviceRange, 10),
       dns: !disabled.has('dns'),
       certificateAuthority: pki?.get('ca.crt'),
-      server: url,
+      server: machine === undefined || listening === undefined ? url : serverUrl(advertise, listening.port),
     });
     // Awaited below; what fails meanwhile is told there.
     addons.catch(() => {});
@@ -397,7 +431,20 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       teardown.add(() => started.stop());
       starting.push(scheduler.start());
     }
-    if (!disabled.has('kube-proxy')) {
+    if (!disabled.has('kube-proxy') && machine !== undefined) {
+      const { createNodeProxy } = await import('../proxy/node-proxy.ts');
+      const proxy = createNodeProxy({
+        client: clientFor(identities.proxy, 'kube-proxy'),
+        clock,
+        random,
+        logger,
+        nodeName: machine.nodeName,
+        nftables: { detectLocal: { mode: 'ClusterCIDR', cidrs: clusterCIDR.split(',') } },
+      });
+      teardown.add(() => proxy.stop());
+      // It may read policies by a role of the addons.
+      starting.push(addons.then(() => proxy.start()));
+    } else if (!disabled.has('kube-proxy')) {
       const proxy = createProxy({ client: clientFor(identities.proxy, 'kube-proxy'), clock, random, logger });
       teardown.add(() => proxy.stop());
       nodes.network.setServiceResolver((address, port, from) => proxy.pick(address, port, from));
@@ -410,7 +457,9 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
         clock,
         random,
         logger,
-        ...(listening === undefined ? {} : { bind: { address: '127.0.0.1', port: 0 } }),
+        ...(listening === undefined
+          ? {}
+          : { bind: { address: machine === undefined ? '127.0.0.1' : advertise, port: 0 } }),
       });
       teardown.add(() => dns.stop());
       nodes.network.setNameResolver((name, namespace) => dns.lookup(name, namespace));
@@ -422,7 +471,9 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       };
       starting.push(open());
     }
-    const cloud = disabled.has('cloud-controller-manager') ? undefined : localCloud(options, nodes, logger, teardown);
+    const cloud = disabled.has('cloud-controller-manager')
+      ? undefined
+      : localCloud(options, (a, p) => dialer.dialTcp(a, p), logger, teardown);
     if (cloud !== undefined) {
       const cloudManager = createCloudControllerManager({
         client: clientFor(identities.cloudControllerManager, 'cloud-controller-manager'),
@@ -435,7 +486,55 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       teardown.add(() => cloudManager.stop());
       starting.push(addons.then(() => cloudManager.start()));
     }
-    const count = disabled.has('kubelet') ? 0 : (options.nodes ?? 1);
+    const count = disabled.has('kubelet') || machine !== undefined ? 0 : (options.nodes ?? 1);
+    if (machine !== undefined && !disabled.has('kubelet')) {
+      step('node');
+      const { MachineNode: RealNode } = await import('./real/machine-node.ts');
+      const nodeClient = clientFor(identities.node(machine.nodeName), 'kubelet');
+      const port = machine.options.kubeletPort ?? 10_250;
+      const started = new RealNode({
+        nodeName: machine.nodeName,
+        client: nodeClient,
+        clock,
+        random,
+        logger,
+        runtime: machine.runtime,
+        addresses: [advertise],
+        rootDir: machine.rootDir,
+        cniConfDir: machine.cniConfDir,
+        ...(machine.options.cgroupRoot === undefined ? {} : { cgroupRoot: machine.options.cgroupRoot }),
+        clusterDns: [addressOf(serviceRange, 10)],
+        clusterDomain: 'cluster.local',
+        clusterCidrs: clusterCIDR.split(','),
+        kubelet: {
+          port,
+          ...(cloud === undefined ? {} : { cloudProvider: 'external' as const }),
+          ...(manager === undefined ? { podCidrs: [`${addressOf(clusterCIDR, 0)}/24`] } : {}),
+          ...(machine.options.controlPlaneTaint === true
+            ? { registerWithTaints: [{ key: controlPlaneLabel, effect: 'NoSchedule' as const }] }
+            : {}),
+        },
+        listen: () =>
+          real!.kubeletEndpoint({
+            nodeName: machine.nodeName,
+            address: advertise,
+            port,
+            clientCA: pki!.get('ca.crt')!,
+            client: nodeClient,
+            clock,
+            random,
+          }),
+      });
+      machineNode = started;
+      teardown.add(() => started.stop());
+      const labelled = async (): Promise<void> => {
+        await started.start();
+        await client.core.nodes.patch(machine.nodeName, undefined, 'merge', {
+          metadata: { labels: { [controlPlaneLabel]: '' } },
+        });
+      };
+      starting.push(labelled());
+    }
     if (count > 0) step(count === 1 ? 'node' : `${count} nodes`);
     teardown.add(() => nodes.stop());
     starting.push(
@@ -448,7 +547,9 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
     );
     const ready = async (): Promise<void> => {
       await settleAll(starting);
-      if (count > 0 && options.waitForNodes !== false) await nodes.ready(client);
+      const names = machineNode === undefined ? nodes.handles.map((h) => h.name) : [machineNode.name];
+      if (names.length > 0 && options.waitForNodes !== false)
+        await nodesReady(client, names, { clock, random, logger });
     };
     await passingTime(clock, ready());
     const credentials: AdminCredentials | undefined =
@@ -469,7 +570,7 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       url,
       adminCredentials: credentials,
       kubeconfig: credentials === undefined ? undefined : renderKubeconfig({ name: 'knarr', ...credentials }),
-      nodes: nodes.handles,
+      nodes: machineNode === undefined ? nodes.handles : [machineNode],
       cloud,
       images: nodes.images,
       network: nodes.network,

@@ -49,12 +49,33 @@ export interface StartNodes {
 /** Taints that a node has until the node controllers have looked at it. */
 const startTaints = ['node.kubernetes.io/not-ready', 'node.cloudprovider.kubernetes.io/uninitialized'];
 
-const controlPlaneLabel = 'node-role.kubernetes.io/control-plane';
+export const controlPlaneLabel = 'node-role.kubernetes.io/control-plane';
 
 /** Node addresses of a network that exists only in here. */
 function addressOf(index: number): string {
   const n = index + 2;
   return `172.${24 + ((n >> 16) & 7)}.${(n >> 8) & 255}.${n & 255}`;
+}
+
+/** Resolves when every node is Ready and takes pods: what its start put on it to keep them away has been removed. */
+export async function nodesReady(
+  client: TypedClient,
+  names: readonly string[],
+  { clock, random, logger }: Pick<SimulatedNodesOptions, 'clock' | 'random' | 'logger'>,
+): Promise<void> {
+  const informer = new Informer({ client: client.core.nodes, clock, random, logger });
+  const waiting = new Set(names);
+  await new Promise<void>((resolve) => {
+    const look = (node: Node): void => {
+      if (node.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') !== true) return;
+      if (node.spec?.taints?.some((t) => startTaints.includes(t.key)) === true) return;
+      waiting.delete(node.metadata.name!);
+      if (waiting.size === 0) resolve();
+    };
+    informer.addHandler({ onAdd: look, onUpdate: (_, node) => look(node) });
+    informer.start();
+  });
+  await informer.stop();
 }
 
 class SimulatedNode implements NodeHandle {
@@ -175,24 +196,6 @@ export class SimulatedNodes {
     await options
       .clientFor(identities.admin, 'knarr')
       .core.nodes.patch('node-1', undefined, 'merge', { metadata: { labels: { [controlPlaneLabel]: '' } } });
-  }
-
-  /** Resolves when every node is Ready and takes pods: what its start put on it to keep them away has been removed. */
-  async ready(client: TypedClient): Promise<void> {
-    const { clock, random, logger } = this.#o;
-    const informer = new Informer({ client: client.core.nodes, clock, random, logger });
-    const waiting = new Set(this.handles.map((h) => h.name));
-    await new Promise<void>((resolve) => {
-      const look = (node: Node): void => {
-        if (node.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') !== true) return;
-        if (node.spec?.taints?.some((t) => startTaints.includes(t.key)) === true) return;
-        waiting.delete(node.metadata.name!);
-        if (waiting.size === 0) resolve();
-      };
-      informer.addHandler({ onAdd: look, onUpdate: (_, node) => look(node) });
-      informer.start();
-    });
-    await informer.stop();
   }
 
   async stop(): Promise<void> {

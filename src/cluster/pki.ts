@@ -212,6 +212,8 @@ export function controlPlaneRequests(options: {
   readonly nodeNames: readonly string[];
   /** Also for components that run as processes of their own; those of one process need none. */
   readonly components: boolean;
+  /** Also what the API server shows to kubelets of other processes and machines. */
+  readonly kubelets?: boolean;
 }): CertificateRequest[] {
   const client = (name: string, commonName: string, ...organizations: string[]): CertificateRequest => ({
     name,
@@ -236,6 +238,7 @@ export function controlPlaneRequests(options: {
       addresses: options.addresses,
     },
     client('admin', 'kubernetes-admin', 'kubeadm:cluster-admins'),
+    ...(options.kubelets === true ? [kubeletClient(client)] : []),
     ...(options.components ? componentRequests(client) : []),
     ...options.nodeNames.map((n) => client(`kubelet/${n}`, `system:node:${n}`, 'system:nodes')),
   ];
@@ -243,9 +246,13 @@ export function controlPlaneRequests(options: {
 
 type ClientRequest = (name: string, commonName: string, ...organizations: string[]) => CertificateRequest;
 
+function kubeletClient(client: ClientRequest): CertificateRequest {
+  return client('apiserver-kubelet-client', 'kube-apiserver-kubelet-client', 'kubeadm:cluster-admins');
+}
+
 function componentRequests(client: ClientRequest): CertificateRequest[] {
   return [
-    client('apiserver-kubelet-client', 'kube-apiserver-kubelet-client', 'kubeadm:cluster-admins'),
+    kubeletClient(client),
     { name: 'front-proxy-client', ca: 'front-proxy-ca', commonName: 'front-proxy-client', usages: ['client'] },
     {
       name: 'etcd/server',

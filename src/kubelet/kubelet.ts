@@ -30,6 +30,7 @@ import { createKubeletServer } from './server/server.ts';
 import { podSource } from './server/worker-pods.ts';
 import { ShapeCache } from './shapes.ts';
 import { StatusManager } from './status-manager.ts';
+import { UserNamespaces } from './user-namespaces.ts';
 import { VolumeManager } from './volumes/volume-manager.ts';
 import { WriteGate } from './write-gate.ts';
 
@@ -55,6 +56,8 @@ export interface KubeletOptions {
   readonly maxPods?: number;
   /** Sets the node's pod CIDR on registration; otherwise it comes from the API. */
   readonly podCidrs?: readonly string[];
+  /** Told of the node's pod ranges before the runtime is: for setting up the pod network. */
+  readonly onPodCidrs?: (cidrs: readonly string[]) => Promise<void>;
   readonly clusterDns?: readonly string[];
   readonly clusterDomain?: string;
   readonly kubeletVersion?: string;
@@ -196,6 +199,12 @@ class KubeletImpl implements Kubelet, WorkerHome {
         events,
         podPidsLimit: o.podPidsLimit ?? 0,
         enforceAllocatable: true,
+      }),
+      userNamespaces: new UserNamespaces({
+        runtime: o.runtime,
+        host: o.host,
+        rootDir: o.rootDir ?? '/var/lib/kubelet',
+        maxPods: o.maxPods ?? 110,
       }),
       serviceVariables: o.services?.variables ?? new Map(),
       crashLoop: new Backoff(10_000, o.crashLoopBackoffMaxMs ?? 300_000, () => clock.now()),
@@ -406,6 +415,7 @@ class KubeletImpl implements Kubelet, WorkerHome {
   async #setCidr(cidr: string): Promise<void> {
     if (cidr === this.#cidr || this.#stopped) return;
     this.#cidr = cidr;
+    await this.#o.onPodCidrs?.(cidr.split(','));
     await this.runtime.updateRuntimeConfig({ podCidr: cidr });
     await this.nodeStatus.checkRuntime();
     this.nodeStatus.reportSoon();

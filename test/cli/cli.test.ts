@@ -128,8 +128,13 @@ describe('what is wrong is said in one line, and nothing is changed', () => {
     await refuses(['certificates'], 2, /--data-dir DIR is needed/);
   });
 
-  test('real nodes are not there yet', async () => {
-    await refuses(['up', '--runtime', 'containerd'], 1, /real nodes are not part of this version/);
+  test('what a real node lacks', async () => {
+    const nowhere = ['up', '--port', '0', '--data-dir', join(home, 'r'), '--runtime', 'containerd'];
+    if (process.platform === 'linux' && process.getuid?.() === 0) {
+      const socket = ['--container-runtime-endpoint', join(home, 'none.sock'), '--root-dir', join(home, 'kubelet')];
+      await refuses([...nowhere, ...socket], 1, /no container runtime can be used at .*none\.sock/);
+    } else await refuses(nowhere, 1, /real nodes need (Linux|root)/);
+    await refuses([...nowhere, '--nodes', '3'], 1, /simulated nodes: this machine is one real node/);
     await refuses(['kube-proxy', '--proxy-mode', 'ipvs'], 1, /say nftables, or simulated/);
     await refuses(['kubelet'], 1, /--container-runtime-endpoint simulated:\/\//);
   });

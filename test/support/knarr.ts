@@ -35,7 +35,14 @@ export function startKnarr(options: StartOptions = {}): Promise<RunningKnarr> {
   const kubeconfig = join(dir, 'kubeconfig');
   const child = spawn(
     process.execPath,
-    [bundle, 'up', '--data-dir', dataDir, '--port', '0', '--kubeconfig', kubeconfig, ...(options.args ?? [])],
+    [
+      bundle,
+      'up',
+      ...['--data-dir', dataDir, '--port', '0', '--kubeconfig', kubeconfig],
+      // Whatever runtime the machine has.
+      ...['--runtime', 'simulated'],
+      ...(options.args ?? []),
+    ],
     { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...options.env } },
   );
   let text = '';

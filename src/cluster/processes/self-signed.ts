@@ -5,7 +5,10 @@ import type { ComponentEnvironment, KeyPair } from './environment.ts';
 
 const day = 86_400_000;
 
-export async function selfSigned(env: ComponentEnvironment, hosts: readonly string[]): Promise<KeyPair> {
+export async function selfSigned(
+  env: Pick<ComponentEnvironment, 'clock' | 'random'>,
+  hosts: readonly string[],
+): Promise<KeyPair> {
   await import('reflect-metadata');
   const x509 = await import('@peculiar/x509');
   const keys = await generateSigningKey();

@@ -1,0 +1,170 @@
+/** A whole cluster with this machine as its real node: containers, Services, DNS, volumes, restart of knarr. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { SystemClock } from '../../src/base/clock.ts';
+import type { Pod } from '../../src/api/types/index.gen.ts';
+import type { Cluster } from '../../src/cluster/create-cluster.ts';
+import { createCluster } from '../../src/cluster/create-cluster.ts';
+import { openMachine } from '../../src/cluster/real/machine.ts';
+import { unmountTree } from '../../src/kubelet/host/linux/mounts.ts';
+import { busyboxImage } from './images/busybox.ts';
+import { Containerd } from './support/containerd.ts';
+import { ownNamespaces } from './support/namespaces.ts';
+
+const skip = ownNamespaces();
+const image = 'local.test/busybox:1';
+const address = '10.99.0.1';
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+async function until<T>(what: string, look: () => Promise<T | undefined | false>, ms = 60_000): Promise<T> {
+  const end = Date.now() + ms;
+  for (;;) {
+    const found = await look();
+    if (found !== undefined && found !== false) return found;
+    if (Date.now() > end) throw new Error(`waited in vain for ${what}`);
+    await pause(100);
+  }
+}
+
+class World {
+  readonly containerd: Containerd;
+  readonly dir: string;
+  cluster!: Cluster;
+
+  constructor(containerd: Containerd, dir: string) {
+    this.containerd = containerd;
+    this.dir = dir;
+  }
+
+  async up(): Promise<void> {
+    const { logger, socket, cniConfDir, cgroupRoot, dir } = this.containerd;
+    const dataDir = join(this.dir, 'data');
+    const machine = await openMachine(
+      {
+        endpoint: socket,
+        nodeName: 'here',
+        address,
+        rootDir: join(dir, 'kubelet'),
+        cniConfDir,
+        cgroupRoot,
+      },
+      { clock: new SystemClock(), logger, owner: dataDir },
+    );
+    this.cluster = await createCluster({ dataDir, https: { port: 0 }, machine, logger });
+  }
+
+  /** Runs a script in a pod of its own and gives what it wrote. */
+  async run(name: string, script: string): Promise<string> {
+    const { pods } = this.cluster.client.core;
+    await pods.create({
+      metadata: { name, namespace: 'default' },
+      spec: {
+        restartPolicy: 'Never',
+        containers: [{ name: 'c', image, imagePullPolicy: 'Never', command: ['sh', '-c', script] }],
+      },
+    });
+    await until(`${name} to end`, async () => {
+      const phase = (await pods.get(name, 'default')).status?.phase;
+      return phase === 'Succeeded' || phase === 'Failed';
+    });
+    const { body } = await this.cluster.client.raw('GET', `/api/v1/namespaces/default/pods/${name}/log`);
+    return String(body);
+  }
+}
+
+let world: World;
+
+before(async () => {
+  if (skip !== false) return;
+  execFileSync('sh', [
+    '-c',
+    `ip link add host0 type veth peer name host1 && ip addr add ${address}/24 dev host0 && ip link set host0 up && ip link set host1 up && ip route add default via 10.99.0.254`,
+  ]);
+  const containerd = await Containerd.start({ noNetwork: true });
+  world = new World(containerd, mkdtempSync(join(tmpdir(), 'knarr-node-')));
+  await containerd.load(busyboxImage(), image);
+  await world.up();
+});
+
+after(async () => {
+  if (skip !== false) return;
+  await world.cluster.close();
+  await unmountTree(join(world.containerd.dir, 'kubelet'));
+  await world.containerd.stop();
+  rmSync(world.dir, { recursive: true, force: true });
+});
+
+test('pods answer behind a Service, found by its name', { skip }, async () => {
+  const { client } = world.cluster;
+  await client.apps.deployments.create({
+    metadata: { name: 'web', namespace: 'default' },
+    spec: {
+      replicas: 2,
+      selector: { matchLabels: { app: 'web' } },
+      template: {
+        metadata: { labels: { app: 'web' } },
+        spec: {
+          containers: [
+            {
+              name: 'c',
+              image,
+              imagePullPolicy: 'Never',
+              command: ['sh', '-c', 'mkdir /w; hostname > /w/index.html; exec httpd -f -p 8080 -h /w'],
+              readinessProbe: { httpGet: { path: '/', port: 8080 }, periodSeconds: 1 },
+            },
+          ],
+        },
+      },
+    },
+  });
+  await client.core.services.create({
+    metadata: { name: 'web', namespace: 'default' },
+    spec: { selector: { app: 'web' }, type: 'NodePort', ports: [{ port: 80, targetPort: 8080, nodePort: 30080 }] },
+  });
+  await until(
+    'the Deployment',
+    async () => (await client.apps.deployments.get('web', 'default')).status?.readyReplicas === 2,
+  );
+  const seen = await world.run(
+    'client',
+    'for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do timeout 5 wget -q -O - http://web || exit 1; done | sort -u; cat /etc/resolv.conf',
+  );
+  const names = (await client.core.pods.list({ namespace: 'default', labelSelector: 'app=web' })).items.map(
+    (p: Pod) => p.metadata.name!,
+  );
+  for (const name of names) assert.ok(seen.includes(name), `${name} in ${seen}`);
+  assert.match(seen, /nameserver 10\.96\.0\.10/);
+  const answer = await fetch(`http://${address}:30080/`);
+  assert.ok(names.includes((await answer.text()).trim()));
+});
+
+test('a pod reaches the API server by its Service, with its own token', { skip }, async () => {
+  const out = await world.run(
+    'api',
+    'T=/var/run/secrets/kubernetes.io/serviceaccount; ls $T; echo $KUBERNETES_SERVICE_HOST; timeout 5 nslookup kubernetes.default.svc.cluster.local',
+  );
+  assert.match(out, /ca\.crt/);
+  assert.match(out, /10\.96\.0\.1/);
+});
+
+test('containers outlive knarr, and the next one takes them over', { skip }, async () => {
+  const ids = async (): Promise<Map<string, string>> => {
+    const { items } = await world.cluster.client.core.pods.list({ namespace: 'default', labelSelector: 'app=web' });
+    return new Map(items.map((p: Pod) => [p.metadata.name!, p.status?.containerStatuses?.[0]?.containerID ?? '']));
+  };
+  const earlier = await ids();
+  assert.equal(earlier.size, 2);
+  await world.cluster.close();
+  assert.equal((await fetch(`http://${address}:30080/`)).status, 200);
+  await world.up();
+  await until(
+    'the pods',
+    async () => (await world.cluster.client.apps.deployments.get('web', 'default')).status?.readyReplicas === 2,
+  );
+  assert.deepEqual(await ids(), earlier);
+});

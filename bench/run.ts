@@ -75,7 +75,7 @@ Benchmarks: ${all.join(', ')}. Without a NAME all of them run, which takes about
   --runs N         runs whose median is printed, where a benchmark has runs
   --help           this
 
-Results go to bench/results/latest.json as well. http and watch start the bundle in dist/ (npm run build; KNARR_DIST names
+Results go to bench/results/latest.json as well. start, http and watch run the bundle in dist/ (npm run build; KNARR_DIST names
 another), http needs h2load (Debian's nghttp2-client). docs/benchmarks.md explains the rows.`;
 
 interface Command {

@@ -1,5 +1,5 @@
-/** Resident memory of a process, MiB: anonymous, which is the figure, and beside it the engine's pages that it has mapped. */
-import { readFileSync } from 'node:fs';
+/** What a process has of the machine: memory, anonymous and of the store's file, and CPU time. */
+import { readFileSync, readdirSync } from 'node:fs';
 
 export interface Memory {
   readonly anonymous: number;
@@ -22,8 +22,15 @@ function engineOf(pid: number | 'self'): number {
   return kib / 1024;
 }
 
-/** User and system CPU seconds of another process so far. */
+/** User and system CPU seconds of the living threads of a process so far, to the nanosecond: a tick is too coarse for an idle one. */
 export function cpuSecondsOf(pid: number): number {
-  const parts = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
-  return (Number(parts[11]) + Number(parts[12])) / 100;
+  let nanoseconds = 0;
+  for (const task of readdirSync(`/proc/${pid}/task`))
+    try {
+      nanoseconds += Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0]);
+    } catch (e) {
+      // A thread that has ended meanwhile.
+      if ((e as NodeJS.ErrnoException).code !== 'ENOENT' && (e as NodeJS.ErrnoException).code !== 'ESRCH') throw e;
+    }
+  return nanoseconds / 1e9;
 }

@@ -28,9 +28,14 @@ export function cpuQuota(milli: number): number {
   return milli === 0 ? 0 : Math.max(Math.floor((milli * cpuPeriod) / 1000), 1000);
 }
 
+const units = ['B', 'KB', 'MB', 'GB', 'TB', 'PB'];
+
 /** `hugepages-2Mi` → `2MB`, as the kernel names a size. */
 export function hugepageSize(resource: string): string {
-  return resource.slice('hugepages-'.length).replace(/i$/, 'B');
+  let size = quantityValue(parseQuantity(resource.slice('hugepages-'.length)));
+  let unit = 0;
+  for (; size >= 1024 && size % 1024 === 0 && unit < units.length - 1; unit++) size /= 1024;
+  return `${size}${units[unit]}`;
 }
 
 /** `/kubepods/burstable/pod<uid>` */

@@ -1,9 +1,6 @@
 /** What the runtime is told about a pod's sandbox and containers, made of the pod's spec (CRI's PodSandboxConfig, ContainerConfig). */
-import { podQOSClass } from '../api/helpers/pod-qos.ts';
-import type { Quantity } from '../api/quantity.ts';
-import { parseQuantity, quantityMilli, quantityValue } from '../api/quantity.ts';
-import type { Container, Pod, SeccompProfile, SecurityContext, VolumeMount } from '../api/types/index.gen.ts';
-import { cpuPeriod, cpuQuota, cpuShares, hugepageSize, podResources } from './cgroup-manager.ts';
+import type { Container, Pod, Volume, VolumeMount } from '../api/types/index.gen.ts';
+import { containerResources, overheadResources, sandboxResources } from './container-resources.ts';
 import type { KubeletContext } from './context.ts';
 import { podDir, podLogDir } from './context.ts';
 import { podDns } from './dns.ts';
@@ -11,6 +8,7 @@ import { expand } from './downward.ts';
 import type { PodRuntimeFields } from './downward.ts';
 import type { LazyItem } from './host/node-host.ts';
 import { makeEnvironment } from './environment.ts';
+import type { PulledImage } from './image-manager.ts';
 import { StartError } from './image-manager.ts';
 import { errorText } from './object-cache.ts';
 import { containerHash, formatPod, isHostNetwork } from './pod-util.ts';
@@ -18,15 +16,13 @@ import type {
   ContainerConfig,
   Device,
   EnvVar,
-  LinuxContainerResources,
-  LinuxContainerSecurityContext,
   Mount,
   NamespaceOption,
   PodSandboxConfig,
   PortMapping,
   ProtocolName,
-  SecurityProfile,
 } from './runtime/container-runtime.ts';
+import { containerSecurityContext, sandboxSecurityContext } from './security-context.ts';
 import type { PodVolumes } from './volumes/pod-volumes.ts';
 
 const podNameLabel = 'io.kubernetes.pod.name';
@@ -38,37 +34,27 @@ const restartCountAnnotation = 'io.kubernetes.container.restartCount';
 export const messagePathAnnotation = 'io.kubernetes.container.terminationMessagePath';
 export const messagePolicyAnnotation = 'io.kubernetes.container.terminationMessagePolicy';
 const podGraceAnnotation = 'io.kubernetes.pod.terminationGracePeriod';
+const deletionGraceAnnotation = 'io.kubernetes.pod.deletionGracePeriod';
+const preStopAnnotation = 'io.kubernetes.container.preStopHandler';
+const portsAnnotation = 'io.kubernetes.container.ports';
+const defaultMessagePath = '/dev/termination-log';
 
 const maxHostname = 63;
+const maxKernelHostname = 64;
 
 /** The pod's host name, cut to what a kernel takes. */
 export function podHostname(pod: Pod): string {
-  const name = pod.spec?.hostnameOverride ?? pod.spec?.hostname ?? pod.metadata.name ?? '';
+  const set = pod.spec?.hostnameOverride ?? pod.spec?.hostname ?? '';
+  const name = set === '' ? (pod.metadata.name ?? '') : set;
   return name.length <= maxHostname ? name : name.slice(0, maxHostname).replace(/[-.]+$/, '');
 }
 
 /** The pod's domain below the cluster's; undefined without a subdomain. */
 function podDomain(ctx: KubeletContext, pod: Pod): string | undefined {
   const sub = pod.spec?.subdomain;
-  return sub === undefined || sub === '' ? undefined : `${sub}.${pod.metadata.namespace}.svc.${ctx.clusterDomain}`;
-}
-
-function namespaceOptions(pod: Pod, container?: Container, targetId?: string): NamespaceOption {
-  const spec = pod.spec!;
-  const pid =
-    targetId !== undefined ? 'TARGET' : spec.hostPID ? 'NODE' : spec.shareProcessNamespace ? 'POD' : 'CONTAINER';
-  return {
-    network: spec.hostNetwork ? 'NODE' : 'POD',
-    ipc: spec.hostIPC ? 'NODE' : 'POD',
-    pid: container === undefined && pid === 'CONTAINER' ? 'CONTAINER' : pid,
-    targetId,
-    usernsOptions: spec.hostUsers === false ? { mode: 'POD', uids: [], gids: [] } : undefined,
-  };
-}
-
-function seccomp(profile: SeccompProfile | undefined): SecurityProfile | undefined {
-  if (profile === undefined) return undefined;
-  return { profileType: profile.type as SecurityProfile['profileType'], localhostRef: profile.localhostProfile };
+  return sub === undefined || sub === '' || pod.spec?.hostnameOverride !== undefined
+    ? undefined
+    : `${sub}.${pod.metadata.namespace}.svc.${ctx.clusterDomain}`;
 }
 
 function portMappings(pod: Pod): PortMapping[] {
@@ -87,13 +73,32 @@ function portMappings(pod: Pod): PortMapping[] {
   return out;
 }
 
-export async function sandboxConfig(ctx: KubeletContext, pod: Pod, attempt: number): Promise<PodSandboxConfig> {
+/** The host name that the kernel is told: with its domain where the pod wants that. */
+function kernelHostname(ctx: KubeletContext, pod: Pod): string {
+  const host = podHostname(pod);
+  const domain = podDomain(ctx, pod);
+  if (pod.spec?.setHostnameAsFQDN !== true || domain === undefined) return host;
+  const name = `${host}.${domain}`;
+  if (name.length > maxKernelHostname)
+    throw new Error(
+      `failed to construct FQDN from pod hostname and cluster domain, FQDN ${name} is too long (${maxKernelHostname} characters is the max, ${name.length} characters requested)`,
+    );
+  return name;
+}
+
+/** `runtimeHandler`: of the pod's RuntimeClass. */
+export async function sandboxConfig(
+  ctx: KubeletContext,
+  pod: Pod,
+  attempt: number,
+  runtimeHandler: string,
+): Promise<PodSandboxConfig> {
   const spec = pod.spec!;
   const { name, namespace, uid } = pod.metadata as { name: string; namespace: string; uid: string };
-  const s = spec.securityContext;
+  const sysctls = spec.securityContext?.sysctls;
   return {
     metadata: { name, namespace, uid, attempt },
-    hostname: isHostNetwork(pod) && spec.hostnameOverride === undefined ? undefined : podHostname(pod),
+    hostname: isHostNetwork(pod) ? undefined : kernelHostname(ctx, pod),
     logDirectory: podLogDir(ctx, pod),
     dnsConfig: ctx.shapes.share(await podDns(ctx, pod)),
     portMappings: isHostNetwork(pod) ? undefined : ctx.shapes.share(portMappings(pod)),
@@ -101,117 +106,15 @@ export async function sandboxConfig(ctx: KubeletContext, pod: Pod, attempt: numb
     annotations: pod.metadata.annotations ?? noAnnotations,
     linux: ctx.shapes.share({
       cgroupParent: ctx.cgroups.parentName(pod),
-      securityContext: {
-        namespaceOptions: namespaceOptions(pod),
-        selinuxOptions: s?.seLinuxOptions,
-        runAsUser: s?.runAsUser,
-        runAsGroup: s?.runAsGroup,
-        supplementalGroups: groups(pod),
-        supplementalGroupsPolicy: s?.supplementalGroupsPolicy as 'Merge' | 'Strict' | undefined,
-        privileged: [...(spec.initContainers ?? []), ...spec.containers].some(
-          (c) => c.securityContext?.privileged === true,
-        ),
-        seccomp: seccomp(s?.seccompProfile) ?? { profileType: 'RuntimeDefault' },
-      },
-      sysctls: s?.sysctls === undefined ? undefined : Object.fromEntries(s.sysctls.map((x) => [x.name, x.value])),
-      overhead: spec.overhead === undefined ? undefined : linuxResources(spec.overhead, spec.overhead),
-      resources: ctx.cgroups.enabled ? podResources(pod) : undefined,
+      securityContext: await sandboxSecurityContext(ctx, pod, runtimeHandler),
+      sysctls: sysctls === undefined ? undefined : Object.fromEntries(sysctls.map((x) => [x.name, x.value])),
+      overhead: spec.overhead === undefined ? undefined : overheadResources(spec.overhead as Record<string, string>),
+      resources: ctx.cgroups.enabled ? sandboxResources(pod) : undefined,
     }),
   };
 }
 
 const noAnnotations: Readonly<Record<string, string>> = Object.freeze({});
-
-function groups(pod: Pod): number[] | undefined {
-  const s = pod.spec?.securityContext;
-  const out = [...(s?.supplementalGroups ?? [])];
-  if (s?.fsGroup !== undefined) out.push(s.fsGroup);
-  return out.length === 0 ? undefined : out;
-}
-
-function linuxResources(
-  requests: Record<string, string> | undefined,
-  limits: Record<string, string> | undefined,
-): LinuxContainerResources {
-  const q = (text: string | undefined): Quantity | undefined => (text === undefined ? undefined : parseQuantity(text));
-  const cpuRequest = q(requests?.['cpu'] ?? limits?.['cpu']);
-  const cpuLimit = q(limits?.['cpu']);
-  const memory = q(limits?.['memory']);
-  const hugepages = Object.entries(limits ?? {}).filter(([k]) => k.startsWith('hugepages-'));
-  return {
-    cpuShares: cpuShares(cpuRequest === undefined ? 0 : quantityMilli(cpuRequest)),
-    cpuPeriod,
-    cpuQuota: cpuLimit === undefined ? 0 : cpuQuota(quantityMilli(cpuLimit)),
-    memoryLimitInBytes: memory === undefined ? undefined : quantityValue(memory),
-    hugepageLimits:
-      hugepages.length === 0
-        ? undefined
-        : hugepages.map(([k, v]) => ({
-            pageSize: hugepageSize(k),
-            limit: quantityValue(parseQuantity(v)),
-          })),
-  };
-}
-
-/** The kernel's preference to kill this container when memory runs out (upstream's QoS policy). */
-export function oomScoreAdjust(pod: Pod, container: Container, memoryCapacity: number): number {
-  if ((pod.spec?.priority ?? 0) >= 2_000_000_000) return -997;
-  const qos = podQOSClass(pod as never);
-  if (qos === 'Guaranteed') return -997;
-  if (qos === 'BestEffort') return 1000;
-  const request = container.resources?.requests?.['memory'];
-  const bytes = request === undefined ? 0 : quantityValue(parseQuantity(request));
-  const score = 1000 - Math.floor((1000 * bytes) / memoryCapacity);
-  return Math.min(Math.max(score, 3), 999);
-}
-
-/** The kernel paths that a container must not see, unless it asks for an unmasked /proc. */
-const maskedPaths = [
-  '/proc/asound',
-  '/proc/acpi',
-  '/proc/interrupts',
-  '/proc/kcore',
-  '/proc/keys',
-  '/proc/latency_stats',
-  '/proc/timer_list',
-  '/proc/timer_stats',
-  '/proc/sched_debug',
-  '/proc/scsi',
-  '/sys/firmware',
-  '/sys/devices/virtual/powercap',
-];
-const readonlyPaths = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger'];
-
-function securityContext(pod: Pod, container: Container, targetId: string | undefined): LinuxContainerSecurityContext {
-  const own: SecurityContext = container.securityContext ?? {};
-  const shared = pod.spec?.securityContext;
-  const unmasked = own.procMount === 'Unmasked';
-  const appArmor = own.appArmorProfile ?? shared?.appArmorProfile;
-  return {
-    namespaceOptions: namespaceOptions(pod, container, targetId),
-    capabilities:
-      own.capabilities === undefined
-        ? undefined
-        : { addCapabilities: own.capabilities.add ?? [], dropCapabilities: own.capabilities.drop ?? [] },
-    privileged: own.privileged,
-    selinuxOptions: own.seLinuxOptions ?? shared?.seLinuxOptions,
-    runAsUser: own.runAsUser ?? shared?.runAsUser,
-    runAsGroup: own.runAsGroup ?? shared?.runAsGroup,
-    readonlyRootfs: own.readOnlyRootFilesystem,
-    supplementalGroups: groups(pod),
-    supplementalGroupsPolicy: shared?.supplementalGroupsPolicy as 'Merge' | 'Strict' | undefined,
-    noNewPrivs: own.allowPrivilegeEscalation === false,
-    maskedPaths: unmasked || own.privileged ? undefined : maskedPaths,
-    readonlyPaths: unmasked || own.privileged ? undefined : readonlyPaths,
-    seccomp: own.privileged
-      ? { profileType: 'Unconfined' }
-      : (seccomp(own.seccompProfile ?? shared?.seccompProfile) ?? { profileType: 'Unconfined' }),
-    apparmor:
-      appArmor === undefined
-        ? undefined
-        : { profileType: appArmor.type as SecurityProfile['profileType'], localhostRef: appArmor.localhostProfile },
-  };
-}
 
 const propagation: Readonly<Record<string, Mount['propagation']>> = {
   None: 'PROPAGATION_PRIVATE',
@@ -259,6 +162,13 @@ async function recursiveReadOnly(ctx: KubeletContext, m: VolumeMount): Promise<b
   return supported;
 }
 
+/** Volumes that are the kubelet's own to label for the pod, where the node has SELinux. */
+function relabels(v: Volume): boolean {
+  return [v.emptyDir, v.configMap, v.secret, v.projected, v.downwardAPI, v.csi, v.ephemeral].some(
+    (kind) => kind !== undefined,
+  );
+}
+
 async function makeMounts(ctx: KubeletContext, input: ContainerInput, env: readonly EnvVar[]): Promise<Mount[]> {
   const { pod, container, volumes, fields } = input;
   const out: Mount[] = [];
@@ -302,6 +212,7 @@ async function makeMounts(ctx: KubeletContext, input: ContainerInput, env: reado
     out.push({
       containerPath,
       hostPath: path,
+      selinuxRelabel: relabels(volume) || undefined,
       readonly: m.readOnly === true || volumes.readOnly(volume) || undefined,
       propagation: m.mountPropagation === undefined ? undefined : propagation[m.mountPropagation],
       recursiveReadOnly: (await recursiveReadOnly(ctx, m)) || undefined,
@@ -310,7 +221,7 @@ async function makeMounts(ctx: KubeletContext, input: ContainerInput, env: reado
   if (!ownHosts && (fields.podIps.length > 0 || isHostNetwork(pod))) {
     const path = `${dir}/etc-hosts`;
     await provide(ctx, path, 0o644, async () => hostsFile(ctx, pod, fields.podIps));
-    out.push({ containerPath: '/etc/hosts', hostPath: path });
+    out.push({ containerPath: '/etc/hosts', hostPath: path, selinuxRelabel: true });
   }
   return out;
 }
@@ -373,13 +284,15 @@ export interface ContainerInput {
   readonly pod: Pod;
   readonly container: Container;
   readonly restartCount: number;
-  readonly imageRef: string;
+  readonly image: PulledImage;
   readonly volumes: PodVolumes;
   readonly fields: PodRuntimeFields;
   /** References of the images that are mounted, by the volume's name. */
   readonly imageVolumes?: ReadonlyMap<string, string>;
   /** Of an ephemeral container: the container whose processes it sees. */
   readonly targetId?: string;
+  /** Of the sandbox. */
+  readonly runtimeHandler?: string;
 }
 
 /** Rejects with `StartError` (CreateContainerConfigError). */
@@ -392,13 +305,31 @@ export async function containerConfig(ctx: KubeletContext, input: ContainerInput
   }
 }
 
+/** What a later kubelet reads of a container that it finds running, as upstream writes it. */
+function containerAnnotations(pod: Pod, container: Container, restartCount: number): Record<string, string> {
+  const out: Record<string, string> = {
+    [hashAnnotation]: containerHash(container),
+    [restartCountAnnotation]: String(restartCount),
+    [messagePathAnnotation]: container.terminationMessagePath ?? defaultMessagePath,
+    [messagePolicyAnnotation]: container.terminationMessagePolicy ?? 'File',
+  };
+  const deletion = pod.metadata.deletionGracePeriodSeconds;
+  if (deletion !== undefined) out[deletionGraceAnnotation] = String(deletion);
+  const grace = pod.spec?.terminationGracePeriodSeconds;
+  if (grace !== undefined) out[podGraceAnnotation] = String(grace);
+  if (container.lifecycle?.preStop !== undefined) out[preStopAnnotation] = JSON.stringify(container.lifecycle.preStop);
+  if ((container.ports?.length ?? 0) > 0) out[portsAnnotation] = JSON.stringify(container.ports);
+  return out;
+}
+
 async function build(ctx: KubeletContext, input: ContainerInput): Promise<ContainerConfig> {
-  const { pod, container, restartCount } = input;
-  await verifyRunAsNonRoot(ctx, pod, container);
+  const { pod, container, restartCount, image } = input;
+  verifyRunAsNonRoot(pod, container, image);
+  const security = await containerSecurityContext(ctx, input);
   const envs = await makeEnvironment(ctx, pod, container, input.fields, (v) => input.volumes.path(v));
   const devices = makeDevices(input);
   const mounts = await makeMounts(ctx, input, envs);
-  const messagePath = container.terminationMessagePath ?? '/dev/termination-log';
+  const messagePath = container.terminationMessagePath ?? defaultMessagePath;
   if (messagePath !== '') {
     const path = `${podDir(ctx, pod.metadata.uid!)}/containers/${container.name}/${ctx.random
       .int(2 ** 32)
@@ -406,31 +337,20 @@ async function build(ctx: KubeletContext, input: ContainerInput): Promise<Contai
       .padStart(8, '0')}`;
     // Whoever the container runs as may write it.
     await provide(ctx, path, 0o666, async () => '');
-    mounts.push({ containerPath: messagePath, hostPath: path });
+    mounts.push({ containerPath: messagePath, hostPath: path, selinuxRelabel: true });
   }
   const needsExpansion = [...(container.command ?? []), ...(container.args ?? [])].some((a) => a.includes('$'));
   const values = needsExpansion ? new Map(envs.map((e) => [e.key, e.value])) : undefined;
   const expanded = (list: readonly string[] | undefined) =>
     values === undefined ? list : list?.map((a) => expand(a, (n) => values.get(n)));
-  const resources = linuxResources(
-    container.resources?.requests as Record<string, string> | undefined,
-    container.resources?.limits as Record<string, string> | undefined,
-  );
-  const annotations: Record<string, string> = {
-    [hashAnnotation]: containerHash(container),
-    [restartCountAnnotation]: String(restartCount),
-    [messagePathAnnotation]: messagePath,
-    [messagePolicyAnnotation]: container.terminationMessagePolicy ?? 'File',
-    [podGraceAnnotation]: String(pod.spec?.terminationGracePeriodSeconds ?? 30),
-  };
   return {
     metadata: { name: container.name, attempt: restartCount },
-    image: { image: input.imageRef, userSpecifiedImage: container.image },
+    image: { image: image.ref, userSpecifiedImage: container.image },
     command: expanded(container.command),
     args: expanded(container.args),
     workingDir: container.workingDir,
     envs,
-    mounts,
+    mounts: idMapped(mounts, security.namespaceOptions?.usernsOptions),
     ...(devices.length === 0 ? {} : { devices }),
     labels: {
       [podNameLabel]: pod.metadata.name!,
@@ -438,23 +358,26 @@ async function build(ctx: KubeletContext, input: ContainerInput): Promise<Contai
       [podUidLabel]: pod.metadata.uid!,
       [containerNameLabel]: container.name,
     },
-    annotations: ctx.shapes.share(annotations),
+    annotations: ctx.shapes.share(containerAnnotations(pod, container, restartCount)),
     logPath: `${container.name}/${restartCount}.log`,
     stdin: container.stdin,
     stdinOnce: container.stdinOnce,
     tty: container.tty,
     linux: ctx.shapes.share({
-      resources: {
-        ...resources,
-        oomScoreAdj: oomScoreAdjust(pod, container, (await ctx.host.machineInfo()).memoryBytes),
-      },
-      securityContext: securityContext(pod, container, input.targetId),
+      resources: await containerResources(ctx, pod, container),
+      securityContext: security,
     }),
     stopSignal: container.lifecycle?.stopSignal,
   };
 }
 
-async function verifyRunAsNonRoot(ctx: KubeletContext, pod: Pod, container: Container): Promise<void> {
+/** Volumes keep the owners that they have on the node: their ids are those that the pod sees. */
+function idMapped(mounts: Mount[], userns: NamespaceOption['usernsOptions']): Mount[] {
+  if (userns === undefined) return mounts;
+  return mounts.map((m) => ({ ...m, uidMappings: userns.uids, gidMappings: userns.gids }));
+}
+
+function verifyRunAsNonRoot(pod: Pod, container: Container, image: PulledImage): void {
   const shared = pod.spec?.securityContext;
   const nonRoot = container.securityContext?.runAsNonRoot ?? shared?.runAsNonRoot;
   if (nonRoot !== true) return;
@@ -464,10 +387,9 @@ async function verifyRunAsNonRoot(ctx: KubeletContext, pod: Pod, container: Cont
     if (user === 0) throw new Error(`container's runAsUser breaks non-root policy ${where}`);
     return;
   }
-  const image = await ctx.runtime.imageStatus({ image: container.image ?? '' });
-  if (image?.uid === 0) throw new Error(`container has runAsNonRoot and image will run as root ${where}`);
-  if (image?.uid === undefined && image?.username !== undefined && image.username !== '')
+  if (image.uid === 0) throw new Error(`container has runAsNonRoot and image will run as root ${where}`);
+  if (image.uid === undefined)
     throw new Error(
-      `container has runAsNonRoot and image has non-numeric user (${image.username}), cannot verify user is non-root ${where}`,
+      `container has runAsNonRoot and image has non-numeric user (${image.username ?? ''}), cannot verify user is non-root ${where}`,
     );
 }

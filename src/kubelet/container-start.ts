@@ -60,18 +60,19 @@ export async function startContainer(ctx: KubeletContext, s: ContainerStart): Pr
   }
   let id: string;
   try {
-    const imageRef = await ctx.images.ensure(pod, container, s.config, s.sandbox.runtimeHandler ?? '', path);
+    const image = await ctx.images.ensure(pod, container, s.config, s.sandbox.runtimeHandler ?? '', path);
     const imageVolumes = await ensureImageVolumes(ctx, s, path);
     if (s.gone()) return undefined;
     const config = await containerConfig(ctx, {
       pod,
       container,
       restartCount: last === undefined ? 0 : last.metadata.attempt + 1,
-      imageRef,
+      image,
       volumes: s.volumes,
       fields: s.fields,
       imageVolumes,
       targetId: s.target(),
+      runtimeHandler: s.sandbox.runtimeHandler ?? '',
     });
     try {
       id = await ctx.runtime.createContainer(s.sandbox.id, config, s.config);
@@ -109,7 +110,7 @@ async function ensureImageVolumes(
       image: image.reference ?? '',
       ...(image.pullPolicy === undefined ? {} : { imagePullPolicy: image.pullPolicy }),
     };
-    out.set(m.name, await ctx.images.ensure(s.pod, wanted, s.config, s.sandbox.runtimeHandler ?? '', path));
+    out.set(m.name, (await ctx.images.ensure(s.pod, wanted, s.config, s.sandbox.runtimeHandler ?? '', path)).ref);
   }
   return out;
 }

@@ -13,6 +13,7 @@ import type { ContainerRuntime } from './runtime/container-runtime.ts';
 import type { ShapeCache } from './shapes.ts';
 import type { StatusManager } from './status-manager.ts';
 import type { CgroupManager } from './cgroup-manager.ts';
+import type { UserNamespaces } from './user-namespaces.ts';
 import type { VolumeManager } from './volumes/volume-manager.ts';
 
 /** Records events about pods and the node. */
@@ -48,6 +49,7 @@ export interface KubeletContext {
   readonly crashLoop: Backoff;
   readonly shapes: ShapeCache;
   readonly cgroups: CgroupManager;
+  readonly userNamespaces: UserNamespaces;
   /** Made of the context itself, right after it. */
   volumes: VolumeManager;
   /** Service variables by namespace. */

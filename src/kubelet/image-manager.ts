@@ -7,7 +7,8 @@ import { Backoff } from './backoff.ts';
 import type { KubeletEvents } from './context.ts';
 import { errorText } from './object-cache.ts';
 import type { ObjectCache } from './object-cache.ts';
-import type { AuthConfig, ContainerRuntime, ImageSpec, PodSandboxConfig } from './runtime/container-runtime.ts';
+import type { AuthConfig, ContainerRuntime, Image, ImageSpec, PodSandboxConfig } from './runtime/container-runtime.ts';
+import { RuntimeError } from './runtime/container-runtime.ts';
 
 /** Why a container cannot be started now: the reason and message of its waiting state. */
 export class StartError extends Error {
@@ -21,6 +22,21 @@ export class StartError extends Error {
     this.reason = reason;
     this.retryAt = options?.retryAt;
   }
+}
+
+/** An image that is on the node. */
+export interface PulledImage {
+  /** What `ContainerConfig.image` names it by. */
+  readonly ref: string;
+  /** Whom its configuration lets it run as; 0 when it says nothing. One of the two. */
+  readonly uid?: number;
+  readonly username?: string;
+}
+
+function pulled(ref: string, image: Image | undefined): PulledImage {
+  const username = image?.username;
+  if (image?.uid === undefined && username !== undefined && username !== '') return { ref, username };
+  return { ref, uid: image?.uid ?? 0 };
 }
 
 const initialBackoffMs = 10_000;
@@ -50,24 +66,26 @@ export class ImageManager {
     return () => this.#listeners.delete(listener);
   }
 
-  /** The image's reference for `ContainerConfig.image`. Rejects with `StartError`. */
+  /** Rejects with `StartError`. */
   async ensure(
     pod: Pod,
     container: Container,
     sandbox: PodSandboxConfig,
     runtimeHandler: string,
     fieldPath: string | undefined,
-  ): Promise<string> {
+  ): Promise<PulledImage> {
     const requested = container.image ?? '';
     const event = (type: 'Normal' | 'Warning', reason: string, message: string) =>
       this.#events.pod(pod, type, reason, message, fieldPath);
-    if (parseImageName(requested) === undefined) {
+    const name = parseImageName(requested);
+    if (name === undefined) {
       const message = `Failed to apply default image tag ${JSON.stringify(requested)}: couldn't parse image name ${JSON.stringify(requested)}: invalid reference format`;
       event('Warning', 'InspectFailed', message);
       throw new StartError('InvalidImageName', message);
     }
+    const untagged = name.digest === '' && !requested.endsWith(`:${name.tag}`);
     const spec: ImageSpec = {
-      image: requested,
+      image: untagged ? `${requested}:${name.tag}` : requested,
       userSpecifiedImage: requested,
       runtimeHandler,
       annotations: pod.metadata.annotations,
@@ -88,7 +106,7 @@ export class ImageManager {
           'Pulled',
           `Container image "${requested}" already present on machine and can be accessed by the pod`,
         );
-        return found.id;
+        return pulled(found.id, found);
       }
       if (policy === 'Never') {
         const message = `Container image "${requested}" is not present with pull policy of Never`;
@@ -110,21 +128,21 @@ export class ImageManager {
     const began = this.#clock.now();
     try {
       const ref = await this.#pull(pod, spec, sandbox);
-      const size = (await this.#runtime.imageStatus(spec))?.size ?? 0;
+      const image = await this.#runtime.imageStatus(spec);
       const took = formatDuration(this.#clock.now() - began);
       event(
         'Normal',
         'Pulled',
-        `Successfully pulled image "${requested}" in ${took} (${took} including waiting). Image size: ${size} bytes.`,
+        `Successfully pulled image "${requested}" in ${took} (${took} including waiting). Image size: ${image?.size ?? 0} bytes.`,
       );
-      return ref;
+      return pulled(ref, image);
     } catch (error) {
-      const text = errorText(error);
-      event('Warning', 'Failed', `Failed to pull image "${requested}": ${text}`);
+      event('Warning', 'Failed', `Failed to pull image "${requested}": ${errorText(error)}`);
       this.#backoff.next(key, this.#clock.now());
+      const [reason, message] = pullFailure(requested, error);
       if (this.#lastError.size > 10_000) this.#lastError.clear();
-      this.#lastError.set(key, `ErrImagePull: ${text}`);
-      throw new StartError('ErrImagePull', text, { retryAt: this.#backoff.until(key), cause: error });
+      this.#lastError.set(key, `${reason}: ${message}`);
+      throw new StartError(reason, message, { retryAt: this.#backoff.until(key), cause: error });
     }
   }
 
@@ -180,6 +198,23 @@ export class ImageManager {
     if (this.#backoff.size > 0) this.#backoff.forget(`${uid}_`);
     for (const key of this.#lastError.keys()) if (key.startsWith(`${uid}_`)) this.#lastError.delete(key);
   }
+}
+
+/** Runtimes tell some failures by how their message begins. */
+function pullFailure(image: string, error: unknown): [reason: string, message: string] {
+  const description = error instanceof RuntimeError ? error.description : '';
+  const rest = (prefix: string): string => description.slice(prefix.length);
+  if (description.startsWith('RegistryUnavailable'))
+    return [
+      'RegistryUnavailable',
+      `image pull failed for ${image} because the registry is unavailable${rest('RegistryUnavailable')}`,
+    ];
+  if (description.startsWith('SignatureValidationFailed'))
+    return [
+      'SignatureValidationFailed',
+      `image pull failed for ${image} because the signature validation failed${rest('SignatureValidationFailed')}`,
+    ];
+  return ['ErrImagePull', errorText(error)];
 }
 
 /** A simulated pod can ask for a delay or an error of its own pulls: those are not shared. */

@@ -152,7 +152,7 @@ function initActions(pod: Pod, view: RuntimeView, probes: ProbeView, out: PodAct
       if (sidecar) runningSidecar(container, c, probes, out, next);
     } else if (c.state === 'CONTAINER_EXITED') {
       if (sidecar) out.initToStart.unshift(container);
-      else if (c.exitCode === 0) next();
+      else if (c.exitCode === 0 && c.reason !== 'OOMKilled') next();
       else if (!wantsStart(container, pod, view)) {
         out.killPod = true;
         out.initToStart = [];

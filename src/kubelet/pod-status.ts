@@ -73,13 +73,18 @@ export function sandboxNeeded(
   const latest = view.sandboxes[0];
   if (latest === undefined) return { needed: true, attempt: 0, id: undefined };
   const next = latest.metadata.attempt + 1;
-  if (latest.state !== 'SANDBOX_READY') return { needed: true, attempt: next, id: latest.id };
+  const ready = view.sandboxes.filter((s) => s.state === 'SANDBOX_READY').length;
+  if (latest.state !== 'SANDBOX_READY' || ready > 1) return { needed: true, attempt: next, id: latest.id };
+  const network = latest.linux?.namespaces?.options?.network;
+  if (network !== undefined && network !== (isHostNetwork(pod) ? 'NODE' : 'POD'))
+    return { needed: true, attempt: next, id: undefined };
   if (!isHostNetwork(pod) && (latest.network?.ip ?? '') === '') return { needed: true, attempt: next, id: latest.id };
   return { needed: false, attempt: latest.metadata.attempt, id: latest.id };
 }
 
 function terminated(c: RuntimeContainer, id: string, message: string | undefined): ContainerState {
-  const text = message ?? c.message;
+  // What the container left behind comes after what the runtime says.
+  const text = [c.message, message ?? ''].filter((t) => t !== '').join(': ');
   return {
     terminated: {
       exitCode: c.exitCode,

@@ -61,11 +61,27 @@ export function isHostNetwork(pod: Pod): boolean {
   return pod.spec?.hostNetwork === true;
 }
 
-/** A hash of what a change of the spec restarts a container for: its image. */
+/** JSON as Go writes it: safe inside HTML. */
+function goJson(text: string): string {
+  return JSON.stringify(text).replace(
+    /[<>&\u2028\u2029]/g,
+    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}
+
+/**
+ * A hash of what a change of the spec restarts a container for: its name and image. Upstream's own (32-bit FNV-1a of how Go prints
+ * the bytes of their JSON), so that neither kubelet restarts what the other has started.
+ */
 export function containerHash(container: Container): string {
-  const text = `${container.name}\0${container.image ?? ''}`;
+  const json = Buffer.from(`{"image":${goJson(container.image ?? '')},"name":${goJson(container.name)}}`);
   let h = 0x811c9dc5;
-  for (let i = 0; i < text.length; i++) h = Math.imul(h ^ text.charCodeAt(i), 0x01000193);
+  const add = (text: string): void => {
+    for (let i = 0; i < text.length; i++) h = Math.imul(h ^ text.charCodeAt(i), 0x01000193);
+  };
+  add('([]uint8)[');
+  for (let i = 0; i < json.length; i++) add(i === 0 ? String(json[i]) : ` ${json[i]}`);
+  add(']');
   return (h >>> 0).toString(16);
 }
 

@@ -8,7 +8,7 @@ import { deepEqual } from '../api/helpers/deep-equal.ts';
 import { timeMs } from '../api/time.ts';
 import type { Container, Pod, PodStatus } from '../api/types/index.gen.ts';
 import { compareResourceVersions } from '../client/resource-version.ts';
-import { lazyPodFile, sandboxConfig } from './container-config.ts';
+import { lazyPodFile, podUidLabel, sandboxConfig } from './container-config.ts';
 import { killContainer } from './container-kill.ts';
 import { startContainer } from './container-start.ts';
 import type { KubeletContext } from './context.ts';
@@ -78,6 +78,8 @@ export class PodWorker implements StatusOwner {
   #mountFailures = 0;
   /** The pod's cgroup has the limits of this spec. */
   #limited: Pod['spec'] | undefined;
+  /** The runtime may have sandboxes of the pod that the view has not. */
+  #searching = false;
   #stopped = false;
 
   /** `view`: what the runtime has of the pod from before this kubelet's start. */
@@ -300,7 +302,11 @@ export class PodWorker implements StatusOwner {
     const { runtime } = this.ctx;
     const sandboxes: PodSandboxStatus[] = [];
     const containers: RuntimeContainer[] = [];
-    for (const s of this.view.sandboxes) {
+    const known: readonly { readonly id: string }[] = this.#searching
+      ? await runtime.listPodSandbox({ labelSelector: { [podUidLabel]: this.uid } })
+      : this.view.sandboxes;
+    this.#searching = false;
+    for (const s of known) {
       try {
         sandboxes.push(await runtime.podSandboxStatus(s.id));
         for (const c of await runtime.listContainers({ podSandboxId: s.id }))
@@ -310,6 +316,7 @@ export class PodWorker implements StatusOwner {
       }
     }
     containers.sort((a, b) => b.createdAt - a.createdAt || b.metadata.attempt - a.metadata.attempt);
+    sandboxes.sort((a, b) => b.createdAt - a.createdAt || b.metadata.attempt - a.metadata.attempt);
     this.view = { sandboxes, containers };
     await this.#readMessages();
     this.#updateProbes();
@@ -471,7 +478,7 @@ export class PodWorker implements StatusOwner {
       this.#waiting = undefined;
       return;
     }
-    const config = await sandboxConfig(ctx, pod, latest.metadata.attempt);
+    const config = await sandboxConfig(ctx, pod, latest.metadata.attempt, latest.runtimeHandler ?? '');
     for (const c of actions.ephemeralToStart) await this.#start(pod, c, latest, config, true);
     for (const c of actions.initToStart) {
       const sidecar = c.restartPolicy === 'Always';
@@ -494,14 +501,17 @@ export class PodWorker implements StatusOwner {
     const { ctx } = this;
     if (actions.sandboxId !== undefined) await ctx.runtime.stopPodSandbox(actions.sandboxId);
     try {
-      const config = await sandboxConfig(ctx, pod, actions.attempt);
-      const id = await ctx.runtime.runPodSandbox(config, await runtimeHandler(ctx, pod));
+      const handler = await runtimeHandler(ctx, pod);
+      const config = await sandboxConfig(ctx, pod, actions.attempt, handler);
+      const id = await ctx.runtime.runPodSandbox(config, handler);
       const status = await ctx.runtime.podSandboxStatus(id);
       this.view = { sandboxes: [status, ...this.view.sandboxes], containers: this.view.containers };
       this.#stale = actions.attempt > 0;
       return true;
     } catch (error) {
       const text = errorText(error);
+      // It may have been made all the same, and have taken its name.
+      if (error instanceof RuntimeError) this.#searching = this.#stale = true;
       ctx.events.pod(pod, 'Warning', 'FailedCreatePodSandBox', `Failed to create pod sandbox: ${text}`);
       this.#wakeAt(ctx.clock.now() + retryMs);
       return false;
@@ -537,7 +547,8 @@ export class PodWorker implements StatusOwner {
       });
     } catch (error) {
       if (!(error instanceof StartError)) throw error;
-      if (error.reason === 'RunContainerError') this.#stale = true;
+      // What was created is there, whatever became of it.
+      if (error.reason === 'RunContainerError' || error.reason === 'CreateContainerError') this.#stale = true;
       return failed(error);
     }
     if (id === undefined) return false;
@@ -643,6 +654,7 @@ export class PodWorker implements StatusOwner {
     this.stop();
     this.ctx.statuses.forget(this.uid);
     this.ctx.images.forget(this.uid);
+    this.ctx.userNamespaces.release(this.uid);
     this.ctx.crashLoop.forget(`${this.uid}_`);
     this.home.finished(this);
     void this.#cleanUp();

@@ -17,7 +17,9 @@ export async function terminationMessage(ctx: KubeletContext, c: RuntimeContaine
       if (data !== undefined && data.length > 0) return data.toString();
     }
   }
-  if (c.annotations[messagePolicyAnnotation] !== 'FallbackToLogsOnError' || c.exitCode === 0) return '';
+  // What could not be started has no log.
+  const log = c.annotations[messagePolicyAnnotation] === 'FallbackToLogsOnError' && c.reason !== 'ContainerCannotRun';
+  if (!log || c.exitCode === 0) return '';
   const chunks: Buffer[] = [];
   for await (const batch of ctx.host.readLog(c.logPath, { tailLines: messageTailLines }))
     for (const e of batch) chunks.push(e.data);

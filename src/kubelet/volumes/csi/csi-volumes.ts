@@ -60,6 +60,8 @@ export class CsiVolumes {
   /** Pods that a volume is published for, by driver and handle. */
   readonly #users = new Map<string, Set<string>>();
   readonly #published = new Map<string, Published>();
+  /** Volumes that have been staged, by driver and handle. */
+  readonly #staged = new Set<string>();
   readonly #updates = new Map<string, Timer>();
   #timer: Timer | undefined;
   #stopped = false;
@@ -359,6 +361,9 @@ export class CsiVolumes {
     const path = block
       ? `${blockDir(rootDir)}/staging/${pv.metadata.name}`
       : stagingPath(rootDir, source.driver, source.volumeHandle);
+    const key = `${source.driver}^${source.volumeHandle}`;
+    // An earlier kubelet's is found by its mount: to stage it again would mount it over itself.
+    if (this.#staged.has(key) || (!block && (await host.isMountPoint(path)))) return path;
     const secrets = await this.#secret(source.nodeStageSecretRef, 'NodeStageSecretRef');
     await host.mkdir(path, 0o750);
     const parent = path.slice(0, path.lastIndexOf('/'));
@@ -383,6 +388,7 @@ export class CsiVolumes {
         await host.remove(block ? path : parent).catch(() => undefined);
       throw error;
     }
+    this.#staged.add(key);
     return path;
   }
 
@@ -640,6 +646,7 @@ export class CsiVolumes {
 
   async #unstage(driver: CsiDriverClient, data: VolumeData, block: boolean, name: string): Promise<void> {
     const { host, rootDir } = this.#ctx;
+    this.#staged.delete(`${data.driverName}^${data.volumeHandle}`);
     const path = block
       ? `${blockDir(rootDir)}/staging/${name}`
       : stagingPath(rootDir, data.driverName, data.volumeHandle);

@@ -1,0 +1,225 @@
+/** CSI on a real node, with a driver of the test's own: registration, staging, publishing, groups, growth, limits, block devices. */
+import assert from 'node:assert/strict';
+import * as fs from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { status } from '@grpc/grpc-js';
+import { TestCsiDriver } from './support/csi-driver.ts';
+import { ownNamespaces } from './support/namespaces.ts';
+import { RealNode, shell, sleeper } from './support/real-node.ts';
+
+const skip = ownNamespaces();
+
+describe('CSI on a real node', { skip }, () => {
+  let node: RealNode;
+  let driver: TestCsiDriver;
+  const name = 'csi.test.example';
+
+  before(async () => {
+    node = await RealNode.start();
+    driver = new TestCsiDriver(name, node.rootDir, join(node.containerd.dir, 'csi'));
+    await node.client.storage.csidrivers.create({
+      apiVersion: 'storage.k8s.io/v1',
+      kind: 'CSIDriver',
+      metadata: { name },
+      spec: {
+        attachRequired: false,
+        podInfoOnMount: true,
+        fsGroupPolicy: 'File',
+        volumeLifecycleModes: ['Persistent', 'Ephemeral'],
+        tokenRequests: [{ audience: 'vault', expirationSeconds: 600 }],
+      },
+    });
+    await driver.start();
+    await node.until(async () => driver.registered !== undefined, 'the driver to be registered');
+  });
+  after(async () => {
+    await node?.stop();
+    await driver?.stop();
+  });
+
+  /** A volume that is bound to a claim of the same name. */
+  async function volume(id: string, more: object = {}, csi: object = {}): Promise<void> {
+    const { uid } = (
+      await node.client.core.persistentvolumeclaims.create({
+        apiVersion: 'v1',
+        kind: 'PersistentVolumeClaim',
+        metadata: { name: id, namespace: 'default' },
+        spec: {
+          accessModes: ['ReadWriteOnce'],
+          storageClassName: '',
+          volumeName: id,
+          resources: { requests: { storage: '1Gi' } },
+          ...more,
+        },
+      })
+    ).metadata;
+    await node.client.core.persistentvolumes.create({
+      apiVersion: 'v1',
+      kind: 'PersistentVolume',
+      metadata: { name: id },
+      spec: {
+        capacity: { storage: '1Gi' },
+        accessModes: ['ReadWriteOnce'],
+        storageClassName: '',
+        claimRef: { kind: 'PersistentVolumeClaim', name: id, namespace: 'default', uid: uid! },
+        csi: { driver: name, volumeHandle: `handle-${id}`, volumeAttributes: { a: 'b' }, ...csi },
+        ...more,
+      },
+    });
+    await node.until(
+      async () => (await node.client.core.persistentvolumeclaims.get(id, 'default')).status?.phase === 'Bound',
+      `claim ${id} to be bound`,
+    );
+  }
+
+  const using = (claim: string, script = sleeper) => ({
+    containers: [shell(script, { volumeMounts: [{ name: 'v', mountPath: '/v' }] })],
+    volumes: [{ name: 'v', persistentVolumeClaim: { claimName: claim } }],
+  });
+
+  test('registration: CSINode, limits, labels, annotation', async () => {
+    assert.equal(driver.registered, '');
+    const csiNode = await node.client.storage.csinodes.get('n1');
+    assert.deepEqual(csiNode.spec?.drivers, [
+      { name, nodeID: `${name}-node`, topologyKeys: [`topology.${name}/zone`], allocatable: { count: 7 } },
+    ]);
+    const { labels, annotations, uid } = (await node.client.core.nodes.get('n1')).metadata;
+    assert.equal(csiNode.metadata.ownerReferences?.[0]?.uid, uid);
+    assert.equal(labels?.[`topology.${name}/zone`], 'z1');
+    assert.deepEqual(JSON.parse(annotations!['csi.volume.kubernetes.io/nodeid']!), { [name]: `${name}-node` });
+  });
+
+  test('staged once, published for each pod, and taken away in the other order', async () => {
+    await volume('one');
+    await node.create('a', { ...using('one'), securityContext: { fsGroup: 5000 } });
+    await node.create('b', using('one'));
+    await node.phase('a', 'Running');
+    await node.phase('b', 'Running');
+    await node.exec('a', 'sh', '-c', 'echo shared > /v/f');
+    assert.equal(await node.exec('b', 'cat', '/v/f'), 'shared\n');
+    assert.equal(fs.statSync(driver.data('handle-one')).gid, 5000);
+    const staged = new Set(driver.called('NodeStageVolume').map((r) => r['stagingTargetPath']));
+    assert.equal(staged.size, 1);
+    const published = driver.called('NodePublishVolume');
+    assert.equal(published.length, 2);
+    const context = published[0]!['volumeContext'] as Record<string, string>;
+    assert.deepEqual(
+      [context['a'], context['csi.storage.k8s.io/pod.namespace'], context['csi.storage.k8s.io/ephemeral']],
+      ['b', 'default', 'false'],
+    );
+    const tokens = JSON.parse(context['csi.storage.k8s.io/serviceAccount.tokens']!) as Record<
+      string,
+      { token: string }
+    >;
+    assert.match(tokens['vault']!.token, /^ey/);
+    await node.delete('a');
+    assert.equal(driver.called('NodeUnstageVolume').length, 0, 'the other pod still uses it');
+    // A kubelet that was restarted meanwhile knows what is left.
+    await node.stopKubelet();
+    await node.startKubelet();
+    await node.delete('b');
+    await node.until(async () => driver.called('NodeUnstageVolume').length > 0, 'the volume to be unstaged');
+    assert.equal(driver.called('NodeUnpublishVolume').length, 2);
+    await node.until(
+      async () => fs.readdirSync(join(node.rootDir, 'plugins/kubernetes.io/csi', name)).length === 0,
+      'the staging directory to be removed',
+    );
+    assert.equal(fs.readFileSync(join(driver.data('handle-one'), 'f'), 'utf8'), 'shared\n');
+  });
+
+  test('an inline volume, and errors in upstream’s words', async () => {
+    await node.create('inline', {
+      containers: [shell(sleeper, { volumeMounts: [{ name: 'v', mountPath: '/v' }] })],
+      volumes: [{ name: 'v', csi: { driver: name, volumeAttributes: { x: 'y' } } }],
+    });
+    await node.phase('inline', 'Running');
+    const request = driver.called('NodePublishVolume').at(-1)!;
+    assert.match(String(request['volumeId']), /^csi-[0-9a-f]{64}$/);
+    assert.equal((request['volumeContext'] as Record<string, string>)['csi.storage.k8s.io/ephemeral'], 'true');
+    await node.delete('inline');
+    driver.failures.set('NodePublishVolume', { code: status.INTERNAL, details: 'disk on fire' });
+    await volume('bad');
+    await node.create('failing', using('bad'));
+    await node.until(
+      async () =>
+        (await node.events('failing')).includes(
+          'FailedMount: MountVolume.SetUp failed for volume "bad" : rpc error: code = Internal desc = disk on fire',
+        ),
+      'the failure to be told',
+    );
+    driver.failures.delete('NodePublishVolume');
+    await node.phase('failing', 'Running');
+    await node.delete('failing');
+    await volume('other', {}, { driver: 'absent.example' });
+    await node.client.storage.csidrivers.create({
+      apiVersion: 'storage.k8s.io/v1',
+      kind: 'CSIDriver',
+      metadata: { name: 'absent.example' },
+      spec: { attachRequired: false },
+    });
+    await node.create('nodriver', using('other'));
+    await node.until(
+      async () =>
+        (await node.events('nodriver')).includes(
+          'FailedMount: MountVolume.MountDevice failed for volume "other" : kubernetes.io/csi: attacher.MountDevice failed to create newCsiDriverClient: driver name absent.example not found in the list of registered CSI drivers',
+        ),
+      'the missing driver to be told',
+    );
+    await node.delete('nodriver');
+  });
+
+  test('a volume that has grown is grown on the node, and its claim told', async () => {
+    await volume('grown');
+    await node.client.core.persistentvolumes.patch('grown', undefined, 'merge', {
+      spec: { capacity: { storage: '2Gi' } },
+    });
+    await node.create('grower', using('grown'));
+    await node.phase('grower', 'Running');
+    const asked = driver.called('NodeExpandVolume').at(-1)!;
+    assert.equal((asked['capacityRange'] as { requiredBytes: number }).requiredBytes, 2 * 2 ** 30);
+    const claim = await node.client.core.persistentvolumeclaims.get('grown', 'default');
+    assert.equal(claim.status?.capacity?.['storage'], '2Gi');
+    assert.ok((await node.events('grower')).some((e) => e.startsWith('FileSystemResizeSuccessful')));
+    await node.delete('grower');
+  });
+
+  test('a block device, where the kernel has loop devices', async (t) => {
+    if (!fs.existsSync('/dev/loop-control')) {
+      t.skip('the kernel has no loop devices');
+      return;
+    }
+    await volume('block', { volumeMode: 'Block' });
+    await node.create('device', {
+      containers: [shell(sleeper, { volumeDevices: [{ name: 'v', devicePath: '/dev/mine' }] })],
+      volumes: [{ name: 'v', persistentVolumeClaim: { claimName: 'block' } }],
+    });
+    await node.phase('device', 'Running');
+    assert.match(await node.exec('device', 'ls', '-l', '/dev/mine'), /^b/);
+    await node.exec('device', 'sh', '-c', 'printf knarr > /dev/mine; sync');
+    await node.delete('device');
+    await node.until(
+      async () => !fs.existsSync(join(node.rootDir, 'plugins/kubernetes.io/csi/volumeDevices/block')),
+      'the device to be let go',
+    );
+    assert.equal(
+      fs
+        .readFileSync(`${driver.data('handle-block')}.img`)
+        .subarray(0, 5)
+        .toString(),
+      'knarr',
+    );
+  });
+
+  test('a driver that goes away is taken out', async () => {
+    await driver.stop();
+    await node.until(
+      async () => ((await node.client.storage.csinodes.get('n1')).spec?.drivers ?? []).length === 0,
+      'the driver to be taken out',
+    );
+    assert.equal(
+      (await node.client.core.nodes.get('n1')).metadata.annotations?.['csi.volume.kubernetes.io/nodeid'],
+      undefined,
+    );
+  });
+});

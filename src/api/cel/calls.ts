@@ -6,7 +6,7 @@ import type { CallCost } from './costs.ts';
 import { callCost, comparisonCost, equalityCost } from './costs.ts';
 import type { Impl, Overload } from './declarations.ts';
 import { CostExceeded, absorbable, fail, noSuchOverload } from './errors.ts';
-import type { Eval } from './frame.ts';
+import type { Eval, Frame } from './frame.ts';
 import {
   addAny,
   arithmetic,
@@ -80,6 +80,37 @@ export function compileCall(scope: PlanScope, node: CallNode, args: readonly Nod
   return { eval: compiled };
 }
 
+/**
+ * The left operand. Where it fails, upstream evaluates the right one all the same, and charges for the call: the failure may yet be
+ * absorbed, and then that cost counts.
+ */
+function leftOf(f: Frame, left: Eval, right: Eval, cost: ((a: unknown, b: unknown) => number) | undefined): unknown {
+  try {
+    return left(f);
+  } catch (error) {
+    const failure = absorbable(error);
+    let b: unknown;
+    try {
+      b = right(f);
+    } catch (other) {
+      absorbable(other);
+    }
+    if (cost !== undefined) f.cost += cost(null, b);
+    throw failure as unknown as Error;
+  }
+}
+
+/** The right operand; a failure costs as a value of size 1 does. */
+function rightOf(f: Frame, right: Eval, a: unknown, cost: (a: unknown, b: unknown) => number): unknown {
+  try {
+    return right(f);
+  } catch (error) {
+    const failure = absorbable(error);
+    f.cost += cost(a, null);
+    throw failure as unknown as Error;
+  }
+}
+
 function unary(arg: Eval, fn: (v: unknown) => unknown): Eval {
   return (f) => {
     f.cost++;
@@ -97,7 +128,7 @@ function equality(wanted: boolean, types: readonly CelType[], plans: readonly Pl
     if (isFixed(types[0]!) && isFixed(types[1]!)) {
       return (f) => {
         f.cost++;
-        const a = left(f);
+        const a = leftOf(f, left, right, undefined);
         const b = right(f);
         return (a === b || same(a, b)) === wanted;
       };
@@ -105,25 +136,19 @@ function equality(wanted: boolean, types: readonly CelType[], plans: readonly Pl
   }
   if (types[0]!.kind === 'string' && typeof constant?.value === 'string') {
     const text = constant.value;
+    const { eval: constantly } = plans[1]!;
     return (f) => {
-      const a = left(f);
+      const a = leftOf(f, left, constantly, comparisonCost);
       f.cost += comparisonCost(a, text);
       return (a === text) === wanted;
     };
   }
-  if (wanted) {
-    return (f) => {
-      const a = left(f);
-      const b = right(f);
-      f.cost += equalityCost(a, b);
-      return same(a, b);
-    };
-  }
+  const cost = wanted ? equalityCost : comparisonCost;
   return (f) => {
-    const a = left(f);
-    const b = right(f);
-    f.cost += comparisonCost(a, b);
-    return !same(a, b);
+    const a = leftOf(f, left, right, cost);
+    const b = rightOf(f, right, a, cost);
+    f.cost += cost(a, b);
+    return same(a, b) === wanted;
   };
 }
 
@@ -133,8 +158,8 @@ function comparison(node: CallNode, types: readonly CelType[], plans: readonly P
   const overload = node.overloads?.length === 1 ? node.overloads[0]! : '';
   if (overload.endsWith('_string') || overload.endsWith('_bytes')) {
     return (f) => {
-      const a = left(f);
-      const b = right(f);
+      const a = leftOf(f, left, right, comparisonCost);
+      const b = rightOf(f, right, a, comparisonCost);
       f.cost += comparisonCost(a, b);
       return fn(a, b);
     };
@@ -148,7 +173,7 @@ function comparison(node: CallNode, types: readonly CelType[], plans: readonly P
   }
   return (f) => {
     f.cost++;
-    return fn(left(f), right(f));
+    return fn(leftOf(f, left, right, undefined), right(f));
   };
 }
 
@@ -171,7 +196,7 @@ function arithmeticOf(node: CallNode, types: readonly CelType[], plans: readonly
   }
   return (f) => {
     f.cost++;
-    return fn(left(f), right(f));
+    return fn(leftOf(f, left, right, undefined), right(f));
   };
 }
 
@@ -282,7 +307,11 @@ function functionCall(scope: PlanScope, node: CallNode, types: readonly CelType[
 
 function guarded(fn: string, overload: Overload, impl: Impl): Impl {
   return (args, context) => {
-    for (let i = 0; i < args.length; i++) if (!accepts(overload.args[i]!, args[i])) noOverload(fn, args);
+    for (let i = 0; i < args.length; i++) {
+      const wanted = overload.args[i]!;
+      if (overload.unguarded === true && wanted.kind === 'list' && Array.isArray(args[i])) continue;
+      if (!accepts(wanted, args[i])) noOverload(fn, args);
+    }
     return impl(args, context);
   };
 }

@@ -102,7 +102,7 @@ const byOverload: ReadonlyMap<string, CallCost> = new Map<string, CallCost>([
 
 /** Of a call that makes a list of this size. */
 function newListCost(factor: number, size: number): number {
-  return Math.ceil(size * factor) + 1 + listCost;
+  return Math.trunc(size * factor) + 1 + listCost;
 }
 
 /** Of sorting, or comparing all with all. */
@@ -113,7 +113,7 @@ function selfCompareCost(list: unknown): number {
 }
 
 function setsCost(factor: number): CallCost {
-  return (args) => Math.ceil(costSize(args[0]) * costSize(args[1]) * factor) + 1;
+  return (args) => Math.trunc(costSize(args[0]) * costSize(args[1]) * factor) + 1;
 }
 
 /** The cost of a call beyond its arguments. `overload` is empty when the call is resolved at run time. */

@@ -26,6 +26,8 @@ export interface Overload {
   readonly typeParams: readonly string[];
   /** Absent for operators that the closure compiler knows. */
   readonly impl?: Impl;
+  /** Takes values whose elements are of another type than declared. */
+  readonly unguarded?: boolean;
 }
 
 export interface FunctionDecl {

@@ -189,7 +189,7 @@ const byFunction: ReadonlyMap<string, Estimate> = new Map<string, Estimate>([
 ]);
 
 const integer = (e: Estimated | undefined, otherwise: number): number =>
-  e?.node?.kind === 'const' && e.node.literal === 'int' ? limited(e.node.value) : otherwise;
+  e?.node?.kind === 'const' && e.node.literal === 'int' ? Math.max(0, Number(e.node.value)) : otherwise;
 
 const newList = (factor: number, size: Range): CallEstimate => ({
   cost: add(add(costFactor(size, factor), fixed(1)), fixed(listCost)),

@@ -128,7 +128,7 @@ function localizedExponential(value: number, precision: number): string {
   const power = Number(exponent);
   const digits = String(Math.abs(power)).padStart(2, '0');
   const raised = (power < 0 ? '⁻' : '') + [...digits].map((d) => superscripts[Number(d)]).join('');
-  return `${mantissa}\u202f×\u202f10${raised}`;
+  return `${mantissa}×10${raised}`;
 }
 
 function goExponential(value: number, precision: number): string {

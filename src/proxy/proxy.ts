@@ -30,6 +30,8 @@ const byService = 'service';
 const lastTrigger = 'endpoints.kubernetes.io/last-change-trigger-time';
 /** Changes whose time to the rule is measured in one pass. */
 const maxTriggers = 1000;
+/** Everything is written again so often, in case somebody else has changed the rules. */
+const fullSyncPeriodMs = 3_600_000;
 const retryMs = 1000;
 const maxRetryMs = 30_000;
 
@@ -93,6 +95,7 @@ class KubeProxy implements Proxy {
   #synced = false;
   #replaceNext = true;
   #timer: Timer | undefined;
+  #fullSync: Timer | undefined;
   #lastSync = -Infinity;
   #failures = 0;
   #running: Promise<void> | undefined;
@@ -177,6 +180,11 @@ class KubeProxy implements Proxy {
     ]);
     if (this.#stopped) return;
     this.#synced = true;
+    if (this.#backend !== this.#simulated)
+      this.#fullSync = this.#o.clock.setTicker(fullSyncPeriodMs, () => {
+        this.#replaceNext = true;
+        this.#sync();
+      });
     this.#sync();
     await this.#running;
   }
@@ -184,6 +192,7 @@ class KubeProxy implements Proxy {
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#timer?.cancel();
+    this.#fullSync?.cancel();
     await Promise.all([
       this.#services.stop(),
       this.#slices.stop(),

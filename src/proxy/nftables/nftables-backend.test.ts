@@ -138,6 +138,8 @@ test('a transaction that fails is followed by one of everything', async () => {
   assert.match(again!, /no-endpoint-services \{ 10\.96\.0\.1 \. tcp \. 80 : goto reject-chain \}/);
   assert.deepEqual(more, []);
   const text = w.metrics.families.flatMap((f) => [...f.lines()]).join('\n');
+  assert.deepEqual(await w.ran(3_000_000), []);
+  assert.match((await w.ran(600_000)).join(), /^add table ip kube-proxy\ndelete table/, 'and again every hour');
   assert.match(text, /kubeproxy_sync_proxy_rules_nftables_sync_failures_total\{ip_family="IPv4"\} 1/);
   await w.proxy.stop();
 });

@@ -15,6 +15,8 @@ import { compilePolicy } from './compiled-policy.ts';
 import { canonicalAddresses, podFacts, trimPod } from './facts.ts';
 import { PolicyTable, policyTableName } from './policy-table.ts';
 
+/** Everything is written again so often, in case somebody else has changed the rules. */
+const fullSyncPeriodMs = 3_600_000;
 const retryMs = 1000;
 const maxRetryMs = 30_000;
 const leftoversAfterMs = 1000;
@@ -69,6 +71,7 @@ class Enforcer implements NetworkPolicyEnforcer {
   #running: Promise<void> | undefined;
   #timer: Timer | undefined;
   #leftovers: Timer | undefined;
+  #fullSync: Timer | undefined;
   #failures = 0;
   #stopped = false;
   /** False when there is no table of ours: none is needed. At the start there may be one of an earlier run. */
@@ -167,6 +170,11 @@ class Enforcer implements NetworkPolicyEnforcer {
       this.#namespaces.start();
       await Promise.all([this.#pods.synced, this.#namespaces.synced]);
       this.#ready = true;
+      if (!this.#stopped)
+        this.#fullSync = this.#o.clock.setTicker(fullSyncPeriodMs, () => {
+          this.#table.table.forget();
+          this.#sync();
+        });
       this.#sync();
     })().catch((error: unknown) => {
       if (!this.#stopped) this.#o.logger.error('network policies are not enforced', { error });
@@ -287,6 +295,7 @@ class Enforcer implements NetworkPolicyEnforcer {
     this.#stopped = true;
     this.#timer?.cancel();
     this.#leftovers?.cancel();
+    this.#fullSync?.cancel();
     await Promise.all([this.#policies.stop(), this.#pods.stop(), this.#namespaces.stop()]);
     await this.#following;
     await this.#running;

@@ -4,6 +4,7 @@ import { knarrVersion } from '../cluster/version.ts';
 import { componentCommands, installerCommands } from './components.ts';
 import { UserError } from './errors.ts';
 import { addCommand, asUsageError, normalizeArgs } from './flags.ts';
+import { joinCommand, leaveCommand } from './join.ts';
 import { downCommand, kubeconfigCommand, resetCommand, statusCommand, versionCommand } from './manage.ts';
 import { tokenCommand } from './token.ts';
 import { upCommand } from './up.ts';
@@ -25,7 +26,7 @@ program.commandsGroup('Cluster:');
 for (const spec of [upCommand, downCommand, statusCommand, kubeconfigCommand, resetCommand, versionCommand])
   addCommand(program, spec);
 program.commandsGroup('More machines:');
-addCommand(program, tokenCommand);
+for (const spec of [tokenCommand, joinCommand, leaveCommand]) addCommand(program, spec);
 program.commandsGroup('Components, each alone:');
 for (const spec of componentCommands) addCommand(program, spec);
 program.commandsGroup('Around separate components:');

@@ -14,6 +14,8 @@ export interface AddonOptions {
   /** PEM; published in ConfigMap cluster-info. */
   readonly certificateAuthority: string | undefined;
   readonly server: string | undefined;
+  /** What machines that join are told: ranges of all pods, and whether a cloud-controller-manager initialises nodes. */
+  readonly nodes?: { readonly clusterCIDR: string; readonly externalCloud: boolean };
   /** Components run as processes of their own. */
   readonly processes?: boolean;
 }
@@ -82,6 +84,9 @@ const dnsRules = [
 /** The group of the tokens that machines join with (kubeadm's). */
 export const nodeTokenGroup = 'system:bootstrappers:kubeadm:default-node-token';
 
+/** The ConfigMap of kube-public that tells machines what the nodes of this cluster share. */
+export const nodeFactsName = 'knarr-nodes';
+
 /** What lets a machine join with a bootstrap token: reading cluster-info, asking for a kubelet's certificate, and getting it. */
 function joiningRules(): Wanted[] {
   const group = (name: string): Record<string, string> => ({ apiGroup: rbac, kind: 'Group', name });
@@ -93,8 +98,30 @@ function joiningRules(): Wanted[] {
     clusterRoleBinding('kubeadm:kubelet-bootstrap', 'system:node-bootstrapper', joiners),
     clusterRoleBinding('kubeadm:node-autoapprove-bootstrap', `${csr}:nodeclient`, joiners),
     clusterRoleBinding('kubeadm:node-autoapprove-certificate-rotation', `${csr}:selfnodeclient`, group('system:nodes')),
+    // A machine that joined has one identity, its kubelet's; its proxy works with that.
+    clusterRoleBinding('knarr:node-proxier', 'system:node-proxier', group('system:nodes')),
+    clusterRoleBinding('knarr:node-network-policy', 'system:knarr:network-policy', group('system:nodes')),
     clusterRole('kubeadm:get-nodes', [{ apiGroups: [''], resources: ['nodes'], verbs: ['get'] }]),
     clusterRoleBinding('kubeadm:get-nodes', 'kubeadm:get-nodes', joiners),
+    {
+      path: `${publicNamespace}/roles`,
+      object: {
+        apiVersion: `${rbac}/v1`,
+        kind: 'Role',
+        metadata: { name: 'knarr:nodes', namespace: 'kube-public' },
+        rules: [{ apiGroups: [''], resources: ['configmaps'], resourceNames: [nodeFactsName], verbs: ['get'] }],
+      },
+    },
+    {
+      path: `${publicNamespace}/rolebindings`,
+      object: {
+        apiVersion: `${rbac}/v1`,
+        kind: 'RoleBinding',
+        metadata: { name: 'knarr:nodes', namespace: 'kube-public' },
+        roleRef: { apiGroup: rbac, kind: 'Role', name: 'knarr:nodes' },
+        subjects: [joiners, group('system:nodes')],
+      },
+    },
     {
       path: `${publicNamespace}/roles`,
       object: {
@@ -191,6 +218,20 @@ function wanted(options: AddonOptions): Wanted[] {
         data: { kubeconfig },
       },
     });
+    if (options.nodes !== undefined)
+      list.push({
+        path: '/api/v1/namespaces/kube-public/configmaps',
+        object: {
+          apiVersion: 'v1',
+          kind: 'ConfigMap',
+          metadata: { name: nodeFactsName, namespace: 'kube-public' },
+          data: {
+            clusterCIDR: options.nodes.clusterCIDR,
+            dns: options.dns ? options.dnsServiceIP : '',
+            externalCloud: String(options.nodes.externalCloud),
+          },
+        },
+      });
   }
   return list;
 }

@@ -43,6 +43,7 @@ import { certificateSigner } from './certificate-signer.ts';
 import { legacyTokenSigner } from './legacy-token-signer.ts';
 import { LoadBalancerListeners } from './load-balancer-listeners.ts';
 import { renderKubeconfig } from './kubeconfig.ts';
+import { networkDialer } from './network-dialer.ts';
 import type { NodeHandle } from './nodes.ts';
 import { controlPlaneLabel, nodesReady, SimulatedNodes } from './nodes.ts';
 import { dataDirLayout } from './paths.ts';
@@ -230,7 +231,7 @@ async function certificates(
         ...(isName || wild || host === '127.0.0.1' || host === '::1' ? [] : [host]),
         ...(options.machine === undefined ? [] : [advertise]),
       ],
-      kubelets: options.machine !== undefined,
+      kubelets: true,
       components: false,
       nodeNames: [],
     }),
@@ -312,13 +313,15 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
     });
     let machineNode: MachineNode | undefined;
     const real = machine === undefined ? undefined : await import('./real/machine.ts');
-    const dialer =
-      real === undefined
-        ? nodes.dialer
-        : real.machineDialer(() => machineNode, {
-            clientCertificate: pki!.get('apiserver-kubelet-client.crt')!,
-            clientKey: pki!.get('apiserver-kubelet-client.key')!,
+    // Nodes of other processes and machines can join where there is an address to join at.
+    const network =
+      pki === undefined
+        ? undefined
+        : networkDialer({
+            clientCertificate: pki.get('apiserver-kubelet-client.crt')!,
+            clientKey: pki.get('apiserver-kubelet-client.key')!,
           });
+    const dialer = real === undefined ? nodes.dialer(network) : real.machineDialer(() => machineNode, network!);
     const signingKey = pki?.get('sa.key') ?? (await privateKeyPem((await generateSigningKey()).privateKey));
     const apiServer = await createApiServer({
       store,
@@ -341,6 +344,14 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       dialer,
       serviceClusterIPRanges: [serviceRange],
       advertiseAddress: advertise,
+      ...(pki === undefined
+        ? {}
+        : {
+            proxyClientCertificate: {
+              certificate: pki.get('front-proxy-client.crt')!,
+              key: pki.get('front-proxy-client.key')!,
+            },
+          }),
       // Without a proxy nobody leads from cluster IPs to pods.
       aggregatorRouting: disabled.has('kube-proxy'),
       ...admissionOptions(options.admission),
@@ -383,6 +394,7 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       dnsServiceIP: addressOf(serviceRange, 10),
       dns: !disabled.has('dns'),
       certificateAuthority: pki?.get('ca.crt'),
+      nodes: { clusterCIDR, externalCloud: !disabled.has('cloud-controller-manager') },
       server: machine === undefined || listening === undefined ? url : serverUrl(advertise, listening.port),
     });
     // Awaited below; what fails meanwhile is told there.
@@ -442,6 +454,16 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
         nftables: { detectLocal: { mode: 'ClusterCIDR', cidrs: clusterCIDR.split(',') } },
       });
       teardown.add(() => proxy.stop());
+      const { NodeRoutes } = await import('./real/routes.ts');
+      const routes = new NodeRoutes({
+        client: clientFor(identities.proxy, 'kube-proxy'),
+        clock,
+        random,
+        logger,
+        nodeName: machine.nodeName,
+      });
+      teardown.add(() => routes.stop());
+      starting.push(routes.start());
       // It may read policies by a role of the addons.
       starting.push(addons.then(() => proxy.start()));
     } else if (!disabled.has('kube-proxy')) {
@@ -492,29 +514,31 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       const { MachineNode: RealNode } = await import('./real/machine-node.ts');
       const nodeClient = clientFor(identities.node(machine.nodeName), 'kubelet');
       const port = machine.options.kubeletPort ?? 10_250;
-      const started = new RealNode({
-        nodeName: machine.nodeName,
-        client: nodeClient,
-        clock,
-        random,
-        logger,
-        runtime: machine.runtime,
-        addresses: [advertise],
-        rootDir: machine.rootDir,
-        cniConfDir: machine.cniConfDir,
-        ...(machine.options.cgroupRoot === undefined ? {} : { cgroupRoot: machine.options.cgroupRoot }),
-        clusterDns: [addressOf(serviceRange, 10)],
-        clusterDomain: 'cluster.local',
-        clusterCidrs: clusterCIDR.split(','),
-        kubelet: {
-          port,
-          ...(cloud === undefined ? {} : { cloudProvider: 'external' as const }),
-          ...(manager === undefined ? { podCidrs: [`${addressOf(clusterCIDR, 0)}/24`] } : {}),
-          ...(machine.options.controlPlaneTaint === true
-            ? { registerWithTaints: [{ key: controlPlaneLabel, effect: 'NoSchedule' as const }] }
-            : {}),
+      const started = new RealNode(
+        {
+          nodeName: machine.nodeName,
+          client: nodeClient,
+          clock,
+          random,
+          logger,
+          runtime: machine.runtime,
+          addresses: [advertise],
+          rootDir: machine.rootDir,
+          cniConfDir: machine.cniConfDir,
+          ...(machine.options.cgroupRoot === undefined ? {} : { cgroupRoot: machine.options.cgroupRoot }),
+          clusterDns: [addressOf(serviceRange, 10)],
+          clusterDomain: 'cluster.local',
+          clusterCidrs: clusterCIDR.split(','),
+          kubelet: {
+            port,
+            ...(cloud === undefined ? {} : { cloudProvider: 'external' as const }),
+            ...(manager === undefined ? { podCidrs: [`${addressOf(clusterCIDR, 0)}/24`] } : {}),
+            ...(machine.options.controlPlaneTaint === true
+              ? { registerWithTaints: [{ key: controlPlaneLabel, effect: 'NoSchedule' as const }] }
+              : {}),
+          },
         },
-        listen: () =>
+        () =>
           real!.kubeletEndpoint({
             nodeName: machine.nodeName,
             address: advertise,
@@ -524,7 +548,7 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
             clock,
             random,
           }),
-      });
+      );
       machineNode = started;
       teardown.add(() => started.stop());
       const labelled = async (): Promise<void> => {

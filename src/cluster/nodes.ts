@@ -120,9 +120,11 @@ export class SimulatedNodes {
     this.images = new SimulatedImages();
   }
 
-  get dialer(): Dialer {
+  /** @param others the way to nodes that are not simulated here */
+  dialer(others: Dialer | undefined): Dialer {
     return {
-      dialNode: (name) => {
+      dialNode: (name, address, port) => {
+        if (others !== undefined && !this.#nodes.has(name)) return others.dialNode(name, address, port);
         const kubelet = this.#nodes.get(name)?.kubelet;
         if (kubelet === undefined)
           return Promise.reject(new Error(`dial tcp: node ${name} does not answer: connection refused`));

@@ -8,15 +8,24 @@ export const kubeletCommand = componentCommand({
   name: 'kubelet',
   summary: "a node's agent",
   description:
-    'Registers this node and runs the pods that are bound to it. Containers are simulated until real nodes are there: they start, log, answer and end, but nothing runs. Defaults are those of KubeletConfiguration; a flag goes before --config.',
+    'Registers this node and runs the pods that are bound to it, by a container runtime; with --container-runtime-endpoint simulated:// containers start, log, answer and end, but nothing runs. Defaults are those of KubeletConfiguration; a flag goes before --config.',
   flags: [
     file('kubeconfig', 'how to reach the API server, as system:node:NAME'),
+    file('bootstrap-kubeconfig', 'with a bootstrap token, for getting a certificate; --kubeconfig is then written'),
+    {
+      name: 'cert-dir',
+      kind: 'string',
+      value: 'DIR',
+      default: '/var/lib/kubelet/pki',
+      help: 'where that certificate is kept',
+    },
+    { name: 'rotate-certificates', kind: 'bool', default: true, help: 'renew it before it expires' },
     file('config', 'a KubeletConfiguration; a field that has no meaning here is refused'),
     {
       name: 'container-runtime-endpoint',
       kind: 'string',
       value: 'URL',
-      help: 'what runs the containers; simulated:// is what there is',
+      help: "the container runtime's socket (default: containerd's or CRI-O's); simulated:// runs none",
     },
     { name: 'hostname-override', kind: 'string', value: 'NAME', help: 'name of the node (default: the host name)' },
     { name: 'node-ip', kind: 'list', value: 'ADDRESS', help: "the node's address, one a family" },
@@ -48,6 +57,20 @@ export const kubeletCommand = componentCommand({
     { name: 'pod-cidr', kind: 'string', value: 'CIDR', help: 'range of pod addresses (default: given by the cluster)' },
     { name: 'provider-id', kind: 'string', value: 'ID', help: "the node's id at its cloud" },
     { name: 'cloud-provider', kind: 'string', choices: ['external'], help: 'wait for a cloud-controller-manager' },
+    {
+      name: 'cni-conf-dir',
+      kind: 'string',
+      value: 'DIR',
+      default: '/etc/cni/net.d',
+      help: 'where the runtime reads its network configuration; ours is written there when none stands',
+    },
+    { name: 'cgroup-root', kind: 'string', value: 'PATH', default: '/', help: 'the cgroup below which pods run' },
+    {
+      name: 'cluster-cidr',
+      kind: 'list',
+      value: 'CIDR,…',
+      help: 'ranges of all pods, which they reach with their own address',
+    },
     { name: 'root-dir', kind: 'string', value: 'DIR', default: '/var/lib/kubelet', help: 'as pods see it in paths' },
   ],
   examples: [
@@ -67,6 +90,12 @@ export const kubeletCommand = componentCommand({
     await runKubelet(
       {
         kubeconfig: v.string('kubeconfig'),
+        bootstrapKubeconfig: v.string('bootstrap-kubeconfig'),
+        certDir: v.text('cert-dir'),
+        rotateCertificates: v.bool('rotate-certificates'),
+        cniConfDir: v.text('cni-conf-dir'),
+        cgroupRoot: v.text('cgroup-root'),
+        clusterCidrs: v.list('cluster-cidr'),
         config: v.string('config'),
         containerRuntimeEndpoint: v.string('container-runtime-endpoint'),
         hostnameOverride: v.string('hostname-override'),

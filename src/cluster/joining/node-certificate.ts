@@ -5,7 +5,7 @@
  */
 import { webcrypto, X509Certificate } from 'node:crypto';
 import { readFile, rename, symlink, unlink, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Clock } from '../../base/clock.ts';
 import { ecdsaP256, generateSigningKey, privateKeyPem } from '../../base/keys.ts';
 import type { Logger } from '../../base/logger.ts';
@@ -85,6 +85,13 @@ function readPair(text: string): Pair | undefined {
   return certificate === undefined || key === undefined ? undefined : { certificate, key };
 }
 
+/** The newest certificate in a folder that a `NodeCertificate` of another component keeps. */
+export async function currentCredentials(dir: string): Promise<Credentials> {
+  const pair = readPair(await readFile(join(dir, currentFile), 'utf8'));
+  if (pair === undefined) throw new Error(`${join(dir, currentFile)} holds no certificate with its key`);
+  return pair;
+}
+
 export class NodeCertificate {
   readonly #dir: string;
   readonly #nodeName: string;
@@ -133,7 +140,7 @@ export class NodeCertificate {
   readonly credentials = (): Promise<Credentials> => Promise.resolve(this.#pair);
 
   async #write(): Promise<void> {
-    await makeDirectory(this.#dir);
+    makeDirectory(this.#dir, 0o700);
     const stamp = new Date(this.#env.clock.now()).toISOString().slice(0, 19).replaceAll(':', '-').replace('T', '-');
     const name = `kubelet-client-${stamp}.pem`;
     await writeFile(join(this.#dir, name), this.#pair.certificate + this.#pair.key, { mode: 0o600 });
@@ -173,4 +180,34 @@ export class NodeCertificate {
       }
     }
   }
+}
+
+/** The kubeconfig of a node: the same certificate file whichever certificate is in it. */
+export async function writeNodeKubeconfig(
+  file: string,
+  entry: { readonly server: string; readonly ca: string | undefined; readonly certificate: string },
+): Promise<void> {
+  const quote = JSON.stringify;
+  const text = `apiVersion: v1
+kind: Config
+clusters:
+- name: default-cluster
+  cluster:
+    server: ${quote(entry.server)}
+${entry.ca === undefined ? '' : `    certificate-authority-data: ${Buffer.from(entry.ca).toString('base64')}\n`}users:
+- name: default-auth
+  user:
+    client-certificate: ${quote(entry.certificate)}
+    client-key: ${quote(entry.certificate)}
+contexts:
+- name: default-context
+  context:
+    cluster: default-cluster
+    namespace: default
+    user: default-auth
+current-context: default-context
+`;
+  makeDirectory(dirname(file));
+  await writeFile(`${file}.new`, text, { mode: 0o600 });
+  await rename(`${file}.new`, file);
 }

@@ -1,11 +1,17 @@
-/** `knarr kubelet`: one node's agent alone, over the simulated runtime. */
+/** `knarr kubelet`: one node's agent alone, over a real container runtime or the simulated one. */
 import { hostname } from 'node:os';
+import type { ConnectionConfig } from '../../client/kubeconfig.ts';
 import { SimulatedHost } from '../../kubelet/host/simulated/host.ts';
+import type { Kubelet } from '../../kubelet/kubelet.ts';
 import { createKubelet } from '../../kubelet/kubelet.ts';
+import type { CriRuntime } from '../../kubelet/runtime/cri/open.ts';
 import { SimulatedImages } from '../../kubelet/runtime/simulated/images.ts';
 import { SimulatedNetwork } from '../../kubelet/runtime/simulated/network.ts';
 import { SimulatedRuntime } from '../../kubelet/runtime/simulated/runtime.ts';
 import { createDelegatedAuth } from '../../kubelet/server/auth.ts';
+import { NodeCertificate, writeNodeKubeconfig } from '../joining/node-certificate.ts';
+import { createMachineNode } from '../real/machine-node.ts';
+import { NoRuntimeError, openNodeRuntime } from '../real/runtime.ts';
 import { connect, connectionOf, userAgent, waitForServer } from './api-connection.ts';
 import type { ComponentServer } from './component-server.ts';
 import { serveComponent } from './component-server.ts';
@@ -28,6 +34,13 @@ import { selfSigned } from './self-signed.ts';
 
 export interface KubeletFlags extends KubeletSettings {
   readonly kubeconfig: string | undefined;
+  /** With a bootstrap token: gets the certificate that `kubeconfig` is then written for. */
+  readonly bootstrapKubeconfig: string | undefined;
+  readonly certDir: string;
+  readonly rotateCertificates: boolean;
+  readonly cniConfDir: string;
+  readonly cgroupRoot: string;
+  readonly clusterCidrs: readonly string[];
   readonly config: string | undefined;
   readonly hostnameOverride: string | undefined;
   readonly nodeIp: readonly string[];
@@ -42,17 +55,42 @@ function merged(flags: KubeletSettings, config: KubeletSettings): KubeletSetting
   return { ...config, ...Object.fromEntries(given) };
 }
 
-export async function runKubelet(flags: KubeletFlags, env: ComponentEnvironment): Promise<void> {
+/** The certificate of TLS bootstrapping, and the connection with it; undefined where a kubeconfig says it all. */
+async function nodeIdentity(
+  flags: KubeletFlags,
+  nodeName: string,
+  env: ComponentEnvironment,
+): Promise<{ readonly certificate: NodeCertificate; readonly config: ConnectionConfig } | undefined> {
+  const { bootstrapKubeconfig, kubeconfig } = flags;
+  if (bootstrapKubeconfig === undefined) return undefined;
+  if (kubeconfig === undefined) throw new StartError('--bootstrap-kubeconfig needs --kubeconfig FILE, which it writes');
+  const first = await connectionOf({ kubeconfig: bootstrapKubeconfig }, env, 'bootstrap-kubeconfig');
+  const certificate = await NodeCertificate.open(flags.certDir, nodeName, env, () =>
+    connect(first, env, userAgent('kubelet')),
+  ).catch((error: unknown) => {
+    if (env.signal.aborted) throw error;
+    throw new StartError(`${first.server} gives this node no certificate: ${(error as Error).message}`, {
+      cause: error,
+    });
+  });
+  await writeNodeKubeconfig(kubeconfig, { server: first.server, ca: first.ca, certificate: certificate.file });
+  const { token: _, tokenFile: __, ...rest } = first;
+  return { certificate, config: { ...rest, credentials: certificate.credentials } };
+}
+
+/** @param onRunning told when the node is registered and works */
+export async function runKubelet(
+  flags: KubeletFlags,
+  env: ComponentEnvironment,
+  onRunning?: () => void,
+): Promise<void> {
   const { clock, random, logger, signal } = env;
   const s = merged(flags, flags.config === undefined ? {} : await readKubeletConfig(flags.config));
-  const endpoint = s.containerRuntimeEndpoint ?? 'unix:///run/containerd/containerd.sock';
-  if (!endpoint.startsWith('simulated://'))
-    throw new StartError(
-      `real containers are not part of this version yet (${endpoint}): say --container-runtime-endpoint simulated://`,
-    );
+  const simulated = s.containerRuntimeEndpoint?.startsWith('simulated://') === true;
   const nodeName = (flags.hostnameOverride ?? hostname()).trim().toLowerCase();
   const address = s.address ?? '0.0.0.0';
-  const config = await connectionOf(flags, env);
+  const identity = await nodeIdentity(flags, nodeName, env);
+  const config = identity?.config ?? (await connectionOf(flags, env));
   const [pair, clientCA] = await Promise.all([
     readKeyPair('tls-cert-file', s.tlsCertFile, 'tls-private-key-file', s.tlsPrivateKeyFile),
     readCertificates('client-ca-file', s.clientCaFile),
@@ -79,21 +117,20 @@ export async function runKubelet(flags: KubeletFlags, env: ComponentEnvironment)
         checks: new Map(),
       });
     if (!(await waitForServer(client, config, env))) return;
-    const host = new SimulatedHost({ hostname: nodeName, clock, network: new SimulatedNetwork(), addresses });
-    const runtime = new SimulatedRuntime({ clock, random, host, images: new SimulatedImages(), addresses });
-    const kubelet = createKubelet({
+    if (identity !== undefined && flags.rotateCertificates) void identity.certificate.renew(client);
+    const shared = {
       nodeName,
       client,
       clock,
       random,
       logger,
-      runtime,
-      host,
-      port,
-      nodeLabels: flags.nodeLabels,
       rootDir: flags.rootDir,
       clusterDns: s.clusterDns ?? [],
       clusterDomain: s.clusterDomain ?? 'cluster.local',
+    };
+    const settings = {
+      port,
+      nodeLabels: flags.nodeLabels,
       maxPods: s.maxPods ?? 110,
       registerNode: s.registerNode ?? true,
       leaseDurationSeconds: s.nodeLeaseDurationSeconds ?? 40,
@@ -101,12 +138,38 @@ export async function runKubelet(flags: KubeletFlags, env: ComponentEnvironment)
       ...(s.podCidr === undefined || s.podCidr === '' ? {} : { podCidrs: s.podCidr.split(',') }),
       ...(s.providerId === undefined ? {} : { providerId: s.providerId }),
       ...(flags.cloudProvider === undefined ? {} : { cloudProvider: flags.cloudProvider }),
-    });
+    };
+    let runtime: CriRuntime | undefined;
+    let node: Pick<Kubelet, 'start' | 'stop' | 'listen'>;
+    if (simulated) {
+      const host = new SimulatedHost({ hostname: nodeName, clock, network: new SimulatedNetwork(), addresses });
+      const machine = new SimulatedRuntime({ clock, random, host, images: new SimulatedImages(), addresses });
+      node = createKubelet({ ...shared, ...settings, runtime: machine, host });
+    } else {
+      runtime = await openNodeRuntime({
+        endpoint: s.containerRuntimeEndpoint,
+        rootDir: flags.rootDir,
+        owner: config.ca ?? config.server,
+        clock,
+        logger,
+      }).catch((error: unknown) => {
+        throw error instanceof NoRuntimeError ? new StartError(error.message, { cause: error }) : error;
+      });
+      node = await createMachineNode({
+        ...shared,
+        runtime,
+        addresses,
+        cniConfDir: flags.cniConfDir,
+        cgroupRoot: flags.cgroupRoot,
+        clusterCidrs: flags.clusterCidrs,
+        kubelet: settings,
+      });
+    }
     try {
       const own = pair ?? (await selfSigned(env, [nodeName, 'localhost', '127.0.0.1', ...addresses]));
       const delegated = createDelegatedAuth({ client, clock, anonymous: s.anonymousAuth ?? false });
       const webhook = (s.authorizationMode ?? 'Webhook') === 'Webhook';
-      const listening = await kubelet
+      const listening = await node
         .listen({
           address,
           port,
@@ -125,16 +188,18 @@ export async function runKubelet(flags: KubeletFlags, env: ComponentEnvironment)
         .catch((error: unknown) => {
           throw listenError(error, address, port, '--port');
         });
-      const started = kubelet.start();
+      const started = node.start();
       started.catch(() => {});
       await Promise.race([started, aborted(signal)]);
+      if (!signal.aborted) onRunning?.();
       if (!signal.aborted)
         env.say(
           `kubelet: node ${nodeName} with ${config.server}, serving on https://${hostPort(listening.address, listening.port)}`,
         );
       await aborted(signal);
     } finally {
-      await kubelet.stop();
+      await node.stop();
+      runtime?.close();
     }
   } finally {
     await health?.close();

@@ -35,18 +35,58 @@ export interface MachineNodeOptions {
   /** Ranges of all pods. */
   readonly clusterCidrs: readonly string[];
   readonly kubelet?: Partial<KubeletOptions>;
-  /** The HTTPS endpoint; without it the kubelet is reached in this process alone. */
-  readonly listen?: (kubelet: Kubelet) => Promise<KubeletListenOptions>;
 }
 
+/** The kubelet of this machine, not yet started; the machine itself is made ready for pods. */
+export async function createMachineNode(o: MachineNodeOptions): Promise<Kubelet> {
+  const failed = await setKernelNetwork();
+  if (failed.length > 0)
+    o.logger.warn('the kernel is not set up for pods; Services may not work', { settings: failed.join(', ') });
+  const [host] = await Promise.all([
+    createLinuxHost({
+      clock: o.clock,
+      hostname: o.nodeName,
+      rootDir: o.rootDir,
+      ...(o.addresses === undefined ? {} : { addresses: o.addresses }),
+      ...(o.cgroupRoot === undefined ? {} : { cgroups: { cgroupRoot: o.cgroupRoot } }),
+    }),
+    ensureSandboxImage(o.runtime),
+  ]);
+  return createKubelet({
+    ...o.kubelet,
+    nodeName: o.nodeName,
+    client: o.client,
+    clock: o.clock,
+    random: o.random,
+    logger: o.logger,
+    runtime: o.runtime,
+    host,
+    rootDir: o.rootDir,
+    clusterDns: o.clusterDns,
+    clusterDomain: o.clusterDomain,
+    onPodCidrs: async (podCidrs) => {
+      const whose = await writeCniConfig({
+        confDir: o.cniConfDir,
+        dataDir: join(o.rootDir, 'cni-addresses'),
+        podCidrs,
+      });
+      if (whose === 'ours') await masqueradePods(podCidrs, o.clusterCidrs);
+      else o.logger.info('the pod network is that of another CNI plugin', { folder: o.cniConfDir });
+    },
+  });
+}
+
+/** This machine as a node of a cluster in this process: started, stopped, and started again as a crashed kubelet is. */
 export class MachineNode {
   readonly name: string;
   readonly #o: MachineNodeOptions;
+  readonly #listen: () => Promise<KubeletListenOptions>;
   #kubelet: Kubelet | undefined;
 
-  constructor(options: MachineNodeOptions) {
+  constructor(options: MachineNodeOptions, listen: () => Promise<KubeletListenOptions>) {
     this.name = options.nodeName;
     this.#o = options;
+    this.#listen = listen;
   }
 
   /** A connection that comes from the API server. @throws Error when the kubelet does not run */
@@ -58,44 +98,9 @@ export class MachineNode {
   /** Resolves when the node is registered and its pods are followed. */
   async start(): Promise<void> {
     if (this.#kubelet !== undefined) return;
-    const o = this.#o;
-    const failed = await setKernelNetwork();
-    if (failed.length > 0)
-      o.logger.warn('the kernel is not set up for pods; Services may not work', { settings: failed.join(', ') });
-    const [host] = await Promise.all([
-      createLinuxHost({
-        clock: o.clock,
-        hostname: o.nodeName,
-        rootDir: o.rootDir,
-        ...(o.addresses === undefined ? {} : { addresses: o.addresses }),
-        ...(o.cgroupRoot === undefined ? {} : { cgroups: { cgroupRoot: o.cgroupRoot } }),
-      }),
-      ensureSandboxImage(o.runtime),
-    ]);
-    const kubelet = createKubelet({
-      ...o.kubelet,
-      nodeName: o.nodeName,
-      client: o.client,
-      clock: o.clock,
-      random: o.random,
-      logger: o.logger,
-      runtime: o.runtime,
-      host,
-      rootDir: o.rootDir,
-      clusterDns: o.clusterDns,
-      clusterDomain: o.clusterDomain,
-      onPodCidrs: async (podCidrs) => {
-        const whose = await writeCniConfig({
-          confDir: o.cniConfDir,
-          dataDir: join(o.rootDir, 'cni-addresses'),
-          podCidrs,
-        });
-        if (whose === 'ours') await masqueradePods(podCidrs, o.clusterCidrs);
-        else o.logger.info('the pod network is that of another CNI plugin', { folder: o.cniConfDir });
-      },
-    });
+    const kubelet = await createMachineNode(this.#o);
     this.#kubelet = kubelet;
-    if (o.listen !== undefined) await kubelet.listen(await o.listen(kubelet));
+    await kubelet.listen(await this.#listen());
     await kubelet.start();
   }
 

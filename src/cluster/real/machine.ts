@@ -10,8 +10,6 @@ import type { CriRuntime } from '../../kubelet/runtime/cri/open.ts';
 import { duplexPair } from '../../kubelet/runtime/simulated/pipe.ts';
 import { createDelegatedAuth } from '../../kubelet/server/auth.ts';
 import type { KubeletListenOptions } from '../../kubelet/server/server.ts';
-import type { NetworkDialerOptions } from '../network-dialer.ts';
-import { networkDialer } from '../network-dialer.ts';
 import { selfSigned } from '../processes/self-signed.ts';
 import type { MachineNode } from './machine-node.ts';
 import { openNodeRuntime } from './runtime.ts';
@@ -66,8 +64,7 @@ export async function openMachine(
 }
 
 /** To this process's own kubelet without a socket, to all others over the network. */
-export function machineDialer(node: () => MachineNode | undefined, tls: NetworkDialerOptions): Dialer {
-  const network = networkDialer(tls);
+export function machineDialer(node: () => MachineNode | undefined, network: Dialer): Dialer {
   return {
     dialNode: async (name, address, port) => {
       const own = node();

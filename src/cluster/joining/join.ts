@@ -1,0 +1,189 @@
+/**
+ * `knarr join`: this machine as a further node of a cluster that runs elsewhere: trust by token and key hash, a certificate by TLS
+ * bootstrapping, then kubelet, proxy and routes in one process. What it was told is kept, so that starting again needs no token.
+ */
+import { access, readFile, rename, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { makeDirectory } from '../../base/directories.ts';
+import { HttpTransport } from '../../client/http-transport.ts';
+import { loadKubeconfig } from '../../client/kubeconfig.ts';
+import { createClient } from '../../client/typed-client.ts';
+import { nodeFactsName } from '../addons.ts';
+import { userAgent } from '../processes/api-connection.ts';
+import type { ComponentEnvironment } from '../processes/environment.ts';
+import { StartError } from '../processes/environment.ts';
+import { runKubelet } from '../processes/kubelet.ts';
+import { discoverCluster } from './discover.ts';
+import { currentCredentials } from './node-certificate.ts';
+
+export interface JoinFlags {
+  readonly server: string | undefined;
+  readonly token: string | undefined;
+  readonly caCertHashes: readonly string[];
+  /** Where what joining needs is kept; default /var/lib/knarr */
+  readonly dataDir: string;
+  readonly nodeName: string | undefined;
+  readonly nodeIp: readonly string[];
+  readonly containerRuntimeEndpoint: string | undefined;
+  readonly rootDir: string;
+  readonly cniConfDir: string;
+  readonly cgroupRoot: string;
+  readonly kubeletPort: number;
+  readonly kubeProxy: boolean;
+}
+
+/** What a cluster's nodes share; published by the cluster, kept here. */
+interface ClusterFacts {
+  readonly server: string;
+  readonly dns: string;
+  readonly clusterCidrs: readonly string[];
+  readonly externalCloud: boolean;
+}
+
+async function exists(file: string): Promise<boolean> {
+  return access(file).then(
+    () => true,
+    () => false,
+  );
+}
+
+async function write(file: string, text: string): Promise<void> {
+  await writeFile(`${file}.new`, text, { mode: 0o600 });
+  await rename(`${file}.new`, file);
+}
+
+/** Writes `bootstrap-kubelet.conf` and `ca.crt`, after the cluster has shown that it is the one that is meant. */
+async function trust(flags: JoinFlags, env: ComponentEnvironment): Promise<void> {
+  const { server, token } = flags;
+  if (server === undefined || token === undefined)
+    throw new StartError('--server and --token are needed the first time: "knarr token create" prints them');
+  const url = server.includes('://') ? server : `https://${server}`;
+  const ca = await discoverCluster({ server: url, token, caCertHashes: flags.caCertHashes, random: env.random });
+  const client = createClient(
+    new HttpTransport({ server: url, ca, token }, { random: env.random, userAgent: userAgent('knarr') }),
+  );
+  let facts: ClusterFacts;
+  try {
+    const map = await client.core.configmaps.get(nodeFactsName, 'kube-public');
+    facts = {
+      server: url,
+      dns: map.data?.['dns'] ?? '',
+      clusterCidrs: (map.data?.['clusterCIDR'] ?? '').split(',').filter((c) => c !== ''),
+      externalCloud: map.data?.['externalCloud'] === 'true',
+    };
+  } catch (error) {
+    throw new StartError(`${url} does not say what its nodes share: ${(error as Error).message}`, { cause: error });
+  } finally {
+    await client.transport.close();
+  }
+  makeDirectory(flags.dataDir, 0o700);
+  await write(join(flags.dataDir, 'ca.crt'), ca);
+  await write(join(flags.dataDir, 'cluster.json'), `${JSON.stringify(facts)}\n`);
+  await write(
+    join(flags.dataDir, 'bootstrap-kubelet.conf'),
+    `${JSON.stringify({
+      apiVersion: 'v1',
+      kind: 'Config',
+      clusters: [
+        { name: 'c', cluster: { server: url, 'certificate-authority-data': Buffer.from(ca).toString('base64') } },
+      ],
+      users: [{ name: 'u', user: { token } }],
+      contexts: [{ name: 'x', context: { cluster: 'c', user: 'u' } }],
+      'current-context': 'x',
+    })}\n`,
+  );
+}
+
+export async function runJoin(flags: JoinFlags, env: ComponentEnvironment): Promise<void> {
+  const bootstrap = join(flags.dataDir, 'bootstrap-kubelet.conf');
+  const known = await exists(bootstrap);
+  if (!known || flags.token !== undefined) await trust(flags, env);
+  const facts = JSON.parse(await readFile(join(flags.dataDir, 'cluster.json'), 'utf8')) as ClusterFacts;
+  const kubeconfig = join(flags.dataDir, 'kubelet.conf');
+  const nodeName = (flags.nodeName ?? hostname()).trim().toLowerCase();
+  const simulated = flags.containerRuntimeEndpoint?.startsWith('simulated://') === true;
+  const ended = new AbortController();
+  const stop = (): void => ended.abort(env.signal.reason);
+  env.signal.addEventListener('abort', stop, { once: true });
+  const inner = { ...env, signal: ended.signal };
+  // The machine is left alone until its kubelet has found all that it needs.
+  const registered = Promise.withResolvers<void>();
+  const kubelet = runKubelet(
+    {
+      kubeconfig,
+      bootstrapKubeconfig: bootstrap,
+      certDir: join(flags.dataDir, 'pki'),
+      rotateCertificates: true,
+      config: undefined,
+      hostnameOverride: nodeName,
+      nodeIp: flags.nodeIp,
+      nodeLabels: {},
+      cloudProvider: facts.externalCloud ? 'external' : undefined,
+      rootDir: flags.rootDir,
+      cniConfDir: flags.cniConfDir,
+      cgroupRoot: flags.cgroupRoot,
+      clusterCidrs: facts.clusterCidrs,
+      containerRuntimeEndpoint: flags.containerRuntimeEndpoint,
+      clientCaFile: join(flags.dataDir, 'ca.crt'),
+      clusterDns: facts.dns === '' ? [] : [facts.dns],
+      port: flags.kubeletPort,
+      healthzPort: 0,
+    },
+    inner,
+    () => registered.resolve(),
+  );
+  const work = [kubelet];
+  const certDir = join(flags.dataDir, 'pki');
+  if (flags.kubeProxy && !simulated)
+    work.push(registered.promise.then(() => network(kubeconfig, certDir, nodeName, facts, inner)));
+  try {
+    await Promise.race(work);
+    if (!env.signal.aborted) throw new StartError('the node has ended by itself');
+  } finally {
+    // One without the other is no node.
+    ended.abort(env.signal.reason ?? new Error('the node is stopping'));
+    env.signal.removeEventListener('abort', stop);
+    registered.resolve();
+    await Promise.allSettled(work);
+  }
+}
+
+/** Services, network policies and the way to other nodes' pods, with the kubelet's identity. */
+async function network(
+  kubeconfig: string,
+  certDir: string,
+  nodeName: string,
+  facts: ClusterFacts,
+  env: ComponentEnvironment,
+): Promise<void> {
+  const { clock, random, logger, signal } = env;
+  const config = await loadKubeconfig(kubeconfig, { clock });
+  const client = createClient(
+    new HttpTransport(
+      { ...config, credentials: () => currentCredentials(certDir) },
+      { random, userAgent: userAgent('kube-proxy') },
+    ),
+  );
+  const { createNodeProxy } = await import('../../proxy/node-proxy.ts');
+  const { NodeRoutes } = await import('../real/routes.ts');
+  const proxy = createNodeProxy({
+    client,
+    clock,
+    random,
+    logger,
+    nodeName,
+    nftables: { detectLocal: { mode: 'ClusterCIDR', cidrs: facts.clusterCidrs } },
+  });
+  const routes = new NodeRoutes({ client, clock, random, logger, nodeName });
+  try {
+    await Promise.all([proxy.start(), routes.start()]);
+    await new Promise<void>((resolve) => {
+      if (signal.aborted) resolve();
+      else signal.addEventListener('abort', () => resolve(), { once: true });
+    });
+  } finally {
+    await Promise.all([proxy.stop(), routes.stop()]);
+    await client.transport.close();
+  }
+}

@@ -256,6 +256,15 @@ describe('NetworkPolicies by nftables', { skip, timeout: 200_000 }, () => {
     assert.equal(await can(web, far, 81), false);
   });
 
+  test('link-local addresses are no way around', async () => {
+    const [, address] = /inet6 (fe80::\S+)\/64/.exec(await web.place.run('ip', '-6', 'addr', 'show', 'dev', 'eth0'))!;
+    const ask = (): Promise<string> => friend.place.ask(`${address}%eth0`, 80, { timeoutMs });
+    assert.match(await ask(), /^web fe80::/);
+    await world.policy('shop', 'deny', { podSelector: { matchLabels: { app: 'web' } } });
+    assert.equal(await ask(), 'timeout');
+    assert.equal(await can6(friend, web), false);
+  });
+
   test('connections that exist go on; new ones are refused', async () => {
     assert.equal(await friend.place.open(web.address, 80, 'kept'), `web ${friend.address}`);
     await world.policy('shop', 'deny', { podSelector: {} });

@@ -81,7 +81,14 @@ export class PolicyTable {
       'ip saddr vmap @egress-pods-4',
       'ip6 saddr vmap @egress-pods-6',
     ];
-    t.chain('forward', [...begin, 'goto ingress'], `type filter hook forward priority ${priority}`);
+    // Pods on one bridge have link-local addresses, too, of which nobody is told: no policy could speak of them.
+    const linkLocal = ['ip6 saddr fe80::/10 ip6 daddr != ff00::/8 drop', 'ip6 daddr fe80::/10 drop'];
+    const [established, neighbours, ...rest] = begin;
+    t.chain(
+      'forward',
+      [established!, neighbours!, ...linkLocal, ...rest, 'goto ingress'],
+      `type filter hook forward priority ${priority}`,
+    );
     t.chain('input', begin, `type filter hook input priority ${priority}`);
   }
 

@@ -1,7 +1,7 @@
 /** Images on a real containerd: archives without a registry, pulls with and without credentials, what can go wrong. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
@@ -14,6 +14,7 @@ import {
 } from '../../src/kubelet/runtime/cri/load.ts';
 import { ociArchive, tarArchive } from '../../src/kubelet/runtime/cri/oci-archive.ts';
 import { busyboxImage } from './images/busybox.ts';
+import { nodeImage } from './images/node.ts';
 import { Containerd } from './support/containerd.ts';
 import { ownNamespaces } from './support/namespaces.ts';
 import { exited, runContainer, runPod } from './support/pods.ts';
@@ -87,6 +88,21 @@ describe('images of a real runtime', { skip, timeout: 120_000 }, () => {
     assert.equal(await c.runtime.imageStatus({ image: 'saved' }), undefined);
     const fs = await c.runtime.imageFsInfo();
     assert.match(fs.imageFilesystems[0]!.mountpoint, /overlayfs/);
+  });
+
+  test('an image of Node runs a script', async () => {
+    const began = performance.now();
+    await c.load(
+      nodeImage({}, [{ path: 'hello.js', data: 'console.log(`node ${process.version}`)' }]),
+      'local.test/node:1',
+    );
+    console.error(`node image loaded in ${(performance.now() - began).toFixed(0)} ms`);
+    const pod = await runPod(c, 'node');
+    const ended = await exited(
+      c,
+      await runContainer(c, pod, { image: 'local.test/node:1', command: ['node', '/hello.js'] }),
+    );
+    assert.match(readFileSync(ended.logPath, 'utf8'), new RegExp(`stdout F node ${process.version}`));
   });
 
   test('pulls: open, basic, bearer; wrong password, unknown image, nobody there', async () => {

@@ -95,7 +95,9 @@ describe('a real runtime', { skip, timeout: 120_000 }, () => {
     await assert.rejects(
       c.runtime.containerStatus(id),
       (e: unknown) =>
-        e instanceof RuntimeError && e.code === 'NotFound' && /^rpc error: code = NotFound desc = /.test(e.message),
+        e instanceof RuntimeError &&
+        e.code === 'NotFound' &&
+        e.message.startsWith('rpc error: code = NotFound desc = '),
     );
     await c.runtime.removeContainer(id);
     await c.runtime.stopPodSandbox(pod.sandboxId);

@@ -415,7 +415,41 @@ export interface ContainerEvent {
   readonly podUid: string;
 }
 
+/** What a session is for: it names the session on a runtime's own streaming server. */
+export type StreamTarget =
+  | {
+      readonly kind: 'exec';
+      readonly containerId: string;
+      readonly command: readonly string[];
+      readonly options: ExecOptions;
+    }
+  | { readonly kind: 'attach'; readonly containerId: string; readonly options: ExecOptions }
+  | { readonly kind: 'portForward'; readonly podSandboxId: string };
+
+/** An upgrade that a runtime's streaming server has agreed to. */
+export interface UpgradedStream {
+  readonly socket: Duplex;
+  /** Names and values in turn, as they came. */
+  readonly rawHeaders: readonly string[];
+  /** What came right after the answer. */
+  readonly head: Buffer;
+}
+
+/** A runtime that serves streams itself, in Kubernetes' own protocols: a client that speaks one of them is handed through. */
+export interface StreamServer {
+  readonly spdyProtocols: readonly string[];
+  readonly webSocketProtocols: readonly string[];
+  /** Hands an upgrade request on. Rejects with `RuntimeError` when the server does not agree. */
+  upgrade(
+    target: StreamTarget,
+    method: string,
+    headers: Readonly<Record<string, string | readonly string[]>>,
+  ): Promise<UpgradedStream>;
+}
+
 export interface ContainerRuntime {
+  /** Undefined where `exec`, `attach` and `portForward` are all there is. */
+  readonly streamServer?: StreamServer;
   version(): Promise<VersionInfo>;
   status(): Promise<RuntimeStatus>;
   /** Tells the pod CIDR(s) once the node has them, comma-separated. */

@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import { STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Logger } from '../../base/logger.ts';
-import type { ContainerRuntime, ExecOptions } from '../runtime/container-runtime.ts';
+import type { ContainerRuntime, ExecOptions, StreamTarget } from '../runtime/container-runtime.ts';
 import type { PodSource } from './pod-source.ts';
 import {
   portsOf,
@@ -17,6 +17,7 @@ import { spdyCommandProtocols, spdySession } from './remote-command-spdy.ts';
 import { webSocketCommandProtocols, webSocketSession } from './remote-command-websocket.ts';
 import type { ClientSession } from './session.ts';
 import { runSession } from './session.ts';
+import { canHandOff, handOff, joinRaw, offeredStreamProtocols } from './stream-handoff.ts';
 import { findContainer, findPod, HttpError, httpErrorOf, podFullName } from './target.ts';
 import { acceptWebSocket, isWebSocketRequest, negotiate, offeredProtocols } from './websocket.ts';
 
@@ -110,6 +111,14 @@ async function serveCommand(
   const tty = kind === 'attach' ? target.tty : wantsTty;
   const options: ExecOptions = { tty, ...choice, stderr: choice.stderr && !tty };
   const command = query.getAll('command');
+  const server = runtime.streamServer;
+  if (server !== undefined && canHandOff(server, request)) {
+    const { containerId } = target;
+    const what: StreamTarget =
+      kind === 'exec' ? { kind, containerId, command, options } : { kind, containerId, options };
+    await handOff(server, what, request, socket, head, () => (upgrade.accepted = true));
+    return;
+  }
   let session: ClientSession;
   if (isWebSocketRequest(request)) {
     const protocol = negotiate(request, webSocketCommandProtocols);
@@ -145,6 +154,12 @@ async function servePortForward(
   const ports = webSocket && !tunnel ? portsOf(query) : [];
   const { pod, sandboxId } = findPod(pods, segments[1]!, segments[2]!, segments[3] ?? '');
   if (sandboxId === undefined) throw new HttpError(500, `pod not found (${JSON.stringify(podFullName(pod))})`);
+  const server = runtime.streamServer;
+  const what: StreamTarget = { kind: 'portForward', podSandboxId: sandboxId };
+  if (server !== undefined && !webSocket && canHandOff(server, request)) {
+    await handOff(server, what, request, socket, head, () => (upgrade.accepted = true));
+    return;
+  }
   const target = {
     podName: pod.metadata.name ?? '',
     uid: pod.metadata.uid ?? '',
@@ -153,9 +168,20 @@ async function servePortForward(
   };
   if (tunnel) {
     const { createWebSocketStream } = await import('ws');
+    // What is inside the tunnel is what the runtime speaks.
+    const far = await server?.upgrade(what, 'POST', {
+      connection: 'Upgrade',
+      upgrade: spdy,
+      'x-stream-protocol-version': spdyPortForwardProtocols[0],
+    });
     const ws = await acceptWebSocket(request, socket, head, tunnelProtocol);
     upgrade.accepted = true;
-    await serveSpdyPortForward(createWebSocketStream(ws), target, idleTimeout(deps));
+    const near = createWebSocketStream(ws);
+    if (far === undefined) await serveSpdyPortForward(near, target, idleTimeout(deps));
+    else {
+      if (far.head.length > 0) near.write(far.head);
+      await joinRaw(near, far.socket);
+    }
   } else if (webSocket) {
     const protocol = negotiate(request, webSocketPortForwardProtocols);
     const ws = await acceptWebSocket(request, socket, head, protocol);
@@ -176,11 +202,7 @@ function acceptSpdy(upgrade: Upgrade, supported: readonly string[]): string {
   const { request, socket, head } = upgrade;
   if (!/\bupgrade\b/i.test(request.headers.connection ?? '') || request.headers.upgrade?.toUpperCase() !== spdy)
     throw new HttpError(400, 'unable to upgrade: missing upgrade headers in request');
-  const offered = [request.headers['x-stream-protocol-version'] ?? []]
-    .flat()
-    .flatMap((h) => h.split(','))
-    .map((p) => p.trim())
-    .filter((p) => p !== '');
+  const offered = offeredStreamProtocols(request);
   let protocol = '';
   if (offered.length > 0) {
     const chosen = offered.find((p) => supported.includes(p));

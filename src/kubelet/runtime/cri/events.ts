@@ -5,7 +5,7 @@
 import { ioNow, ioTimer } from '../../../base/io-time.ts';
 import type { Logger } from '../../../base/logger.ts';
 import type { Container, ContainerEvent, ContainerEventType, PodSandbox } from '../container-runtime.ts';
-import { RuntimeError } from '../container-runtime.ts';
+import type { RuntimeError } from '../container-runtime.ts';
 import type { SandboxStatusMessage } from './messages.ts';
 import { runtimeError } from './wire.ts';
 import type { CriChannel } from './wire.ts';

@@ -2,7 +2,7 @@
  * Log files of containers: the runtime writes them (in CRI's format); their directories, the links in `/var/log/containers` by which
  * log collectors find them, and their removal are the kubelet's to see to.
  */
-import { lstat, mkdir, readdir, rm, symlink } from 'node:fs/promises';
+import { lstat, mkdir, readdir, rm, stat, symlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { StringMap } from '../container-runtime.ts';
 
@@ -55,4 +55,22 @@ export async function removeLog(log: string, link: string | undefined): Promise<
 /** Removes a pod's log directory with everything in it. */
 export async function removeLogDirectory(path: string): Promise<void> {
   await rm(path, { recursive: true, force: true });
+}
+
+/** Removes links to logs that are gone: of containers that somebody else has removed. */
+export async function removeDeadLinks(links: string): Promise<void> {
+  const names = await readdir(links).catch((error: unknown) => {
+    if (isCode(error, 'ENOENT')) return [];
+    throw error;
+  });
+  for (const name of names) {
+    const link = join(links, name);
+    if (!name.endsWith('.log')) continue;
+    try {
+      if ((await lstat(link)).isSymbolicLink()) await stat(link);
+    } catch (error) {
+      if (!isCode(error, 'ENOENT')) throw error;
+      await rm(link, { force: true });
+    }
+  }
 }

@@ -29,12 +29,14 @@ import type {
   PodSandboxStatus,
   RuntimeHandler,
   RuntimeStatus,
+  StreamServer,
+  StreamTarget,
   StringMap,
   VersionInfo,
 } from '../container-runtime.ts';
 import { RuntimeError } from '../container-runtime.ts';
 import { CriEvents } from './events.ts';
-import { linkLog, logLink, makeLogDirectory, removeLog, removeLogDirectory } from './logs.ts';
+import { linkLog, logLink, makeLogDirectory, removeDeadLinks, removeLog, removeLogDirectory } from './logs.ts';
 import type {
   ContainerMessage,
   ContainerStatsMessage,
@@ -60,7 +62,7 @@ import {
   toSandboxStatus,
 } from './messages.ts';
 import type { CriRuntime, CriRuntimeOptions } from './open.ts';
-import { openCommand, openPort } from './streaming.ts';
+import { openCommand, openPort, spdyProtocols, upgrade, webSocketProtocols } from './streaming.ts';
 import { CriChannel } from './wire.ts';
 
 /** How long a call may take (`--runtime-request-timeout`); a sandbox may take twice as long. */
@@ -132,7 +134,9 @@ export class SocketRuntime implements CriRuntime {
         () => true,
         () => false,
       );
-      return new SocketRuntime(options, channel, version, selinux);
+      const runtime = new SocketRuntime(options, channel, version, selinux);
+      await removeDeadLinks(runtime.#links);
+      return runtime;
     } catch (error) {
       channel.close();
       throw error;
@@ -366,28 +370,33 @@ export class SocketRuntime implements CriRuntime {
     return url;
   }
 
-  execUrl(containerId: string, command: readonly string[], options: ExecOptions): Promise<string> {
-    return this.#url('Exec', { containerId, cmd: command, ...options });
+  #streamUrl(target: StreamTarget): Promise<string> {
+    switch (target.kind) {
+      case 'exec':
+        return this.#url('Exec', { containerId: target.containerId, cmd: target.command, ...target.options });
+      case 'attach':
+        return this.#url('Attach', { containerId: target.containerId, ...target.options });
+      case 'portForward':
+        return this.#url('PortForward', { podSandboxId: target.podSandboxId });
+    }
   }
 
-  attachUrl(containerId: string, options: ExecOptions): Promise<string> {
-    return this.#url('Attach', { containerId, ...options });
-  }
-
-  portForwardUrl(podSandboxId: string): Promise<string> {
-    return this.#url('PortForward', { podSandboxId });
-  }
+  readonly streamServer: StreamServer = {
+    spdyProtocols,
+    webSocketProtocols,
+    upgrade: async (target, method, headers) => upgrade(await this.#streamUrl(target), method, headers),
+  };
 
   async exec(containerId: string, command: readonly string[], options: ExecOptions): Promise<ExecStreams> {
-    return openCommand(await this.execUrl(containerId, command, options), options);
+    return openCommand(await this.#streamUrl({ kind: 'exec', containerId, command, options }), options);
   }
 
   async attach(containerId: string, options: ExecOptions): Promise<ExecStreams> {
-    return openCommand(await this.attachUrl(containerId, options), options);
+    return openCommand(await this.#streamUrl({ kind: 'attach', containerId, options }), options);
   }
 
   async portForward(podSandboxId: string, port: number): Promise<Duplex> {
-    return openPort(await this.portForwardUrl(podSandboxId), port);
+    return openPort(await this.#streamUrl({ kind: 'portForward', podSandboxId }), port);
   }
 
   // Usage.

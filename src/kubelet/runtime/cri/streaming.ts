@@ -2,34 +2,39 @@
  * The client of a runtime's streaming server. Exec, attach and port-forward over CRI answer with a URL that is good for one
  * connection; it is spoken to in SPDY/3.1 (which, unlike the WebSocket protocols of older runtimes, can end a stdin).
  */
-import type { IncomingMessage } from 'node:http';
 import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { Duplex } from 'node:stream';
 import { ioTimer } from '../../../base/io-time.ts';
 import type { SpdyStream } from '../../../base/spdy.ts';
 import { SpdyConnection } from '../../../base/spdy.ts';
-import type { ExecOptions, ExecStreams, TerminalSize } from '../container-runtime.ts';
+import type { ExecOptions, ExecStreams, TerminalSize, UpgradedStream } from '../container-runtime.ts';
 import { RuntimeError } from '../container-runtime.ts';
 
 const connectTimeoutMs = 30_000;
 const maxErrorBody = 64 * 1024;
 
-/** A connection that the server has agreed to turn into another protocol. */
-export interface Upgraded {
-  readonly socket: Duplex;
-  /** Head of the answer, as it came. */
-  readonly answer: IncomingMessage;
-  /** What came right after it. */
-  readonly head: Buffer;
-}
+/** What containerd's and CRI-O's servers speak. The newest WebSocket protocol (v5) is not among them. */
+export const spdyProtocols: readonly string[] = [
+  'v4.channel.k8s.io',
+  'v3.channel.k8s.io',
+  'v2.channel.k8s.io',
+  'channel.k8s.io',
+  'portforward.k8s.io',
+];
+export const webSocketProtocols: readonly string[] = [
+  'v4.channel.k8s.io',
+  'v4.base64.channel.k8s.io',
+  'channel.k8s.io',
+  'base64.channel.k8s.io',
+];
 
 /** Asks for an upgrade. Rejects with what the server says when it does not agree. */
 export function upgrade(
   url: string,
   method: string,
   headers: Readonly<Record<string, string | readonly string[]>>,
-): Promise<Upgraded> {
+): Promise<UpgradedStream> {
   const target = new URL(url);
   const secure = target.protocol === 'https:';
   return new Promise((resolve, reject) => {
@@ -50,7 +55,7 @@ export function upgrade(
     req.once('upgrade', (answer, socket, head) => {
       cancel();
       socket.setNoDelay(true);
-      resolve({ socket, answer, head });
+      resolve({ socket, rawHeaders: answer.rawHeaders, head });
     });
     req.once('response', (answer) => {
       let body = '';

@@ -17,7 +17,7 @@ import { busyboxImage } from './images/busybox.ts';
 import { nodeImage } from './images/node.ts';
 import { Containerd } from './support/containerd.ts';
 import { ownNamespaces } from './support/namespaces.ts';
-import { exited, runContainer, runPod } from './support/pods.ts';
+import { eventually, exited, runContainer, runPod } from './support/pods.ts';
 import { startRegistry } from './support/registry.ts';
 
 const skip = ownNamespaces();
@@ -39,8 +39,8 @@ describe('images of a real runtime', { skip, timeout: 120_000 }, () => {
     assert.ok(image !== undefined && image.size < 10_000);
     assert.equal(await ensureSandboxImage(c.runtime), 'registry.k8s.io/pause:3.9');
     const pod = await runPod(c, 'paused');
-    const pids = execFileSync('ps', ['-eo', 'args'], { encoding: 'utf8' });
-    assert.match(pids, /^\/pause$/m);
+    const running = (): string => execFileSync('ps', ['-eo', 'args'], { encoding: 'utf8' });
+    await eventually(() => (/^\/pause$/m.test(running()) ? true : undefined), 'the pause program');
     const began = performance.now();
     await c.runtime.stopPodSandbox(pod.sandboxId);
     console.error(`sandbox stopped in ${(performance.now() - began).toFixed(0)} ms`);

@@ -18,22 +18,11 @@ import { RuntimeError } from '../../src/kubelet/runtime/container-runtime.ts';
 import { busyboxImage } from './images/busybox.ts';
 import { Containerd } from './support/containerd.ts';
 import { ownNamespaces } from './support/namespaces.ts';
-import { createContainer, exited, runContainer, runPod } from './support/pods.ts';
+import { createContainer, eventually, exited, runContainer, runPod } from './support/pods.ts';
 
 const skip = ownNamespaces();
 
 const sh = (script: string) => ({ command: ['sh', '-c', script] });
-
-/** Calls until it answers something, for what containerd does in its own time. */
-async function eventually<T>(ask: () => Promise<T | undefined> | T | undefined, what: string): Promise<T> {
-  const until = Date.now() + 10_000;
-  for (;;) {
-    const answer = await ask();
-    if (answer !== undefined) return answer;
-    if (Date.now() > until) throw new Error(`waited in vain for ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
 
 describe('a real runtime', { skip, timeout: 120_000 }, () => {
   let c: Containerd;

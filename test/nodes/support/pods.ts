@@ -104,3 +104,14 @@ export function exited(c: Containerd, id: string, timeoutMs = 20_000): Promise<C
     }, finish);
   });
 }
+
+/** Calls until it answers something, for what containerd does in its own time. */
+export async function eventually<T>(ask: () => Promise<T | undefined> | T | undefined, what: string): Promise<T> {
+  const until = Date.now() + 10_000;
+  for (;;) {
+    const answer = await ask();
+    if (answer !== undefined) return answer;
+    if (Date.now() > until) throw new Error(`waited in vain for ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}

@@ -6,6 +6,7 @@ import { UserError } from './errors.ts';
 import { addCommand, asUsageError, normalizeArgs } from './flags.ts';
 import { joinCommand, leaveCommand } from './join.ts';
 import { downCommand, kubeconfigCommand, resetCommand, statusCommand, versionCommand } from './manage.ts';
+import { installRuntimeCommand, loadCommand } from './runtime.ts';
 import { tokenCommand } from './token.ts';
 import { upCommand } from './up.ts';
 
@@ -27,6 +28,8 @@ for (const spec of [upCommand, downCommand, statusCommand, kubeconfigCommand, re
   addCommand(program, spec);
 program.commandsGroup('More machines:');
 for (const spec of [tokenCommand, joinCommand, leaveCommand]) addCommand(program, spec);
+program.commandsGroup('Real nodes:');
+for (const spec of [loadCommand, installRuntimeCommand]) addCommand(program, spec);
 program.commandsGroup('Components, each alone:');
 for (const spec of componentCommands) addCommand(program, spec);
 program.commandsGroup('Around separate components:');

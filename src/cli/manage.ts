@@ -1,6 +1,8 @@
 /** `knarr down | status | kubeconfig | reset | version`: what is said to, or about, a running cluster. */
 import { readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { SystemClock } from '../base/clock.ts';
 import { ioNow, ioSleep } from '../base/io-time.ts';
+import { silentLogger } from '../base/logger.ts';
 import { askServer } from '../cluster/control.ts';
 import { BrokenKubeconfigError, removeFromKubeconfig } from '../cluster/kubeconfig.ts';
 import { dataDirLayout, defaultKubeconfig } from '../cluster/paths.ts';
@@ -92,6 +94,15 @@ export const kubeconfigCommand: CommandSpec = {
   },
 };
 
+/** Takes the real node that `knarr up` has made of this machine away again. */
+async function removeNode(record: string): Promise<void> {
+  const { readRecord, removeRealNode } = await import('../cluster/real/remove.ts');
+  const node = await readRecord(record);
+  if (node === undefined) return;
+  const left = await removeRealNode({ ...node, clock: new SystemClock(), logger: silentLogger });
+  for (const what of left) process.stderr.write(`knarr: not removed: ${what}\n`);
+}
+
 export const resetCommand: CommandSpec = {
   name: 'reset',
   summary: 'stop the cluster and delete all of its data',
@@ -111,7 +122,8 @@ export const resetCommand: CommandSpec = {
       });
       if (ours === undefined)
         throw new UserError(`${dataDir} does not look like a data directory of knarr; nothing was deleted`);
-      for (const path of [layout.store, layout.pki, layout.adminConf, layout.state, layout.log])
+      await removeNode(layout.node);
+      for (const path of [layout.store, layout.pki, layout.adminConf, layout.state, layout.log, layout.node])
         await rm(path, { recursive: true, force: true });
       await rm(dataDir, { recursive: true, force: true });
     }

@@ -3,11 +3,8 @@ import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { SystemClock } from '../base/clock.ts';
 import { SystemRandom } from '../base/random.ts';
-import { HttpTransport } from '../client/http-transport.ts';
-import type { ConnectionConfig } from '../client/kubeconfig.ts';
-import { loadKubeconfig } from '../client/kubeconfig.ts';
-import type { TypedClient } from '../client/typed-client.ts';
-import { createClient } from '../client/typed-client.ts';
+import type { AdminConnection } from '../cluster/joining/admin.ts';
+import { openAdmin } from '../cluster/joining/admin.ts';
 import { dataDirLayout } from '../cluster/paths.ts';
 import { UserError } from './errors.ts';
 import type { CommandSpec, Flag, FlagValues } from './flags.ts';
@@ -20,11 +17,12 @@ const kubeconfigFlag: Flag = {
   help: "an administrator's kubeconfig (default: that of the cluster in --data-dir)",
 };
 
-/** The administrator's way to the cluster that the flags name. */
-async function connection(values: FlagValues): Promise<ConnectionConfig> {
+/** The administrator's way to the cluster that the flags name, for as long as `work` takes. */
+async function asAdmin<T>(values: FlagValues, work: (admin: AdminConnection) => Promise<T>): Promise<T> {
   const file = (values['kubeconfig'] as string | undefined) ?? dataDirLayout(dataDirOf(values)).adminConf;
+  let admin: AdminConnection;
   try {
-    return await loadKubeconfig(file, { clock: new SystemClock() });
+    admin = await openAdmin(file, new SystemClock(), new SystemRandom());
   } catch (e) {
     if ((e as NodeJS.ErrnoException).code !== 'ENOENT')
       throw new UserError(`cannot use ${file}: ${(e as Error).message}`, { cause: e });
@@ -32,16 +30,12 @@ async function connection(values: FlagValues): Promise<ConnectionConfig> {
       cause: e,
     });
   }
-}
-
-async function withClient<T>(config: ConnectionConfig, work: (client: TypedClient) => Promise<T>): Promise<T> {
-  const client = createClient(new HttpTransport(config, { random: new SystemRandom(), userAgent: 'knarr' }));
   try {
-    return await work(client);
+    return await work(admin);
   } catch (e) {
-    throw new UserError(`${config.server}: ${(e as Error).message}`, { cause: e });
+    throw new UserError((e as Error).message, { cause: e });
   } finally {
-    await client.transport.close();
+    await admin.client.transport.close();
   }
 }
 
@@ -64,19 +58,20 @@ const createCommand: CommandSpec = {
   ],
   async run(values, argument) {
     const { createToken, publicKeyHash } = await import('../cluster/joining/tokens.ts');
-    const config = await connection(values);
     const description = values['description'] as string | undefined;
-    const token = await withClient(config, (client) =>
-      createToken(client, new SystemClock(), new SystemRandom(), {
+    await asAdmin(values, async ({ client, ca, publicServer }) => {
+      const token = await createToken(client, new SystemClock(), new SystemRandom(), {
         ttlMs: values['ttl'] as number,
         ...(argument === undefined ? {} : { token: argument }),
         ...(description === undefined ? {} : { description }),
-      }),
-    );
-    const hash = config.ca === undefined ? '' : ` --ca-cert-hash ${publicKeyHash(config.ca)}`;
-    process.stdout.write(
-      values['print-token'] === true ? `${token}\n` : `knarr join --server ${config.server} --token ${token}${hash}\n`,
-    );
+      });
+      const hash = ca === undefined ? '' : ` --ca-cert-hash ${publicKeyHash(ca)}`;
+      process.stdout.write(
+        values['print-token'] === true
+          ? `${token}\n`
+          : `knarr join --server ${await publicServer()} --token ${token}${hash}\n`,
+      );
+    });
   },
 };
 
@@ -86,7 +81,7 @@ const listCommand: CommandSpec = {
   flags: [dataDirFlag, kubeconfigFlag],
   async run(values) {
     const { listTokens } = await import('../cluster/joining/tokens.ts');
-    const tokens = await withClient(await connection(values), (client) => listTokens(client, new SystemClock()));
+    const tokens = await asAdmin(values, ({ client }) => listTokens(client, new SystemClock()));
     const rows = [['TOKEN', 'TTL', 'EXPIRES', 'USAGES', 'DESCRIPTION', 'EXTRA GROUPS']];
     for (const t of tokens)
       rows.push([
@@ -115,7 +110,7 @@ const deleteCommand: CommandSpec = {
   flags: [dataDirFlag, kubeconfigFlag],
   async run(values, argument) {
     const { deleteToken } = await import('../cluster/joining/tokens.ts');
-    const there = await withClient(await connection(values), (client) => deleteToken(client, argument!));
+    const there = await asAdmin(values, ({ client }) => deleteToken(client, argument!));
     if (!there) throw new UserError(`there is no token ${argument!.split('.')[0]}`);
     process.stdout.write('revoked\n');
   },

@@ -372,6 +372,11 @@ async function serve(s: UpSettings, started: number): Promise<void> {
   try {
     const entry: KubeconfigEntry = { name: 'knarr', ...cluster.adminCredentials! };
     const layout = dataDirLayout(s.dataDir);
+    if (machine !== undefined)
+      await writeWhole(
+        layout.node,
+        `${JSON.stringify({ ...s.machine, endpoint: machine.runtime.endpoint, rootDir: machine.rootDir, cniConfDir: machine.cniConfDir })}\n`,
+      );
     await writeWhole(layout.adminConf, renderKubeconfig(entry));
     const kubeconfig = await writeKubeconfig(s, entry);
     const status = (): ServerStatus => ({

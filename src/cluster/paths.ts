@@ -26,6 +26,8 @@ export interface DataDir {
   /** What the running server says of itself: pid, address, log file. */
   readonly state: string;
   readonly log: string;
+  /** Where the real node's parts are, for taking them away. */
+  readonly node: string;
 }
 
 export function dataDirLayout(root: string): DataDir {
@@ -36,5 +38,6 @@ export function dataDirLayout(root: string): DataDir {
     adminConf: join(root, 'admin.conf'),
     state: join(root, 'server.json'),
     log: join(root, 'knarr.log'),
+    node: join(root, 'node.json'),
   };
 }

@@ -298,7 +298,15 @@ function functionCall(scope: PlanScope, node: CallNode, types: readonly CelType[
     return ((f) => convert(p.eval(f))) satisfies Eval;
   });
   if (overloads.length === 1) {
-    const impl = only.impl ?? (() => noSuchOverload());
+    let impl = only.impl ?? (() => noSuchOverload());
+    const constant = plans[1]?.constant;
+    if (only.prepared !== undefined && constant !== undefined) {
+      try {
+        impl = only.prepared(constant.value);
+      } catch (error) {
+        throw new ProgramError(absorbable(error).message);
+      }
+    }
     if (only.args.every((a, i) => certain(a, types[i]!))) return invoke(evals, impl, cost);
     return invoke(evals, guarded(node.fn, only, impl), cost);
   }

@@ -26,6 +26,8 @@ export interface Overload {
   readonly typeParams: readonly string[];
   /** Absent for operators that the closure compiler knows. */
   readonly impl?: Impl;
+  /** The same for a constant second argument, made once; may throw `Failure` for a bad one. */
+  readonly prepared?: (second: unknown) => Impl;
   /** Takes values whose elements are of another type than declared. */
   readonly unguarded?: boolean;
 }

@@ -7,6 +7,9 @@ const reserved = new Set(
   ).split(' '),
 );
 
+/** Words that are no variables in CEL, and members only by their escaped name or, since 1.33, plainly. */
+export const isReserved = (name: string): boolean => reserved.has(name);
+
 const replacements: Readonly<Record<string, string>> = {
   __: '__underscores__',
   '.': '__dot__',
@@ -20,18 +23,4 @@ export function escapeName(name: string): string | undefined {
   if (reserved.has(name)) return `__${name}__`;
   if (!/^[a-zA-Z0-9\-./_]*$/.test(name)) return undefined;
   return name.replace(/__|[-./]/g, (s) => replacements[s]!);
-}
-
-const sequences: Readonly<Record<string, string>> = { underscores: '__', dot: '.', dash: '-', slash: '/' };
-
-/** The member of an identifier; undefined when its escapes are wrong. */
-export function unescapeName(escaped: string): string | undefined {
-  let wrong = false;
-  const name = escaped.replace(/__([^_]+)__/g, (whole, inner: string) => {
-    const character = sequences[inner];
-    if (character !== undefined) return character;
-    if (!reserved.has(inner) || whole.length !== escaped.length) wrong = true;
-    return inner;
-  });
-  return wrong ? undefined : name;
 }

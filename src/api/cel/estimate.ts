@@ -109,7 +109,7 @@ export class Estimator {
             ? type.kind === 'map'
               ? type.params[0]
               : undefined
-            : type.fields?.(step)?.type;
+            : memberType(type, step);
       if (next === undefined) return undefined;
       type = next;
     }
@@ -340,6 +340,12 @@ export class Estimator {
     this.#setEntry(node, unionEntries(this.#entrySize(node.args[1]!), this.#entrySize(node.args[2]!)));
     return { cost: add(costs[0]!, union(costs[1]!, costs[2]!)), size };
   }
+}
+
+/** By its escaped name alone: upstream does not find plainly written reserved words here. */
+function memberType(type: CelType, name: string): CelType | undefined {
+  const field = type.fields?.(name);
+  return field?.name === name ? field.type : undefined;
 }
 
 function unionEntries(a: EntrySize | undefined, b: EntrySize | undefined): EntrySize | undefined {

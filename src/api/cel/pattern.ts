@@ -26,6 +26,17 @@ function pattern(re: RE2JS): Pattern {
   };
 }
 
+/** Compiles a constant pattern, once for a program. Fails with the error as Go words it. */
+export function constantPattern(text: unknown): Pattern {
+  if (typeof text !== 'string') return fail('no such overload');
+  try {
+    return pattern(RE2JS.compile(text));
+  } catch (error) {
+    if (error instanceof RE2JSException) return fail(error.message);
+    throw error;
+  }
+}
+
 /** Patterns that one evaluation may keep compiled. */
 const maxPatterns = 256;
 

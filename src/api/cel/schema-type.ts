@@ -3,7 +3,7 @@
  * has no schema is not visible.
  */
 import type { Constraints, ObjectSchema, Schema } from '../schema/schema.ts';
-import { escapeName } from './escaping.ts';
+import { escapeName, isReserved } from './escaping.ts';
 import type { FieldDecl, TypeFacts } from './types.ts';
 import {
   CelType,
@@ -54,13 +54,8 @@ function typeOf(schema: Schema, place: Place): CelType | undefined {
     case 'list': {
       const items = typeOf(schema.items, { ...place, name: `${place.name}.@idx` });
       if (items === undefined) return undefined;
-      const maxItems = schema.constraints?.maxItems;
-      const maxElements =
-        maxItems === undefined
-          ? Math.trunc((maxRequestSize - 2) / ((items.facts?.minSize ?? 0) + 1))
-          : Math.max(0, maxItems);
       const kind = schema.listType === 'atomic' ? undefined : schema.listType;
-      return listType(items, { maxElements, minSize: 2, listType: kind, mapKeys: schema.mapKeys });
+      return listOf(items, schema.constraints, { listType: kind, mapKeys: schema.mapKeys });
     }
     case 'map': {
       // `additionalProperties: true` tells nothing about the values: an object without members.
@@ -74,12 +69,7 @@ function typeOf(schema: Schema, place: Place): CelType | undefined {
       }
       const values = typeOf(schema.values, { ...place, name: `${place.name}.@elem` });
       if (values === undefined) return undefined;
-      const maxProperties = schema.constraints?.maxProperties;
-      const maxElements =
-        maxProperties === undefined
-          ? Math.trunc((maxRequestSize - 2) / ((values.facts?.minSize ?? 0) + 6))
-          : Math.max(0, maxProperties);
-      return mapType(stringType, values, { maxElements, minSize: 2 });
+      return mapOf(values, schema.constraints);
     }
     case 'object':
       return objectType(schema, place);
@@ -142,38 +132,88 @@ const textType = (constraints: Constraints | undefined): CelType =>
     ? plainString
     : withFacts(stringType, { minSize: 2, maxElements: maxStringLength(constraints) });
 
-/** What every resource has: kind, apiVersion, and of its metadata the names. A schema may narrow them, but only all together. */
+/** The type that value validations alone tell: of metadata, which has a schema of its own. */
+function constraintsType(c: Constraints, name: string): CelType | undefined {
+  if (c.types.length !== 1) return undefined;
+  switch (c.types[0]) {
+    case 'array': {
+      const items = c.items === undefined ? undefined : constraintsType(c.items, `${name}.@idx`);
+      return items === undefined ? undefined : listOf(items, c);
+    }
+    case 'object': {
+      if (typeof c.additionalProperties === 'object') {
+        const values = constraintsType(c.additionalProperties, `${name}.@elem`);
+        return values === undefined ? undefined : mapOf(values, c);
+      }
+      const fields = new Map<string, FieldDecl>();
+      for (const [jsonName, property] of c.properties ?? []) {
+        const escaped = escapeName(jsonName);
+        const type = constraintsType(property, `${name}.${escaped ?? jsonName}`);
+        if (escaped !== undefined && type !== undefined) fields.set(escaped, { name: escaped, jsonName, type });
+      }
+      return declaredType(name, fields, { minSize: 2 });
+    }
+    case 'boolean':
+      return scalarType('boolean', c);
+    case 'integer':
+      return scalarType('int64', c);
+    case 'number':
+      return scalarType('double', c);
+    default:
+      return scalarType('string', c);
+  }
+}
+
+/** What every resource has: kind, apiVersion, and of its metadata the names. A schema may say more, but only of all of them. */
 function resourceFields(constraints: Constraints | undefined, name: string): Map<string, FieldDecl> {
   const properties = constraints?.properties;
-  const metadata = properties?.get('metadata')?.properties;
+  const metadata = properties?.get('metadata');
   const texts = [
     properties?.get('kind'),
     properties?.get('apiVersion'),
-    metadata?.get('name'),
-    metadata?.get('generateName'),
+    metadata?.properties?.get('name'),
+    metadata?.properties?.get('generateName'),
   ];
   const own = texts.every((c) => c?.types.includes('string') === true);
-  const [kind, apiVersion, metaName, generateName] = own ? texts : [];
-  const simple = (field: string, c: Constraints | undefined): FieldDecl => ({
-    name: field,
-    jsonName: field,
-    type: textType(c),
-  });
-  const members = new Map([
-    ['name', simple('name', metaName)],
-    ['generateName', simple('generateName', generateName)],
+  const field = (jsonName: string, type: CelType): readonly [string, FieldDecl] => [
+    jsonName,
+    { name: jsonName, jsonName, type },
+  ];
+  const names = new Map([field('name', plainString), field('generateName', plainString)]);
+  const metaName = `${name}.metadata`;
+  return new Map([
+    field('kind', own ? textType(texts[0]) : plainString),
+    field('apiVersion', own ? textType(texts[1]) : plainString),
+    field(
+      'metadata',
+      (own ? constraintsType(metadata!, metaName) : undefined) ?? declaredType(metaName, names, { minSize: 2 }),
+    ),
   ]);
-  const type = structType(
-    `${name}.metadata`,
-    (f) => members.get(f),
-    { minSize: 2 },
-    () => members.keys(),
+}
+
+/** An object type with these members; reserved words may be written escaped or plainly. */
+const declaredType = (name: string, fields: ReadonlyMap<string, FieldDecl>, facts: TypeFacts): CelType =>
+  structType(
+    name,
+    (field) => fields.get(field) ?? (isReserved(field) ? fields.get(`__${field}__`) : undefined),
+    facts,
+    () => fields.keys(),
   );
-  return new Map<string, FieldDecl>([
-    ['kind', simple('kind', kind)],
-    ['apiVersion', simple('apiVersion', apiVersion)],
-    ['metadata', { name: 'metadata', jsonName: 'metadata', type }],
-  ]);
+
+function listOf(items: CelType, c: Constraints | undefined, facts: TypeFacts = {}): CelType {
+  const maxElements =
+    c?.maxItems === undefined
+      ? Math.trunc((maxRequestSize - 2) / ((items.facts?.minSize ?? 0) + 1))
+      : Math.max(0, c.maxItems);
+  return listType(items, { ...facts, maxElements, minSize: 2 });
+}
+
+function mapOf(values: CelType, c: Constraints | undefined): CelType {
+  const maxElements =
+    c?.maxProperties === undefined
+      ? Math.trunc((maxRequestSize - 2) / ((values.facts?.minSize ?? 0) + 6))
+      : Math.max(0, c.maxProperties);
+  return mapType(stringType, values, { maxElements, minSize: 2 });
 }
 
 function objectType(schema: ObjectSchema, place: Place): CelType {
@@ -199,13 +239,7 @@ function objectType(schema: ObjectSchema, place: Place): CelType {
     if (field.required && field.default === undefined) minSize += field.name.length + (type.facts?.minSize ?? 0) + 4;
   }
   for (const [name, field] of resource ?? []) if (!declared.has(name)) declared.set(name, field);
-  const facts: TypeFacts = { minSize };
-  return structType(
-    place.name,
-    (name) => declared.get(name),
-    facts,
-    () => declared.keys(),
-  );
+  return declaredType(place.name, declared, { minSize });
 }
 
 /** A type that stands within itself: made again when it is looked into. */

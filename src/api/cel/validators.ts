@@ -6,9 +6,10 @@ import { clauseErrors, parseFormat } from './library/format.ts';
 import type { Clause } from './library/format.ts';
 import { patternError } from './pattern.ts';
 import { absorbable } from './errors.ts';
-import { parseGoDuration, parseTimestamp } from './text.ts';
+import { maxTimestamp, minTimestamp, parseGoDuration, parseTimestamp } from './text.ts';
 import type { CelType, Kind } from './types.ts';
 import { formatType, isExactType, isOptional } from './types.ts';
+import { isInt } from './values.ts';
 
 interface Validators {
   /** Constant arguments of `duration`, `timestamp` and `matches`. */
@@ -27,7 +28,9 @@ export function validate(root: Node, validators: Validators, issues: Issues): vo
   if (validators.formats) formats(root, issues);
 }
 
-function isValid(fn: string, text: string): boolean {
+function isValid(fn: string, text: unknown): boolean {
+  if (fn === 'timestamp' && isInt(text)) return text >= minTimestamp && text <= maxTimestamp;
+  if (typeof text !== 'string') return true;
   try {
     if (fn === 'duration') return parseGoDuration(text) !== undefined;
     if (fn === 'timestamp') return parseTimestamp(text) !== undefined;
@@ -43,7 +46,7 @@ function literals(root: Node, fn: string, issues: Issues): void {
     if (node.kind !== 'call' || node.fn !== fn) return;
     // `matches(text, pattern)` is looked at by its first argument, as upstream does.
     const arg = node.args[0];
-    if (arg?.kind !== 'const' || typeof arg.value !== 'string') return;
+    if (arg?.kind !== 'const') return;
     if (!isValid(fn, arg.value)) issues.report(arg.at, `invalid ${fn} argument`);
   });
 }

@@ -165,12 +165,15 @@ export const listsLibrary: Library = {
       member('list_slice', [listT, intType, intType], listT, (a) => slice(items(a[0]), Number(a[1]), Number(a[2]))),
     ],
     flatten: [
-      member(
-        'list_flatten',
-        [listType(listT)],
-        listT,
-        list1((l) => flatten(l, 1)),
-      ),
+      {
+        ...member(
+          'list_flatten',
+          [listType(listT)],
+          listT,
+          list1((l) => flatten(l, 1)),
+        ),
+        unguarded: true,
+      },
       member('list_flatten_int', [listDyn, intType], listDyn, (a) => flatten(items(a[0]), Number(a[1]))),
     ],
     sort: comparable.map(([, t]) =>

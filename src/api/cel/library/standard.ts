@@ -46,7 +46,7 @@ import {
   stringSize,
   typeOf,
 } from '../values.ts';
-import { compilePattern } from '../pattern.ts';
+import { compilePattern, constantPattern } from '../pattern.ts';
 
 const listA = listType(paramA);
 const mapAB = mapType(paramA, paramB);
@@ -275,6 +275,11 @@ const text =
 
 const matches: Impl = (args, context) => compilePattern(args[1] as string, context).test(args[0] as string);
 
+const matchesConstant = (pattern: unknown): Impl => {
+  const compiled = constantPattern(pattern);
+  return (args) => compiled.test(args[0] as string);
+};
+
 const two = [stringType, stringType];
 
 export const standardLibrary: Library = {
@@ -355,7 +360,10 @@ export const standardLibrary: Library = {
         text((a, b) => a.startsWith(b)),
       ),
     ],
-    matches: [global('matches', two, boolType, matches), member('matches_string', two, boolType, matches)],
+    matches: [
+      { ...global('matches', two, boolType, matches), prepared: matchesConstant },
+      { ...member('matches_string', two, boolType, matches), prepared: matchesConstant },
+    ],
     ...times(),
   },
 };

@@ -2,7 +2,7 @@
  * Counts the work that is in flight in one cluster: requests, unflushed writes, undelivered events, ready work items.
  * A virtual clock asks it for quiescence before it moves on. With the system clock counting is switched off.
  */
-import { macrotask, turnsWaitedFor } from './yield.ts';
+import { afterTurn, turnsWaitedFor } from './yield.ts';
 
 /** Ends one piece of counted work; calling it twice is harmless. */
 export type Done = () => void;
@@ -57,30 +57,40 @@ export class Activity {
   }
 
   /**
-   * Resolves when what was set off since `begun` was read is done. Mostly that is nothing: a timer that found nothing to do
-   * costs one turn of the event loop, in which everything that promises, streams and `macrotask` carry on has its chance.
+   * Calls `then` in a later turn, when what was set off since `begun` was read is done. Mostly that is nothing: a timer that found
+   * nothing to do costs one turn of the event loop, in which everything that promises, streams and `macrotask` carry on has its
+   * chance. There are no promises here, since a day has tens of thousands of timers.
    */
-  async settled(begun: number): Promise<void> {
-    if (this.#count === 0 && this.#begun === begun) {
-      await macrotask();
-      if (this.#count === 0 && this.#begun === begun && !turnsWaitedFor()) return;
-    }
-    await this.quiescent();
+  whenSettled(begun: number, then: () => void): void {
+    if (this.#count > 0 || this.#begun !== begun) this.#whenQuiet(then);
+    else
+      afterTurn(() => {
+        if (this.#count > 0 || this.#begun !== begun || turnsWaitedFor()) this.#whenQuiet(then);
+        else then();
+      });
   }
 
   /**
    * Resolves when nothing is in flight and several turns of the event loop have started nothing new: continuations of
    * promises and socket reads that were already due get their chance.
    */
-  async quiescent(): Promise<void> {
-    for (let quiet = 0; quiet < quietTurns; quiet++) {
-      const begun = this.#begun;
-      if (this.#count > 0) {
-        await new Promise<void>((resolve) => this.#waiters.push(resolve));
-        quiet = -1;
-      }
-      await macrotask();
-      if (this.#count > 0 || this.#begun !== begun || turnsWaitedFor()) quiet = -1;
-    }
+  quiescent(): Promise<void> {
+    return new Promise((resolve) => this.#whenQuiet(resolve));
+  }
+
+  #whenQuiet(then: () => void): void {
+    let quiet = 0;
+    let begun = this.#begun;
+    const wait = (): void => {
+      begun = this.#begun;
+      if (this.#count > 0) this.#waiters.push(() => afterTurn(look));
+      else afterTurn(look);
+    };
+    const look = (): void => {
+      quiet = this.#count > 0 || this.#begun !== begun || turnsWaitedFor() ? 0 : quiet + 1;
+      if (quiet < quietTurns) wait();
+      else then();
+    };
+    wait();
   }
 }

@@ -11,6 +11,9 @@ export interface Timer {
   cancel(): void;
 }
 
+/** What a ticker does; `idle` says that it found nothing to do and set nothing off, so that nobody need wait for it. */
+export type Tick = () => void | 'idle';
+
 export interface Clock {
   /** Milliseconds since the Unix epoch. */
   now(): number;
@@ -24,7 +27,7 @@ export interface Clock {
   /** Calls `fn` once after `ms` milliseconds of this clock. */
   setTimer(ms: number, fn: () => void): Timer;
   /** Calls `fn` every `ms` milliseconds of this clock until cancelled. */
-  setTicker(ms: number, fn: () => void): Timer;
+  setTicker(ms: number, fn: Tick): Timer;
   /** Resolves after `ms`; rejects with the signal's reason when it aborts first. */
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
   /** Counts work in flight; a virtual clock advances only when there is none. */
@@ -89,7 +92,7 @@ export class SystemClock implements Clock {
     return { cancel: () => clearTimeout(handle) };
   }
 
-  setTicker(ms: number, fn: () => void): Timer {
+  setTicker(ms: number, fn: Tick): Timer {
     const handle = setInterval(fn, Math.min(ms, maxNodeTimer));
     handle.unref();
     return { cancel: () => clearInterval(handle) };
@@ -103,12 +106,15 @@ export class SystemClock implements Clock {
 interface PendingTimer {
   at: number;
   seq: number;
-  readonly fn: () => void;
+  readonly fn: Tick;
   readonly every: number | undefined;
   cancelled: boolean;
 }
 
 const earlier = (a: PendingTimer, b: PendingTimer): boolean => (a.at === b.at ? a.seq < b.seq : a.at < b.at);
+
+/** So many instants at which nothing was done may follow each other in one turn of the event loop. */
+const maxIdle = 500;
 
 /** So many cancelled timers may lie about before they are cleared away. */
 const maxCancelled = 64;
@@ -152,7 +158,7 @@ export class VirtualClock implements Clock {
     return this.#timers.size - this.#cancelled;
   }
 
-  #add(ms: number, fn: () => void, every: number | undefined): Timer {
+  #add(ms: number, fn: Tick, every: number | undefined): Timer {
     let waiting = true;
     const timer: PendingTimer = {
       at: this.#now + Math.max(ms, 0),
@@ -182,7 +188,7 @@ export class VirtualClock implements Clock {
     return this.#add(ms, fn, undefined);
   }
 
-  setTicker(ms: number, fn: () => void): Timer {
+  setTicker(ms: number, fn: Tick): Timer {
     return this.#add(ms, fn, Math.max(ms, 1));
   }
 
@@ -226,19 +232,42 @@ export class VirtualClock implements Clock {
     await this.activity.quiescent();
   }
 
-  async #pass(until: number): Promise<void> {
-    for (let timer = this.#take(until); timer !== undefined; timer = this.#take(until)) {
-      this.#now = Math.max(this.#now, timer.at);
-      const work = this.activity.begun;
-      for (; timer !== undefined; timer = this.#take(this.#now)) {
-        if (timer.every !== undefined) {
-          timer.at += timer.every;
-          timer.seq = this.#seq++;
-          this.#timers.push(timer);
+  #pass(until: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const step = (): void => {
+        const { activity } = this;
+        const { begun } = activity;
+        try {
+          for (let i = 0; i < maxIdle; i++) {
+            const timer = this.#take(until);
+            if (timer === undefined) {
+              resolve();
+              return;
+            }
+            this.#now = Math.max(this.#now, timer.at);
+            if (!this.#fire(timer) || activity.begun !== begun) break;
+          }
+        } catch (error) {
+          reject(error as Error);
+          return;
         }
-        timer.fn();
+        activity.whenSettled(begun, step);
+      };
+      step();
+    });
+  }
+
+  /** Fires a timer and what else is due now; true when none of them did anything. */
+  #fire(first: PendingTimer): boolean {
+    let idle = true;
+    for (let timer: PendingTimer | undefined = first; timer !== undefined; timer = this.#take(this.#now)) {
+      if (timer.every !== undefined) {
+        timer.at += timer.every;
+        timer.seq = this.#seq++;
+        this.#timers.push(timer);
       }
-      await this.activity.settled(work);
+      if (timer.fn() !== 'idle') idle = false;
     }
+    return idle;
   }
 }

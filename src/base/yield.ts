@@ -66,6 +66,11 @@ function turn(): void {
   resume();
 }
 
+/** Calls `fn` in a later turn of the event loop, after pending I/O callbacks, without waiting for anybody else. */
+export function afterTurn(fn: () => void): void {
+  setImmediate(fn);
+}
+
 /** Resolves in a later turn of the event loop, after pending I/O callbacks, without waiting for anybody else. */
 export function macrotask(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));

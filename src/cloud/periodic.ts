@@ -7,7 +7,7 @@ export interface PeriodicOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly periodMs: number;
-  /** Undefined: there is nothing to wait for. */
+  /** Undefined: there was nothing to do. */
   readonly run: (signal: AbortSignal) => Promise<void> | undefined;
 }
 
@@ -36,10 +36,10 @@ export class Periodic {
     );
   }
 
-  #tick(): void {
+  #tick(): void | 'idle' {
     if (this.#running !== undefined) return;
     const work = this.#o.run(this.#abort.signal);
-    if (work === undefined) return;
+    if (work === undefined) return 'idle';
     this.#running = this.#o.clock.activity
       .track(work)
       .catch((error: unknown) => {

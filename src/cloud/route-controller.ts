@@ -78,7 +78,7 @@ class RouteController implements RunningController {
       periodMs: options.routeReconciliationPeriodMs ?? 10_000,
       run: () => {
         changed();
-        return undefined;
+        return Promise.resolve();
       },
     });
     this.#controller.start(this.#nodes.synced);

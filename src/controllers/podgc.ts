@@ -124,10 +124,10 @@ function start(context: ControllerContext): RunningController {
       }),
     );
 
-  const pass = (): void => {
+  const pass = (): void | 'idle' => {
     if (running !== undefined || stopped) return;
     const found = look();
-    if (found === undefined) return;
+    if (found === undefined) return 'idle';
     running = clock.activity
       .track(collect(found))
       .catch((error: unknown) => logger.warn('pod garbage collection failed', { error }))

@@ -40,6 +40,8 @@ type Facts = readonly [MachineInfo, VersionInfo, readonly HostAddress[]];
 
 const leaseNamespace = 'kube-node-lease';
 const maxImages = 50;
+/** For so long at most heartbeats are left out. */
+const maxUnseenMs = 900_000;
 /** Part of the lease's interval by which heartbeats vary. */
 const jitter = 0.04;
 const registerRetryMs = 1000;
@@ -58,9 +60,9 @@ export class NodeStatusManager {
   readonly #setNode: (node: Node) => void;
   #node: Node | undefined;
   #lease: Lease | undefined;
-  /** When the lease was renewed last, on the clock's scale of `now`. */
-  #renewedAt = -Infinity;
   #timer: Timer | undefined;
+  /** The timer waits over heartbeats that are left out. */
+  #longPause = false;
   #reportedAt = -Infinity;
   #imagesChanged = true;
   #images: ContainerImage[] = [];
@@ -92,6 +94,8 @@ export class NodeStatusManager {
   /** Images on the node have changed; the next report lists them anew. */
   imagesChanged(): void {
     this.#imagesChanged = true;
+    // At the pace of all heartbeats, also where some were to be left out.
+    if (this.#longPause && this.#timer !== undefined) this.#arm();
   }
 
   /** Makes the node report itself not ready until called without a reason (graceful shutdown, tests). */
@@ -126,27 +130,35 @@ export class NodeStatusManager {
     this.#arm();
   }
 
-  #arm(): void {
+  #arm(ms = this.#interval()): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    this.#longPause = false;
     if (this.#stopped) return;
-    const interval = this.#o.leaseDurationSeconds * 250;
-    this.#timer = this.#ctx.clock.setTimer(interval * (1 + jitter * this.#ctx.random.float()), () => {
+    this.#timer = this.#ctx.clock.setTimer(ms, () => {
       this.#timer = undefined;
       void this.#beat();
     });
   }
 
-  /** The lease lasts beyond the next beat, which comes before anybody can look at it. */
-  #renewalUnseen(): boolean {
-    const next = this.#ctx.clock.now() + this.#o.leaseDurationSeconds * 250 * (1 + jitter);
-    return next <= this.#renewedAt + this.#o.leaseDurationSeconds * 1000 && next <= this.#ctx.clock.horizon();
+  /** Milliseconds from a heartbeat to the next: a quarter of the lease's duration and a little more. */
+  #interval(): number {
+    return this.#o.leaseDurationSeconds * 250 * (1 + jitter * this.#ctx.random.float());
   }
 
   async #beat(): Promise<void> {
+    const { clock } = this.#ctx;
     // The timers of many nodes may fire together.
-    if (turnSpent()) await this.#ctx.clock.activity.track(nextTurn('first'));
+    if (turnSpent()) await clock.activity.track(nextTurn('first'));
+    // Heartbeats that another follows before anybody can look are left out; the lease then says that it lasts longer.
+    const interval = this.#interval();
+    const rest = Math.min(clock.horizon() - clock.now(), maxUnseenMs);
+    const leftOut = Math.max(0, Math.floor(rest / interval) - 1);
     // The node's health is looked at, and reported where it changed, at the pace of the lease.
-    await (this.#renewalUnseen() ? this.report() : Promise.all([this.#renew(), this.report()]));
-    if (this.#timer === undefined) this.#arm();
+    const [renewed] = await Promise.all([this.#renew(Math.ceil((leftOut * interval) / 1000)), this.report()]);
+    if (this.#timer !== undefined) return;
+    this.#arm(renewed ? interval * (1 + leftOut) : interval);
+    this.#longPause = renewed && leftOut > 0;
   }
 
   /** Asks the runtime how it is. */
@@ -402,7 +414,8 @@ export class NodeStatusManager {
     }
   }
 
-  async #renew(): Promise<void> {
+  /** True when the lease is renewed, for its usual duration and `longer` seconds. */
+  async #renew(longer = 0): Promise<boolean> {
     const leases = this.#ctx.client.coordination.leases;
     const { clock } = this.#ctx;
     const name = this.#o.nodeName;
@@ -410,41 +423,52 @@ export class NodeStatusManager {
       try {
         if (this.#lease === undefined) {
           try {
-            const at = clock.now();
             this.#lease = await leases.create(this.#newLease(), { signal: this.#abort.signal });
-            this.#renewedAt = at;
-            return;
+            return true;
           } catch (error) {
             if (!isAlreadyExists(error)) throw error;
             this.#lease = await leases.get(name, leaseNamespace, { signal: this.#abort.signal });
           }
         }
         const lease: Lease = this.#lease;
-        const at = clock.now();
         this.#lease = await leases.update(
           {
             ...lease,
             spec: {
               ...lease.spec,
               holderIdentity: name,
-              leaseDurationSeconds: this.#o.leaseDurationSeconds,
-              renewTime: formatMicroTime(at),
+              leaseDurationSeconds: this.#o.leaseDurationSeconds + longer,
+              renewTime: formatMicroTime(clock.now()),
             },
           },
           { signal: this.#abort.signal },
         );
-        this.#renewedAt = at;
-        return;
+        return true;
       } catch (error) {
-        if (this.#stopped) return;
-        this.#renewedAt = -Infinity;
+        if (this.#stopped) return false;
         if (isConflict(error) || isNotFound(error)) {
           this.#lease = undefined;
           continue;
         }
         this.#ctx.logger.warn('Failed to update lease', { node: name, error });
-        return;
+        return false;
       }
+    }
+    return false;
+  }
+
+  /** A lease that was to last over heartbeats left out ends as if they had come until now. */
+  async #shorten(): Promise<void> {
+    const lease = this.#lease;
+    const { leaseDurationSeconds } = this.#o;
+    if (lease?.spec?.leaseDurationSeconds === undefined || lease.spec.leaseDurationSeconds <= leaseDurationSeconds)
+      return;
+    const { client, clock, logger } = this.#ctx;
+    const spec = { ...lease.spec, leaseDurationSeconds, renewTime: formatMicroTime(clock.now()) };
+    try {
+      await client.coordination.leases.update({ ...lease, spec });
+    } catch (error) {
+      logger.warn('Failed to update lease', { node: this.#o.nodeName, error });
     }
   }
 
@@ -473,6 +497,7 @@ export class NodeStatusManager {
     this.#abort.abort(new Error('kubelet stopped'));
     this.#timer?.cancel();
     this.#timer = undefined;
+    void this.#ctx.clock.activity.track(this.#shorten());
   }
 }
 

@@ -197,7 +197,8 @@ export class SchedulingQueue {
     this.#o.wake();
   }
 
-  #flush(): void {
+  #flush(): void | 'idle' {
+    if (this.#unschedulable.size === 0) return 'idle';
     const before = this.#o.clock.now() - unschedulableFor;
     for (const q of this.#unschedulable) if (q.since <= before) this.#retry(q);
   }

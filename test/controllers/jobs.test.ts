@@ -1,10 +1,10 @@
-/** Jobs, CronJobs and the TTL of ended jobs, in virtual time against the real API server. */
+/** Jobs and CronJobs in virtual time against the real API server; daily ones and the TTL of ended jobs are in `test/cluster/time`. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Job, JobSpec, Pod } from '../../src/api/types/index.gen.ts';
 import { eventsOf, kubelet, listPods, ns, setPhase } from './pods.ts';
 import type { PodWorld } from './pods.ts';
-import { quiet, virtualWorld, world } from './world.ts';
+import { quiet, world } from './world.ts';
 
 const tracking = 'batch.kubernetes.io/job-tracking';
 
@@ -240,67 +240,6 @@ test('podReplacementPolicy Failed waits for the end of a pod in deletion; deleti
     (await listPods(w)).map((p) => p.metadata.finalizers),
     [],
   );
-  quiet(w);
-});
-
-test('an ended job goes with its pods when its time to live is over', async () => {
-  await using w = await world();
-  await create(w, { ttlSecondsAfterFinished: 3600 });
-  await setPhase(w, (await active(w))[0]!, 'Succeeded');
-  await w.clock.advance(3_500_000);
-  assert.equal((await get(w)).status?.succeeded, 1);
-  await w.clock.advance(200_000);
-  assert.equal((await w.admin.batch.jobs.list({ namespace: ns })).items.length, 0);
-  assert.equal((await listPods(w)).length, 0);
-  quiet(w);
-});
-
-test('a CronJob fires daily in its time zone and keeps a short history', async () => {
-  // Without the controllers that look at nodes every few seconds a day passes faster.
-  await using w = await virtualWorld(['job', 'cronjob', 'garbagecollector', 'serviceaccount']);
-  await w.clock.advance(1000);
-  await w.admin.batch.cronjobs.create({
-    metadata: { name: 'daily', namespace: ns },
-    spec: {
-      schedule: '30 2 * * *',
-      timeZone: 'Europe/Berlin',
-      successfulJobsHistoryLimit: 1,
-      jobTemplate: { metadata: { labels: { a: 'b' } }, spec: jobOf({}).spec! },
-    },
-  });
-  const jobs = async (): Promise<Job[]> => (await w.admin.batch.jobs.list({ namespace: ns })).items;
-  for (let i = 0; i < 2; i++) {
-    // 02:30 in Berlin in winter is 01:30 UTC.
-    const due = Date.UTC(2026, 0, 1 + i, 1, 30);
-    await w.clock.advance(due - w.clock.now() - 1000);
-    assert.equal((await jobs()).length, Math.min(i, 1));
-    await w.clock.advance(2000);
-    const job = (await jobs()).at(-1)!;
-    assert.equal(job.metadata.name, `daily-${due / 60_000}`);
-    assert.equal(
-      job.metadata.annotations?.['batch.kubernetes.io/cronjob-scheduled-timestamp'],
-      `2026-01-0${1 + i}T02:30:00+01:00`,
-    );
-    assert.equal(job.metadata.labels?.['a'], 'b');
-    let cronJob = await w.admin.batch.cronjobs.get('daily', ns);
-    assert.deepEqual(
-      cronJob.status?.active?.map((a) => a.name),
-      [job.metadata.name],
-    );
-    await setPhase(w, (await active(w))[0]!, 'Succeeded');
-    await w.clock.advance(0);
-    cronJob = await w.admin.batch.cronjobs.get('daily', ns);
-    assert.equal(cronJob.status?.active, undefined);
-    assert.equal(Date.parse(cronJob.status!.lastScheduleTime!), due);
-    assert.ok(cronJob.status?.lastSuccessfulTime !== undefined);
-    await w.clock.advance(1000);
-    const gone = i === 0 ? [] : [`Normal SuccessfulDelete Deleted job daily-${due / 60_000 - 1440}`];
-    assert.deepEqual(await eventsOf(w, 'CronJob', 'daily'), [
-      `Normal SuccessfulCreate Created job ${job.metadata.name}`,
-      ...gone,
-      `Normal SawCompletedJob Saw completed job: ${job.metadata.name}, condition: Complete`,
-    ]);
-  }
   quiet(w);
 });
 

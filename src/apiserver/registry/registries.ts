@@ -94,7 +94,7 @@ export class RegistriesImpl implements Registries {
     this.#leases = new Leases(options.store, options.clock);
     this.#deadlines = new Deadlines(options.clock, options.random);
     this.#ticked = options.clock.now();
-    this.#ticker = options.clock.setTicker(tickMs, () => void this.#tick());
+    this.#ticker = options.clock.setTicker(tickMs, () => (this.#unseen() ? 'idle' : void this.#tick()));
   }
 
   /** Admission reads registries, so it comes after them; writes before that are not admitted by anybody. */
@@ -315,12 +315,18 @@ export class RegistriesImpl implements Registries {
     return registry.cache.follow(onEvent);
   }
 
-  /** Bookmarks go out and windows shrink; the store is asked so that quiet resources move on, too. */
-  async #tick(): Promise<void> {
+  /** Upkeep will be due again before anybody can look. */
+  #unseen(): boolean {
     const { clock } = this.#options;
     const now = clock.now();
-    if (this.#ticking || (now + tickMs <= clock.horizon() && now - this.#ticked < maxUnseenMs)) return;
-    this.#ticked = now;
+    return now + tickMs <= clock.horizon() && now - this.#ticked < maxUnseenMs;
+  }
+
+  /** Bookmarks go out and windows shrink; the store is asked so that quiet resources move on, too. */
+  async #tick(): Promise<void> {
+    if (this.#ticking) return;
+    const { clock } = this.#options;
+    this.#ticked = clock.now();
     this.#ticking = true;
     const done = clock.activity.begin();
     try {

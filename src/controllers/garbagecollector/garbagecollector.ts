@@ -97,9 +97,9 @@ class GarbageCollector implements RunningController {
         .addHandler({ onAdd: (_, initial) => (initial ? undefined : changed()), onUpdate: changed, onDelete: changed });
     }
     const { clock } = context;
-    this.#ticker = clock.setTicker(rediscoverMs, () => {
-      if (clock.horizon() < clock.now() + rediscoverMs) this.#sync.queue.add('discovery');
-    });
+    this.#ticker = clock.setTicker(rediscoverMs, () =>
+      clock.now() + rediscoverMs <= clock.horizon() ? 'idle' : this.#sync.queue.add('discovery'),
+    );
     this.#sync.queue.add('discovery');
     this.#sync.start();
   }

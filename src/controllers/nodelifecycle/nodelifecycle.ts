@@ -24,6 +24,8 @@ const unschedulableKey = 'node.kubernetes.io/unschedulable';
 const excludeLabel = 'node.kubernetes.io/exclude-disruption';
 const leaseNamespace = 'kube-node-lease';
 const updateWorkers = 8;
+/** Kubelets' default. */
+const usualLeaseSeconds = 40;
 
 /** Condition type → status → key of the NoSchedule taint. */
 const conditionTaints: Readonly<Record<string, Readonly<Record<string, string>>>> = {
@@ -51,6 +53,8 @@ interface Health {
   probe: number;
   ready: NodeCondition | undefined;
   renewed: number;
+  /** How long the node may be silent after its last sign of life, in milliseconds. */
+  grace: number;
 }
 
 class NodeLifecycleController implements RunningController {
@@ -76,7 +80,9 @@ class NodeLifecycleController implements RunningController {
   #toTaint: Node[] = [];
   #ticker: Timer | undefined;
   #monitoring: Promise<void> | undefined;
-  /** As long as nothing is heard of a node, there is nothing to find out before then; cluster time. */
+  /** The last pass found all nodes healthy, and no Node has changed since. */
+  #allWell = false;
+  /** With all well and no lease renewed, there is nothing to find out before then; cluster time. */
   #quietUntil = -Infinity;
   #stopped = false;
 
@@ -111,11 +117,14 @@ class NodeLifecycleController implements RunningController {
       workers: 4,
       reconcile: (key) => this.#podBound(key),
     });
-    const heard = (): void => {
+    const changed = (): void => {
+      this.#allWell = false;
+    };
+    this.#nodes.addHandler({ onAdd: changed, onUpdate: changed, onDelete: changed });
+    const renewed = (): void => {
       this.#quietUntil = -Infinity;
     };
-    for (const informer of [this.#nodes, this.#leases])
-      informer.addHandler({ onAdd: heard, onUpdate: heard, onDelete: heard });
+    this.#leases.addHandler({ onAdd: renewed, onUpdate: renewed, onDelete: renewed });
     this.#nodes.addHandler({
       onAdd: (n) => this.#taints.queue.add(n.metadata.name!),
       onUpdate: (old, n) => {
@@ -150,13 +159,14 @@ class NodeLifecycleController implements RunningController {
     await Promise.all([this.#taints.stop(), this.#evictions.stop(), this.#podUpdates.stop(), this.#monitoring]);
   }
 
-  #monitor(): void {
+  #monitor(): void | 'idle' {
     // A pass that takes longer than the period is not overtaken by the next.
-    if (this.#monitoring !== undefined || this.#stopped || this.#c.clock.now() < this.#quietUntil) return;
+    if (this.#monitoring !== undefined || this.#stopped) return;
+    if (this.#allWell && (this.#c.clock.now() < this.#quietUntil || this.#onlyRenewed())) return 'idle';
     this.#monitoring = this.#c.clock.activity
       .track(this.#monitorNodes())
       .catch((error: unknown) => {
-        this.#quietUntil = -Infinity;
+        this.#allWell = false;
         this.#c.logger.warn('monitoring node health failed', { error });
       })
       .finally(() => {
@@ -167,6 +177,7 @@ class NodeLifecycleController implements RunningController {
   async #monitorNodes(): Promise<void> {
     const nodes = [...this.#nodes.lister.list()];
     // What is heard from here on is for the next pass.
+    this.#allWell = true;
     this.#quietUntil = Infinity;
     for (const node of nodes) {
       const name = node.metadata.name!;
@@ -192,7 +203,7 @@ class NodeLifecycleController implements RunningController {
       try {
         await this.#monitorNode(node, zones);
       } catch (error) {
-        this.#quietUntil = -Infinity;
+        this.#allWell = false;
         if (!isNotFound(error)) {
           this.#c.logger.warn('updating the health of a node failed', { node: node.metadata.name, error });
         }
@@ -203,14 +214,36 @@ class NodeLifecycleController implements RunningController {
     const toTaint = this.#toTaint;
     this.#toTaint = [];
     for (const node of toTaint) this.#queue(zoneKey(node)).add(node.metadata.name!, node.metadata.uid!);
-    // With all nodes healthy the next thing to find out is that one has been silent for too long.
-    let quiet = this.#quietUntil;
     for (const node of nodes) {
       const health = this.#health.get(node.metadata.name!);
-      if (health?.ready?.status !== 'True') quiet = -Infinity;
-      else quiet = Math.min(quiet, health.probe + this.#grace);
+      if (health?.ready?.status !== 'True') this.#allWell = false;
+      else this.#quietUntil = Math.min(this.#quietUntil, health.probe + health.grace);
     }
-    this.#quietUntil = Math.min(quiet, this.#quietUntil);
+  }
+
+  /** A pass where all was well and only leases can have changed: false when a node has been silent for too long all the same. */
+  #onlyRenewed(): boolean {
+    const now = this.#c.clock.now();
+    this.#quietUntil = Infinity;
+    for (const [name, health] of this.#health) {
+      this.#noteRenewal(name, health);
+      this.#quietUntil = Math.min(this.#quietUntil, health.probe + health.grace);
+    }
+    return now <= this.#quietUntil;
+  }
+
+  /** A renewed lease is a sign of life. */
+  #noteRenewal(name: string, health: Health): void {
+    const spec = this.#leases.lister.get(name, leaseNamespace)?.spec;
+    const renewed = timeMs(spec?.renewTime);
+    if (Number.isNaN(renewed) || renewed <= health.renewed) return;
+    const { clock } = this.#c;
+    health.renewed = renewed;
+    health.probe = clock.now();
+    health.grace = this.#grace;
+    // In virtual time a kubelet leaves out heartbeats that nobody could see, and its lease says for how long.
+    const leftOut = (spec?.leaseDurationSeconds ?? 0) - usualLeaseSeconds;
+    if (clock.virtual && leftOut > 0) health.grace += leftOut * 1000;
   }
 
   /** How long a node may be silent. */
@@ -250,24 +283,18 @@ class NodeLifecycleController implements RunningController {
     const current = nodeCondition(node, 'Ready');
     const created = timeMs(node.metadata.creationTimestamp);
     let health = this.#health.get(name);
-    let grace: number;
     if (current === undefined) {
-      grace = options.nodeStartupGracePeriodMs ?? 60_000;
-      health ??= { probe: created, ready: undefined, renewed: NaN };
-      if (health.ready !== undefined) health = { probe: now, ready: undefined, renewed: health.renewed };
+      health ??= { probe: created, ready: undefined, renewed: NaN, grace: this.#grace };
+      if (health.ready !== undefined) health = { ...health, probe: now, ready: undefined };
     } else {
-      grace = this.#grace;
-      if (health === undefined) health = { probe: now, ready: current, renewed: NaN };
+      if (health === undefined) health = { probe: now, ready: current, renewed: NaN, grace: this.#grace };
       else if (health.ready === undefined || health.ready.lastHeartbeatTime !== current.lastHeartbeatTime) {
-        health = { probe: now, ready: current, renewed: health.renewed };
+        health = { ...health, probe: now, ready: current };
       } else health.ready = current;
     }
     this.#health.set(name, health);
-    const renewed = timeMs(this.#leases.lister.get(name, leaseNamespace)?.spec?.renewTime);
-    if (!Number.isNaN(renewed) && !(renewed <= health.renewed)) {
-      health.renewed = renewed;
-      health.probe = now;
-    }
+    this.#noteRenewal(name, health);
+    const grace = current === undefined ? (options.nodeStartupGracePeriodMs ?? 60_000) : health.grace;
     const observed = { status: current?.status ?? 'Unknown' };
     if (now <= health.probe + grace) return { observed, current, latest: node };
 

@@ -77,6 +77,8 @@ async function measure(netns: string): Promise<readonly BenchResult[]> {
   for (let n = 0; n < loads; n++) {
     await proxy?.stop();
     await cleanUp(host);
+    // The kernel frees what it had beside; that is no part of a first load.
+    await clock.sleep(500);
     const backend = new NftablesBackend({ host, clock, logger });
     const timed = {
       minSyncPeriodMs: 0,

@@ -13,18 +13,18 @@ import type { EndpointsMap } from './skeleton.ts';
 import { masqueradeChain, matchesAll, pickChain, writeSkeleton } from './skeleton.ts';
 import { assignSlots } from './slots.ts';
 
-type Element = readonly [container: string, key: string, value: string];
-
 /** What a frontend has put into the table. */
 interface Written {
-  readonly elements: readonly Element[];
+  /** Container, key and value, one after the other: there are many, and an object each would cost more than they do. */
+  readonly elements: readonly string[];
   /** Chains of affinity that it leads to. */
   readonly affine: readonly string[];
   readonly slots: readonly string[];
   readonly internalSlots: readonly string[];
 }
 
-const nothing: Written = { elements: [], affine: [], slots: [], internalSlots: [] };
+const none: readonly string[] = [];
+const nothing: Written = { elements: none, affine: none, slots: none, internalSlots: none };
 
 const text = (e: ProxyEndpoint): string => `${e.address} . ${e.port}`;
 
@@ -78,8 +78,9 @@ export class FamilyRules {
   set(key: string, frontend: Frontend): void {
     const before = this.#written.get(key) ?? nothing;
     const after = this.#render(frontend, before);
-    for (const [container, k] of before.elements) this.table.drop(container, k);
-    for (const [container, k, value] of after.elements) this.table.put(container, k, value);
+    this.#drop(before.elements);
+    const { elements } = after;
+    for (let i = 0; i < elements.length; i += 3) this.table.put(elements[i]!, elements[i + 1]!, elements[i + 2]!);
     for (const chain of before.affine) this.affinity.release(chain);
     this.#written.set(key, after);
   }
@@ -87,80 +88,92 @@ export class FamilyRules {
   remove(key: string): void {
     const before = this.#written.get(key);
     if (before === undefined) return;
-    for (const [container, k] of before.elements) this.table.drop(container, k);
+    this.#drop(before.elements);
     for (const chain of before.affine) this.affinity.release(chain);
     this.#written.delete(key);
   }
 
+  #drop(elements: readonly string[]): void {
+    for (let i = 0; i < elements.length; i += 3) this.table.drop(elements[i]!, elements[i + 1]!);
+  }
+
   #render(f: Frontend, before: Written): Written {
-    const elements: Element[] = [];
+    const elements: string[] = [];
     const affine: string[] = [];
     const isNodePort = f.kind === 'nodePort';
     const protocol = f.protocol.toLowerCase();
     const key = isNodePort ? `${protocol} . ${f.port}` : `${f.address} . ${protocol} . ${f.port}`;
     const slots = assignSlots(before.slots, f.endpoints.map(text));
     // Only where the policy keeps outsiders to this node do the others need a list of their own.
-    const internalSlots = f.keepsSource ? assignSlots(before.internalSlots, f.internalEndpoints.map(text)) : [];
-    const isInternalLocal = f.kind === 'clusterIP' && f.source.internalPolicyLocal;
-
-    /** The chain that chooses from a list. */
-    const choose = (list: readonly string[], map: EndpointsMap, policy: 'cluster' | 'local'): string => {
-      if (f.affinitySeconds > 0) {
-        const chain = this.affinity.acquire({
-          policy,
-          servicePort: f.servicePort,
-          protocol: f.protocol,
-          seconds: f.affinitySeconds,
-          endpoints: list,
-        });
-        affine.push(chain);
-        return chain;
-      }
-      const at = isNodePort ? String(f.port) : `${f.address} . ${f.port}`;
-      for (const [i, endpoint] of list.entries()) elements.push([`${map}-${protocol}`, `${at} . ${i}`, endpoint]);
-      return pickChain(this.table, this.#d, map, f.protocol, list.length);
-    };
-    const goto = (chain: string): string => `goto ${chain}`;
+    const internalSlots = f.keepsSource ? assignSlots(before.internalSlots, f.internalEndpoints.map(text)) : none;
     const map = isNodePort ? names.nodePortEndpoints : names.serviceEndpoints;
     const dispatch = isNodePort ? names.serviceNodePorts : names.serviceIps;
 
     if (f.kind === 'clusterIP') {
-      elements.push([names.clusterIps, f.address, '']);
-      if (slots.length > 0)
-        elements.push([dispatch, key, goto(choose(slots, map, isInternalLocal ? 'local' : 'cluster'))]);
+      elements.push(names.clusterIps, f.address, '');
+      if (slots.length > 0) {
+        const policy = f.source.internalPolicyLocal ? 'local' : 'cluster';
+        elements.push(dispatch, key, `goto ${this.#choose(f, slots, map, policy, elements, affine)}`);
+      }
     } else if (!f.keepsSource) {
       if (slots.length > 0) {
-        const chain = choose(slots, map, 'cluster');
+        const chain = this.#choose(f, slots, map, 'cluster', elements, affine);
         const marked =
           f.affinitySeconds > 0 ? this.affinity.masqueraded(chain) : masqueradeChain(this.table, this.#o, chain);
-        elements.push([dispatch, key, goto(marked)]);
+        elements.push(dispatch, key, `goto ${marked}`);
       }
     } else if (internalSlots.length > 0 || slots.length > 0) {
       if (internalSlots.length > 0) {
         const shortMap = isNodePort ? names.shortCircuitNodePortEndpoints : names.shortCircuitEndpoints;
         const short = isNodePort ? names.shortCircuitNodePorts : names.shortCircuitIps;
-        elements.push([short, key, goto(choose(internalSlots, shortMap, 'cluster'))]);
+        elements.push(short, key, `goto ${this.#choose(f, internalSlots, shortMap, 'cluster', elements, affine)}`);
       }
       if (slots.length > 0) {
         const local = isNodePort ? names.localPolicyNodePorts : names.localPolicyIps;
-        elements.push([local, key, goto(choose(slots, map, 'local'))]);
+        elements.push(local, key, `goto ${this.#choose(f, slots, map, 'local', elements, affine)}`);
       }
-      elements.push([dispatch, key, goto(isNodePort ? names.nodePortLocalChain : names.externalLocalChain)]);
+      elements.push(dispatch, key, `goto ${isNodePort ? names.nodePortLocalChain : names.externalLocalChain}`);
     }
     if (slots.length === 0)
-      elements.push([
+      elements.push(
         isNodePort ? names.noEndpointNodePorts : names.noEndpointServices,
         key,
-        f.whenEmpty === 'reject' ? goto(names.rejectChain) : 'drop',
-      ]);
+        f.whenEmpty === 'reject' ? `goto ${names.rejectChain}` : 'drop',
+      );
     this.#firewall(f, key, elements);
     this.#hairpin(f, protocol, elements);
-    return { elements, affine, slots, internalSlots };
+    return { elements, affine: affine.length === 0 ? none : affine, slots, internalSlots };
   }
 
-  #firewall(f: Frontend, key: string, elements: Element[]): void {
+  /** The chain that chooses from a list of endpoints. */
+  #choose(
+    f: Frontend,
+    list: readonly string[],
+    map: EndpointsMap,
+    policy: 'cluster' | 'local',
+    elements: string[],
+    affine: string[],
+  ): string {
+    if (f.affinitySeconds > 0) {
+      const chain = this.affinity.acquire({
+        policy,
+        servicePort: f.servicePort,
+        protocol: f.protocol,
+        seconds: f.affinitySeconds,
+        endpoints: list,
+      });
+      affine.push(chain);
+      return chain;
+    }
+    const at = f.kind === 'nodePort' ? String(f.port) : `${f.address} . ${f.port}`;
+    const container = `${map}-${f.protocol.toLowerCase()}`;
+    for (let i = 0; i < list.length; i++) elements.push(container, `${at} . ${i}`, list[i]!);
+    return pickChain(this.table, this.#d, map, f.protocol, list.length);
+  }
+
+  #firewall(f: Frontend, key: string, elements: string[]): void {
     if (f.sourceRanges.length === 0) return;
-    elements.push([names.firewallIps, key, `goto ${names.firewallChain}`]);
+    elements.push(names.firewallIps, key, `goto ${names.firewallChain}`);
     const node = this.#place.addresses.map(parseIp).find((ip) => ip?.family === this.#d.family);
     const fromNode =
       node !== undefined &&
@@ -171,23 +184,22 @@ export class FamilyRules {
     // The node may have the balancer's address on an interface of its own, and then uses it for its source.
     const extra = fromNode ? [`${f.address}/${this.#d.family === 4 ? 32 : 128}`] : [];
     for (const range of disjoint([...f.sourceRanges, ...extra], this.#d.family))
-      elements.push([names.firewallSources, `${key} . ${range}`, '']);
+      elements.push(names.firewallSources, `${key} . ${range}`, '');
   }
 
   /** A pod that reaches itself by a Service must get an answer from somebody else's address. */
-  #hairpin(f: Frontend, protocol: string, elements: Element[]): void {
-    const seen = new Set<string>();
+  #hairpin(f: Frontend, protocol: string, elements: string[]): void {
     const { node } = this.#place;
-    if (node === undefined) return;
+    if (node === undefined || !f.source.endpoints.some((e) => e.node === node)) return;
+    const seen = new Set<string>();
     const local = new Set<string>();
     for (const e of f.source.endpoints) if (e.node === node) local.add(text(e));
-    if (local.size === 0) return;
     for (const list of [f.endpoints, f.keepsSource ? f.internalEndpoints : []])
       for (const e of list) {
         const endpoint = text(e);
         if (!local.has(endpoint) || seen.has(endpoint)) continue;
         seen.add(endpoint);
-        elements.push([names.hairpinConnections, `${e.address} . ${e.address} . ${protocol} . ${e.port}`, '']);
+        elements.push(names.hairpinConnections, `${e.address} . ${e.address} . ${protocol} . ${e.port}`, '');
       }
   }
 }

@@ -13,7 +13,7 @@ import { duplicate, forbiddenField, formatFieldError, invalid, omitted, required
 import type { CompiledRule } from './cel-rule.ts';
 import { compileRules } from './cel-rule.ts';
 import { Correlated, MapList } from './correlation.ts';
-import type { Constraints, ObjectSchema, Schema, ValidationRule } from './schema.ts';
+import type { Constraints, Schema, ValidationRule } from './schema.ts';
 
 /** The largest text that a messageExpression may make. */
 const maxMessage = 5 * 1024;
@@ -40,33 +40,36 @@ const noRatchet: Ratchet = { current: undefined, parent: undefined };
 
 /** The rules of a CRD's version, compiled when first asked for. */
 export class CelRules {
-  readonly #schema: ObjectSchema;
+  readonly #schema: Schema;
   #root: RuleNode | undefined;
 
-  private constructor(schema: ObjectSchema) {
+  private constructor(schema: Schema) {
     this.#schema = schema;
   }
 
   /** Undefined when the schema has no rules. */
-  static of(schema: ObjectSchema): CelRules | undefined {
+  static of(schema: Schema): CelRules | undefined {
     return schema.constraints !== undefined && hasRules(schema.constraints) ? new CelRules(schema) : undefined;
   }
 
   /**
-   * All violations. `old` is the object before an update; failures that an update does not change go to `warn` instead.
-   * `budget` is what all rules together may cost.
+   * All violations. `old` is the object before an update; failures that an update does not change go to `warn` instead (and
+   * without `warn` they are errors). `budget` is what all rules together may cost, `path` where the object stands.
    */
   validate(
     object: unknown,
     old?: unknown,
-    options: { readonly warn?: (text: string) => void; readonly budget?: number } = {},
+    options: { readonly warn?: (text: string) => void; readonly budget?: number; readonly path?: string } = {},
   ): FieldError[] {
     const constraints = this.#schema.constraints!;
-    this.#root ??= compileNode(this.#schema, constraints, true);
+    this.#root ??= compileNode(this.#schema, constraints);
     if (this.#root === undefined) return [];
     const run = new Run(options.budget ?? perRequestBudget, options.warn);
-    const current = old === undefined || old === null ? undefined : new Correlated(object, old, constraints);
-    run.node(this.#root, object, old, '', { current, parent: undefined });
+    const current =
+      old === undefined || old === null || options.warn === undefined
+        ? undefined
+        : new Correlated(object, old, constraints);
+    run.node(this.#root, object, old, options.path ?? '', { current, parent: undefined });
     return run.errors;
   }
 }
@@ -81,14 +84,14 @@ function hasRules(c: Constraints): boolean {
 }
 
 /** Compiles a node. `constraints` holds its rules; within `allOf` they stand beside the schema's own. */
-function compileNode(schema: Schema, constraints: Constraints, own: boolean): RuleNode | undefined {
+function compileNode(schema: Schema, constraints: Constraints): RuleNode | undefined {
   const properties = new Map<string, RuleNode>();
   if (schema.kind === 'object') {
     for (const [name, inner] of constraints.properties ?? []) {
       const field = schema.fields.get(name);
       if (field === undefined) continue;
       // Metadata is no part of a CRD's own schema: only what rules of the CRD say of it counts.
-      const node = compileNode(field.schema, inner, own);
+      const node = compileNode(field.schema, inner);
       if (node !== undefined && (escapeName(name) === undefined || schemaType(field.schema) !== undefined)) {
         properties.set(name, node);
       }
@@ -96,13 +99,13 @@ function compileNode(schema: Schema, constraints: Constraints, own: boolean): Ru
   }
   const values =
     schema.kind === 'map' && typeof constraints.additionalProperties === 'object'
-      ? compileNode(schema.values, constraints.additionalProperties, own)
+      ? compileNode(schema.values, constraints.additionalProperties)
       : undefined;
   const items =
     schema.kind === 'list' && constraints.items !== undefined
-      ? compileNode(schema.items, constraints.items, own)
+      ? compileNode(schema.items, constraints.items)
       : undefined;
-  const allOf = (constraints.allOf ?? []).flatMap((c) => compileNode(schema, c, false) ?? []);
+  const allOf = (constraints.allOf ?? []).flatMap((c) => compileNode(schema, c) ?? []);
   const type =
     constraints.rules === undefined || constraints.rules.length === 0 ? undefined : schemaType(schema, 'selfType');
   const spine = schema.constraints ?? constraints;

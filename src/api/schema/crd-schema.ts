@@ -1,14 +1,17 @@
 /**
  * Checks of the OpenAPI v3 schema in a CustomResourceDefinition, beside structurality: what is not supported, extensions that
- * contradict each other, keys of list maps, defaults that do not fit their own schema. CEL rules are checked for their
- * form alone; compiling them belongs to CEL.
+ * contradict each other, keys of list maps, defaults that do not fit their own schema, and CEL rules (`crd-rules.ts`).
  */
 import type { FieldError } from '../field-error.ts';
 import { forbiddenField, invalid, notSupported, required } from '../field-error.ts';
+import { CelRules } from './cel-rules.ts';
+import type { RulePlace } from './crd-rules.ts';
+import { RuleChecks, childPlace } from './crd-rules.ts';
+import { fieldPathOf } from './field-path.ts';
 import { constraintsOf, fromOpenAPI } from './from-openapi.ts';
 import type { JSONSchemaProps } from './json-schema.ts';
 import { decodeCustom } from './prune.ts';
-import type { ObjectSchema } from './schema.ts';
+import type { ObjectSchema, Schema } from './schema.ts';
 import { structuralErrors } from './structural.ts';
 import { validateConstraints } from './validate-structural.ts';
 
@@ -16,6 +19,8 @@ export interface CRDSchemaOptions {
   /** metav1.ObjectMeta of the catalogue. */
   readonly objectMeta: ObjectSchema;
   readonly statusSubresource: boolean;
+  /** An update does not change the schema: rules that were accepted may go on costing too much. */
+  readonly unchanged?: boolean;
 }
 
 /** All violations of `schema`, which stands at `path` (`spec.versions[0].schema.openAPIV3Schema`). */
@@ -25,8 +30,18 @@ export function validateCRDSchema(schema: JSONSchemaProps, path: string, options
   if (schema.nullable === true) errors.push(forbiddenField(`${path}.nullable`, 'nullable cannot be true at the root'));
   const structural = structuralErrors(schema, path);
   errors.push(...structural);
-  if (structural.length === 0) defaults(schema, path, options, true, errors);
-  openAPISchema(schema, path, { root: true, insideMeta: false, noDefaults: undefined }, errors);
+  let checks: RuleChecks | undefined;
+  if (structural.length === 0) {
+    const before = errors.length;
+    defaults(schema, path, options, true, errors);
+    if (errors.length === before) checks = new RuleChecks(options.unchanged === true);
+  }
+  const rules: RulePlace | undefined =
+    checks === undefined
+      ? undefined
+      : { schema: fromOpenAPI(schema, options), cardinality: 1, uncorrelatable: undefined };
+  openAPISchema(schema, path, { root: true, insideMeta: false, noDefaults: undefined, checks, rules }, errors);
+  errors.push(...(checks?.errors ?? []), ...(checks?.totalErrors(path) ?? []));
   return errors;
 }
 
@@ -84,6 +99,9 @@ interface Place {
   readonly insideMeta: boolean;
   /** Why defaults must not be here. */
   readonly noDefaults: string | undefined;
+  /** Collects what is wrong with CEL rules; undefined where they are not looked at. */
+  readonly checks: RuleChecks | undefined;
+  readonly rules: RulePlace | undefined;
 }
 
 const openAPITypes = ['array', 'boolean', 'integer', 'number', 'object', 'string'];
@@ -92,7 +110,12 @@ const reasons = ['FieldValueDuplicate', 'FieldValueForbidden', 'FieldValueInvali
 const nonEmpty = (o: object | undefined): boolean => o !== undefined && Object.keys(o).length > 0;
 
 function openAPISchema(s: JSONSchemaProps, path: string, place: Place, errors: FieldError[]): void {
-  const inner: Place = { ...place, root: false };
+  const before = errors.length;
+  const below = (child: Parameters<typeof childPlace>[3]): Pick<Place, 'rules'> => ({
+    rules: place.rules === undefined ? undefined : childPlace(place.rules, s, path, child),
+  });
+  const inner: Place = { ...place, root: false, checks: undefined, rules: undefined };
+  const ruled: Place = { ...place, root: false };
   unsupported(s, path, place, errors);
   if (s.uniqueItems === true) {
     const why = 'uniqueItems cannot be set to true since the runtime complexity becomes quadratic';
@@ -108,13 +131,13 @@ function openAPISchema(s: JSONSchemaProps, path: string, place: Place, errors: F
       const noDefaults = place.insideMeta
         ? 'inside additionalProperties applying to object metadata'
         : inner.noDefaults;
-      openAPISchema(additional, `${path}.additionalProperties`, { ...inner, noDefaults }, errors);
+      openAPISchema(additional, `${path}.additionalProperties`, { ...ruled, ...below('values'), noDefaults }, errors);
     }
   }
   for (const [name, property] of Object.entries(s.properties ?? {})) {
-    let where = inner;
+    let where: Place = { ...ruled, ...below({ property: name }) };
     if ((place.root || s['x-kubernetes-embedded-resource'] === true) && metaFields.has(name)) {
-      where = { ...inner, insideMeta: true, noDefaults: place.root ? `in top-level ${name}` : inner.noDefaults };
+      where = { ...where, insideMeta: true, noDefaults: place.root ? `in top-level ${name}` : inner.noDefaults };
     }
     openAPISchema(property, `${path}.properties[${name}]`, where, errors);
   }
@@ -123,7 +146,7 @@ function openAPISchema(s: JSONSchemaProps, path: string, place: Place, errors: F
     s[junctor]?.forEach((v, i) => openAPISchema(v, `${path}.${junctor}[${i}]`, inner, errors));
   }
   const items = Array.isArray(s.items) ? undefined : s.items;
-  if (items !== undefined) openAPISchema(items, `${path}.items`, inner, errors);
+  if (items !== undefined) openAPISchema(items, `${path}.items`, { ...ruled, ...below('items') }, errors);
   if (s['x-kubernetes-preserve-unknown-fields'] === false) {
     errors.push(invalid(`${path}.x-kubernetes-preserve-unknown-fields`, false, 'must be true or undefined'));
   }
@@ -135,6 +158,8 @@ function openAPISchema(s: JSONSchemaProps, path: string, place: Place, errors: F
   }
   listMap(s, items, path, errors);
   rules(s, path, errors);
+  const hasRules = (s['x-kubernetes-validations'] ?? []).length > 0;
+  if (hasRules && errors.length === before && place.rules !== undefined) place.checks?.node(s, path, place.rules);
 }
 
 function unsupported(s: JSONSchemaProps, path: string, place: Place, errors: FieldError[]): void {
@@ -274,6 +299,9 @@ function rules(s: JSONSchemaProps, path: string, errors: FieldError[]): void {
       errors.push(invalid(`${at}.fieldPath`, field, 'must be non-empty if specified'));
     }
     if (hasNewlines(field)) errors.push(invalid(`${at}.fieldPath`, field, 'must not contain line breaks'));
+    if (field !== '' && fieldPathOf(field, constraintsOf(s)) === undefined) {
+      errors.push(invalid(`${at}.fieldPath`, field, 'must be a valid path'));
+    }
   });
 }
 
@@ -296,9 +324,12 @@ function defaults(
     );
     if (strictErrors.length > 0) errors.push(invalid(at, s.default, 'must not have unknown fields'));
     else {
-      for (const e of validateConstraints(constraintsOf(s), s.default)) {
+      const wrong = validateConstraints(constraintsOf(s), s.default);
+      for (const e of wrong) {
         errors.push({ ...e, field: e.field === '' || e.field === '<nil>' ? at : `${at}.${e.field}` });
       }
+      const schema = holder.fields.get('value')?.schema;
+      if (wrong.length === 0 && schema !== undefined) errors.push(...defaultRules(schema, s.default, at));
     }
   }
   const items = Array.isArray(s.items) ? undefined : s.items;
@@ -307,4 +338,12 @@ function defaults(
     const meta = (root || s['x-kubernetes-embedded-resource'] === true) && metaFields.has(name);
     if (!meta) defaults(property, `${path}.properties[${name}]`, options, false, errors);
   }
+}
+
+/** A default must pass the rules of its node: as a value that was there before, and as one that was not. */
+function defaultRules(schema: Schema, value: unknown, path: string): FieldError[] {
+  const rules = CelRules.of(schema);
+  if (rules === undefined) return [];
+  const kept = rules.validate(value, value, { path });
+  return kept.length > 0 ? kept : rules.validate(value, undefined, { path });
 }

@@ -1,11 +1,13 @@
 /** `TypeSupport` of one version of a custom resource, made of the schema that its CRD gives. */
 import type { Catalog } from '../../api/catalog/catalog.ts';
 import type { ResourceInfo } from '../../api/catalog/resource.ts';
-import type { FieldError } from '../../api/field-error.ts';
+import type { FieldError, FieldErrorType } from '../../api/field-error.ts';
+import { invalid } from '../../api/field-error.ts';
 import { nameIsPathSegment } from '../../api/names.ts';
 import { apiVersionOf } from '../../api/object.ts';
 import type { KubeObject, ObjectMeta } from '../../api/object.ts';
 import { share } from '../../api/schema/canonicalize.ts';
+import { CelRules } from '../../api/schema/cel-rules.ts';
 import { decodeCustom } from '../../api/schema/prune.ts';
 import type { ObjectSchema } from '../../api/schema/schema.ts';
 import {
@@ -28,6 +30,15 @@ export interface CustomTypeOptions {
   readonly scale?: ScalePaths;
 }
 
+/** Errors that keep CEL rules from being run: they rely on types, sizes and required members. */
+const blocking: ReadonlySet<FieldErrorType> = new Set([
+  'FieldValueNotSupported',
+  'FieldValueRequired',
+  'FieldValueTooLong',
+  'FieldValueTooMany',
+  'FieldValueTypeInvalid',
+]);
+
 const objectMetaName = 'io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta';
 
 export class CustomTypeSupport implements TypeSupport {
@@ -37,6 +48,7 @@ export class CustomTypeSupport implements TypeSupport {
   readonly scale: ScalePaths | undefined;
   readonly #options: CustomTypeOptions;
   #fields: FieldManaging | undefined;
+  #rules: { readonly cel: CelRules | undefined } | undefined;
 
   constructor(options: CustomTypeOptions) {
     this.#options = options;
@@ -71,12 +83,21 @@ export class CustomTypeSupport implements TypeSupport {
     return previous === undefined ? object : share(object, previous);
   }
 
-  validate(object: KubeObject, old: KubeObject | undefined): readonly FieldError[] {
-    return [
+  validate(object: KubeObject, old: KubeObject | undefined, warn: (text: string) => void): readonly FieldError[] {
+    const errors = [
       ...validateStructural(this.schema, object, old),
-      ...validateListSetsAndMaps(this.schema, object),
       ...validateEmbeddedResources(this.schema, object, embeddedMeta),
+      ...validateListSetsAndMaps(this.schema, object),
     ];
+    this.#rules ??= { cel: CelRules.of(this.schema) };
+    const rules = this.#rules.cel;
+    if (rules === undefined) return errors;
+    if (errors.some((e) => blocking.has(e.type))) {
+      const why =
+        'some validation rules were not checked because the object was invalid; correct the existing errors to complete validation';
+      errors.push(invalid('<nil>', null, why));
+    } else errors.push(...rules.validate(object, old, { warn }));
+    return errors;
   }
 }
 

@@ -58,8 +58,8 @@ export interface TypeSupport {
   decode(input: unknown, request: DecodeRequest): DecodedObject;
   /** As it is stored: upstream's order and presence, what is unchanged shared with `previous`. */
   canonicalize(object: KubeObject, previous?: KubeObject): KubeObject;
-  /** Structural validation of custom resources. */
-  validate?(object: KubeObject, old: KubeObject | undefined): readonly FieldError[];
+  /** Custom resources against their schema and its rules; what an update need not put right goes to `warn`. */
+  validate?(object: KubeObject, old: KubeObject | undefined, warn: (text: string) => void): readonly FieldError[];
   readonly fields: FieldManaging;
   /** Custom resources with a scale subresource. */
   readonly scale?: ScalePaths | undefined;

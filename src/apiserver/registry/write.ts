@@ -221,9 +221,10 @@ async function createOnce(
   let object = support.hub.canonicalize(draft);
   const name = object.metadata.name ?? '';
   const rule = strategy.validateName ?? nameIsDNSSubdomain;
+  const warn = (text: string): void => ctx.warn(text);
   const errors = [
     ...validateObjectMeta(object.metadata, resource.namespaced, rule),
-    ...(support.hub.validate?.(object, undefined) ?? []),
+    ...(support.hub.validate?.(object, undefined, warn) ?? []),
     ...(strategy.validate?.(context, object) ?? []),
   ];
   if (errors.length > 0) throw invalidStatus(resource.group, resource.kind, name, errors);
@@ -485,10 +486,11 @@ async function prepareUpdate(
   keepSystemFields(draft.metadata, old.metadata);
   let object = hub.canonicalize(draft, old);
   if (object === old) return undefined;
+  const warn = (text: string): void => ctx.warn(text);
   const errors = [
     ...validateObjectMeta(object.metadata, resource.namespaced, anyName),
     ...validateObjectMetaUpdate(object.metadata, old.metadata),
-    ...(hub.validate?.(object, old) ?? []),
+    ...(hub.validate?.(object, old, warn) ?? []),
     ...(strategy.validateUpdate?.(context, object, old) ?? []),
   ];
   if (errors.length > 0) throw invalidStatus(resource.group, resource.kind, name, errors);

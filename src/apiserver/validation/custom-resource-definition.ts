@@ -91,10 +91,18 @@ function deprecation(v: CustomResourceDefinitionVersion, field: string): Errors 
   return wrong.map((why) => invalid(`${field}.deprecationWarning`, text, why));
 }
 
-function schemaPart(v: VersionPart, statusSubresource: boolean, field: string, objectMeta: ObjectSchema): Errors {
+function schemaPart(
+  v: CustomResourceDefinitionVersion,
+  statusSubresource: boolean,
+  field: string,
+  objectMeta: ObjectSchema,
+  old: CustomResourceDefinition | undefined,
+): Errors {
   const schema = v.schema?.openAPIV3Schema;
   if (schema === undefined) return [];
-  return validateCRDSchema(schema, `${field}.openAPIV3Schema`, { objectMeta, statusSubresource });
+  const before = old?.spec.versions.find((o) => o.name === v.name)?.schema?.openAPIV3Schema;
+  const unchanged = before !== undefined && semanticEqual(schema, before);
+  return validateCRDSchema(schema, `${field}.openAPIV3Schema`, { objectMeta, statusSubresource, unchanged });
 }
 
 function subresourcesPart(v: VersionPart, field: string): Errors {
@@ -245,7 +253,7 @@ export function validateCustomResourceDefinition(
     if (wrong.length > 0) errors.push(invalid(`${at}.name`, v.name ?? '', wrong.join(',')));
     errors.push(...deprecation(v, at));
     const status = v.subresources?.status !== undefined;
-    if (!common.has('schema')) errors.push(...schemaPart(v, status, `${at}.schema`, objectMeta));
+    if (!common.has('schema')) errors.push(...schemaPart(v, status, `${at}.schema`, objectMeta, old));
     if (!common.has('subresources')) errors.push(...subresourcesPart(v, `${at}.subresources`));
     if (!common.has('additionalPrinterColumns')) errors.push(...columnsPart(v, `${at}.additionalPrinterColumns`));
     if (!common.has('selectableFields')) errors.push(...selectablePart(v, `${at}.selectableFields`));
@@ -266,7 +274,7 @@ export function validateCustomResourceDefinition(
   const first = versions[0];
   if (first !== undefined) {
     const status = versions.some((v) => v.subresources?.status !== undefined);
-    if (common.has('schema')) errors.push(...schemaPart(first, status, 'spec.validation', objectMeta));
+    if (common.has('schema')) errors.push(...schemaPart(first, status, 'spec.validation', objectMeta, old));
     if (common.has('subresources')) errors.push(...subresourcesPart(first, 'spec.subresources'));
     if (common.has('additionalPrinterColumns')) errors.push(...columnsPart(first, 'spec.additionalPrinterColumns'));
     if (common.has('selectableFields')) errors.push(...selectablePart(first, 'spec.selectableFields'));

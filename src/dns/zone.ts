@@ -1,338 +1,363 @@
 /**
- * The cluster's zone: what names of Services, endpoints and pods mean, by the Kubernetes DNS specification (version 1.1.0) and, where
- * that is silent, CoreDNS' kubernetes plugin. Reads listers; keeps no records of its own.
+ * What names of Services, endpoints and pods mean: the Kubernetes DNS specification (version 1.1.0) and, where that is silent,
+ * CoreDNS' kubernetes plugin. Keeps no records of its own. Where CoreDNS denies names that exist without records of the type asked
+ * for (TXT of a namespace, SOA of anything), this says that they exist.
  */
-import type { Random } from '../base/random.ts';
-import { formatIp, parseIp } from '../base/ip.ts';
-import type { EndpointSlice, Service } from '../api/types/index.gen.ts';
-import type { Lister } from '../client/lister.ts';
-import type { DnsAnswer, DnsRecord, RecordType } from './answer.ts';
-import { addressOfReverse, dashed, recordTtl, schemaVersion, undashed } from './names.ts';
+import type { ClusterRecords, Port, ServiceRecord } from './cluster-records.ts';
+import { addressTag, namespaceTag, podTag, serviceTag } from './cluster-records.ts';
+import type { Reply, Request, Reusable, Rr } from './message.ts';
+import { answered, rcodes, types } from './message.ts';
+import { addressOfReverse, dashed, labelsOf, undashed, within } from './names.ts';
+import { addressData, addressRecord, nameRecord, soaRecord, srvRecord, textRecord } from './rdata.ts';
+import type { Stamps } from './stamps.ts';
 
-/** Index of slices by `namespace/service`. */
-export const byService = 'service';
-/** Index of Services by cluster IP, of slices and pods by address. */
-export const byAddress = 'address';
+const schemaVersion = '1.1.0';
+const schemaTtl = 28_800;
+const maxChain = 10;
+const plugin = 'kubernetes';
 
-export interface ZoneSources {
-  readonly services: Lister<Service>;
-  readonly slices: Lister<EndpointSlice>;
-  /** Whether a namespace exists. */
-  hasNamespace(name: string): boolean;
-  /** Whether a pod of the namespace has the address; undefined: every well-formed pod name is answered (CoreDNS' `pods insecure`). */
-  readonly hasPod?: (namespace: string, address: string) => boolean;
-}
+export type PodMode = 'disabled' | 'insecure' | 'verified';
 
 export interface ZoneOptions {
-  /** `cluster.local`. */
-  readonly domain: string;
-  readonly sources: ZoneSources;
-  readonly random: Random;
-  /** Changes whenever the data does. */
-  readonly serial: () => number;
+  readonly records: ClusterRecords;
+  readonly stamps: Stamps;
+  /** Normalized; the first that is no reverse zone is where reverse names lead. */
+  readonly zones: readonly string[];
+  readonly primary: string;
+  readonly pods: PodMode;
+  /** Empty: all. */
+  readonly namespaces: ReadonlySet<string>;
+  readonly ttl: number;
+  readonly endpointPodNames: boolean;
+  readonly ignoreEmptyServices: boolean;
+  /** Finds what lies outside of the zone, where somebody can be asked. */
+  readonly lookup: (request: Request, name: string, type: number) => Promise<Reply>;
 }
 
-interface Endpoint {
-  readonly address: string;
-  /** Its own name below the Service's. */
-  readonly label: string;
-  readonly ports: readonly { readonly name: string; readonly protocol: string; readonly port: number }[];
+interface Item {
+  readonly data: Buffer;
+  readonly text: string;
+  readonly port: number;
+  readonly target: string;
 }
 
-/** What a name stands for: records by type, or nothing but existing. Undefined: there is no such name. */
-interface Node {
-  readonly addresses?: readonly string[];
-  readonly cname?: string;
-  readonly srv?: readonly { readonly port: number; readonly target: string; readonly addresses: readonly string[] }[];
-  readonly text?: string;
-  readonly ns?: string;
-  readonly pointers?: readonly string[];
-}
+/** What a name stands for. */
+type Meaning =
+  | { readonly kind: 'missing' }
+  | { readonly kind: 'empty' }
+  | { readonly kind: 'items'; readonly items: readonly Item[] }
+  | { readonly kind: 'external'; readonly target: string };
 
-const exists: Node = {};
-const maxChain = 8;
+const missing: Meaning = { kind: 'missing' };
+const empty: Meaning = { kind: 'empty' };
+
+const below = (name: string, zone: string): string => (zone === '.' ? `${name}.` : `${name}.${zone}`);
+
+/** What an answer depends on, gathered while it is made. */
+class Ties {
+  readonly #stamps: Stamps;
+  readonly slots: number[] = [];
+  readonly values: number[] = [];
+  /** Something came from outside. */
+  loose = false;
+
+  constructor(stamps: Stamps) {
+    this.#stamps = stamps;
+  }
+
+  add(name: string): void {
+    const slot = this.#stamps.slot(name);
+    if (this.slots.includes(slot)) return;
+    this.slots.push(slot);
+    this.values.push(this.#stamps.value(slot));
+  }
+}
 
 export class ClusterZone {
-  readonly domain: string;
   readonly #o: ZoneOptions;
 
   constructor(options: ZoneOptions) {
     this.#o = options;
-    this.domain = options.domain.toLowerCase().replace(/\.$/, '');
   }
 
-  /** Whether this zone answers for the name. Names are lower-case and without the dot at the end. */
-  owns(name: string): boolean {
-    return name === this.domain || name.endsWith(`.${this.domain}`);
-  }
-
-  /** The answer for a name of the zone. `asked`: the name as it was written. */
-  answer(name: string, type: RecordType, asked = name): DnsAnswer {
-    const answers: DnsRecord[] = [];
-    const additional: DnsRecord[] = [];
-    let at = name;
-    let label = asked;
-    for (let hop = 0; hop < maxChain; hop++) {
-      const node = this.#find(at);
-      if (node === undefined) return this.#nothing('NXDOMAIN', answers);
-      if (node.cname !== undefined && type !== 'CNAME') {
-        answers.push(record(label, 'CNAME', node.cname));
-        at = node.cname.toLowerCase();
-        label = node.cname;
-        // Who asks goes on from there.
-        if (!this.owns(at)) return found(answers, additional);
-        continue;
-      }
-      this.#collect(node, type, label, answers, additional);
-      return answers.length === 0 ? this.#nothing('NOERROR', answers) : found(answers, additional);
+  /**
+   * The answer for a name of `zone`; its code is NXDOMAIN (SERVFAIL before everything has been read) for names that there are none of.
+   */
+  answer(request: Request, zone: string): Reply | Promise<Reply> {
+    const { name, type, asked } = request;
+    const ties = new Ties(this.#o.stamps);
+    // The zone in the case in which it was asked for.
+    const written = asked.slice(asked.length - zone.length);
+    if (type === types.AXFR || type === types.IXFR) return this.#refused();
+    const apex = name === zone;
+    if (apex && type === types.SOA) return this.#found(ties, [this.#soa(written)]);
+    if (apex && type === types.NS) return this.#nameServers(request, written, ties);
+    if (name === below('ns.dns', zone)) {
+      const addresses = this.#serverAddresses(ties);
+      if (addresses.length === 0) return this.#denied(written, ties);
+      return this.#addresses(written, asked, type, addresses, ties);
     }
-    return { rcode: 'SERVFAIL', authoritative: true, answers: [], authority: [], additional: [] };
+    if (type === types.TXT && name === below('dns-version', zone))
+      return this.#found(ties, [textRecord(asked, schemaTtl, [schemaVersion])]);
+    if (within('in-addr.arpa.', zone) || within('ip6.arpa.', zone)) return this.#reverse(request, zone, written, ties);
+    const meaning = this.#meaning(name, zone, written, ties);
+    switch (meaning.kind) {
+      case 'missing':
+        return this.#denied(written, ties);
+      case 'empty':
+        return this.#nothing(written, ties);
+      case 'external':
+        return this.#external(request, zone, written, meaning.target, ties);
+      case 'items':
+        return type === types.SRV
+          ? this.#services(written, asked, meaning.items, ties)
+          : this.#addresses(written, asked, type, meaning.items, ties);
+    }
   }
 
-  /** PTR records of a reverse name; undefined when the address is none of the cluster's. */
-  reverse(name: string, asked = name): DnsAnswer | undefined {
-    const address = addressOfReverse(name);
-    if (address === undefined) return undefined;
-    const pointers = this.#pointers(canonical(address));
-    if (pointers.length === 0) return undefined;
-    return found(
-      pointers.map((p) => record(asked, 'PTR', p)),
-      [],
+  #reusable(ties: Ties): Reusable | undefined {
+    const { records } = this.#o;
+    if (ties.loose || !records.hasSynced) return undefined;
+    return { slots: ties.slots, stamps: ties.values, serial: () => records.serial };
+  }
+
+  #found(ties: Ties, answers: readonly Rr[], additional: readonly Rr[] = []): Reply {
+    return answered(plugin, { answers, additional, reusable: this.#reusable(ties) });
+  }
+
+  /** The name exists, records of the type do not. */
+  #nothing(written: string, ties: Ties): Reply {
+    return answered(plugin, { authority: [this.#soa(written)], reusable: this.#reusable(ties) });
+  }
+
+  #denied(written: string, ties: Ties): Reply {
+    const rcode = this.#o.records.hasSynced ? rcodes.NXDOMAIN : rcodes.SERVFAIL;
+    return answered(plugin, { rcode, authority: [this.#soa(written)], reusable: this.#reusable(ties) });
+  }
+
+  #refused(): Reply {
+    return { ...answered(plugin, { rcode: rcodes.REFUSED }), authoritative: false };
+  }
+
+  #soa(zone: string): Rr {
+    const { ttl, records } = this.#o;
+    return soaRecord(zone, Math.min(ttl, 300), {
+      mname: below('ns.dns', zone),
+      rname: below('hostmaster', zone),
+      serial: records.serial,
+      refresh: 7200,
+      retry: 1800,
+      expire: 86_400,
+      minimum: ttl,
+    });
+  }
+
+  /** This name server by its Service. */
+  #serverAddresses(ties: Ties): readonly Item[] {
+    ties.add(serviceTag('kube-system', 'kube-dns'));
+    const service = this.#o.records.service('kube-system', 'kube-dns');
+    return (service?.addresses ?? []).map((a) => ({ ...a, port: -1, target: '' }));
+  }
+
+  #nameServers(request: Request, written: string, ties: Ties): Reply {
+    const addresses = this.#serverAddresses(ties);
+    if (addresses.length === 0) return this.#nothing(written, ties);
+    const target = below('kube-dns.kube-system.svc', this.#o.primary);
+    const answer = nameRecord(request.asked, types.NS, target, this.#o.ttl);
+    return this.#found(
+      ties,
+      answer === undefined ? [] : [answer],
+      addresses.map((a) => addressRecord(target, a.data, this.#o.ttl)),
     );
   }
 
-  #collect(node: Node, type: RecordType, name: string, answers: DnsRecord[], additional: DnsRecord[]): void {
-    switch (type) {
-      case 'A':
-      case 'AAAA': {
-        const family = type === 'A' ? 4 : 6;
-        const own = this.#shuffled((node.addresses ?? []).filter((a) => familyOf(a) === family));
-        for (const address of own) answers.push(record(name, type, address));
-        return;
+  #addresses(written: string, asked: string, type: number, items: readonly Item[], ties: Ties): Reply {
+    const width = type === types.A ? 4 : type === types.AAAA ? 16 : 0;
+    const answers: Rr[] = [];
+    if (width > 0) this.#collect(items, asked, width, answers);
+    return answers.length === 0 ? this.#nothing(written, ties) : this.#found(ties, answers);
+  }
+
+  /** Each address once. */
+  #collect(items: readonly Item[], name: string, width: number, answers: Rr[]): void {
+    const seen = items.length > 1 ? new Set<string>() : undefined;
+    for (const item of items) {
+      if (item.data.length !== width || seen?.has(item.text) === true) continue;
+      seen?.add(item.text);
+      answers.push(addressRecord(name, item.data, this.#o.ttl));
+    }
+  }
+
+  #services(written: string, asked: string, items: readonly Item[], ties: Ties): Reply {
+    const { ttl } = this.#o;
+    const weight = Math.max(1, Math.floor(100 / items.length));
+    const answers: Rr[] = [];
+    const additional: Rr[] = [];
+    const told = new Set<string>();
+    for (const { data, text, port, target } of items) {
+      if (port === -1) continue;
+      if (!told.has(`${target} ${port}`)) {
+        told.add(`${target} ${port}`);
+        const record = srvRecord(asked, ttl, weight, port, target);
+        if (record !== undefined) answers.push(record);
       }
-      case 'SRV': {
-        const targets = node.srv ?? [];
-        const weight = Math.max(1, Math.floor(100 / Math.max(targets.length, 1)));
-        const told = new Set<string>();
-        for (const { port, target, addresses } of this.#shuffled(targets)) {
-          answers.push({ name, type, ttl: recordTtl, data: { priority: 0, weight, port, target } });
-          for (const address of addresses) {
-            if (told.has(`${target} ${address}`)) continue;
-            told.add(`${target} ${address}`);
-            additional.push(record(target, familyOf(address) === 4 ? 'A' : 'AAAA', address));
-          }
-        }
-        return;
-      }
-      case 'CNAME':
-        if (node.cname !== undefined) answers.push(record(name, type, node.cname));
-        return;
-      case 'TXT':
-        if (node.text !== undefined) answers.push(record(name, type, node.text));
-        return;
-      case 'NS':
-        if (node.ns !== undefined) answers.push(record(name, type, node.ns));
-        return;
-      case 'PTR':
-        for (const p of node.pointers ?? []) answers.push(record(name, type, p));
-        return;
-      case 'SOA':
-        if (node.ns !== undefined) answers.push(this.#soa());
-    }
-  }
-
-  #nothing(rcode: 'NXDOMAIN' | 'NOERROR', answers: readonly DnsRecord[]): DnsAnswer {
-    return { rcode, authoritative: true, answers, authority: [this.#soa()], additional: [] };
-  }
-
-  #soa(): DnsRecord {
-    return {
-      name: this.domain,
-      type: 'SOA',
-      ttl: recordTtl,
-      data: {
-        mname: `ns.dns.${this.domain}`,
-        rname: `hostmaster.${this.domain}`,
-        serial: this.#o.serial(),
-        refresh: 7200,
-        retry: 1800,
-        expire: 86_400,
-        minimum: recordTtl,
-      },
-    };
-  }
-
-  /** In another order each time, so that clients which take the first spread. */
-  #shuffled<T>(list: readonly T[]): readonly T[] {
-    if (list.length < 2) return list;
-    const out = [...list];
-    for (let i = out.length - 1; i > 0; i--) {
-      const j = this.#o.random.int(i + 1);
-      [out[i], out[j]] = [out[j]!, out[i]!];
-    }
-    return out;
-  }
-
-  #find(name: string): Node | undefined {
-    if (name === this.domain) return { ns: `ns.dns.${this.domain}` };
-    const labels = name.slice(0, -this.domain.length - 1).split('.');
-    if (labels.some((l) => l === '')) return undefined;
-    const kind = labels.pop();
-    switch (kind) {
-      case 'dns-version':
-        return labels.length === 0 ? { text: schemaVersion } : undefined;
-      case 'dns':
-        if (labels.length === 0) return exists;
-        return labels.length === 1 && labels[0] === 'ns' ? { addresses: this.#dnsAddresses() } : undefined;
-      case 'svc':
-        return this.#inServices(labels);
-      case 'pod':
-        return this.#inPods(labels);
-      default:
-        return undefined;
-    }
-  }
-
-  #dnsAddresses(): readonly string[] {
-    return clusterIPs(this.#o.sources.services.get('kube-dns', 'kube-system'));
-  }
-
-  #inPods(labels: readonly string[]): Node | undefined {
-    const { sources } = this.#o;
-    const namespace = labels.at(-1);
-    if (namespace === undefined) return exists;
-    if (!sources.hasNamespace(namespace)) return undefined;
-    if (labels.length === 1) return exists;
-    const text = labels.length === 2 ? undashed(labels[0]!) : undefined;
-    const ip = text === undefined ? undefined : parseIp(text);
-    if (ip === undefined) return undefined;
-    const address = formatIp(ip);
-    if (sources.hasPod !== undefined && !sources.hasPod(namespace, address)) return undefined;
-    return { addresses: [address] };
-  }
-
-  #inServices(labels: readonly string[]): Node | undefined {
-    const { sources } = this.#o;
-    const namespace = labels.at(-1);
-    if (namespace === undefined) return exists;
-    if (!sources.hasNamespace(namespace)) return undefined;
-    if (labels.length === 1) return exists;
-    const service = sources.services.get(labels.at(-2)!, namespace);
-    if (service === undefined) return undefined;
-    const rest = labels.slice(0, -2);
-    const name = `${service.metadata.name ?? ''}.${namespace}.svc.${this.domain}`;
-    if (service.spec?.type === 'ExternalName') {
-      const target = service.spec.externalName ?? '';
-      if (rest.length > 0) return undefined;
-      // An address in place of a name is answered as such.
-      return parseIp(target) === undefined ? { cname: target.replace(/\.$/, '') } : { addresses: [target] };
-    }
-    const ips = clusterIPs(service);
-    const endpoints = ips.length === 0 ? this.#endpoints(service) : [];
-    if (ips.length === 0 && service.spec?.clusterIP !== 'None') return undefined;
-    // A headless Service without endpoints has no name (specification 2.4).
-    if (ips.length === 0 && endpoints.length === 0) return undefined;
-    return this.#belowService(rest, service, name, ips, endpoints);
-  }
-
-  #belowService(
-    rest: readonly string[],
-    service: Service,
-    name: string,
-    ips: readonly string[],
-    endpoints: readonly Endpoint[],
-  ): Node | undefined {
-    const headless = ips.length === 0;
-    const srv = (port: string | undefined, protocol: string | undefined): NonNullable<Node['srv']> => {
-      const wanted = (p: { name?: string; protocol?: string }): boolean =>
-        (port === undefined || (p.name ?? '') === port) &&
-        (protocol === undefined || (p.protocol ?? 'TCP').toLowerCase() === protocol);
-      if (!headless)
-        return (service.spec?.ports ?? []).filter(wanted).map((p) => ({ port: p.port, target: name, addresses: ips }));
-      return endpoints.flatMap((e) =>
-        e.ports.filter(wanted).map((p) => ({ port: p.port, target: `${e.label}.${name}`, addresses: [e.address] })),
-      );
-    };
-    if (rest.length === 0)
-      return { addresses: headless ? endpoints.map((e) => e.address) : ips, srv: srv(undefined, undefined) };
-    const [first = '', second = ''] = rest;
-    if (rest.length === 2 && first.startsWith('_') && second.startsWith('_')) {
-      const records = srv(first.slice(1), second.slice(1));
-      return records.length === 0 ? undefined : { srv: records };
-    }
-    if (rest.length > 1) return undefined;
-    // `_tcp.service` has no records, but names below it.
-    if (first.startsWith('_')) return srv(undefined, first.slice(1)).length > 0 ? exists : undefined;
-    const own = this.#endpoints(service).filter((e) => e.label === first || dashed(e.address) === first);
-    if (own.length === 0) return undefined;
-    return {
-      addresses: own.map((e) => e.address),
-      srv: own.flatMap((e) =>
-        e.ports.map((p) => ({ port: p.port, target: `${e.label}.${name}`, addresses: [e.address] })),
-      ),
-    };
-  }
-
-  /** Ready endpoints (or all, as the slices say for publishNotReadyAddresses) of a Service, each address once. */
-  #endpoints(service: Service): Endpoint[] {
-    const out = new Map<string, Endpoint>();
-    const key = `${service.metadata.namespace ?? ''}/${service.metadata.name ?? ''}`;
-    for (const slice of this.#o.sources.slices.byIndex(byService, key)) {
-      if (slice.addressType !== 'IPv4' && slice.addressType !== 'IPv6') continue;
-      const ports = (slice.ports ?? [])
-        .filter((p) => p.port !== undefined)
-        .map((p) => ({ name: p.name ?? '', protocol: p.protocol ?? 'TCP', port: p.port! }));
-      for (const e of slice.endpoints ?? []) {
-        if (e.conditions?.ready === false) continue;
-        for (const text of e.addresses) {
-          const address = canonical(text);
-          const before = out.get(address);
-          out.set(address, {
-            address,
-            label: e.hostname ?? before?.label ?? dashed(address),
-            ports: before === undefined ? ports : [...before.ports, ...ports],
-          });
-        }
+      if (!told.has(`${target} ${text}`)) {
+        told.add(`${target} ${text}`);
+        additional.push(addressRecord(target, data, ttl));
       }
     }
-    return [...out.values()];
+    return answers.length === 0 ? this.#nothing(written, ties) : this.#found(ties, answers, additional);
+  }
+
+  /** An ExternalName leads on: within the zone from here, elsewhere by asking. */
+  async #external(request: Request, zone: string, written: string, first: string, ties: Ties): Promise<Reply> {
+    const { type } = request;
+    const chain: Rr[] = [];
+    const seen = new Set([request.name]);
+    let owner = request.asked;
+    let target = first;
+    for (;;) {
+      const next = target.toLowerCase();
+      // A name that leads to itself, or too far, leads nowhere.
+      if (seen.has(next) || chain.length > maxChain) return this.#nothing(written, ties);
+      seen.add(next);
+      const record = nameRecord(owner, types.CNAME, target, this.#o.ttl);
+      if (record === undefined) return this.#nothing(written, ties);
+      chain.push(record);
+      if (type === types.CNAME) return this.#found(ties, chain);
+      if (type !== types.A && type !== types.AAAA) return this.#nothing(written, ties);
+      if (!within(zone, next)) break;
+      const meaning = this.#meaning(next, zone, zone, ties);
+      if (meaning.kind === 'external') {
+        owner = target;
+        target = meaning.target;
+        continue;
+      }
+      const answers: Rr[] = [];
+      if (meaning.kind === 'items') this.#collect(meaning.items, target, type === types.A ? 4 : 16, answers);
+      if (answers.length === 0) return this.#nothing(written, ties);
+      return this.#found(ties, [...chain, ...answers]);
+    }
+    ties.loose = true;
+    const reply = await this.#o.lookup(request, target, type);
+    return { ...this.#found(ties, [...chain, ...reply.answers]), truncated: reply.truncated };
+  }
+
+  #reverse(request: Request, zone: string, written: string, ties: Ties): Reply {
+    if (request.name === zone) return this.#nothing(written, ties);
+    const address = addressOfReverse(request.name);
+    if (address === undefined) return this.#denied(written, ties);
+    ties.add(addressTag(address));
+    const pointers = this.#pointers(address);
+    if (pointers.length === 0) return this.#denied(written, ties);
+    if (request.type !== types.PTR) return this.#nothing(written, ties);
+    return this.#found(
+      ties,
+      pointers.flatMap((p) => nameRecord(request.asked, types.PTR, p, this.#o.ttl) ?? []),
+    );
   }
 
   #pointers(address: string): string[] {
-    const { services, slices } = this.#o.sources;
-    for (const service of services.byIndex(byAddress, address))
-      return [`${service.metadata.name ?? ''}.${service.metadata.namespace ?? ''}.svc.${this.domain}`];
+    const { records, primary } = this.#o;
+    for (const s of records.servicesAt(address))
+      if (this.#exposed(s.metadata.namespace ?? ''))
+        return [below(`${s.metadata.name ?? ''}.${s.metadata.namespace ?? ''}.svc`, primary)];
     const out = new Set<string>();
-    for (const slice of slices.byIndex(byAddress, address)) {
-      const service = slice.metadata.labels?.['kubernetes.io/service-name'];
-      if (service === undefined) continue;
-      for (const e of slice.endpoints ?? []) {
-        if (e.conditions?.ready === false || !e.addresses.some((a) => canonical(a) === address)) continue;
-        out.add(`${e.hostname ?? dashed(address)}.${service}.${slice.metadata.namespace ?? ''}.svc.${this.domain}`);
-      }
+    for (const slice of records.slicesAt(address)) {
+      const namespace = slice.metadata.namespace ?? '';
+      if (slice.service === '' || !this.#exposed(namespace)) continue;
+      for (const e of slice.endpoints)
+        if (e.text === address) out.add(below(`${this.#label(e)}.${slice.service}.${namespace}.svc`, primary));
     }
     return [...out];
   }
-}
 
-const familyOf = (address: string): 4 | 6 => (address.includes(':') ? 6 : 4);
+  /** Whether the Corefile lets names of the namespace out, which need not exist. */
+  #exposed(namespace: string): boolean {
+    const { namespaces } = this.#o;
+    return namespaces.size === 0 || namespaces.has(namespace);
+  }
 
-export function canonical(address: string): string {
-  const ip = parseIp(address);
-  return ip === undefined ? address : formatIp(ip);
-}
+  #label(e: {
+    readonly text: string;
+    readonly hostname: string | undefined;
+    readonly target: string | undefined;
+  }): string {
+    return e.hostname ?? (this.#o.endpointPodNames ? e.target : undefined) ?? dashed(e.text);
+  }
 
-/** The cluster IPs of a Service that has some: neither headless nor ExternalName. */
-export function clusterIPs(service: Service | undefined): string[] {
-  const spec = service?.spec;
-  if (spec === undefined || spec.type === 'ExternalName') return [];
-  return (spec.clusterIPs ?? [spec.clusterIP ?? '']).filter((ip) => ip !== '' && ip !== 'None').map(canonical);
-}
+  #meaning(name: string, zone: string, written: string, ties: Ties): Meaning {
+    const labels = labelsOf(zone === '.' ? name : name.slice(0, name.length - zone.length));
+    if (labels.length === 0) return empty;
+    const kind = labels.at(-1);
+    if (kind !== 'svc' && kind !== 'pod') return missing;
+    const namespace = labels.at(-2);
+    if (namespace === undefined) return empty;
+    // `port.protocol.service.namespace.svc` and nothing longer.
+    if (labels.length > 5) return missing;
+    ties.add(namespaceTag(namespace));
+    if (!this.#exposed(namespace) || !this.#o.records.hasNamespace(namespace)) return missing;
+    if (labels.length === 2) return kind === 'pod' && this.#o.pods === 'disabled' ? missing : empty;
+    if (kind === 'pod') return this.#pod(labels.at(-3)!, namespace, ties);
+    return this.#service(labels, namespace, written, ties);
+  }
 
-function record(name: string, type: RecordType, data: string): DnsRecord {
-  return { name, type, ttl: recordTtl, data };
-}
+  #pod(label: string, namespace: string, ties: Ties): Meaning {
+    const { pods, records } = this.#o;
+    const address = pods === 'disabled' ? undefined : undashed(label);
+    const data = address === undefined ? undefined : addressData(address);
+    if (address === undefined || data === undefined) return missing;
+    if (pods === 'verified') {
+      ties.add(podTag(address));
+      if (!records.podNamespacesAt(address).includes(namespace)) return missing;
+    }
+    return { kind: 'items', items: [{ data, text: address, port: -1, target: '' }] };
+  }
 
-function found(answers: readonly DnsRecord[], additional: readonly DnsRecord[]): DnsAnswer {
-  return { rcode: 'NOERROR', authoritative: true, answers, authority: [], additional };
+  #service(labels: readonly string[], namespace: string, written: string, ties: Ties): Meaning {
+    const { records, ignoreEmptyServices } = this.#o;
+    const name = labels.at(-3)!;
+    ties.add(serviceTag(namespace, name));
+    const service = records.service(namespace, name);
+    if (service === undefined) return missing;
+    const endpoint = labels.length === 4 ? labels[0]! : undefined;
+    const protocol = labels.length === 5 ? labels[1]!.replace(/^_/, '') : undefined;
+    const port = labels.length === 5 ? labels[0]!.replace(/^_/, '') : undefined;
+    if (service.externalName !== undefined) {
+      if (labels.length > 3 || addressData(service.externalName) !== undefined || service.externalName === '')
+        return missing;
+      return {
+        kind: 'external',
+        target: service.externalName.endsWith('.') ? service.externalName : `${service.externalName}.`,
+      };
+    }
+    const base = below(`${name}.${namespace}.svc`, written);
+    const wanted = (p: Port): boolean =>
+      (port === undefined || p.name === port) && (protocol === undefined || p.protocol === protocol);
+    if (service.headless || endpoint !== undefined) return this.#endpoints(service, base, endpoint, wanted);
+    if (ignoreEmptyServices && this.#endpoints(service, base, undefined, () => true).kind === 'missing') return missing;
+    const items: Item[] = [];
+    let matched = false;
+    for (const p of service.ports) {
+      if (!wanted(p)) continue;
+      matched = true;
+      for (const a of service.addresses) items.push({ data: a.data, text: a.text, port: p.port, target: base });
+    }
+    if (!matched) return missing;
+    return { kind: 'items', items };
+  }
+
+  #endpoints(service: ServiceRecord, base: string, label: string | undefined, wanted: (p: Port) => boolean): Meaning {
+    const items: Item[] = [];
+    const { namespace = '', name = '' } = service.metadata;
+    for (const slice of this.#o.records.slices(namespace, name))
+      for (const e of slice.endpoints) {
+        const own = this.#label(e);
+        if (label !== undefined && own.toLowerCase() !== label) continue;
+        for (const p of slice.ports)
+          if (wanted(p)) items.push({ data: e.data, text: e.text, port: p.port, target: `${own}.${base}` });
+      }
+    // A headless Service without endpoints has no name (specification 2.4).
+    return items.length === 0 ? missing : { kind: 'items', items };
+  }
 }

@@ -29,6 +29,8 @@ export interface DirectorOptions {
   readonly encoder: Encoder;
   /** Handlers of log, exec, attach, portforward and proxy. */
   readonly connect: Handler;
+  /** Who passes a request on to another API server; asked first. */
+  readonly remote?: (scope: Scope) => Handler | undefined;
 }
 
 /** 404 for what no route fits: `the server could not find the requested resource`. */
@@ -78,9 +80,11 @@ function checkRoute(scope: Scope, info: RequestInfo, resource: ResourceInfo): vo
 }
 
 export function createDirector(options: DirectorOptions): Handler {
-  const { resources, verbs, routes, encoder, connect } = options;
+  const { resources, verbs, routes, encoder, connect, remote } = options;
   return (scope) => {
     const info = scope.info;
+    const elsewhere = remote?.(scope);
+    if (elsewhere !== undefined) return elsewhere(scope);
     if (info.isResourceRequest) {
       const resource = resources.resource(info.group, info.version, info.resource);
       if (resource !== undefined) {

@@ -147,6 +147,8 @@ export class LocalTransport implements Transport {
   }
 
   async #failure(scope: Scope, response: OutgoingResponse): Promise<StatusError> {
+    if (response.body.kind === 'stream')
+      return new StatusError(response.status, reasons[response.status] ?? '', ((await collect(response)) ?? '').trim());
     const body = await this.#server.encoder.objects(scope, response);
     if (typeof body === 'object' && body !== null) return StatusError.fromStatus(body as Partial<Status>);
     const message = typeof body === 'string' ? body.trim() : '';
@@ -176,6 +178,8 @@ export class LocalTransport implements Transport {
   async watch<T = unknown>(request: ApiRequest): Promise<WatchStream<T>> {
     const query = { ...request.query, watch: 'true' };
     const { scope, response } = await this.#run({ ...request, query });
+    if (response.body.kind === 'stream' && response.status === 200)
+      return watchLines<T>(response.body.stream, request.signal, this.#open);
     if (response.body.kind !== 'watch') throw await this.#failure(scope, response);
     return this.#stream<T>(scope, response.body.source, request.signal);
   }
@@ -286,6 +290,40 @@ const reasons: Readonly<Record<number, string>> = {
   500: 'InternalError',
   503: 'ServiceUnavailable',
 };
+
+/** A watch that another server answers: its lines as events. */
+function watchLines<T>(
+  source: Readable,
+  signal: AbortSignal | undefined,
+  open: Set<{ close(): void }>,
+): WatchStream<T> {
+  const close = (): void => {
+    open.delete(handle);
+    signal?.removeEventListener('abort', close);
+    source.destroy();
+  };
+  const handle = { close };
+  open.add(handle);
+  if (signal?.aborted === true) close();
+  else signal?.addEventListener('abort', close, { once: true });
+  async function* events(): AsyncGenerator<readonly WatchEvent<T>[]> {
+    let rest = '';
+    try {
+      for await (const chunk of source) {
+        const lines = (rest + (chunk as Buffer).toString('utf8')).split('\n');
+        rest = lines.pop()!;
+        const batch = lines.filter((l) => l !== '').map((l) => JSON.parse(l) as WatchEvent<T>);
+        if (batch.length > 0) yield batch;
+      }
+    } catch (error) {
+      // Closed by us, or cut by the other server: either way the watch is over and is begun again where it is wanted.
+      if (error instanceof SyntaxError) throw error;
+    } finally {
+      close();
+    }
+  }
+  return { close, [Symbol.asyncIterator]: events };
+}
 
 function release(response: OutgoingResponse): void {
   if (response.body.kind === 'watch') response.body.source.close();

@@ -7,6 +7,7 @@ import type { Random } from '../base/random.ts';
 import { createClientCertAuthenticator } from './authentication/client-cert.ts';
 import type { TokenAuthenticator } from './authentication/authenticator.ts';
 import { oidcDocuments, type OidcDocument } from './authentication/oidc-discovery.ts';
+import { createRequestHeaderAuthenticator, type RequestHeaderOptions } from './authentication/request-header.ts';
 import { createSelfSubjectReviewHandler, createTokenReviewHandler } from './authentication/reviews.ts';
 import { ServiceAccountKeys } from './authentication/service-account-keys.ts';
 import { defaultIssuer, ServiceAccountTokens } from './authentication/service-account-token.ts';
@@ -34,6 +35,8 @@ export interface SecurityOptions {
   readonly random: Random;
   /** A client CA is configured. */
   readonly clientCertificates: boolean;
+  /** `--requestheader-*`; undefined where there is no authority for authenticating proxies. */
+  readonly requestHeader?: RequestHeaderOptions;
   /** `--anonymous-auth` */
   readonly anonymous: boolean;
   /** In order; upstream's cluster default is Node, RBAC. */
@@ -82,7 +85,10 @@ export function createSecurity(options: SecurityOptions): Security {
       createBootstrapTokenAuthenticator({ clock, secret: (name) => tokens.secret('kube-system', name) }),
     );
   const tokenAuthenticator = unionTokens(tokenAuthenticators);
+  const { requestHeader } = options;
   const authenticator = createAuthenticator({
+    requestHeader:
+      requestHeader === undefined ? undefined : createRequestHeaderAuthenticator({ ...requestHeader, clock }),
     clientCertificates: options.clientCertificates ? createClientCertAuthenticator({ clock }) : undefined,
     tokens: tokenAuthenticator,
     anonymous: options.anonymous,

@@ -14,6 +14,7 @@ import type { Describe } from '../api/schema/openapi.ts';
 import type { ObjectSchema } from '../api/schema/schema.ts';
 import type { Transport } from '../client/transport.ts';
 import type { KeyValueStore } from '../etcd/store.ts';
+import { Aggregation } from './aggregation/aggregation.ts';
 import { createAdmissionChain } from './admission/chain.ts';
 import { AdmissionMetrics } from './admission/metrics.ts';
 import { builtInPlugins, type AdmissionConfiguration } from './admission/plugins.ts';
@@ -22,9 +23,10 @@ import { createWebhookAdmission, type WebhookAdmission } from './admission/webho
 import { ClusterIpAllocator } from './allocators/cluster-ip.ts';
 import { NodePortAllocator } from './allocators/node-port.ts';
 import { AllocationRepair } from './allocators/repair.ts';
+import { defaultRequestHeaders, type RequestHeaderOptions } from './authentication/request-header.ts';
 import { bootstrap } from './bootstrap/bootstrap.ts';
 import { IdentityLease } from './bootstrap/identity-lease.ts';
-import { createConnectHandler } from './connect/connect.ts';
+import { createConnectHandler, type Session } from './connect/connect.ts';
 import { Locations, isGlobalUnicast } from './connect/locations.ts';
 import { createServiceResolver } from './connect/service-resolver.ts';
 import type { AdmissionPlugin } from './context.ts';
@@ -91,6 +93,10 @@ export interface ApiServerOptions {
   readonly advertisePort?: number;
   /** `--runtime-config`: group versions switched on or off against the release's default, `group/version`. */
   readonly runtimeConfig?: ReadonlyMap<string, boolean>;
+  /** `--requestheader-*`: whom `certificates.frontProxyCA` signs for may speak for others; default as kubeadm sets it up. */
+  readonly requestHeader?: RequestHeaderOptions;
+  /** `--proxy-client-cert-file` and `--proxy-client-key-file`, PEM: shown to aggregated API servers. */
+  readonly proxyClientCertificate?: { readonly certificate: string; readonly key: string };
   /** `--enable-aggregator-routing`: Services are reached by their endpoints instead of their cluster IP. */
   readonly aggregatorRouting?: boolean;
   /** `--enable-admission-plugins`: those that are off by default; NodeRestriction where nothing is said. */
@@ -208,6 +214,7 @@ class ApiServerImpl implements ApiServer {
   readonly #security: ReturnType<typeof createSecurity>;
   readonly #lease: IdentityLease;
   readonly #webhooks: WebhookAdmission;
+  readonly #aggregation: Aggregation;
   #repair: AllocationRepair | undefined;
   readonly #customResources: CustomResources;
   readonly #transports = new Set<LocalTransport>();
@@ -252,6 +259,9 @@ class ApiServerImpl implements ApiServer {
       clock,
       random,
       clientCertificates: options.certificates?.clientCA !== undefined,
+      ...(options.certificates?.frontProxyCA === undefined
+        ? {}
+        : { requestHeader: options.requestHeader ?? defaultRequestHeaders }),
       anonymous: options.anonymous ?? true,
       authorizationModes: options.authorizationModes ?? ['Node', 'RBAC'],
       serviceAccountKeys: options.serviceAccountKeys,
@@ -316,20 +326,31 @@ class ApiServerImpl implements ApiServer {
       admission: () => admission,
       virtual: security.virtualResources,
     });
+    const sessionStarted = (session: Session): void => {
+      const forget = this.#server.last(session);
+      void session.closed.finally(forget);
+    };
+    this.#aggregation = new Aggregation({
+      registries,
+      directory: this.directory,
+      clock,
+      logger,
+      dialer: options.dialer,
+      services,
+      proxyClient: options.proxyClientCertificate,
+      sessionStarted,
+    });
     const routes = new Routes();
     const connect = createConnectHandler({
       dialer: options.dialer,
       locations: new Locations(registries, random),
       authorizer,
       admission,
-      sessionStarted: (session) => {
-        const forget = this.#server.last(session);
-        void session.closed.finally(forget);
-      },
+      sessionStarted,
     });
     this.health = new Health(logger);
     this.metrics = new RequestMetrics(clock, () => this.#server.inFlight);
-    this.metrics.register(...admissionMetrics.families, ...podSecurityMetrics.families);
+    this.metrics.register(...admissionMetrics.families, ...podSecurityMetrics.families, ...this.#aggregation.families);
     this.#server = new GenericServer({
       clock,
       random,
@@ -337,7 +358,14 @@ class ApiServerImpl implements ApiServer {
       authenticator,
       authorizer,
       encoder,
-      handler: createDirector({ resources: this.directory, verbs, routes, encoder, connect }),
+      handler: createDirector({
+        resources: this.directory,
+        verbs,
+        routes,
+        encoder,
+        connect,
+        remote: (scope) => this.#aggregation.proxy.find(scope),
+      }),
       observer: this.metrics,
       ...(options.onAuthorization === undefined ? {} : { onAuthorization: options.onAuthorization }),
       ...(options.audit === undefined ? {} : { audit: options.audit }),
@@ -386,7 +414,11 @@ class ApiServerImpl implements ApiServer {
   }
 
   #installRoutes(routes: Routes, catalog: Catalog, gitVersion: string): void {
-    const discovery = new Discovery({ directory: this.directory, serverAddress: () => this.#serverAddress() });
+    const discovery = new Discovery({
+      directory: this.directory,
+      remote: this.#aggregation.documents,
+      serverAddress: () => this.#serverAddress(),
+    });
     discovery.install(routes);
     new OpenAPIService({
       directory: this.directory,
@@ -394,6 +426,7 @@ class ApiServerImpl implements ApiServer {
       describe: lazyDescriptions(),
       gitVersion,
       customSchema: (resource) => this.directory.customSchema(resource),
+      remote: this.#aggregation.documents,
     }).install(routes);
     const version = versionHandler({ gitVersion });
     routes.add('/version', version);
@@ -451,6 +484,14 @@ class ApiServerImpl implements ApiServer {
       'poststarthook/scheduling/bootstrap-system-priority-classes',
       'poststarthook/priority-and-fairness-config-producer',
       'poststarthook/bootstrap-controller',
+      'poststarthook/kube-apiserver-autoregistration',
+      'autoregister-completion',
+      'poststarthook/apiservice-registration-controller',
+      'poststarthook/apiservice-status-local-available-controller',
+      'poststarthook/apiservice-status-remote-available-controller',
+      'poststarthook/apiservice-discovery-controller',
+      'poststarthook/apiservice-openapi-controller',
+      'poststarthook/apiservice-openapiv3-controller',
     ])
       this.health.add(hook, started);
     this.health.add(
@@ -488,6 +529,7 @@ class ApiServerImpl implements ApiServer {
       this.#security.start(),
       this.#customResources.start(),
       this.#webhooks.start(),
+      this.#aggregation.start(),
     ]);
     await this.#repair?.start(this.#options.embedded);
   }
@@ -522,6 +564,9 @@ class ApiServerImpl implements ApiServer {
     const options = this.#options;
     const serviceCidrs = options.serviceClusterIPRanges ?? [defaultServiceRange];
     await this.registries.warm(bootstrapped);
+    const own = this.#aggregation.register();
+    // Told below, with what else goes wrong.
+    own.catch(() => {});
     await bootstrap({
       registries: this.registries,
       logger: this.#logger,
@@ -529,11 +574,15 @@ class ApiServerImpl implements ApiServer {
         ...(options.certificates?.clientCA === undefined ? {} : { clientCa: options.certificates.clientCA }),
         ...(options.certificates?.frontProxyCA === undefined
           ? {}
-          : { requestHeaderCa: options.certificates.frontProxyCA }),
+          : {
+              requestHeaderCa: options.certificates.frontProxyCA,
+              requestHeader: options.requestHeader ?? defaultRequestHeaders,
+            }),
       },
       serviceCidrs,
       advertised: { ...this.#advertised(), serviceIp: firstServiceIP(serviceCidrs[0]!) },
     });
+    await own;
     if (this.#closing !== undefined) return;
     await this.#lease.start();
     this.#bootstrapped = true;
@@ -553,6 +602,7 @@ class ApiServerImpl implements ApiServer {
     await this.#server.close(grace);
     await Promise.all(this.#listeners.map((l) => l.close(grace)));
     await Promise.all([...this.#transports].map((t) => t.close()));
+    this.#aggregation.close();
     this.#webhooks.close();
     this.#customResources.close();
     this.#security.close();

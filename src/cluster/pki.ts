@@ -238,6 +238,7 @@ export function controlPlaneRequests(options: {
       addresses: options.addresses,
     },
     client('admin', 'kubernetes-admin', 'kubeadm:cluster-admins'),
+    { name: 'front-proxy-client', ca: 'front-proxy-ca', commonName: 'front-proxy-client', usages: ['client'] },
     ...(options.kubelets === true ? [kubeletClient(client)] : []),
     ...(options.components ? componentRequests(client) : []),
     ...options.nodeNames.map((n) => client(`kubelet/${n}`, `system:node:${n}`, 'system:nodes')),
@@ -253,7 +254,6 @@ function kubeletClient(client: ClientRequest): CertificateRequest {
 function componentRequests(client: ClientRequest): CertificateRequest[] {
   return [
     kubeletClient(client),
-    { name: 'front-proxy-client', ca: 'front-proxy-ca', commonName: 'front-proxy-client', usages: ['client'] },
     {
       name: 'etcd/server',
       ca: 'etcd/ca',

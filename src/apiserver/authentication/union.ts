@@ -1,5 +1,5 @@
 /**
- * The authenticators in order: the in-process identity, client certificate, bearer token, anonymous. A request with
+ * The authenticators in order: the in-process identity, authenticating proxy, client certificate, bearer token, anonymous. A request with
  * credentials that nobody accepts is refused with 401, one without any is anonymous.
  */
 import { unauthorized } from '../../api/status.ts';
@@ -37,6 +37,8 @@ export function unionTokens(authenticators: readonly TokenAuthenticator[]): Toke
 }
 
 export interface AuthenticationOptions {
+  /** Authenticating proxies; undefined when there is no authority for them. */
+  readonly requestHeader?: Authenticator | undefined;
   /** Client certificates; undefined when there is no client CA. */
   readonly clientCertificates: Authenticator | undefined;
   readonly tokens: TokenAuthenticator;
@@ -49,9 +51,11 @@ export function createAuthenticator(options: AuthenticationOptions): Authenticat
     async authenticate(request: IncomingRequest): Promise<UserInfo | undefined> {
       if (request.identity !== undefined) return withAuthenticatedGroup(request.identity);
       let failure: unknown;
-      if (options.clientCertificates !== undefined && request.peerCertificate !== undefined) {
+      if (request.peerCertificate !== undefined) {
+        // A proxy's certificate names the proxy, and nobody who could log in.
+        const by = request.peerAuthority === 'front-proxy' ? options.requestHeader : options.clientCertificates;
         try {
-          const user = await options.clientCertificates.authenticate(request);
+          const user = await by?.authenticate(request);
           if (user !== undefined) return withAuthenticatedGroup(user);
         } catch (error) {
           failure = error;
@@ -75,6 +79,7 @@ export function createAuthenticator(options: AuthenticationOptions): Authenticat
       return anonymousUser;
     },
     known(request) {
+      if (request.peerAuthority === 'front-proxy') return undefined;
       if (options.clientCertificates !== undefined && request.peerCertificate !== undefined)
         return options.clientCertificates.known?.(request);
       const token = bearerToken(request);

@@ -1,4 +1,5 @@
 /** The objects that every cluster has from its first start, beside RBAC: namespaces, priority classes, flow control. */
+import { defaultRequestHeaders, type RequestHeaderOptions } from '../authentication/request-header.ts';
 import type { KubeObject } from '../../api/object.ts';
 import flowControlJson from './flow-control.json' with { type: 'json' };
 
@@ -85,8 +86,7 @@ export interface AuthenticationFiles {
   readonly clientCa?: string;
   /** PEM of the front proxy's CA (`--requestheader-client-ca-file`). */
   readonly requestHeaderCa?: string;
-  /** `--requestheader-allowed-names` */
-  readonly requestHeaderAllowedNames?: readonly string[];
+  readonly requestHeader?: RequestHeaderOptions;
 }
 
 /** What aggregated API servers need to authenticate callers as we do. */
@@ -94,12 +94,13 @@ export function authenticationConfigMap(files: AuthenticationFiles): BootstrapOb
   const data: Record<string, string> = {};
   if (files.clientCa !== undefined) data['client-ca-file'] = files.clientCa;
   if (files.requestHeaderCa !== undefined) {
-    data['requestheader-allowed-names'] = JSON.stringify(files.requestHeaderAllowedNames ?? ['front-proxy-client']);
+    const headers = files.requestHeader ?? defaultRequestHeaders;
+    data['requestheader-allowed-names'] = JSON.stringify(headers.allowedNames);
     data['requestheader-client-ca-file'] = files.requestHeaderCa;
-    data['requestheader-extra-headers-prefix'] = '["X-Remote-Extra-"]';
-    data['requestheader-group-headers'] = '["X-Remote-Group"]';
-    data['requestheader-uid-headers'] = '["X-Remote-Uid"]';
-    data['requestheader-username-headers'] = '["X-Remote-User"]';
+    data['requestheader-extra-headers-prefix'] = JSON.stringify(headers.extraHeaderPrefixes);
+    data['requestheader-group-headers'] = JSON.stringify(headers.groupHeaders);
+    data['requestheader-uid-headers'] = JSON.stringify(headers.uidHeaders);
+    data['requestheader-username-headers'] = JSON.stringify(headers.usernameHeaders);
   }
   return {
     group: '',

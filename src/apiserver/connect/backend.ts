@@ -133,14 +133,22 @@ export function dialError(error: unknown): StatusError {
  * of 400 and above goes to the client as it is. Resolves once the client's side has been taken over; `closed` then tells
  * when both are done with.
  */
-export async function passUpgrade(
+export function passUpgrade(
   dialer: Dialer,
   location: Location,
   options: UpgradeRequest,
 ): Promise<{ close(): void; closed: Promise<void> }> {
+  return passUpgradeOn(() => dial(dialer, location), options);
+}
+
+/** The same over a stream that `open` gives. */
+export async function passUpgradeOn(
+  open: () => Promise<Duplex>,
+  options: UpgradeRequest,
+): Promise<{ close(): void; closed: Promise<void> }> {
   let backend: Duplex;
   try {
-    backend = await dial(dialer, location);
+    backend = await open();
   } catch (error) {
     throw dialError(error);
   }

@@ -5,12 +5,16 @@ import { noSuchMethod, pageNotFound } from '../director.ts';
 import { notAcceptable, parseAccept } from '../encode/negotiate.ts';
 import type { Handler, Scope } from '../filters/scope.ts';
 import type { OutgoingResponse } from '../request.ts';
-import type { ResourceDirectory, ServedGroup } from '../resource-directory.ts';
+import type { ResourceDirectory } from '../resource-directory.ts';
 import type { Routes } from '../routes.ts';
 import { aggregatedList, apiGroup, apiResourceList } from './documents.ts';
+import { discoveredGroups } from './groups.ts';
+import type { DiscoveredGroup, RemoteVersions } from './groups.ts';
 
 export interface DiscoveryOptions {
   readonly directory: ResourceDirectory;
+  /** Group versions of aggregated servers. */
+  readonly remote?: RemoteVersions;
   /** `host:port` under which clients reach this server, for `/api`. */
   readonly serverAddress: () => string;
 }
@@ -46,13 +50,17 @@ function wantedBy(accept: string, aggregates: boolean): Wanted | undefined {
 
 export class Discovery {
   readonly #directory: ResourceDirectory;
+  readonly #remote: RemoteVersions | undefined;
   readonly #serverAddress: () => string;
   /** Documents of one generation of the directory. */
   readonly #documents = new Map<string, Document>();
   #generation = -1;
+  #remoteGeneration = -1;
+  #groups: readonly DiscoveredGroup[] = [];
 
   constructor(options: DiscoveryOptions) {
     this.#directory = options.directory;
+    this.#remote = options.remote;
     this.#serverAddress = options.serverAddress;
   }
 
@@ -70,7 +78,7 @@ export class Discovery {
   /** `/api/v1`, `/apis/apps`, `/apis/apps/v1`: paths of the index at `/`. */
   paths(): string[] {
     const paths: string[] = [];
-    for (const g of this.#directory.groups()) {
+    for (const g of this.#all()) {
       if (g.group !== '') paths.push(`/apis/${g.group}`);
       for (const v of g.versions) paths.push(g.group === '' ? `/api/${v.version}` : `/apis/${g.group}/${v.version}`);
     }
@@ -78,10 +86,7 @@ export class Discovery {
   }
 
   #document(key: string, make: () => Record<string, unknown>): Document {
-    if (this.#generation !== this.#directory.generation) {
-      this.#documents.clear();
-      this.#generation = this.#directory.generation;
-    }
+    this.#all();
     let document = this.#documents.get(key);
     if (document === undefined) {
       const value = make();
@@ -93,8 +98,20 @@ export class Discovery {
     return document;
   }
 
-  #named(): readonly ServedGroup[] {
-    return this.#directory.groups().filter((g) => g.group !== '');
+  /** Every group, with those of aggregated servers, in the order in which they are shown. */
+  #all(): readonly DiscoveredGroup[] {
+    const remote = this.#remote?.generation ?? 0;
+    if (this.#generation !== this.#directory.generation || this.#remoteGeneration !== remote) {
+      this.#documents.clear();
+      this.#generation = this.#directory.generation;
+      this.#remoteGeneration = remote;
+      this.#groups = discoveredGroups(this.#directory.groups(), this.#remote?.versions() ?? []);
+    }
+    return this.#groups;
+  }
+
+  #named(): readonly DiscoveredGroup[] {
+    return this.#all().filter((g) => g.group !== '');
   }
 
   #answer(scope: Scope, document: Document, wanted: Wanted): OutgoingResponse {
@@ -119,7 +136,7 @@ export class Discovery {
 
   #legacyRoot(scope: Scope): OutgoingResponse {
     const wanted = this.#wanted(scope, true);
-    const core = this.#directory.groups().filter((g) => g.group === '');
+    const core = this.#all().filter((g) => g.group === '');
     if (wanted.aggregated !== '') {
       const version = wanted.aggregated;
       return this.#answer(
@@ -154,7 +171,7 @@ export class Discovery {
   #below(scope: Scope, prefix: '/api/' | '/apis/'): OutgoingResponse {
     const parts = scope.info.path.slice(prefix.length).replace(/\/+$/, '').split('/');
     const name = prefix === '/api/' ? '' : parts.shift()!;
-    const group = this.#directory.group(name);
+    const group = this.#all().find((g) => g.group === name);
     if (group === undefined || parts.length > 1) return pageNotFound();
     const version = parts[0];
     if (version === undefined) {
@@ -166,7 +183,7 @@ export class Discovery {
       }));
       return this.#answer(scope, document, wanted);
     }
-    const served = group.versions.find((v) => v.version === version);
+    const served = this.#directory.group(name)?.versions.find((v) => v.version === version);
     if (served === undefined) return pageNotFound();
     const wanted = this.#wanted(scope, false);
     return this.#answer(

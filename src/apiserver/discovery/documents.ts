@@ -1,7 +1,8 @@
 /** The discovery documents as upstream writes them: classic ones a group and version, and the aggregated list (v2). */
 import type { ResourceInfo } from '../../api/catalog/resource.ts';
 import { apiVersionOf } from '../../api/object.ts';
-import type { ServedGroup, ServedVersion } from '../resource-directory.ts';
+import type { ServedVersion } from '../resource-directory.ts';
+import type { DiscoveredGroup } from './groups.ts';
 
 type Json = Record<string, unknown>;
 
@@ -10,7 +11,7 @@ function groupVersionOf(group: string, version: string): Json {
 }
 
 /** metav1.APIGroup without its type header. */
-export function apiGroup(g: ServedGroup): Json {
+export function apiGroup(g: DiscoveredGroup): Json {
   return {
     name: g.group,
     versions: g.versions.map((v) => groupVersionOf(g.group, v.version)),
@@ -88,18 +89,18 @@ function discoveryResource(r: ResourceInfo): Json {
 }
 
 /** apidiscovery.k8s.io APIGroupDiscoveryList. */
-export function aggregatedList(groups: readonly ServedGroup[], version: string): Json {
+export function aggregatedList(groups: readonly DiscoveredGroup[], version: string): Json {
   return {
     kind: 'APIGroupDiscoveryList',
     apiVersion: `apidiscovery.k8s.io/${version}`,
     metadata: {},
     items: groups.map((g) => ({
       metadata: g.group === '' ? {} : { name: g.group },
-      versions: g.versions.map((v) => ({
-        version: v.version,
-        resources: v.resources.map(discoveryResource),
-        freshness: 'Current',
-      })),
+      versions: g.versions.map((v) =>
+        v.resources === undefined
+          ? v.discovery
+          : { version: v.version, resources: v.resources.map(discoveryResource), freshness: 'Current' },
+      ),
     })),
   };
 }

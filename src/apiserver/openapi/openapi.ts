@@ -6,6 +6,10 @@ import { createHash } from 'node:crypto';
 import { promisify } from 'node:util';
 import { constants, gzip } from 'node:zlib';
 import { macrotask } from '../../base/yield.ts';
+import { convertToV3, mergeV2 } from '../aggregation/merge-openapi.ts';
+import type { RemoteOpenApi } from '../aggregation/remote-documents.ts';
+import { aggregatorUser, identityHeaders, RemoteError, sendRemote } from '../aggregation/remote-request.ts';
+import { returnedHeaders } from '../connect/headers.ts';
 import { noSuchMethod, pageNotFound } from '../director.ts';
 import { parseAccept } from '../encode/negotiate.ts';
 import { textResponse } from '../filters/panic.ts';
@@ -18,8 +22,15 @@ import type { DocumentOptions } from './documents.ts';
 import { OpenAPIDocuments } from './documents.ts';
 import { encodeDocumentV2 } from './proto-v2.ts';
 
+/** OpenAPI of aggregated servers. */
+export interface RemoteOpenApis {
+  readonly generation: number;
+  openApi(): readonly RemoteOpenApi[];
+}
+
 export interface OpenAPIServiceOptions extends DocumentOptions {
   readonly directory: ResourceDirectory;
+  readonly remote?: RemoteOpenApis;
 }
 
 type Json = Record<string, unknown>;
@@ -44,6 +55,34 @@ function accepts(accept: string, type: string): boolean {
   );
 }
 
+/** The document as the aggregated server itself gives it. */
+async function passDocument(scope: Scope, service: RemoteOpenApi['service']): Promise<OutgoingResponse> {
+  const { path, rawQuery, query, headers, rawHeaders, wantsObjects } = scope.request;
+  const search = rawQuery ?? query.toString();
+  const wanted = ['accept', 'if-none-match', ...(wantsObjects ? [] : ['accept-encoding'])];
+  const sent = (rawHeaders === undefined ? Object.keys(headers) : wanted)
+    .filter((name) => wanted.includes(name) && headers[name] !== undefined)
+    .flatMap((name) => [name, headers[name]!]);
+  try {
+    const response = await sendRemote(service, {
+      method: scope.request.method,
+      path: search === '' ? path : `${path}?${search}`,
+      headers: [...sent, ...identityHeaders(aggregatorUser)],
+      signal: scope.signal,
+    });
+    const returned = returnedHeaders(response.headers);
+    const contentType = returned['content-type'] ?? 'application/json';
+    return {
+      status: response.statusCode ?? 502,
+      headers: returned,
+      body: { kind: 'stream', contentType, stream: response },
+    };
+  } catch (error) {
+    if (!(error instanceof RemoteError)) throw error;
+    return textResponse(503, `error trying to reach service: ${error.message}`);
+  }
+}
+
 export class OpenAPIService {
   readonly #directory: ResourceDirectory;
   readonly #documents: OpenAPIDocuments;
@@ -52,9 +91,12 @@ export class OpenAPIService {
   readonly #rendered = new Map<string, Promise<Rendered>>();
   #hashes: ReadonlyMap<string, string> | undefined;
   #generation = -1;
+  readonly #remote: RemoteOpenApis | undefined;
+  #remoteGeneration = -1;
 
   constructor(options: OpenAPIServiceOptions) {
     this.#directory = options.directory;
+    this.#remote = options.remote;
     this.#gitVersion = options.gitVersion;
     this.#customSchema = options.customSchema;
     this.#documents = new OpenAPIDocuments(options);
@@ -68,8 +110,10 @@ export class OpenAPIService {
   }
 
   #fresh(): void {
-    if (this.#generation === this.#directory.generation) return;
+    const remote = this.#remote?.generation ?? 0;
+    if (this.#generation === this.#directory.generation && this.#remoteGeneration === remote) return;
     this.#generation = this.#directory.generation;
+    this.#remoteGeneration = remote;
     this.#hashes = undefined;
     for (const key of this.#rendered.keys()) this.#rendered.delete(key);
   }
@@ -91,12 +135,25 @@ export class OpenAPIService {
         hashes.set(key, hash(this.#gitVersion, g.group, v.version, content));
       }
     }
+    for (const { service: s, v3, v2 } of this.#remote?.openApi() ?? []) {
+      const key = `apis/${s.group}/${s.version}`;
+      const own = v3 === undefined ? undefined : /[?&]hash=([^&]+)/.exec(v3)?.[1];
+      hashes.set(key, own ?? hash(key, v3 ?? JSON.stringify(v2)));
+    }
     this.#hashes = hashes;
     return hashes;
   }
 
   #make(key: string): Json | undefined {
-    if (key === 'v2') return this.#documents.wholeDocument(this.#directory.groups());
+    if (key === 'v2') {
+      let document = this.#documents.wholeDocument(this.#directory.groups());
+      for (const { service: s, v2 } of this.#remote?.openApi() ?? [])
+        if (v2 !== undefined) document = mergeV2(document, v2, `/apis/${s.group}/${s.version}/`);
+      return document;
+    }
+    const foreign = this.#remoteOf(key);
+    if (foreign?.v2 !== undefined)
+      return convertToV3(foreign.v2, `/apis/${foreign.service.group}/${foreign.service.version}/`);
     if ((roots as readonly string[]).includes(key)) return this.#documents.rootDocument(key as (typeof roots)[number]);
     const parts = key.split('/');
     const group = this.#directory.group(parts[0] === 'api' ? '' : (parts[1] ?? ''));
@@ -105,6 +162,13 @@ export class OpenAPIService {
     if (version === undefined) return this.#documents.groupDocument(group.group);
     const served = group.versions.find((v) => v.version === version);
     return served === undefined ? undefined : this.#documents.versionDocument(served);
+  }
+
+  /** The aggregated server whose group version this document is about. */
+  #remoteOf(key: string): RemoteOpenApi | undefined {
+    return this.#remote
+      ?.openApi()
+      .find(({ service: s }) => key === (s.group === '' ? `api/${s.version}` : `apis/${s.group}/${s.version}`));
   }
 
   #render(key: string): Promise<Rendered> {
@@ -183,6 +247,8 @@ export class OpenAPIService {
     const key = scope.info.path.slice('/openapi/v3/'.length).replace(/\/$/, '');
     const hash = this.#allHashes().get(key);
     if (hash === undefined) return pageNotFound();
+    const foreign = this.#remoteOf(key);
+    if (foreign?.v3 !== undefined) return passDocument(scope, foreign.service);
     const asked = scope.request.query.get('hash') ?? '';
     if (asked !== '' && asked !== hash)
       return { status: 301, headers: { location: `/openapi/v3/${key}?hash=${hash}` }, body: { kind: 'none' } };

@@ -251,7 +251,6 @@ export function createStrategies(deps: StrategyDeps): StrategyCatalog {
 
 /** Kinds that are stored and judged as upstream does, but that nothing in here acts upon yet. */
 const withoutEffect: Readonly<Record<string, string>> = {
-  'apiregistration.k8s.io/apiservices': 'knarr does not forward requests to aggregated API servers yet',
   'networking.k8s.io/networkpolicies': 'knarr does not enforce network policies yet',
   'storage.k8s.io/csidrivers': 'knarr does not drive CSI drivers yet',
   'storage.k8s.io/volumeattachments': 'knarr does not attach volumes yet',

@@ -4,6 +4,13 @@ import type { Flag } from '../flags.ts';
 import { componentCommand } from './component.ts';
 
 const file = (name: string, help: string): Flag => ({ name, kind: 'string', value: 'FILE', help });
+const list = (name: string, value: string, preset: readonly string[], help: string): Flag => ({
+  name,
+  kind: 'list',
+  value,
+  help,
+  ...(preset.length === 0 ? {} : { default: preset }),
+});
 
 export const apiServerCommand = componentCommand({
   name: 'kube-apiserver',
@@ -33,6 +40,13 @@ export const apiServerCommand = componentCommand({
     file('tls-private-key-file', 'its key'),
     file('client-ca-file', 'authorities of client certificates'),
     file('requestheader-client-ca-file', 'authorities of authenticating proxies'),
+    list('requestheader-allowed-names', 'NAME,…', [], 'names of proxies that may speak for others; all when left out'),
+    list('requestheader-username-headers', 'HEADER,…', ['X-Remote-User'], 'who asks'),
+    list('requestheader-uid-headers', 'HEADER,…', ['X-Remote-Uid'], 'their unique id'),
+    list('requestheader-group-headers', 'HEADER,…', ['X-Remote-Group'], 'their groups'),
+    list('requestheader-extra-headers-prefix', 'PREFIX,…', ['X-Remote-Extra-'], 'more about them'),
+    file('proxy-client-cert-file', 'shown to aggregated API servers'),
+    file('proxy-client-key-file', 'its key'),
     { name: 'service-account-issuer', kind: 'list', value: 'URL', help: 'issuer of tokens; the first one signs' },
     {
       name: 'service-account-key-file',
@@ -122,6 +136,13 @@ export const apiServerCommand = componentCommand({
         tlsPrivateKeyFile: v.string('tls-private-key-file'),
         clientCaFile: v.string('client-ca-file'),
         requestheaderClientCaFile: v.string('requestheader-client-ca-file'),
+        requestheaderAllowedNames: v.list('requestheader-allowed-names'),
+        requestheaderUsernameHeaders: v.list('requestheader-username-headers'),
+        requestheaderUidHeaders: v.list('requestheader-uid-headers'),
+        requestheaderGroupHeaders: v.list('requestheader-group-headers'),
+        requestheaderExtraHeadersPrefix: v.list('requestheader-extra-headers-prefix'),
+        proxyClientCertFile: v.string('proxy-client-cert-file'),
+        proxyClientKeyFile: v.string('proxy-client-key-file'),
         serviceAccountIssuer: v.list('service-account-issuer'),
         serviceAccountKeyFile: v.list('service-account-key-file'),
         serviceAccountSigningKeyFile: v.string('service-account-signing-key-file'),

@@ -46,6 +46,13 @@ export interface ApiServerFlags {
   readonly tlsPrivateKeyFile: string | undefined;
   readonly clientCaFile: string | undefined;
   readonly requestheaderClientCaFile: string | undefined;
+  readonly requestheaderAllowedNames: readonly string[];
+  readonly requestheaderUsernameHeaders: readonly string[];
+  readonly requestheaderUidHeaders: readonly string[];
+  readonly requestheaderGroupHeaders: readonly string[];
+  readonly requestheaderExtraHeadersPrefix: readonly string[];
+  readonly proxyClientCertFile: string | undefined;
+  readonly proxyClientKeyFile: string | undefined;
   readonly serviceAccountIssuer: readonly string[];
   readonly serviceAccountKeyFile: readonly string[];
   readonly serviceAccountSigningKeyFile: string | undefined;
@@ -137,24 +144,36 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
   const plugins = pluginChoice(flags);
   const admissionConfiguration = await readAdmissionConfiguration(flags.admissionControlConfigFile, env.clock);
   const nodePorts = portRange(flags.serviceNodePortRange);
-  const [etcdCa, etcdPair, given, clientCA, frontProxyCA, signingKey, verifyKeys, tokens, kubeletPair, kubeletCA] =
-    await Promise.all([
-      readCertificates('etcd-cafile', flags.etcdCaFile),
-      readKeyPair('etcd-certfile', flags.etcdCertFile, 'etcd-keyfile', flags.etcdKeyFile),
-      readKeyPair('tls-cert-file', flags.tlsCertFile, 'tls-private-key-file', flags.tlsPrivateKeyFile),
-      readCertificates('client-ca-file', flags.clientCaFile),
-      readCertificates('requestheader-client-ca-file', flags.requestheaderClientCaFile),
-      readPrivateKey('service-account-signing-key-file', flags.serviceAccountSigningKeyFile),
-      Promise.all(flags.serviceAccountKeyFile.map((f) => readNamed('service-account-key-file', f))),
-      readOptional('token-auth-file', flags.tokenAuthFile),
-      readKeyPair(
-        'kubelet-client-certificate',
-        flags.kubeletClientCertificate,
-        'kubelet-client-key',
-        flags.kubeletClientKey,
-      ),
-      readCertificates('kubelet-certificate-authority', flags.kubeletCertificateAuthority),
-    ]);
+  const [
+    etcdCa,
+    etcdPair,
+    given,
+    clientCA,
+    frontProxyCA,
+    signingKey,
+    verifyKeys,
+    tokens,
+    kubeletPair,
+    kubeletCA,
+    proxyPair,
+  ] = await Promise.all([
+    readCertificates('etcd-cafile', flags.etcdCaFile),
+    readKeyPair('etcd-certfile', flags.etcdCertFile, 'etcd-keyfile', flags.etcdKeyFile),
+    readKeyPair('tls-cert-file', flags.tlsCertFile, 'tls-private-key-file', flags.tlsPrivateKeyFile),
+    readCertificates('client-ca-file', flags.clientCaFile),
+    readCertificates('requestheader-client-ca-file', flags.requestheaderClientCaFile),
+    readPrivateKey('service-account-signing-key-file', flags.serviceAccountSigningKeyFile),
+    Promise.all(flags.serviceAccountKeyFile.map((f) => readNamed('service-account-key-file', f))),
+    readOptional('token-auth-file', flags.tokenAuthFile),
+    readKeyPair(
+      'kubelet-client-certificate',
+      flags.kubeletClientCertificate,
+      'kubelet-client-key',
+      flags.kubeletClientKey,
+    ),
+    readCertificates('kubelet-certificate-authority', flags.kubeletCertificateAuthority),
+    readKeyPair('proxy-client-cert-file', flags.proxyClientCertFile, 'proxy-client-key-file', flags.proxyClientKeyFile),
+  ]);
   const host = flags.bindAddress;
   await probeAddress(host, flags.securePort, '--secure-port');
   const pair =
@@ -201,6 +220,14 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
         ...(clientCA === undefined ? {} : { clientCA }),
         ...(frontProxyCA === undefined ? {} : { frontProxyCA }),
       },
+      requestHeader: {
+        allowedNames: flags.requestheaderAllowedNames,
+        usernameHeaders: flags.requestheaderUsernameHeaders,
+        uidHeaders: flags.requestheaderUidHeaders,
+        groupHeaders: flags.requestheaderGroupHeaders,
+        extraHeaderPrefixes: flags.requestheaderExtraHeadersPrefix,
+      },
+      ...(proxyPair === undefined ? {} : { proxyClientCertificate: proxyPair }),
       serviceAccountKeys: {
         signingKey: signingKey!,
         ...(verifyKeys.length === 0 ? {} : { verifyKeys }),

@@ -14,7 +14,7 @@ import { Namespaces } from '../namespaces.ts';
 import type { Violation } from './check.ts';
 import { readPodSecurityConfiguration, type PodSecurityConfiguration } from './configuration.ts';
 import { detailsText, evaluatePod, reasonsText } from './evaluate.ts';
-import { PodSecurityMetrics } from './metrics.ts';
+import type { PodSecurityMetrics } from './metrics.ts';
 import {
   compareLevels,
   equivalentPolicies,

@@ -41,6 +41,8 @@ function pulled(ref: string, image: Image | undefined): PulledImage {
 
 const initialBackoffMs = 10_000;
 const maxBackoffMs = 300_000;
+/** How long a failed pull is what the status says before it says that the next is being put off. */
+const tellBackoffMs = 5000;
 
 export class ImageManager {
   readonly #runtime: ContainerRuntime;
@@ -64,6 +66,11 @@ export class ImageManager {
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  /** An image was removed from the node. */
+  removed(): void {
+    for (const l of this.#listeners) l();
   }
 
   /** Rejects with `StartError`. */
@@ -142,7 +149,9 @@ export class ImageManager {
       const [reason, message] = pullFailure(requested, error);
       if (this.#lastError.size > 10_000) this.#lastError.clear();
       this.#lastError.set(key, `${reason}: ${message}`);
-      throw new StartError(reason, message, { retryAt: this.#backoff.until(key), cause: error });
+      // The next look, before the next try, says that there is a back-off.
+      const retryAt = Math.min(this.#backoff.until(key), this.#clock.now() + tellBackoffMs);
+      throw new StartError(reason, message, { retryAt, cause: error });
     }
   }
 
@@ -254,7 +263,8 @@ function matchingAuth(json: string, image: string, name: ReturnType<typeof parse
     }
     out.push({
       key: bare,
-      auth: { username, password, auth: value.auth, identityToken: value.identitytoken, serverAddress: key },
+      // The registry's address is not told, as upstream: runtimes take it for a URL, and know whom they ask.
+      auth: { username, password, identityToken: value.identitytoken },
     });
   }
   // The most exact registry entry first.

@@ -17,6 +17,8 @@ const maxSlots = 8;
 /** So many answers, and so many bytes of them, in each of the two generations. */
 const generation = 16_384;
 const generationBytes = 8 << 20;
+/** Places for questions that came once: names that nobody asks for again push nothing out. */
+const onceSize = 1 << 14;
 
 const lower = new Uint8Array(256);
 for (let i = 0; i < 256; i++) lower[i] = i >= 65 && i <= 90 ? i + 32 : i;
@@ -73,6 +75,7 @@ export class AnswerTable {
   #young = new Map<number, Entry>();
   #old = new Map<number, Entry>();
   #bytes = 0;
+  readonly #once = new Int32Array(onceSize);
   // Of the question that was read last.
   #hash = 0;
   #nameEnd = 0;
@@ -265,11 +268,16 @@ export class AnswerTable {
     }
   }
 
-  /** Keeps the answer to a message, when both are of the plain kind. */
+  /** Keeps the answer to a message that comes again, when both are of the plain kind. */
   put(message: Uint8Array, template: Template): void {
     const { encoded, reusable } = template;
     if (reusable.slots.length > maxSlots || encoded.truncated) return;
     if (!this.#read(message) || this.#nameEnd !== encoded.questionEnd) return;
+    const place = this.#hash & (onceSize - 1);
+    if (this.#once[place] !== this.#hash) {
+      this.#once[place] = this.#hash;
+      return;
+    }
     const name = new Uint8Array(this.#nameEnd - headerLength);
     for (let i = 0; i < name.length; i++) name[i] = lower[message[headerLength + i]!]!;
     const bytes = Buffer.from(encoded.bytes.subarray(0, encoded.edns));

@@ -1,7 +1,7 @@
 /** Messages written for the wire: names compressed, cut and marked where they are longer than the receiver takes, EDNS last. */
 import type { Rr } from './message.ts';
 import { types } from './message.ts';
-import { labelsOf, nameToWire, readName } from './names.ts';
+import { nameToWire, readName } from './names.ts';
 import { headerLength } from './wire.ts';
 
 export interface Outgoing {
@@ -15,7 +15,13 @@ export interface Outgoing {
   readonly authentic: boolean;
   readonly cd: boolean;
   readonly rcode: number;
-  readonly question: { readonly name: string; readonly type: number; readonly cls: number };
+  /** `wire`: the name's bytes, where they are at hand. */
+  readonly question: {
+    readonly name: string;
+    readonly wire?: Buffer | undefined;
+    readonly type: number;
+    readonly cls: number;
+  };
   readonly answers: readonly Rr[];
   readonly authority: readonly Rr[];
   readonly additional: readonly Rr[];
@@ -59,7 +65,7 @@ export class Encoder {
     this.#ttls = [];
     this.#serial = 0;
     this.#question = question.name.includes('\\') ? '' : question.name;
-    const wire = nameToWire(question.name) ?? root;
+    const wire = question.wire ?? nameToWire(question.name) ?? root;
     wire.copy(out, headerLength);
     const questionEnd = headerLength + wire.length;
     out.writeUInt16BE(question.type, questionEnd);
@@ -99,13 +105,19 @@ export class Encoder {
     out.writeUInt16BE(counts[1]!, 8);
     out.writeUInt16BE(counts[2]! + (edns === undefined ? 0 : 1), 10);
     return {
-      bytes: Buffer.from(out.subarray(0, this.#at)),
+      bytes: this.#copy(),
       truncated,
       questionEnd,
       ttls: this.#ttls,
       serial: this.#serial,
       edns: ednsAt,
     };
+  }
+
+  #copy(): Buffer {
+    const bytes = Buffer.allocUnsafe(this.#at);
+    this.#out.copy(bytes, 0, 0, this.#at);
+    return bytes;
   }
 
   #edns(size: number, dnssec: boolean, extendedRcode: number, options: Buffer | undefined): void {
@@ -187,8 +199,8 @@ export class Encoder {
       this.#at += wire.length;
       return;
     }
-    let rest = name;
-    for (const label of labelsOf(name)) {
+    for (let from = 0; from < name.length;) {
+      const rest = from === 0 ? name : name.slice(from);
       const known = this.#known(rest);
       if (known !== undefined) {
         out.writeUInt16BE(0xc000 | known, this.#at);
@@ -196,11 +208,11 @@ export class Encoder {
         return;
       }
       if (this.#at <= maxPointer) this.#names.set(rest, this.#at);
-      const length = Math.min(label.length, 63);
-      out[this.#at] = length;
-      out.write(label, this.#at + 1, length, 'latin1');
-      this.#at += 1 + length;
-      rest = rest.slice(label.length + 1);
+      const dot = name.indexOf('.', from);
+      const length = Math.min(dot - from, 63);
+      out[this.#at++] = length;
+      for (let i = 0; i < length; i++) out[this.#at++] = name.charCodeAt(from + i);
+      from = dot + 1;
     }
     out[this.#at++] = 0;
   }

@@ -176,7 +176,7 @@ export interface Reply {
 export type Handler = (request: Request) => Reply | Promise<Reply>;
 
 /** Goes on with what a handler gave, at once where that is possible. */
-export function then<T, U>(value: T | Promise<T>, next: (value: T) => U | Promise<U>): U | Promise<U> {
+export function andThen<T, U>(value: T | Promise<T>, next: (value: T) => U | Promise<U>): U | Promise<U> {
   return value instanceof Promise ? value.then(next) : next(value);
 }
 

@@ -186,13 +186,6 @@ export function dashed(address: string): string {
   return address.includes(':') && label.endsWith('-') ? `${label}0` : label;
 }
 
-/** `10-1-2-3` back to `10.1.2.3`; undefined when it is no address. */
-export function undashed(label: string): string | undefined {
-  const v4 = label.split('-').length === 4 && !label.includes('--');
-  const ip = parseIp(label.replaceAll('-', v4 ? '.' : ':'));
-  return ip === undefined ? undefined : formatIp(ip);
-}
-
 export function canonical(address: string): string {
   const ip = parseIp(address);
   return ip === undefined ? address : formatIp(ip);

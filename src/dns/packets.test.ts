@@ -64,13 +64,13 @@ test('packets of every kind are answered as CoreDNS answers them', async (t) => 
   await w.dns.stop();
 });
 
-test('over UDP and TCP, with EDNS and truncation, twice: made, and from bytes', async (t) => {
+test('over UDP and TCP, with EDNS and truncation: made, and from bytes', async (t) => {
   const w = await smallCluster(t, local, alone);
   const { port } = w.dns.address!;
   const resolver = new Resolver();
   resolver.setServers([`127.0.0.1:${port}`]);
   await many(w, 60);
-  for (let round = 0; round < 2; round++) {
+  for (let round = 0; round < 3; round++) {
     assert.deepEqual(await resolver.resolve4('web.default.svc.cluster.local'), ['10.96.0.11']);
     assert.deepEqual(await resolver.resolve6('web.default.svc.cluster.local'), ['fd00::b']);
     assert.deepEqual(await resolver.resolveSrv('_http._tcp.one.default.svc.cluster.local'), [
@@ -125,7 +125,7 @@ test('over UDP and TCP, with EDNS and truncation, twice: made, and from bytes', 
   // A negative answer's serial number is the zone's own, also from bytes.
   const serial = async () => {
     const p = packet.decode((await overUdp(port, question('nope.default.svc.cluster.local', 'A')))!);
-    return (p.authorities?.[0]?.data as { serial: number }).serial;
+    return (p.authorities![0]!.data as { serial: number }).serial;
   };
   const before = await serial();
   await w.clock.advance(60_000);

@@ -6,8 +6,36 @@ import { fqdn, nameToWire, readName } from './names.ts';
 
 const maxText = 255;
 
+/** The four bytes of `10.0.0.1` as one number; -1 for what is no IPv4 address. */
+function v4Number(text: string): number {
+  let value = 0;
+  let parts = 0;
+  let part = -1;
+  let digits = 0;
+  for (let i = 0; i <= text.length; i++) {
+    const c = i === text.length ? 46 : text.charCodeAt(i);
+    if (c === 46) {
+      if (part < 0 || ++parts > 4) return -1;
+      value = value * 256 + part;
+      part = -1;
+      digits = 0;
+    } else {
+      if (c < 48 || c > 57 || part === 0 || ++digits > 3) return -1;
+      part = (part < 0 ? 0 : part) * 10 + c - 48;
+      if (part > 255) return -1;
+    }
+  }
+  return parts === 4 ? value : -1;
+}
+
 /** 4 or 16 bytes; undefined for what is no address. */
 export function addressData(address: string): Buffer | undefined {
+  const v4 = v4Number(address);
+  if (v4 >= 0) {
+    const out = Buffer.allocUnsafe(4);
+    out.writeUInt32BE(v4);
+    return out;
+  }
   const ip = parseIp(address);
   if (ip === undefined) return undefined;
   if (ip.family === 4) {

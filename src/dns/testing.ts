@@ -3,6 +3,7 @@ import { createSocket } from 'node:dgram';
 import { connect } from 'node:net';
 import type { TestContext } from 'node:test';
 import packet from 'dns-packet';
+import { ioTimer } from '../base/io-time.ts';
 import { VirtualClock } from '../base/clock.ts';
 import type { LogRecord } from '../base/logger.ts';
 import { createLogger } from '../base/logger.ts';
@@ -132,10 +133,10 @@ export const edns = (size: number, more: object = {}) => ({
 export function overUdp(port: number, message: Buffer, address = '127.0.0.1'): Promise<Buffer | undefined> {
   const socket = createSocket(address.includes(':') ? 'udp6' : 'udp4');
   return new Promise<Buffer | undefined>((resolve, reject) => {
-    const late = setTimeout(() => resolve(undefined), 300);
+    const cancel = ioTimer(300, () => resolve(undefined));
     socket.on('error', reject);
     socket.on('message', (answer) => {
-      clearTimeout(late);
+      cancel();
       resolve(answer);
     });
     socket.send(message, port, address);

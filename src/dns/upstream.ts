@@ -9,7 +9,7 @@ import type { Socket } from 'node:net';
 import { connect, isIPv6 } from 'node:net';
 import { ioNow, ioTimer } from '../base/io-time.ts';
 import type { Random } from '../base/random.ts';
-import { Encoder } from './encoder.ts';
+import type { Encoder } from './encoder.ts';
 import type { Metrics } from './metrics.ts';
 import { rcodeName, types } from './message.ts';
 import type { UpstreamAnswer } from './wire.ts';

@@ -19,8 +19,9 @@ export interface Query {
   readonly rd: boolean;
   readonly cd: boolean;
   readonly ad: boolean;
-  /** As it was asked. */
+  /** As it was asked, and its bytes. */
   readonly name: string;
+  readonly wire: Buffer;
   readonly type: number;
   readonly cls: number;
   readonly edns: Edns | undefined;
@@ -72,6 +73,8 @@ export function parseQuery(message: Buffer): Query | number | undefined {
   if (message.readUInt16BE(4) !== 1 || answers > 1 || authorities > 1 || additionals > 2) return rcodes.FORMERR;
   const question = readName(message, headerLength);
   if (question === undefined || question.end + 4 > message.length) return rcodes.FORMERR;
+  // There is nothing before it that it could point to.
+  if (message[question.end - 1] !== 0) return rcodes.FORMERR;
   let edns: Edns | undefined;
   let at = question.end + 4;
   for (let i = 0; i < answers + authorities + additionals; i++) {
@@ -90,6 +93,7 @@ export function parseQuery(message: Buffer): Query | number | undefined {
     cd: (message[3]! & 0x10) !== 0,
     ad: (message[3]! & 0x20) !== 0,
     name: question.name,
+    wire: message.subarray(headerLength, question.end),
     type: message.readUInt16BE(question.end),
     cls: message.readUInt16BE(question.end + 2),
     edns,

@@ -7,7 +7,7 @@ import type { ClusterRecords, Port, ServiceRecord } from './cluster-records.ts';
 import { addressTag, namespaceTag, podTag, serviceTag } from './cluster-records.ts';
 import type { Reply, Request, Reusable, Rr } from './message.ts';
 import { answered, rcodes, types } from './message.ts';
-import { addressOfReverse, dashed, labelsOf, undashed, within } from './names.ts';
+import { addressOfReverse, canonical, dashed, labelsOf, within } from './names.ts';
 import { addressData, addressRecord, nameRecord, soaRecord, srvRecord, textRecord } from './rdata.ts';
 import type { Stamps } from './stamps.ts';
 
@@ -75,6 +75,7 @@ class Ties {
 
 export class ClusterZone {
   readonly #o: ZoneOptions;
+  #lastSoa: { readonly serial: number; readonly record: Rr } | undefined;
 
   constructor(options: ZoneOptions) {
     this.#o = options;
@@ -139,9 +140,12 @@ export class ClusterZone {
     return { ...answered(plugin, { rcode: rcodes.REFUSED }), authoritative: false };
   }
 
+  /** Made once a change and spelling of the zone: most answers that have one have the same. */
   #soa(zone: string): Rr {
     const { ttl, records } = this.#o;
-    return soaRecord(zone, Math.min(ttl, 300), {
+    const last = this.#lastSoa;
+    if (last !== undefined && last.serial === records.serial && last.record.name === zone) return last.record;
+    const record = soaRecord(zone, Math.min(ttl, 300), {
       mname: below('ns.dns', zone),
       rname: below('hostmaster', zone),
       serial: records.serial,
@@ -150,6 +154,8 @@ export class ClusterZone {
       expire: 86_400,
       minimum: ttl,
     });
+    this.#lastSoa = { serial: records.serial, record };
+    return record;
   }
 
   /** This name server by its Service. */
@@ -304,12 +310,14 @@ export class ClusterZone {
 
   #pod(label: string, namespace: string, ties: Ties): Meaning {
     const { pods, records } = this.#o;
-    const address = pods === 'disabled' ? undefined : undashed(label);
-    const data = address === undefined ? undefined : addressData(address);
-    if (address === undefined || data === undefined) return missing;
+    const v4 = label.split('-').length === 4 && !label.includes('--');
+    const address = label.replaceAll('-', v4 ? '.' : ':');
+    const data = pods === 'disabled' ? undefined : addressData(address);
+    if (data === undefined) return missing;
     if (pods === 'verified') {
-      ties.add(podTag(address));
-      if (!records.podNamespacesAt(address).includes(namespace)) return missing;
+      const text = canonical(address);
+      ties.add(podTag(text));
+      if (!records.podNamespacesAt(text).includes(namespace)) return missing;
     }
     return { kind: 'items', items: [{ data, text: address, port: -1, target: '' }] };
   }

@@ -5,7 +5,7 @@
 import type { Directive, Line } from '../corefile/parser.ts';
 import { argsOf, duration, noArgs, whole, wrong, wrongCount, zonesFrom } from '../corefile/values.ts';
 import type { Handler, Reply, Request, Rr } from '../message.ts';
-import { kindOf, rcodes, then, types } from '../message.ts';
+import { kindOf, rcodes, andThen, types } from '../message.ts';
 import { zoneOf } from '../names.ts';
 import type { BlockContext, Plugin } from '../plugin.ts';
 import { targetOf } from '../rdata.ts';
@@ -363,7 +363,7 @@ class Cache {
 
   #fetch(request: Request, key: string, before?: Item): Reply | Promise<Reply> {
     // Upstream says whether it has verified what it gives; the client is told when it wants to know.
-    return then(this.#next({ ...request, ad: true }), (reply) => this.#keep(request, key, reply, before));
+    return andThen(this.#next({ ...request, ad: true }), (reply) => this.#keep(request, key, reply, before));
   }
 
   #keep(request: Request, key: string, reply: Reply, before: Item | undefined): Reply {

@@ -3,7 +3,7 @@ import type { Timer } from '../../base/clock.ts';
 import type { Directive, Line } from '../corefile/parser.ts';
 import type { Pattern } from '../corefile/values.ts';
 import { argsOf, duration, noArgs, pattern, wrong, wrongCount } from '../corefile/values.ts';
-import { then, typeName } from '../message.ts';
+import { andThen, typeName } from '../message.ts';
 import type { BlockContext, Plugin } from '../plugin.ts';
 
 type Level = 'debug' | 'info' | 'warn' | 'error';
@@ -84,7 +84,7 @@ export function errors(directives: readonly Directive[], context: BlockContext):
       for (const g of groups) g.tell();
     },
     wrap: (next) => (request) =>
-      then(next(request), (reply) => {
+      andThen(next(request), (reply) => {
         if (reply.error === undefined) return reply;
         const message = text(reply.error);
         const group = groups.find((g) => g.matches(message));

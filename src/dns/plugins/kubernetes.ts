@@ -3,7 +3,7 @@ import { parseLabelSelector } from '../../api/selector.ts';
 import type { Directive, Line } from '../corefile/parser.ts';
 import { argsOf, duration, noArgs, unknownProperty, whole, wrong, wrongCount, zonesFrom } from '../corefile/values.ts';
 import type { Handler, Request } from '../message.ts';
-import { rcodes, then } from '../message.ts';
+import { rcodes, andThen } from '../message.ts';
 import { isReverse, zoneOf } from '../names.ts';
 import type { BlockContext, Plugin } from '../plugin.ts';
 import type { PodMode } from '../zone.ts';
@@ -168,7 +168,7 @@ export function kubernetes(directives: readonly Directive[], context: BlockConte
       (request) => {
         const inside = zoneOf(o.zones, request.name);
         if (inside === undefined) return next(request);
-        return then(zone.answer(request, inside), (reply) =>
+        return andThen(zone.answer(request, inside), (reply) =>
           (reply.rcode === rcodes.NXDOMAIN || reply.rcode === rcodes.SERVFAIL) &&
           zoneOf(o.fall, request.name) !== undefined
             ? next(request)

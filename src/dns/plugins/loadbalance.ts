@@ -5,7 +5,7 @@ import type { Random } from '../../base/random.ts';
 import type { Directive } from '../corefile/parser.ts';
 import { unknownProperty, wrong } from '../corefile/values.ts';
 import type { Reply, Rr } from '../message.ts';
-import { rcodes, then, types } from '../message.ts';
+import { rcodes, andThen, types } from '../message.ts';
 import type { BlockContext, Plugin } from '../plugin.ts';
 import { addressOf } from '../rdata.ts';
 
@@ -79,6 +79,6 @@ export function loadbalance(directives: readonly Directive[], context: BlockCont
   return {
     name: 'loadbalance',
     wrap: (next) => (request) =>
-      request.type === types.AXFR || request.type === types.IXFR ? next(request) : then(next(request), order),
+      request.type === types.AXFR || request.type === types.IXFR ? next(request) : andThen(next(request), order),
   };
 }

@@ -3,7 +3,7 @@ import { ioNow } from '../../base/io-time.ts';
 import type { Directive } from '../corefile/parser.ts';
 import { argsOf, unknownProperty, wrong } from '../corefile/values.ts';
 import type { Reply, ReplyKind, Request } from '../message.ts';
-import { className, kindOf, rcodeName, then, typeName } from '../message.ts';
+import { className, kindOf, rcodeName, andThen, typeName } from '../message.ts';
 import { normalize, within } from '../names.ts';
 import type { BlockContext, Plugin } from '../plugin.ts';
 
@@ -94,7 +94,7 @@ export function log(directives: readonly Directive[], context: BlockContext): Pl
       const rule = rules.find((r) => within(r.zone, request.name));
       if (rule === undefined) return next(request);
       const began = ioNow();
-      return then(next(request), (reply) => {
+      return andThen(next(request), (reply) => {
         if (!rule.kinds.has('all') && !rule.kinds.has(classOf(kindOf(reply, request.type)))) {
           return reply;
         }

@@ -6,7 +6,7 @@ import type { Directive, Line } from '../corefile/parser.ts';
 import type { Pattern } from '../corefile/values.ts';
 import { groupsOf, pattern, wrong } from '../corefile/values.ts';
 import type { Handler, Reply, Request, Rr } from '../message.ts';
-import { classes, failure, rcodeNumber, rcodes, then, typeNumber, types } from '../message.ts';
+import { classes, failure, rcodeNumber, rcodes, andThen, typeNumber, types } from '../message.ts';
 import { fqdn, nameToWire, normalize } from '../names.ts';
 import type { BlockContext, Plugin } from '../plugin.ts';
 import { targetOf, withTarget } from '../rdata.ts';
@@ -371,8 +371,8 @@ export function rewrite(directives: readonly Directive[], context: BlockContext)
       }
       if (records.length === 0 && replies.length === 0) return next(request);
       let reply = next(request);
-      for (const change of replies.toReversed()) reply = then(reply, change);
-      return records.length === 0 ? reply : then(reply, (given) => undone(given, records));
+      for (const change of replies.toReversed()) reply = andThen(reply, change);
+      return records.length === 0 ? reply : andThen(reply, (given) => undone(given, records));
     };
   return { name: 'rewrite', wrap };
 }

@@ -11,7 +11,7 @@ import {
   wrongCount,
 } from '../corefile/values.ts';
 import type { Reply, Reusable } from '../message.ts';
-import { answered, kindOf, rcodes, then, types } from '../message.ts';
+import { answered, kindOf, rcodes, andThen, types } from '../message.ts';
 import { within, zoneOf } from '../names.ts';
 import type { BlockContext, HttpWish, Plugin } from '../plugin.ts';
 import { addressData, addressRecord, nameRecord, soaRecord, srvRecord, textRecord } from '../rdata.ts';
@@ -57,7 +57,7 @@ export function minimal(directives: readonly Directive[]): Plugin {
   return {
     name: 'minimal',
     wrap: (next) => (request) =>
-      then(next(request), (reply) =>
+      andThen(next(request), (reply) =>
         kindOf(reply, request.type) === 'success' ? { ...reply, authority: [], additional: [] } : reply,
       ),
   };

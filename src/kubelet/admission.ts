@@ -53,10 +53,24 @@ export class NodeAdmission {
     const requests: [string, number][] = [];
     for (const [name, q] of podRequests(pod as never)) requests.push([name, amount(name, q)]);
     const ports = hostPorts(pod);
-    if (ports.length > 0) this.#withPorts++;
-    this.#held.set(pod.metadata.uid!, requests.length === 0 && ports.length === 0 ? nothing : { requests, ports });
-    for (const [name, n] of requests) this.#used.set(name, (this.#used.get(name) ?? 0) + n);
+    this.#hold(pod.metadata.uid!, requests.length === 0 && ports.length === 0 ? nothing : { requests, ports });
     return undefined;
+  }
+
+  /** Takes the room that the pod asks for now instead of what it held, or says why not and leaves it what it held. */
+  resize(pod: Pod, node: Node | undefined): { reason: string; message: string } | undefined {
+    const uid = pod.metadata.uid!;
+    const held = this.#held.get(uid);
+    this.release(uid);
+    const refused = this.admit(pod, node, false);
+    if (refused !== undefined && held !== undefined) this.#hold(uid, held);
+    return refused;
+  }
+
+  #hold(uid: string, held: Held): void {
+    this.#held.set(uid, held);
+    if (held.ports.length > 0) this.#withPorts++;
+    for (const [name, n] of held.requests) this.#used.set(name, (this.#used.get(name) ?? 0) + n);
   }
 
   release(uid: string): void {

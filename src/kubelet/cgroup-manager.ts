@@ -8,7 +8,7 @@ import type { Quantity } from '../api/quantity.ts';
 import { parseQuantity, quantityMilli, quantityValue } from '../api/quantity.ts';
 import type { Container, Pod } from '../api/types/index.gen.ts';
 import type { KubeletEvents } from './context.ts';
-import type { Cgroups, CgroupResources, CgroupStats } from './host/node-host.ts';
+import type { CgroupLimits, Cgroups, CgroupResources, CgroupStats } from './host/node-host.ts';
 import type { Logger } from '../base/logger.ts';
 import type { LinuxContainerResources } from './runtime/container-runtime.ts';
 
@@ -142,15 +142,37 @@ export class CgroupManager {
   async ensurePod(pod: Pod): Promise<void> {
     const { cgroups, podPidsLimit } = this.#o;
     if (cgroups === undefined) return;
-    if (podQOSClass(pod as never) === 'Burstable') {
-      const cpu = podRequests(pod as never).get('cpu');
-      this.#burstable.set(pod.metadata.uid!, cpu === undefined ? 0 : quantityMilli(cpu));
-      await this.#updateShares();
-    }
+    await this.#weigh(pod);
     await cgroups.ensure(podCgroup(pod), {
       ...podResources(pod),
       ...(podPidsLimit > 0 ? { pidsLimit: podPidsLimit } : {}),
     });
+  }
+
+  /** Of a resize: sets those limits of a pod that become larger, or those that become smaller. */
+  async resizePod(pod: Pod, wanted: LinuxContainerResources, step: 'grow' | 'shrink'): Promise<void> {
+    const { cgroups } = this.#o;
+    if (cgroups === undefined) return;
+    const name = podCgroup(pod);
+    const now = await cgroups.limits(name);
+    if (now === undefined) return;
+    if (step === 'grow') await this.#weigh(pod);
+    const moves = (then: number, before: number): boolean => (step === 'grow' ? then > before : then < before);
+    const limit = (n: number | undefined): number => (n === undefined || n === 0 ? Infinity : n);
+    const set: { -readonly [K in keyof LinuxContainerResources]: LinuxContainerResources[K] } = {};
+    if (wanted.cpuShares !== undefined && moves(wanted.cpuShares, now.cpuShares ?? 0)) set.cpuShares = wanted.cpuShares;
+    if (wanted.cpuQuota !== undefined && moves(limit(wanted.cpuQuota), limit(now.cpuQuota))) {
+      set.cpuQuota = wanted.cpuQuota;
+      set.cpuPeriod = wanted.cpuPeriod;
+    }
+    if (wanted.memoryLimitInBytes !== undefined && moves(wanted.memoryLimitInBytes, limit(now.memoryLimitInBytes)))
+      set.memoryLimitInBytes = wanted.memoryLimitInBytes;
+    if (Object.keys(set).length > 0) await cgroups.ensure(name, set);
+  }
+
+  /** What the kernel has for a pod. */
+  limits(pod: Pod): Promise<CgroupLimits | undefined> {
+    return this.#o.cgroups === undefined ? Promise.resolve(undefined) : this.#o.cgroups.limits(podCgroup(pod));
   }
 
   /** Kills what is left of a pod and removes its cgroup. */
@@ -159,6 +181,13 @@ export class CgroupManager {
     if (cgroups === undefined) return;
     await cgroups.remove(podCgroup(pod));
     if (this.#burstable.delete(pod.metadata.uid!)) await this.#updateShares();
+  }
+
+  async #weigh(pod: Pod): Promise<void> {
+    if (podQOSClass(pod as never) !== 'Burstable') return;
+    const cpu = podRequests(pod as never).get('cpu');
+    this.#burstable.set(pod.metadata.uid!, cpu === undefined ? 0 : quantityMilli(cpu));
+    await this.#updateShares();
   }
 
   /** Burstable pods together weigh what they ask for together. */

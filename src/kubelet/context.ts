@@ -9,6 +9,7 @@ import type { ServiceVariables } from './environment.ts';
 import type { NodeHost } from './host/node-host.ts';
 import type { ImageManager } from './image-manager.ts';
 import type { ObjectCache } from './object-cache.ts';
+import type { ProbeMetrics } from './probe-metrics.ts';
 import type { ContainerRuntime } from './runtime/container-runtime.ts';
 import type { ShapeCache } from './shapes.ts';
 import type { StatusManager } from './status-manager.ts';
@@ -49,6 +50,7 @@ export interface KubeletContext {
   readonly crashLoop: Backoff;
   readonly shapes: ShapeCache;
   readonly cgroups: CgroupManager;
+  readonly probeMetrics: ProbeMetrics;
   readonly userNamespaces: UserNamespaces;
   /** Made of the context itself, right after it. */
   volumes: VolumeManager;

@@ -7,6 +7,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
 import type { Random } from '../base/random.ts';
 import type { KubeObject } from '../api/object.ts';
+import { parseQuantity, quantityMilli, quantityValue } from '../api/quantity.ts';
 import type { Node, Pod, Service, Taint } from '../api/types/index.gen.ts';
 import { EventRecorder } from '../client/event-recorder.ts';
 import { dropManagedFields, Informer } from '../client/informer.ts';
@@ -14,19 +15,25 @@ import type { ResourceClient } from '../client/client.ts';
 import type { TypedClient } from '../client/typed-client.ts';
 import { NodeAdmission } from './admission.ts';
 import { Backoff } from './backoff.ts';
-import { CgroupManager } from './cgroup-manager.ts';
+import { CgroupManager, podCgroup } from './cgroup-manager.ts';
+import type { KubeletConfiguration } from './configuration.ts';
+import { kubeletConfiguration, reserved } from './configuration.ts';
 import { podUidLabel } from './container-config.ts';
 import type { KubeletContext, KubeletEvents, ServiceSource } from './context.ts';
 import type { NodeHost } from './host/node-host.ts';
 import { ImageManager } from './image-manager.ts';
+import { KubeletManagers } from './managers.ts';
 import { NodeStatusManager } from './node-status.ts';
 import { ObjectCache } from './object-cache.ts';
 import type { RuntimeView } from './pod-status.ts';
-import type { WorkerHome } from './pod-worker.ts';
+import { isMirrorPod } from './pod-util.ts';
+import type { PodMirror, WorkerHome } from './pod-worker.ts';
+import { ProbeMetrics } from './probe-metrics.ts';
 import { PodWorker } from './pod-worker.ts';
 import type { ContainerRuntime, PodSandboxStatus } from './runtime/container-runtime.ts';
 import type { KubeletListenOptions, KubeletServer } from './server/server.ts';
 import { createKubeletServer } from './server/server.ts';
+import type { PodDisk } from './server/stats.ts';
 import { podSource } from './server/worker-pods.ts';
 import { ShapeCache } from './shapes.ts';
 import { StatusManager } from './status-manager.ts';
@@ -69,8 +76,13 @@ export interface KubeletOptions {
   readonly statusReportMs?: number;
   /** Default 300 s. */
   readonly crashLoopBackoffMaxMs?: number;
-  /** Processes that one pod may have (`podPidsLimit`); no limit when left out. */
-  readonly podPidsLimit?: number;
+  /**
+   * Of a KubeletConfiguration what the node's managers obey (eviction, garbage collection, logs, static pods, shutdown, what is
+   * reserved); `{}` for upstream's defaults. Without it the node goes without them, as simulated ones do.
+   */
+  readonly configuration?: Partial<KubeletConfiguration>;
+  /** What `/configz` shows beside `configuration`. */
+  readonly configz?: Readonly<Record<string, unknown>>;
   /** Shared Services of several kubelets in one process; a kubelet of its own follows them itself. */
   readonly services?: ServiceSource;
   /**
@@ -150,6 +162,8 @@ class KubeletImpl implements Kubelet, WorkerHome {
   readonly #ownServices: (ServiceSource & { start(): void; stop(): Promise<void> }) | undefined;
   readonly #recorder: EventRecorder | undefined;
   readonly #server: KubeletServer;
+  readonly #configuration: KubeletConfiguration | undefined;
+  readonly #managers: KubeletManagers | undefined;
   #found: Map<string, PodSandboxStatus[]> | undefined;
   #node: Node | undefined;
   #ips: readonly string[] = [];
@@ -179,6 +193,8 @@ class KubeletImpl implements Kubelet, WorkerHome {
       });
     const events = o.events ?? recorderEvents(this.#recorder!, o.nodeName);
     const objects = new ObjectCache({ client, clock, random, logger });
+    const configuration = o.configuration === undefined ? undefined : kubeletConfiguration(o.configuration);
+    this.#configuration = configuration;
     const ctx: Omit<KubeletContext, 'volumes'> & { volumes?: VolumeManager } = {
       nodeName: o.nodeName,
       client,
@@ -197,9 +213,10 @@ class KubeletImpl implements Kubelet, WorkerHome {
         cgroups: o.host.cgroups,
         logger,
         events,
-        podPidsLimit: o.podPidsLimit ?? 0,
-        enforceAllocatable: true,
+        podPidsLimit: Math.max(configuration?.podPidsLimit ?? 0, 0),
+        enforceAllocatable: configuration?.enforceNodeAllocatable.includes('pods') ?? true,
       }),
+      probeMetrics: new ProbeMetrics(),
       userNamespaces: new UserNamespaces({
         runtime: o.runtime,
         host: o.host,
@@ -239,9 +256,19 @@ class KubeletImpl implements Kubelet, WorkerHome {
         leaseDurationSeconds: o.leaseDurationSeconds ?? 40,
         statusReportMs: o.statusReportMs ?? 300_000,
         register: o.registerNode ?? true,
+        ...(configuration === undefined ? {} : { configuration }),
       },
       (node) => this.#setNode(node),
     );
+    if (configuration !== undefined)
+      this.#managers = new KubeletManagers({
+        ctx: this.ctx,
+        configuration,
+        nodeStatus: this.nodeStatus,
+        workers: () => this.#workers.values(),
+        worker: (uid) => this.#workers.get(uid),
+        addStatic: (pod, mirror) => this.#addStatic(pod, mirror),
+      });
     this.#pods = new Informer({
       client: client.core.pods as unknown as ResourceClient<Pod & KubeObject>,
       clock,
@@ -251,9 +278,10 @@ class KubeletImpl implements Kubelet, WorkerHome {
       transform: dropManagedFields,
     });
     this.#pods.addHandler({
-      onAdd: (pod) => this.#addPod(pod),
-      onUpdate: (_, pod) => this.#updatePod(pod),
-      onDelete: (pod) => this.#workers.get(pod.metadata.uid!)?.removed(),
+      onAdd: (pod) => (isMirrorPod(pod) ? this.#managers?.staticPods?.observe(pod) : this.#addPod(pod)),
+      onUpdate: (_, pod) => (isMirrorPod(pod) ? this.#managers?.staticPods?.observe(pod) : this.#updatePod(pod)),
+      onDelete: (pod) =>
+        isMirrorPod(pod) ? this.#managers?.staticPods?.lost(pod) : this.#workers.get(pod.metadata.uid!)?.removed(),
     });
     if ((o.watchNode ?? true) || o.podCidrs === undefined || o.podCidrs.length === 0) {
       this.#nodes = new Informer({
@@ -276,6 +304,14 @@ class KubeletImpl implements Kubelet, WorkerHome {
         (namespace, name) => this.#byName.get(`${namespace}/${name}`),
         () => this.pods,
       ),
+      cgroupOf: (pod) => (pod === undefined ? undefined : o.host.cgroups?.parentName(podCgroup(pod))),
+      probeMetrics: () => this.ctx.probeMetrics.text(),
+      ...(configuration === undefined
+        ? {}
+        : {
+            configuration: () => ({ ...o.configz, ...configuration }),
+            diskOf: (pod: Pod) => this.#diskOf(pod),
+          }),
     });
   }
 
@@ -307,8 +343,9 @@ class KubeletImpl implements Kubelet, WorkerHome {
     this.ctx.events.node('Normal', 'Starting', 'Starting kubelet.');
     await this.nodeStatus.start();
     if (this.#stopped) return;
-    await this.ctx.cgroups.start((this.#node?.status?.capacity ?? {}) as Record<string, string>);
+    await this.ctx.cgroups.start(this.#forPods());
     await this.ctx.volumes.start();
+    await this.#managers?.startStaticPods();
     this.#nodes?.start();
     await this.ctx.services.ready();
     if (this.#stopped) return;
@@ -316,6 +353,7 @@ class KubeletImpl implements Kubelet, WorkerHome {
     await clock.activity.track(this.#pods.synced);
     this.#synced = true;
     await this.#removeOrphans();
+    await this.#managers?.start();
     // A host whose files are real may keep what could not be cleared away at once.
     if (host.lazy === undefined) {
       const ticker = clock.setTicker(housekeepingMs, () => void clock.activity.track(this.#removeRemains()));
@@ -364,18 +402,54 @@ class KubeletImpl implements Kubelet, WorkerHome {
     }
   }
 
+  /** What the node's pods may have together: its capacity less what it keeps for itself. */
+  #forPods(): Record<string, string> {
+    const capacity = (this.#node?.status?.capacity ?? {}) as Record<string, string>;
+    const c = this.#configuration;
+    if (c === undefined) return capacity;
+    const out: Record<string, string> = { ...capacity };
+    for (const name of ['cpu', 'memory']) {
+      const kept = reserved(c, name);
+      if (kept === 0 || capacity[name] === undefined) continue;
+      const all = parseQuantity(capacity[name]);
+      out[name] = name === 'cpu' ? `${quantityMilli(all) - kept}m` : String(quantityValue(all) - kept);
+    }
+    return out;
+  }
+
+  async #diskOf(pod: Pod): Promise<PodDisk> {
+    const worker = this.#workers.get(pod.metadata.uid!);
+    const containers = (worker?.view.containers ?? []).map((c) => ({
+      name: c.metadata.name,
+      logPath: c.logPath,
+      running: c.state === 'CONTAINER_RUNNING',
+    }));
+    const claims = await this.ctx.volumes.claimUsage(pod.metadata.uid!);
+    return this.#managers!.usage.summary({ pod, containers }, claims);
+  }
+
+  #addStatic(pod: Pod, mirror: PodMirror): PodWorker | undefined {
+    if (this.#byName.has(`${pod.metadata.namespace}/${pod.metadata.name}`)) return undefined;
+    return this.#work(pod, mirror);
+  }
+
+  #work(pod: Pod, mirror?: PodMirror): PodWorker {
+    const uid = pod.metadata.uid!;
+    const sandboxes = this.#found?.get(uid);
+    const view: RuntimeView | undefined = sandboxes === undefined ? undefined : { sandboxes, containers: [] };
+    const worker = new PodWorker(this, pod, view, mirror);
+    this.#workers.set(uid, worker);
+    this.#byName.set(`${pod.metadata.namespace}/${pod.metadata.name}`, worker);
+    return worker;
+  }
+
   #addPod(pod: Pod): void {
     const uid = pod.metadata.uid!;
     if (this.#workers.has(uid)) {
       this.#updatePod(pod);
       return;
     }
-    const sandboxes = this.#found?.get(uid);
-    const view: RuntimeView | undefined = sandboxes === undefined ? undefined : { sandboxes, containers: [] };
-    const worker = new PodWorker(this, pod, view);
-    this.#workers.set(uid, worker);
-    this.#byName.set(`${pod.metadata.namespace}/${pod.metadata.name}`, worker);
-    worker.notify();
+    this.#work(pod).notify();
   }
 
   #updatePod(pod: Pod): void {
@@ -385,11 +459,19 @@ class KubeletImpl implements Kubelet, WorkerHome {
   }
 
   admit(worker: PodWorker, adopted: boolean): { reason: string; message: string } | undefined {
-    return this.#admission.admit(worker.apiPod, adopted ? undefined : this.#node, this.#o.watchNode ?? true);
+    const pod = worker.allocatedPod;
+    const refused = adopted ? undefined : this.#managers?.admit(pod);
+    return refused ?? this.#admission.admit(pod, adopted ? undefined : this.#node, this.#o.watchNode ?? true);
+  }
+
+  admitResize(pod: Pod): { reason: string; message: string } | undefined {
+    return this.#admission.resize(pod, this.#node);
   }
 
   released(worker: PodWorker): void {
     this.#admission.release(worker.uid);
+    // What it held may be what another one waits for.
+    for (const w of this.#workers.values()) if (w.resizePending) w.notify();
   }
 
   finished(worker: PodWorker): void {
@@ -397,6 +479,8 @@ class KubeletImpl implements Kubelet, WorkerHome {
     this.#workers.delete(worker.uid);
     const key = `${worker.apiPod.metadata.namespace}/${worker.apiPod.metadata.name}`;
     if (this.#byName.get(key) === worker) this.#byName.delete(key);
+    this.#managers?.usage.forget(worker.uid);
+    this.#managers?.staticPods?.finished(worker);
   }
 
   #setNode(node: Node): void {
@@ -441,6 +525,7 @@ class KubeletImpl implements Kubelet, WorkerHome {
     this.#byName.clear();
     this.ctx.statuses.stop();
     await Promise.all([
+      this.#managers?.stop(),
       this.ctx.volumes.stop(),
       this.#server.close(),
       this.#pods.stop(),

@@ -9,7 +9,10 @@ import { parseQuantity, quantityMilli, quantityValue } from '../api/quantity.ts'
 import { formatMicroTime, formatTime } from '../api/time.ts';
 import type { ContainerImage, Lease, Node, NodeCondition, NodeStatus, Taint } from '../api/types/index.gen.ts';
 import { isAlreadyExists, isConflict, isNotFound } from '../client/errors.ts';
+import type { KubeletConfiguration } from './configuration.ts';
+import { reserved } from './configuration.ts';
 import type { KubeletContext } from './context.ts';
+import { hardReservation } from './eviction/thresholds.ts';
 import type { HostAddress, MachineInfo } from './host/node-host.ts';
 import type { RuntimeStatus, VersionInfo } from './runtime/container-runtime.ts';
 
@@ -34,6 +37,8 @@ export interface NodeStatusOptions {
   readonly statusReportMs: number;
   /** False: the node object is made by somebody else. */
   readonly register: boolean;
+  /** What the node keeps for itself and for bad times; all of it is for pods when left out. */
+  readonly configuration?: KubeletConfiguration;
 }
 
 type Facts = readonly [MachineInfo, VersionInfo, readonly HostAddress[]];
@@ -263,7 +268,9 @@ export class NodeStatusManager {
     for (const h of machine.hugepages)
       capacity[`hugepages-${pageSize(h.pageSizeBytes)}`] = String(h.pageSizeBytes * h.count);
     Object.assign(capacity, this.#o.capacity);
-    return { capacity, allocatable: { ...capacity, ...this.#o.allocatable } };
+    const c = this.#o.configuration;
+    const allocatable = c === undefined ? capacity : allocatableOf(capacity, c);
+    return { capacity, allocatable: { ...allocatable, ...this.#o.allocatable } };
   }
 
   #conditions(old: readonly NodeCondition[] | undefined): NodeCondition[] {
@@ -319,6 +326,7 @@ export class NodeStatusManager {
         .slice(0, maxImages)
         .map((i) => ({ names: [...i.repoDigests, ...i.repoTags].slice(0, 5), sizeBytes: i.size }));
     }
+    const { inUse: volumesInUse } = this.#ctx.volumes;
     return {
       ...old,
       capacity: resources.capacity,
@@ -329,6 +337,9 @@ export class NodeStatusManager {
         this.#o.cloudProvider === 'external' && old?.addresses !== undefined && old.addresses.length > 0
           ? old.addresses
           : addresses.map((a) => ({ ...a })),
+      ...(volumesInUse.length === 0 && (old?.volumesInUse?.length ?? 0) === 0
+        ? {}
+        : { volumesInUse: [...volumesInUse] }),
       daemonEndpoints: { kubeletEndpoint: { Port: this.#o.port } },
       nodeInfo: {
         machineID: machine.machineId,
@@ -381,7 +392,15 @@ export class NodeStatusManager {
       const base = this.#node.status;
       const facts = await this.#facts();
       const due = force || this.#reportDue();
-      const inputs = [base, ...facts, this.#runtimeStatus, this.#runtimeError, this.pressure, this.#shutdown];
+      const inputs = [
+        base,
+        ...facts,
+        this.#runtimeStatus,
+        this.#runtimeError,
+        this.pressure,
+        this.#shutdown,
+        this.#ctx.volumes.inUse.join(),
+      ];
       const settled = this.#settled;
       if (!due && !this.#imagesChanged && settled !== undefined && inputs.every((x, i) => x === settled[i])) return;
       const status = await this.#compute(base, facts);
@@ -499,6 +518,23 @@ export class NodeStatusManager {
     this.#timer = undefined;
     void this.#ctx.clock.activity.track(this.#shorten());
   }
+}
+
+/** Capacity less what is reserved and what eviction keeps free, and less huge pages, which are no other memory. */
+function allocatableOf(capacity: Readonly<Record<string, string>>, c: KubeletConfiguration): Record<string, string> {
+  const out: Record<string, string> = { ...capacity };
+  const value = (name: string): number => quantityValue(parseQuantity(capacity[name] ?? '0'));
+  const cpu = quantityMilli(parseQuantity(capacity['cpu'] ?? '0')) - reserved(c, 'cpu');
+  out['cpu'] = cpu % 1000 === 0 ? String(Math.max(cpu, 0) / 1000) : `${Math.max(cpu, 0)}m`;
+  let memory = value('memory');
+  memory -= reserved(c, 'memory') + hardReservation(c, 'memory.available', memory);
+  for (const name in capacity) if (name.startsWith('hugepages-')) memory -= value(name);
+  memory = Math.max(memory, 0);
+  out['memory'] = memory % 1024 === 0 ? `${memory / 1024}Ki` : String(memory);
+  const disk = value('ephemeral-storage');
+  const kept = reserved(c, 'ephemeral-storage') + hardReservation(c, 'nodefs.available', disk);
+  if (kept > 0) out['ephemeral-storage'] = String(Math.max(Math.floor(disk - kept), 0));
+  return out;
 }
 
 function pageSize(bytes: number): string {

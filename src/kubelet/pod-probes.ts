@@ -47,11 +47,23 @@ export class PodProbes {
   readonly #pod: () => Pod;
   readonly #podIp: () => string;
   readonly #changed: () => void;
+  readonly #before: (
+    name: string,
+    containerId: string,
+  ) => { readonly started: boolean; readonly ready: boolean } | undefined;
   readonly #workers = new Map<string, Worker>();
   #stopped = false;
 
-  constructor(ctx: KubeletContext, pod: () => Pod, podIp: () => string, changed: () => void) {
+  /** `before`: what the API's status says of a container instance that an earlier kubelet has probed. */
+  constructor(
+    ctx: KubeletContext,
+    pod: () => Pod,
+    podIp: () => string,
+    changed: () => void,
+    before: (name: string, containerId: string) => { readonly started: boolean; readonly ready: boolean } | undefined,
+  ) {
     this.#ctx = ctx;
+    this.#before = before;
     this.#pod = pod;
     this.#podIp = podIp;
     this.#changed = changed;
@@ -90,13 +102,22 @@ export class PodProbes {
           continue;
         }
         w?.timer?.cancel();
+        const told = this.#before(container.name, now.id);
         w = {
           type,
           container,
           containerId: now.id,
           startedAt: now.startedAt,
           // Liveness is good until it fails, readiness is not until it succeeds, startup is open.
-          result: type === 'liveness' ? true : type === 'readiness' ? false : undefined,
+          // A container that an earlier kubelet has found good stays so until a probe says otherwise.
+          result:
+            type === 'liveness'
+              ? true
+              : type === 'readiness'
+                ? told?.ready === true
+                : told?.started === true
+                  ? true
+                  : undefined,
           last: undefined,
           run: 0,
           onHold: false,
@@ -182,13 +203,22 @@ export class PodProbes {
     let failure: unknown;
     for (let i = 0; i < maxRetries; i++) {
       try {
+        const began = this.#ctx.clock.monotonic();
         const r = await runProbe(this.#ctx, probe, w.container, w.containerId, this.#podIp());
         if (this.#stopped) return undefined;
+        const good = r.result === 'success' || r.result === 'warning';
+        this.#ctx.probeMetrics.count(
+          pod,
+          w.container.name,
+          w.type,
+          good ? 'successful' : r.result === 'failure' ? 'failed' : 'unknown',
+          (this.#ctx.clock.monotonic() - began) / 1000,
+        );
         if (r.result === 'failure')
           this.#ctx.events.pod(pod, 'Warning', 'Unhealthy', `${title[w.type]} probe failed: ${r.output}`, path);
         else if (r.result === 'warning')
           this.#ctx.events.pod(pod, 'Warning', 'ProbeWarning', `${title[w.type]} probe warning: ${r.output}`, path);
-        return r.result === 'success' || r.result === 'warning';
+        return good;
       } catch (error) {
         failure = error;
       }

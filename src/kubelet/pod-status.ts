@@ -10,6 +10,7 @@ import type {
   PodSpec,
   PodStatus,
 } from '../api/types/index.gen.ts';
+import type { ResizeCondition } from './pod-resize.ts';
 import { asContainer, isHostNetwork, shouldRestart } from './pod-util.ts';
 import type { ContainerStatus as RuntimeContainer, PodSandboxStatus } from './runtime/container-runtime.ts';
 
@@ -47,6 +48,14 @@ export interface StatusInput {
   readonly terminal: boolean;
   /** Set when the kubelet ends the pod on its own account. */
   readonly failed?: { readonly reason: string; readonly message: string };
+  /** Why the node disrupts the pod. */
+  readonly disruption?: { readonly reason: string; readonly message: string };
+  /** A change of resources that is not done yet, and what running containers have meanwhile. */
+  readonly resize?: {
+    readonly pending: ResizeCondition | undefined;
+    readonly inProgress: ResizeCondition | undefined;
+    actual(name: string): Container['resources'] | undefined;
+  };
 }
 
 /** Conditions that the kubelet owns. */
@@ -184,7 +193,10 @@ function containerStatuses(
         ...(container.resources?.requests === undefined
           ? {}
           : { allocatedResources: container.resources.requests as Record<string, string> }),
-        resources: container.resources ?? noResources,
+        resources:
+          (latest.state === 'CONTAINER_RUNNING' ? input.resize?.actual(container.name) : undefined) ??
+          container.resources ??
+          noResources,
         ...(user === undefined
           ? {}
           : { user: { linux: { uid: user.uid, gid: user.gid, supplementalGroups: [...user.supplementalGroups] } } }),
@@ -441,6 +453,25 @@ export function generatePodStatus(input: StatusInput): PodStatus {
   add('Ready', podReady(pod, all, conditions));
   add('ContainersReady', all);
   add('PodScheduled', { status: 'True' });
+  if (input.disruption !== undefined) {
+    const at_ = conditions.findIndex((c) => c.type === 'DisruptionTarget');
+    if (at_ >= 0) conditions.splice(at_, 1);
+    add('DisruptionTarget', { status: 'True', ...input.disruption });
+  }
+  const resizing = (type: string, c: ResizeCondition | undefined): void => {
+    if (c === undefined) return;
+    const before = previous.get(type);
+    conditions.push({
+      type,
+      ...(c.generation === undefined ? {} : { observedGeneration: c.generation }),
+      status: 'True',
+      lastTransitionTime: before?.status === 'True' ? before.lastTransitionTime : at,
+      ...(c.reason === '' ? {} : { reason: c.reason }),
+      ...(c.message === '' ? {} : { message: c.message }),
+    });
+  };
+  resizing('PodResizePending', input.resize?.pending);
+  resizing('PodResizeInProgress', input.resize?.inProgress);
   order(conditions, old.conditions ?? []);
 
   let ips: readonly string[] = (old.podIPs ?? []).map((p) => p.ip ?? '');

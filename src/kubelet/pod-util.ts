@@ -57,6 +57,26 @@ export function isRestartable(container: Container, spec: PodSpec): boolean {
   return (container.restartPolicy ?? spec.restartPolicy ?? 'Always') !== 'Never';
 }
 
+const mirrorAnnotation = 'kubernetes.io/config.mirror';
+const sourceAnnotation = 'kubernetes.io/config.source';
+const systemCriticalPriority = 2_000_000_000;
+
+/** A pod that comes from a file of the node. */
+export function isStaticPod(pod: Pod): boolean {
+  const source = pod.metadata.annotations?.[sourceAnnotation];
+  return source !== undefined && source !== 'api';
+}
+
+/** The API's picture of a static pod. */
+export function isMirrorPod(pod: Pod): boolean {
+  return pod.metadata.annotations?.[mirrorAnnotation] !== undefined;
+}
+
+/** A pod that the node must not do without. */
+export function isCriticalPod(pod: Pod): boolean {
+  return isStaticPod(pod) || isMirrorPod(pod) || (pod.spec?.priority ?? 0) >= systemCriticalPriority;
+}
+
 export function isHostNetwork(pod: Pod): boolean {
   return pod.spec?.hostNetwork === true;
 }

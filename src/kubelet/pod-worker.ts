@@ -15,12 +15,14 @@ import type { KubeletContext } from './context.ts';
 import { podDir } from './context.ts';
 import type { LazyItem } from './host/node-host.ts';
 import type { PodRuntimeFields } from './downward.ts';
+import type { Eviction } from './eviction/eviction-manager.ts';
 import { runHook } from './hooks.ts';
 import { StartError } from './image-manager.ts';
 import { errorText } from './object-cache.ts';
 import type { PodActions } from './pod-actions.ts';
 import { computeActions } from './pod-actions.ts';
 import { hasProbes, PodProbes } from './pod-probes.ts';
+import { PodResize } from './pod-resize.ts';
 import { podTermination } from './pod-termination.ts';
 import type { RuntimeView, WaitingReason } from './pod-status.ts';
 import { emptyView, generatePodStatus, newestOf } from './pod-status.ts';
@@ -44,13 +46,24 @@ export interface WorkerHome {
   readonly ctx: KubeletContext;
   /** Whether the pod fits on the node; says why not. Called once. `adopted`: it is there already. */
   admit(worker: PodWorker, adopted: boolean): { reason: string; message: string } | undefined;
+  /** Takes the room that a running pod asks for now instead of what it had; says why not. */
+  admitResize(pod: Pod): { reason: string; message: string } | undefined;
   /** The pod no longer takes room on the node: its containers are dead. */
   released(worker: PodWorker): void;
   /** Nothing of the pod is left; forget the worker. */
   finished(worker: PodWorker): void;
 }
 
+/** The API's picture of a pod that comes from elsewhere: where its status is told. */
+export interface PodMirror {
+  /** Undefined while there is none in the API. */
+  readonly owner: StatusOwner | undefined;
+  readonly status: PodStatus | undefined;
+}
+
 const retryMs = 10_000;
+/** A resize that the node had no room for is looked at again after so long at the latest. */
+const resizeRetryMs = 180_000;
 const mountRetryMs = 2000;
 const pendingStatusMs = 20;
 
@@ -78,18 +91,32 @@ export class PodWorker implements StatusOwner {
   #mountFailures = 0;
   /** The pod's cgroup has the limits of this spec. */
   #limited: Pod['spec'] | undefined;
+  /** What the pod was given first; the containers have it as long as there is no resize. */
+  #base: Pod['spec'] | undefined;
+  #resize: PodResize | undefined;
+  /** Containers were there before this kubelet. */
+  readonly #adopted: boolean;
+  readonly mirror: PodMirror | undefined;
+  /** The pod is to end although nobody deleted it from the API: its file is gone. */
+  #retired = false;
+  #disruption: { readonly reason: string; readonly message: string } | undefined;
+  /** Seconds, where the kubelet itself ends the pod. */
+  #grace: number | undefined;
+  #ended: PromiseWithResolvers<void> | undefined;
   /** The runtime may have sandboxes of the pod that the view has not. */
   #searching = false;
   #stopped = false;
 
-  /** `view`: what the runtime has of the pod from before this kubelet's start. */
-  constructor(home: WorkerHome, pod: Pod, view: RuntimeView | undefined) {
+  /** `view`: what the runtime has of the pod from before this kubelet's start. `mirror`: of a pod that is not the API's own. */
+  constructor(home: WorkerHome, pod: Pod, view: RuntimeView | undefined, mirror?: PodMirror) {
     this.home = home;
     this.ctx = home.ctx;
     this.uid = pod.metadata.uid!;
     this.#pod = pod;
     this.view = view ?? emptyView;
     this.#stale = view !== undefined;
+    this.#adopted = view !== undefined;
+    this.mirror = mirror;
     this.volumes = new PodVolumes(this.ctx, this.uid, () => this.notify());
     const started = timeMs(pod.status?.startTime);
     this.#startTime = Number.isNaN(started) || started <= 0 ? this.ctx.clock.now() : started;
@@ -102,6 +129,32 @@ export class PodWorker implements StatusOwner {
   /** Whether the pod's containers are dead for good. */
   get terminated(): boolean {
     return this.#terminated;
+  }
+
+  /** The pod with the resources that it has been given. */
+  get allocatedPod(): Pod {
+    return this.#resize === undefined ? this.#pod : this.#resize.allocatedPod(this.#pod);
+  }
+
+  /** Waits for room to grow. */
+  get resizePending(): boolean {
+    return this.#resize?.pending !== undefined;
+  }
+
+  get #statusOwner(): StatusOwner | undefined {
+    return this.mirror === undefined ? this : this.mirror.owner;
+  }
+
+  /** The status that others were last told. */
+  get #toldStatus(): PodStatus {
+    const owner = this.#statusOwner;
+    const pending = owner === undefined ? undefined : this.ctx.statuses.pending(owner.uid);
+    return pending ?? (this.mirror === undefined ? this.#pod.status : this.mirror.status) ?? {};
+  }
+
+  #tell(status: PodStatus): void {
+    const owner = this.#statusOwner;
+    if (owner !== undefined && !this.#deletedFromApi && !this.#retired) this.ctx.statuses.set(owner, status);
   }
 
   get rejected(): boolean {
@@ -171,6 +224,25 @@ export class PodWorker implements StatusOwner {
     }
   }
 
+  /** Ends the pod on the kubelet's own account; resolves when its containers are dead. */
+  evict(e: Eviction): Promise<void> {
+    if (this.#terminated) return Promise.resolve();
+    this.#failed ??= { reason: e.reason, message: e.message };
+    this.#disruption ??= e.condition;
+    this.#grace = Math.min(this.#grace ?? Infinity, e.graceSeconds);
+    this.#terminating?.shorten(e.graceSeconds);
+    this.#ended ??= Promise.withResolvers<void>();
+    this.notify();
+    return this.#ended.promise;
+  }
+
+  /** Ends the pod gracefully and forgets it: it has gone from where it came from. */
+  retire(): void {
+    this.#retired = true;
+    if (this.#terminated) this.#forget();
+    else this.notify();
+  }
+
   /** Something happened that may need work. */
   notify(): void {
     if (this.#stopped) return;
@@ -237,7 +309,11 @@ export class PodWorker implements StatusOwner {
     if (this.#stale) await this.refresh();
     const pod = this.#pod;
     const ended = pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed';
-    if (!this.#admitted && !ended && pod.metadata.deletionTimestamp === undefined && !this.#deletedFromApi) {
+    if (this.#adopted && this.#base === undefined) {
+      this.#base = pod.spec;
+      this.#resize = await PodResize.adopt(this.ctx, this.home, pod);
+    }
+    if (!this.#admitted && !ended && pod.metadata.deletionTimestamp === undefined && !this.#leaving) {
       // What ran before this kubelet was started has its place already.
       const refused = this.home.admit(this, this.view.containers.length > 0);
       if (refused !== undefined) {
@@ -252,23 +328,28 @@ export class PodWorker implements StatusOwner {
       this.#finalize();
       return;
     }
-    if (ended || pod.metadata.deletionTimestamp !== undefined || this.#deletedFromApi) {
+    if (ended || pod.metadata.deletionTimestamp !== undefined || this.#leaving) {
       await this.#terminate();
       return;
     }
-    if (this.#pastDeadline()) {
+    if (this.#failed !== undefined || this.#pastDeadline()) {
       await this.#terminate();
       return;
     }
     await this.#sync();
   }
 
+  /** Gone from where it came from. */
+  get #leaving(): boolean {
+    return this.#deletedFromApi || this.#retired;
+  }
+
   #reject(why: { reason: string; message: string }): void {
     this.ctx.events.pod(this.#pod, 'Warning', why.reason, why.message);
     this.#failed = why;
     this.#terminated = true;
-    this.ctx.statuses.set(this, {
-      ...this.#pod.status,
+    this.#tell({
+      ...this.#toldStatus,
       ...(this.#pod.metadata.generation === undefined ? {} : { observedGeneration: this.#pod.metadata.generation }),
       phase: 'Failed',
       reason: why.reason,
@@ -339,6 +420,7 @@ export class PodWorker implements StatusOwner {
         () => this.#pod,
         () => this.podIps[0] ?? '',
         () => this.notify(),
+        (name, id) => this.#foundBefore(name, id),
       );
     }
     const running = new Map<string, { id: string; startedAt: number }>();
@@ -346,6 +428,15 @@ export class PodWorker implements StatusOwner {
       if (c.state === 'CONTAINER_RUNNING' && !running.has(c.metadata.name))
         running.set(c.metadata.name, { id: c.id, startedAt: c.startedAt });
     this.probes.update(running);
+  }
+
+  /** What the API says of a container instance that was there before this kubelet. */
+  #foundBefore(name: string, id: string): { readonly started: boolean; readonly ready: boolean } | undefined {
+    if (!this.#adopted) return undefined;
+    const status = this.#toldStatus;
+    const all = [...(status.containerStatuses ?? []), ...(status.initContainerStatuses ?? [])];
+    const found = all.find((s) => s.name === name && s.containerID?.endsWith(`//${id}`) === true);
+    return found === undefined ? undefined : { started: found.started === true, ready: found.ready };
   }
 
   started(name: string, id: string): boolean {
@@ -360,9 +451,10 @@ export class PodWorker implements StatusOwner {
 
   /** The status as it is now; handed to the API when `write`. */
   report(terminal = false): PodStatus {
+    const allocated = this.allocatedPod;
     const status = generatePodStatus({
-      pod: this.#pod,
-      old: this.ctx.statuses.pending(this.uid) ?? this.#pod.status ?? {},
+      pod: this.mirror === undefined ? allocated : { ...allocated, status: this.mirror.status },
+      old: this.#toldStatus,
       view: this.view,
       runtimeName: this.ctx.runtimeName,
       waiting: this.#waiting,
@@ -374,8 +466,10 @@ export class PodWorker implements StatusOwner {
       startTime: this.#startTime,
       terminal,
       failed: this.#failed,
+      disruption: this.#disruption,
+      resize: this.#resize,
     });
-    if (!this.#deletedFromApi) this.ctx.statuses.set(this, status);
+    this.#tell(status);
     return status;
   }
 
@@ -388,9 +482,42 @@ export class PodWorker implements StatusOwner {
     };
   }
 
+  /** What the spec asks for now is allocated where there is room. */
+  async #allocate(): Promise<void> {
+    const pod = this.#pod;
+    if (this.#resize === undefined) {
+      const base = this.#base;
+      this.#base = pod.spec;
+      if (base === undefined || base === pod.spec || PodResize.sameResources(base, pod.spec)) return;
+      this.#resize = PodResize.from(this.ctx, this.home, { ...pod, spec: base });
+    }
+    await this.#resize.allocate(pod);
+    if (this.#resize.pending !== undefined) this.#wakeAt(this.ctx.clock.now() + resizeRetryMs);
+  }
+
+  /** Gives running containers what is allocated, or has them restarted with it. */
+  async #actuate(actions: PodActions): Promise<void> {
+    const resize = this.#resize;
+    if (resize === undefined || actions.createSandbox) return;
+    for (const { container, id } of resize.restarts(this.#pod, this.view.containers)) {
+      if (actions.kills.some((k) => k.id === id)) continue;
+      actions.kills.push({
+        container,
+        id,
+        message: `Container ${container.name} resize requires restart`,
+        reason: 'changed',
+      });
+      const sidecar = this.#pod.spec!.initContainers?.some((c) => c.name === container.name) === true;
+      (sidecar ? actions.initToStart : actions.toStart).push(container);
+    }
+    const staying = this.view.containers.filter((c) => !actions.kills.some((k) => k.id === c.id));
+    if (!(await resize.actuate(this.#pod, staying, actions.sandboxId))) this.#wakeAt(this.ctx.clock.now() + retryMs);
+  }
+
   async #sync(): Promise<void> {
     const { ctx } = this;
-    const pod = this.#pod;
+    await this.#allocate();
+    const pod = this.allocatedPod;
     const actions = computeActions(pod, this.view, {
       failed: (n, id, type) => this.probes?.result(n, id, type) === false,
       started: (n, id) => this.started(n, id),
@@ -439,7 +566,11 @@ export class PodWorker implements StatusOwner {
 
   async #perform(pod: Pod, actions: PodActions): Promise<void> {
     const { ctx } = this;
-    if (this.#limited !== pod.spec && ctx.cgroups.enabled) {
+    // A resize sets limits in an order of its own.
+    if (
+      ctx.cgroups.enabled &&
+      (this.#resize === undefined ? this.#limited !== pod.spec : this.#limited === undefined)
+    ) {
       try {
         await ctx.cgroups.ensurePod(pod);
       } catch (error) {
@@ -461,6 +592,7 @@ export class PodWorker implements StatusOwner {
       // Containers that run go on with the content they have.
       if (actions.createSandbox || actions.toStart.length > 0 || actions.initToStart.length > 0) return;
     }
+    await this.#actuate(actions);
     for (const k of actions.kills) {
       this.#stale = true;
       await this.killContainer(k.container, k.id, k.message, this.graceFor(k.container, k.reason));
@@ -494,7 +626,9 @@ export class PodWorker implements StatusOwner {
   }
 
   #gonePending(): boolean {
-    return this.#pod.metadata.deletionTimestamp !== undefined || this.#deletedFromApi || this.#stopped;
+    return (
+      this.#pod.metadata.deletionTimestamp !== undefined || this.#leaving || this.#failed !== undefined || this.#stopped
+    );
   }
 
   async #createSandbox(pod: Pod, actions: PodActions): Promise<boolean> {
@@ -590,6 +724,11 @@ export class PodWorker implements StatusOwner {
       containers: [status, ...this.view.containers.filter((c) => !dead.includes(c))],
     };
     this.#updateProbes();
+    if (this.#resize !== undefined) {
+      await this.#resize.started(this.#pod, name);
+      // One more look tells whether the resize is done.
+      if (this.#resize.inProgress !== undefined) this.#again = true;
+    }
   }
 
   #target(pod: Pod, name: string): string | undefined {
@@ -626,7 +765,7 @@ export class PodWorker implements StatusOwner {
       if (this.view.containers.length > 0) this.report();
     });
     try {
-      await this.#terminating.run(this.#deletedFromApi ? 0 : undefined);
+      await this.#terminating.run(this.#deletedFromApi ? 0 : this.#grace);
     } finally {
       early.cancel();
     }
@@ -639,21 +778,24 @@ export class PodWorker implements StatusOwner {
     this.#terminated = true;
     this.#waiting = undefined;
     this.report(true);
+    this.#ended?.resolve();
     this.home.released(this);
     this.#finalize();
   }
 
   /** After the end: the API object is removed when its deletion was asked for, and then what the runtime keeps. */
   #finalize(): void {
-    if (this.#deletedFromApi) this.#forget();
+    if (this.#leaving) this.#forget();
     else if (this.#pod.metadata.deletionTimestamp !== undefined) this.ctx.statuses.remove(this);
   }
 
   #forget(): void {
     if (this.#stopped) return;
     this.stop();
-    this.ctx.statuses.forget(this.uid);
+    const owner = this.#statusOwner;
+    if (owner !== undefined) this.ctx.statuses.forget(owner.uid);
     this.ctx.images.forget(this.uid);
+    this.ctx.probeMetrics.forget(this.uid);
     this.ctx.userNamespaces.release(this.uid);
     this.ctx.crashLoop.forget(`${this.uid}_`);
     this.home.finished(this);

@@ -22,7 +22,7 @@ const buckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
 const escape = (value: string): string => value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n');
 
-function labels(values: Readonly<Record<string, string>>): string {
+export function labels(values: Readonly<Record<string, string>>): string {
   const parts = Object.entries(values).map(([k, v]) => `${k}="${escape(v)}"`);
   return parts.length === 0 ? '' : `{${parts.join(',')}}`;
 }
@@ -34,7 +34,7 @@ interface Family {
   readonly samples: readonly string[];
 }
 
-function families(all: readonly Family[]): string {
+export function families(all: readonly Family[]): string {
   let out = '';
   for (const f of all) {
     if (f.samples.length === 0) continue;

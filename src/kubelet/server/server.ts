@@ -10,14 +10,17 @@ import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import type { Clock } from '../../base/clock.ts';
 import { ioNow } from '../../base/io-time.ts';
+import type { Pod } from '../../api/types/index.gen.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { NodeHost } from '../host/node-host.ts';
 import type { ContainerRuntime } from '../runtime/container-runtime.ts';
 import type { KubeletAuth } from './auth.ts';
+import { cadvisorMetrics } from './cadvisor.ts';
 import { refusalOf } from './auth.ts';
 import { serveContainerLogs } from './logs.ts';
 import { KubeletServerMetrics, resourceMetrics } from './metrics.ts';
 import type { PodSource } from './pod-source.ts';
+import type { PodDisk } from './stats.ts';
 import { summary } from './stats.ts';
 import type { PathTarget } from './streaming.ts';
 import { pathTarget, serveUpgrade } from './streaming.ts';
@@ -34,6 +37,10 @@ export interface KubeletServerOptions {
   readonly syncLoopFault?: () => string | undefined;
   /** More metrics in the text format, for `/metrics`. */
   readonly metrics?: () => string | Promise<string>;
+  /** The cgroup of a pod, where the kubelet keeps cgroups. */
+  readonly cgroupOf?: (pod: Pod | undefined) => string | undefined;
+  /** What pods' volumes and logs take of the disk. */
+  readonly diskOf?: (pod: Pod) => Promise<PodDisk>;
   /** Metrics of probes, for `/metrics/probes`. */
   readonly probeMetrics?: () => string | Promise<string>;
   /** The KubeletConfiguration that `/configz` shows. */
@@ -266,6 +273,9 @@ class HttpApi implements KubeletServer {
         break;
       case 'resource':
         text = await resourceMetrics(o);
+        break;
+      case 'cadvisor':
+        text = await cadvisorMetrics(o);
         break;
       case 'probes':
         text = (await o.probeMetrics?.()) ?? '';

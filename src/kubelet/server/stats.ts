@@ -1,7 +1,7 @@
 /** `/stats/summary`: usage of the node and its pods in the shape of upstream's stats v1alpha1 API. */
 import { formatTime } from '../../api/time.ts';
 import type { Pod } from '../../api/types/index.gen.ts';
-import type { NodeHost } from '../host/node-host.ts';
+import type { NodeHost, VolumeUsage } from '../host/node-host.ts';
 import type {
   ContainerRuntime,
   ContainerStats,
@@ -17,6 +17,25 @@ export interface StatsDeps {
   readonly runtime: ContainerRuntime;
   readonly host: NodeHost;
   readonly pods: PodSource;
+  /** The cgroup of a pod, where the kubelet keeps cgroups. */
+  readonly cgroupOf?: (pod: Pod | undefined) => string | undefined;
+  /** What pods' volumes and logs take of the disk. */
+  readonly diskOf?: (pod: Pod) => Promise<PodDisk>;
+}
+
+/** One volume of a pod, in the shape of upstream's stats API. */
+export interface VolumeStatsEntry {
+  readonly name: string;
+  readonly usage: VolumeUsage;
+  /** It takes the node's own disk. */
+  readonly local: boolean;
+  readonly claim?: string;
+}
+
+export interface PodDisk {
+  readonly volumes: readonly VolumeStatsEntry[];
+  /** By container. */
+  readonly logs: ReadonlyMap<string, { readonly bytes: number; readonly inodes: number }>;
 }
 
 const cpu = (u: CpuUsage): object => ({
@@ -49,7 +68,12 @@ export function startedAt(pod: Pod | undefined, container: string): string | und
   return undefined;
 }
 
-function container(stats: ContainerStats, pod: Pod | undefined, only: boolean): object {
+function container(
+  stats: ContainerStats,
+  pod: Pod | undefined,
+  only: boolean,
+  logs: { readonly bytes: number; readonly inodes: number } | undefined,
+): object {
   const start = startedAt(pod, stats.metadata.name);
   return {
     name: stats.metadata.name,
@@ -64,6 +88,15 @@ function container(stats: ContainerStats, pod: Pod | undefined, only: boolean): 
             usedBytes: stats.writableLayer.usedBytes,
             inodesUsed: stats.writableLayer.inodesUsed,
           },
+          ...(logs === undefined
+            ? {}
+            : {
+                logs: {
+                  time: formatTime(stats.writableLayer.timestamp),
+                  usedBytes: logs.bytes,
+                  inodesUsed: logs.inodes,
+                },
+              }),
         }),
   };
 }
@@ -95,6 +128,9 @@ export async function summary(deps: StatsDeps, onlyCpuAndMemory: boolean): Promi
     if (info !== undefined)
       imageFs = { ...fs, time: formatTime(info.timestamp), usedBytes: info.usedBytes, inodesUsed: info.inodesUsed };
   }
+  const disks = new Map<string, PodDisk>();
+  if (!onlyCpuAndMemory && deps.diskOf !== undefined)
+    for (const { stats, pod } of pods) if (pod !== undefined) disks.set(stats.metadata.uid, await deps.diskOf(pod));
   return {
     node: {
       nodeName: deps.nodeName,
@@ -111,23 +147,48 @@ export async function summary(deps: StatsDeps, onlyCpuAndMemory: boolean): Promi
             swap: { time: fs.time, swapUsageBytes: usage.swapUsageBytes },
           }),
     },
-    pods: pods.map(({ stats, pod }) => ({
-      podRef: { name: stats.metadata.name, namespace: stats.metadata.namespace, uid: stats.metadata.uid },
-      ...(pod?.status?.startTime === undefined ? {} : { startTime: pod.status.startTime }),
-      containers: stats.containers.map((c) => container(c, pod, onlyCpuAndMemory)),
-      cpu: cpu(stats.cpu),
-      memory: memory(stats.memory),
-      ...(onlyCpuAndMemory
-        ? {}
-        : {
-            ...(stats.network === undefined ? {} : { network: network(stats.network) }),
-            'ephemeral-storage': {
-              ...fs,
-              usedBytes: stats.containers.reduce((n, c) => n + c.writableLayer.usedBytes, 0),
-              inodesUsed: stats.containers.reduce((n, c) => n + c.writableLayer.inodesUsed, 0),
-            },
-            process_stats: { process_count: stats.processCount },
-          }),
-    })),
+    pods: pods.map(({ stats, pod }) => {
+      const disk = disks.get(stats.metadata.uid);
+      const local = (disk?.volumes ?? []).filter((v) => v.local);
+      const sum = (what: 'bytes' | 'inodes'): number => {
+        let n = 0;
+        for (const c of stats.containers)
+          n += what === 'bytes' ? c.writableLayer.usedBytes : c.writableLayer.inodesUsed;
+        for (const l of disk?.logs.values() ?? []) n += l[what];
+        for (const v of local) n += what === 'bytes' ? v.usage.usedBytes : v.usage.inodesUsed;
+        return n;
+      };
+      return {
+        podRef: { name: stats.metadata.name, namespace: stats.metadata.namespace, uid: stats.metadata.uid },
+        ...(pod?.status?.startTime === undefined ? {} : { startTime: pod.status.startTime }),
+        containers: stats.containers.map((c) => container(c, pod, onlyCpuAndMemory, disk?.logs.get(c.metadata.name))),
+        cpu: cpu(stats.cpu),
+        memory: memory(stats.memory),
+        ...(onlyCpuAndMemory
+          ? {}
+          : {
+              ...(stats.network === undefined ? {} : { network: network(stats.network) }),
+              ...(disk === undefined
+                ? {}
+                : {
+                    volume: disk.volumes.map((v) => ({
+                      time: fs.time,
+                      availableBytes: v.usage.availableBytes,
+                      capacityBytes: v.usage.capacityBytes,
+                      usedBytes: v.usage.usedBytes,
+                      inodesFree: v.usage.inodesFree,
+                      inodes: v.usage.inodes,
+                      inodesUsed: v.usage.inodesUsed,
+                      name: v.name,
+                      ...(v.claim === undefined
+                        ? {}
+                        : { pvcRef: { name: v.claim, namespace: stats.metadata.namespace } }),
+                    })),
+                  }),
+              'ephemeral-storage': { ...fs, usedBytes: sum('bytes'), inodesUsed: sum('inodes') },
+              process_stats: { process_count: stats.processCount },
+            }),
+      };
+    }),
   };
 }

@@ -6,6 +6,7 @@
 import type { PersistentVolume, Pod, Volume } from '../../api/types/index.gen.ts';
 import type { KubeletContext } from '../context.ts';
 import { podDir } from '../context.ts';
+import type { VolumeUsage } from '../host/node-host.ts';
 import type { BoundClaim } from './claims.ts';
 import { checkNodeAffinity, resolveClaim } from './claims.ts';
 import type { CsiVolumes } from './csi/csi-volumes.ts';
@@ -67,6 +68,24 @@ export class VolumeManager {
         cause: error,
       });
     }
+  }
+
+  /** What a pod's claims hold, where their drivers say it; by the volume's name. */
+  async claimUsage(uid: string): Promise<ReadonlyMap<string, VolumeUsage>> {
+    const out = new Map<string, VolumeUsage>();
+    for (const [name, stats] of (await this.#csi?.stats(uid)) ?? []) {
+      const bytes = stats.usage?.find((u) => u.unit === 'BYTES');
+      const inodes = stats.usage?.find((u) => u.unit === 'INODES');
+      out.set(name, {
+        capacityBytes: bytes?.total ?? 0,
+        availableBytes: bytes?.available ?? 0,
+        usedBytes: bytes?.used ?? 0,
+        inodes: inodes?.total ?? 0,
+        inodesFree: inodes?.available ?? 0,
+        inodesUsed: inodes?.used ?? 0,
+      });
+    }
+    return out;
   }
 
   /** A pass over a mounted volume: what its driver wants to be told again, and growth. */

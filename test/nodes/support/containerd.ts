@@ -5,6 +5,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { spawn, spawnSync } from 'node:child_process';
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -186,6 +187,8 @@ export class Containerd {
   private constructor(options: ContainerdOptions) {
     this.#options = options;
     this.dir = mkdtempSync(join(tmpdir(), 'knarr-cd-'));
+    // Pods with user ids of their own must be able to pass.
+    chmodSync(this.dir, 0o711);
     this.socket = join(this.dir, 'c.sock');
     this.podLogsDir = join(this.dir, 'log/pods');
     this.containerLogsDir = join(this.dir, 'log/containers');

@@ -42,8 +42,11 @@ export interface DnsOptions {
   /** `address[:port]` of name servers for other names; default those of the machine. */
   readonly upstreams?: readonly string[];
   readonly pods?: 'insecure' | 'verified' | 'disabled';
-  /** True: health, readiness and metrics where the Corefile wants them. A list: there. Default: nowhere. */
-  readonly http?: boolean | readonly HttpWish[];
+  /**
+   * Where health, readiness and metrics are served: each there, nowhere (null), or where the Corefile wants it (left out). Without this
+   * option they are served nowhere.
+   */
+  readonly http?: Readonly<Partial<Record<HttpWish['role'], Omit<HttpWish, 'role'> | null>>>;
   /** Metrics of the process around it. */
   readonly families?: readonly MetricFamily[];
 }
@@ -200,10 +203,20 @@ class ClusterDns implements Dns {
         this.#sockets.delete(port);
         await sockets.close();
       }
-    const { http } = this.#o;
-    if (http !== undefined && http !== false) await this.#http.serve(http === true ? chain.http : http);
+    await this.#serveHttp(chain);
     await before?.stop();
     if (this.#stopped) await this.#close();
+  }
+
+  async #serveHttp(chain: Chain): Promise<void> {
+    const { http } = this.#o;
+    if (http === undefined) return;
+    const wishes = chain.http.filter((w) => http[w.role] === undefined);
+    for (const role of ['health', 'ready', 'metrics'] as const) {
+      const at = http[role];
+      if (at !== undefined && at !== null) wishes.push({ role, ...at });
+    }
+    await this.#http.serve(wishes);
   }
 
   /** Opens the ports that are not open yet. */

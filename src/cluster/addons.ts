@@ -5,6 +5,7 @@
 import type { KubeObject } from '../api/object.ts';
 import { StatusError } from '../api/status.ts';
 import type { TypedClient } from '../client/typed-client.ts';
+import { dnsAddons } from './dns-addons.ts';
 import { networkPolicyRules } from '../proxy/policy/network-policy.ts';
 
 export interface AddonOptions {
@@ -70,15 +71,6 @@ const cloudRules = [
     resources: ['leases'],
     verbs: ['get', 'list', 'watch', 'create', 'update', 'patch'],
   },
-];
-
-const dnsRules = [
-  {
-    apiGroups: [''],
-    resources: ['endpoints', 'services', 'pods', 'namespaces', 'nodes'],
-    verbs: ['list', 'watch', 'get'],
-  },
-  { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: ['list', 'watch'] },
 ];
 
 /** The group of the tokens that machines join with (kubeadm's). */
@@ -163,37 +155,8 @@ function wanted(options: AddonOptions): Wanted[] {
       name: 'system:kube-proxy',
     }),
   );
-  if (options.dns) {
-    const labels = { 'k8s-app': 'kube-dns', 'kubernetes.io/cluster-service': 'true', 'kubernetes.io/name': 'CoreDNS' };
-    list.push(
-      serviceAccount('coredns'),
-      clusterRole('system:coredns', dnsRules),
-      clusterRoleBinding('system:coredns', 'system:coredns', account('coredns')),
-      {
-        path: '/api/v1/namespaces/kube-system/services',
-        object: {
-          apiVersion: 'v1',
-          kind: 'Service',
-          metadata: {
-            name: 'kube-dns',
-            namespace: 'kube-system',
-            labels,
-            annotations: { 'prometheus.io/port': '9153', 'prometheus.io/scrape': 'true' },
-          },
-          spec: {
-            clusterIP: options.dnsServiceIP,
-            // Answered by a process, not by pods: its EndpointSlice is written by whoever starts it.
-            ...(options.processes === true ? { selector: { 'k8s-app': 'kube-dns' } } : {}),
-            ports: [
-              { name: 'dns', port: 53, protocol: 'UDP', targetPort: 53 },
-              { name: 'dns-tcp', port: 53, protocol: 'TCP', targetPort: 53 },
-              { name: 'metrics', port: 9153, protocol: 'TCP', targetPort: 9153 },
-            ],
-          },
-        },
-      },
-    );
-  }
+  if (options.dns)
+    list.push(...dnsAddons({ dnsServiceIP: options.dnsServiceIP, processes: options.processes === true }));
   if (options.certificateAuthority !== undefined && options.server !== undefined) {
     const kubeconfig = [
       'apiVersion: v1',
@@ -317,31 +280,4 @@ export async function bindAdministrators(client: TypedClient): Promise<void> {
   } catch (e) {
     if (!(e instanceof StatusError) || e.reason !== 'AlreadyExists') throw e;
   }
-}
-
-/** Where `kube-dns` leads: the name server of this process. */
-export async function announceDns(
-  client: TypedClient,
-  at: { readonly address: string; readonly port: number },
-): Promise<void> {
-  const slice = {
-    apiVersion: 'discovery.k8s.io/v1',
-    kind: 'EndpointSlice',
-    metadata: {
-      name: 'kube-dns-knarr',
-      namespace: 'kube-system',
-      labels: {
-        'kubernetes.io/service-name': 'kube-dns',
-        'endpointslice.kubernetes.io/managed-by': 'knarr',
-        'k8s-app': 'kube-dns',
-      },
-    },
-    addressType: at.address.includes(':') ? 'IPv6' : 'IPv4',
-    endpoints: [{ addresses: [at.address], conditions: { ready: true, serving: true, terminating: false } }],
-    ports: [
-      { name: 'dns', port: at.port, protocol: 'UDP' },
-      { name: 'dns-tcp', port: at.port, protocol: 'TCP' },
-    ],
-  };
-  await client.discovery.endpointslices.apply(slice, { fieldManager: 'knarr', force: true });
 }

@@ -29,6 +29,7 @@ import { createControllerManager } from '../controllers/manager.ts';
 import type { SimulatedImages } from '../kubelet/runtime/simulated/images.ts';
 import type { SimulatedNetwork } from '../kubelet/runtime/simulated/network.ts';
 import { dialMachine } from '../kubelet/runtime/simulated/network.ts';
+import { configMapSource } from '../dns/corefile-source.ts';
 import { createDns } from '../dns/dns.ts';
 import { openEmbeddedStore } from '../etcd/embedded-store.ts';
 import { startPeriodicCompaction } from '../etcd/periodic-compaction.ts';
@@ -36,11 +37,12 @@ import type { KeyValueStore } from '../etcd/store.ts';
 import type { Scheduler } from '../scheduler/scheduler.ts';
 import { createProxy } from '../proxy/proxy.ts';
 import { createScheduler } from '../scheduler/scheduler.ts';
-import { announceDns, bindAdministrators, installAddons } from './addons.ts';
+import { bindAdministrators, installAddons } from './addons.ts';
 import { allComponents, identities } from './components.ts';
 import type { OptionalComponent } from './components.ts';
 import { certificateSigner } from './certificate-signer.ts';
 import { legacyTokenSigner } from './legacy-token-signer.ts';
+import { announceDns, withdrawDns } from './dns-addons.ts';
 import { LoadBalancerListeners } from './load-balancer-listeners.ts';
 import { renderKubeconfig } from './kubeconfig.ts';
 import { networkDialer } from './network-dialer.ts';
@@ -474,11 +476,15 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
     }
     starting.push(addons);
     if (!disabled.has('dns')) {
+      const dnsClient = clientFor(identities.dns, 'coredns');
       const dns = createDns({
-        client: clientFor(identities.dns, 'coredns'),
+        client: dnsClient,
         clock,
         random,
         logger,
+        corefile: configMapSource({ client: dnsClient, clock, random, logger }),
+        // A machine has one cluster with real nodes; of simulated ones there may be many.
+        ...(machine === undefined ? {} : { http: {} }),
         ...(listening === undefined
           ? {}
           : { bind: { address: machine === undefined ? '127.0.0.1' : advertise, port: 0 } }),
@@ -489,10 +495,12 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
         // Its role is one of the addons.
         await addons;
         await dns.start();
-        if (dns.address !== undefined) await announceDns(client, { address: advertise, port: dns.address.port });
+        const metricsPort = dns.httpAddress('metrics')?.port;
+        if (dns.address !== undefined)
+          await announceDns(client, { address: advertise, port: dns.address.port, metricsPort });
       };
       starting.push(open());
-    }
+    } else starting.push(addons.then(() => withdrawDns(client)));
     const cloud = disabled.has('cloud-controller-manager')
       ? undefined
       : localCloud(options, (a, p) => dialer.dialTcp(a, p), logger, teardown);

@@ -5,6 +5,7 @@
 import type { KubeObject } from '../api/object.ts';
 import { StatusError } from '../api/status.ts';
 import type { TypedClient } from '../client/typed-client.ts';
+import { localPathClass, localPathRules } from './storage/local-path-provisioner.ts';
 import { dnsAddons } from './dns-addons.ts';
 import { networkPolicyRules } from '../proxy/policy/network-policy.ts';
 
@@ -12,6 +13,8 @@ export interface AddonOptions {
   /** Address of the `kube-dns` Service: the tenth of the range. */
   readonly dnsServiceIP: string;
   readonly dns: boolean;
+  /** The default StorageClass and what its provisioner may do. */
+  readonly localPath?: boolean;
   /** PEM; published in ConfigMap cluster-info. */
   readonly certificateAuthority: string | undefined;
   readonly server: string | undefined;
@@ -92,6 +95,10 @@ function joiningRules(): Wanted[] {
     clusterRoleBinding('kubeadm:node-autoapprove-certificate-rotation', `${csr}:selfnodeclient`, group('system:nodes')),
     // A machine that joined has one identity, its kubelet's; its proxy works with that.
     clusterRoleBinding('knarr:node-proxier', 'system:node-proxier', group('system:nodes')),
+    clusterRole('knarr:node-local-path', [
+      { apiGroups: [''], resources: ['persistentvolumes'], verbs: ['get', 'list', 'watch'] },
+    ]),
+    clusterRoleBinding('knarr:node-local-path', 'knarr:node-local-path', group('system:nodes')),
     clusterRoleBinding('knarr:node-network-policy', 'system:knarr:network-policy', group('system:nodes')),
     clusterRole('kubeadm:get-nodes', [{ apiGroups: [''], resources: ['nodes'], verbs: ['get'] }]),
     clusterRoleBinding('kubeadm:get-nodes', 'kubeadm:get-nodes', joiners),
@@ -157,6 +164,17 @@ function wanted(options: AddonOptions): Wanted[] {
   );
   if (options.dns)
     list.push(...dnsAddons({ dnsServiceIP: options.dnsServiceIP, processes: options.processes === true }));
+  if (options.localPath === true)
+    list.push(
+      serviceAccount('local-path-provisioner'),
+      clusterRole('system:knarr:local-path-provisioner', localPathRules),
+      clusterRoleBinding(
+        'system:knarr:local-path-provisioner',
+        'system:knarr:local-path-provisioner',
+        account('local-path-provisioner'),
+      ),
+      { path: '/apis/storage.k8s.io/v1/storageclasses', object: localPathClass() },
+    );
   if (options.certificateAuthority !== undefined && options.server !== undefined) {
     const kubeconfig = [
       'apiVersion: v1',

@@ -7,6 +7,7 @@ export const optionalComponents = [
   'kubelet',
   'kube-proxy',
   'dns',
+  'local-path-provisioner',
 ] as const;
 
 export type OptionalComponent = (typeof optionalComponents)[number];

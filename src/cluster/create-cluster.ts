@@ -54,6 +54,7 @@ import type { PkiFiles } from './pki.ts';
 import { readPki, writePki } from './pki-files.ts';
 import type { Machine } from './real/machine.ts';
 import type { MachineNode } from './real/machine-node.ts';
+import { LocalPathProvisioner, localPathRoot } from './storage/local-path-provisioner.ts';
 import { passingTime } from './virtual-start.ts';
 
 export interface ClusterOptions {
@@ -395,6 +396,7 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
     const addons = installAddons(client, {
       dnsServiceIP: addressOf(serviceRange, 10),
       dns: !disabled.has('dns'),
+      localPath: !disabled.has('local-path-provisioner'),
       certificateAuthority: pki?.get('ca.crt'),
       nodes: { clusterCIDR, externalCloud: !disabled.has('cloud-controller-manager') },
       server: machine === undefined || listening === undefined ? url : serverUrl(advertise, listening.port),
@@ -501,6 +503,18 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       };
       starting.push(open());
     } else starting.push(addons.then(() => withdrawDns(client)));
+    if (!disabled.has('local-path-provisioner')) {
+      const storage = clientFor(identities.controller('local-path-provisioner'), 'local-path-provisioner');
+      const provisioner = new LocalPathProvisioner({ client: storage, clock, random, logger });
+      teardown.add(() => provisioner.stop());
+      starting.push(addons.then(() => provisioner.start()));
+      if (machine !== undefined) {
+        const { LocalPathCleaner } = await import('./real/local-path-cleaner.ts');
+        const cleaner = new LocalPathCleaner({ client: storage, clock, random, logger, root: localPathRoot });
+        teardown.add(() => cleaner.stop());
+        starting.push(addons.then(() => cleaner.start()));
+      }
+    }
     const cloud = disabled.has('cloud-controller-manager')
       ? undefined
       : localCloud(options, (a, p) => dialer.dialTcp(a, p), logger, teardown);

@@ -33,7 +33,7 @@ import { Evaluator, explain } from './cycle.ts';
 import type { ClusterEvent, Handle, Plugin, VolumeView } from './framework.ts';
 import { NodeTable } from './node-table.ts';
 import { defaultPlugins } from './plugins/default-plugins.ts';
-import { isBound, selectedNodeAnnotation, volumeBinding } from './plugins/volume-binding.ts';
+import { claimNames, isBound, selectedNodeAnnotation, volumeBinding } from './plugins/volume-binding.ts';
 import type { PodInfo } from './pod-info.ts';
 import { podInfo } from './pod-info.ts';
 import { preempt } from './preemption.ts';
@@ -382,25 +382,39 @@ class SchedulerImpl implements Scheduler {
       const node = this.#table.nodes[verdict.row]!;
       this.#table.addPod(info, node.metadata.name!);
       this.#unnominate(info.uid);
-      this.#binding++;
-      const done = this.#o.clock.activity.begin();
-      void this.#bind(q, info, node).finally(() => {
-        this.#binding--;
-        this.#bindingEnded?.();
-        this.#bindingEnded = undefined;
-        done();
-      });
+      void this.#bind(q, info, node);
       return;
     }
     this.#refused(q, info, verdict);
   }
 
+  /** Takes one of the places of bindings under way; the answer gives it back. */
+  #enterBinding(): Done {
+    this.#binding++;
+    const done = this.#o.clock.activity.begin();
+    let open = true;
+    return () => {
+      if (!open) return;
+      open = false;
+      this.#binding--;
+      this.#bindingEnded?.();
+      this.#bindingEnded = undefined;
+      done();
+    };
+  }
+
   async #bind(q: QueuedPod, info: PodInfo, node: Node): Promise<void> {
     const { client, logger } = this.#o;
+    let leave = this.#enterBinding();
     const name = info.pod.metadata.name!;
     const nodeName = node.metadata.name!;
     try {
-      for (const p of this.#evaluator.plugins) if (p.preBind !== undefined) await p.preBind(info, node);
+      if (claimNames(info.pod).length > 0) {
+        // A claim may be waited for as long as its provisioner likes, which holds up nobody else.
+        leave();
+        for (const p of this.#evaluator.plugins) if (p.preBind !== undefined) await p.preBind(info, node);
+        leave = this.#enterBinding();
+      } else for (const p of this.#evaluator.plugins) if (p.preBind !== undefined) await p.preBind(info, node);
       await client.core.pods.createSubresource(name, info.namespace, 'binding', {
         apiVersion: 'v1',
         kind: 'Binding',
@@ -421,6 +435,8 @@ class SchedulerImpl implements Scheduler {
       logger.warn('binding failed', { pod: info.key, node: nodeName, err: e });
       this.#event('AssignedPodDelete');
       this.#failed(q, info, 'SchedulerError', `binding rejected: ${e instanceof Error ? e.message : String(e)}`);
+    } finally {
+      leave();
     }
   }
 

@@ -17,6 +17,8 @@ const users = [
   'system:kube-controller-manager',
   'system:kube-proxy',
   'system:serviceaccount:kube-system:cloud-controller-manager',
+  // Of the installer, as other distributions have one of their own: the provisioner of the default StorageClass.
+  'system:serviceaccount:kube-system:local-path-provisioner',
   'system:serviceaccount:kube-system:coredns',
 ];
 

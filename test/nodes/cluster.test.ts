@@ -1,12 +1,12 @@
 /** A whole cluster with this machine as its real node: containers, Services, DNS, volumes, restart of knarr. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { SystemClock } from '../../src/base/clock.ts';
-import type { Pod } from '../../src/api/types/index.gen.ts';
+import type { Pod, PodSpec } from '../../src/api/types/index.gen.ts';
 import type { Cluster } from '../../src/cluster/create-cluster.ts';
 import { createCluster } from '../../src/cluster/create-cluster.ts';
 import { openMachine } from '../../src/cluster/real/machine.ts';
@@ -59,13 +59,22 @@ class World {
   }
 
   /** Runs a script in a pod of its own and gives what it wrote. */
-  async run(name: string, script: string): Promise<string> {
+  async run(name: string, script: string, more: Partial<PodSpec> = {}): Promise<string> {
     const { pods } = this.cluster.client.core;
     await pods.create({
       metadata: { name, namespace: 'default' },
       spec: {
         restartPolicy: 'Never',
-        containers: [{ name: 'c', image, imagePullPolicy: 'Never', command: ['sh', '-c', script] }],
+        ...more,
+        containers: [
+          {
+            name: 'c',
+            image,
+            imagePullPolicy: 'Never',
+            command: ['sh', '-c', script],
+            ...(more.volumes === undefined ? {} : { volumeMounts: [{ name: 'v', mountPath: '/data' }] }),
+          },
+        ],
       },
     });
     await until(`${name} to end`, async () => {
@@ -150,6 +159,26 @@ test('a pod reaches the API server by its Service, with its own token', { skip }
   );
   assert.match(out, /ca\.crt/);
   assert.match(out, /10\.96\.0\.1/);
+});
+
+test('a claim just works: its data outlives the pod, and goes with the claim', { skip }, async () => {
+  const { client } = world.cluster;
+  await client.core.persistentvolumeclaims.create({
+    metadata: { name: 'data', namespace: 'default' },
+    spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } },
+  });
+  const withClaim = { volumes: [{ name: 'v', persistentVolumeClaim: { claimName: 'data' } }] };
+  assert.equal(await world.run('writer', 'echo kept > /data/x; sync', withClaim), '');
+  await client.core.pods.delete('writer', 'default', { gracePeriodSeconds: 0 });
+  assert.equal(await world.run('reader', 'cat /data/x', withClaim), 'kept\n');
+  const claim = await client.core.persistentvolumeclaims.get('data', 'default');
+  const volume = await client.core.persistentvolumes.get(claim.spec!.volumeName!);
+  const path = volume.spec!.hostPath!.path;
+  assert.ok(existsSync(join(path, 'x')));
+  await client.core.pods.delete('reader', 'default', { gracePeriodSeconds: 0 });
+  await client.core.persistentvolumeclaims.delete('data', 'default');
+  await until('the directory to go', () => Promise.resolve(!existsSync(path)));
+  assert.deepEqual((await client.core.persistentvolumes.list()).items, []);
 });
 
 test('containers outlive knarr, and the next one takes them over', { skip }, async () => {

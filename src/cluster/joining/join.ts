@@ -14,6 +14,7 @@ import { userAgent } from '../processes/api-connection.ts';
 import type { ComponentEnvironment } from '../processes/environment.ts';
 import { StartError } from '../processes/environment.ts';
 import { runKubelet } from '../processes/kubelet.ts';
+import { localPathRoot } from '../storage/local-path-provisioner.ts';
 import { discoverCluster } from './discover.ts';
 import { currentCredentials } from './node-certificate.ts';
 
@@ -167,6 +168,7 @@ async function network(
   );
   const { createNodeProxy } = await import('../../proxy/node-proxy.ts');
   const { NodeRoutes } = await import('../real/routes.ts');
+  const { LocalPathCleaner } = await import('../real/local-path-cleaner.ts');
   const proxy = createNodeProxy({
     client,
     clock,
@@ -176,14 +178,15 @@ async function network(
     nftables: { detectLocal: { mode: 'ClusterCIDR', cidrs: facts.clusterCidrs } },
   });
   const routes = new NodeRoutes({ client, clock, random, logger, nodeName });
+  const cleaner = new LocalPathCleaner({ client, clock, random, logger, root: localPathRoot });
   try {
-    await Promise.all([proxy.start(), routes.start()]);
+    await Promise.all([proxy.start(), routes.start(), cleaner.start()]);
     await new Promise<void>((resolve) => {
       if (signal.aborted) resolve();
       else signal.addEventListener('abort', () => resolve(), { once: true });
     });
   } finally {
-    await Promise.all([proxy.stop(), routes.stop()]);
+    await Promise.all([proxy.stop(), routes.stop(), cleaner.stop()]);
     await client.transport.close();
   }
 }

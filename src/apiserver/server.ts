@@ -82,6 +82,8 @@ export interface ApiServerOptions {
   readonly staticTokens?: ReadonlyMap<string, UserInfo>;
   /** `--enable-bootstrap-token-auth`; default false. */
   readonly bootstrapTokens?: boolean;
+  /** Kinds that nothing in this cluster acts upon, by `group/resource`: each write is answered with this warning. */
+  readonly withoutEffect?: Readonly<Record<string, string>>;
   readonly dialer: Dialer;
   /** `--service-cluster-ip-range`, default 10.96.0.0/12. */
   readonly serviceClusterIPRanges?: readonly string[];
@@ -407,6 +409,7 @@ class ApiServerImpl implements ApiServer {
       clusterIps,
       nodePorts,
       escalation: this.#security.escalation,
+      withoutEffect: this.#options.withoutEffect,
       extra: new Map([
         ['apiextensions.k8s.io/customresourcedefinitions', customResourceDefinitionStrategies(objectMeta)],
       ]),

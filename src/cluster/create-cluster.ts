@@ -155,6 +155,12 @@ function advertisedAddress(host: string): string {
   return '192.0.2.1';
 }
 
+/** What simulated nodes leave undone. */
+const simulatedWithout = {
+  'networking.k8s.io/networkpolicies': 'simulated nodes enforce no network policies',
+  'storage.k8s.io/csidrivers': 'simulated nodes drive no CSI drivers',
+};
+
 function serverUrl(address: string, port: number): string {
   return `https://${address.includes(':') ? `[${address}]` : address}:${port}`;
 }
@@ -344,6 +350,7 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
           }),
       serviceAccountKeys: { signingKey },
       bootstrapTokens: true,
+      ...(machine === undefined ? { withoutEffect: simulatedWithout } : {}),
       dialer,
       serviceClusterIPRanges: [serviceRange],
       advertiseAddress: advertise,

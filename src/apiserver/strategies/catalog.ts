@@ -56,6 +56,8 @@ export interface StrategyDeps extends ServiceDeps {
   readonly escalation: EscalationChecks | undefined;
   /** Strategies made elsewhere (custom resource definitions), by `group/resource`; they come first. */
   readonly extra?: ReadonlyMap<string, ResourceStrategies>;
+  /** Kinds that nothing in this cluster acts upon, by `group/resource`, with the warning for each write. */
+  readonly withoutEffect?: Readonly<Record<string, string>> | undefined;
 }
 
 const keepsMetadata: StatusOptions = { keepsMetadata: true };
@@ -243,7 +245,7 @@ export function createStrategies(deps: StrategyDeps): StrategyCatalog {
     strategies(group, resource) {
       const key = `${group}/${resource}`;
       const found = deps.extra?.get(key) ?? groups[group]?.[resource] ?? usual;
-      const missing = withoutEffect[key];
+      const missing = withoutEffect[key] ?? deps.withoutEffect?.[key];
       return missing === undefined ? found : { ...found, incomplete: found.incomplete ?? missing };
     },
   };
@@ -251,8 +253,6 @@ export function createStrategies(deps: StrategyDeps): StrategyCatalog {
 
 /** Kinds that are stored and judged as upstream does, but that nothing in here acts upon yet. */
 const withoutEffect: Readonly<Record<string, string>> = {
-  'networking.k8s.io/networkpolicies': 'knarr does not enforce network policies yet',
-  'storage.k8s.io/csidrivers': 'knarr does not drive CSI drivers yet',
   'storage.k8s.io/volumeattachments': 'knarr does not attach volumes yet',
   'storage.k8s.io/volumeattributesclasses': 'knarr does not modify volumes yet',
 };

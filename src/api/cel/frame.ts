@@ -20,7 +20,8 @@ export class Frame implements CallContext {
 
   /** Forgets the values, so that nothing outlives the evaluation. */
   clear(): void {
-    this.slots.fill(undefined);
+    const { slots } = this;
+    for (let i = 0; i < slots.length; i++) slots[i] = undefined;
     this.#memo = undefined;
     this.busy = false;
   }

@@ -3,7 +3,7 @@
  * its syntax errors. Macros are expanded on the way (`macros.ts`).
  */
 import type { ConstNode, ErrorNode, MapEntry, Node, StructEntry } from './ast.ts';
-import { op, qualifiedName } from './ast.ts';
+import { op } from './ast.ts';
 import type { Issues } from './errors.ts';
 import type { Token, TokenKind } from './lexer.ts';
 import { tokenize } from './lexer.ts';
@@ -478,7 +478,3 @@ class Parser {
     return { kind: 'call', fn, target, args, at };
   }
 }
-
-/** Whether a call's target is just this namespace: `cel.bind`, `optional.of`. */
-export const isNamespace = (target: Node | undefined, name: string): boolean =>
-  target !== undefined && qualifiedName(target) === name;

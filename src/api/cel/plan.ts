@@ -18,7 +18,7 @@ import { printValue } from './print.ts';
 import type { CelType } from './types.ts';
 import { isOptional } from './types.ts';
 import type { KeyIndex } from './values.ts';
-import { CelMap, Optional, StructValue, Uint, Double, keyIndex } from './values.ts';
+import { CelMap, Optional, Uint, Double, keyIndex } from './values.ts';
 
 /** A compiled node: its closure, and what parents may use of it. */
 export interface Plan {
@@ -334,10 +334,6 @@ export function mapKeyIndex(key: unknown): KeyIndex {
   }
   return index;
 }
-
-/** The default for declared types without a constructor of their own. */
-export const plainStruct = (type: CelType, fields: ReadonlyMap<string, unknown>): StructValue =>
-  new StructValue(type, fields);
 
 /** False wins over failures; the first failure wins over true. */
 function and(left: Eval, right: Eval): Eval {

@@ -119,7 +119,9 @@ export class Program {
     f.cost = 0;
     f.limit = options.budget ?? perCallLimit;
     try {
-      for (const { name, slot, convert } of this.#loads) {
+      const loads = this.#loads;
+      for (let i = 0; i < loads.length; i++) {
+        const { name, slot, convert } = loads[i]!;
         const raw = activation[name];
         f.slots[slot] = convert === undefined ? raw : convertVariable(raw, convert);
       }

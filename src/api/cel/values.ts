@@ -412,5 +412,3 @@ export function isZeroValue(v: unknown): boolean {
   if (v instanceof CelType || v instanceof LibraryValue) return false;
   return mapSize(v) === 0;
 }
-
-export type BinaryImpl = (a: unknown, b: unknown) => unknown;

@@ -62,6 +62,11 @@ export interface SpdyOptions {
   readonly onStream?: (stream: SpdyStream) => void;
   /** Ends the connection after so many milliseconds in which nothing was sent or received. */
   readonly idleTimeoutMs?: number;
+  /**
+   * The peer has no windows (Kubernetes' own library): nothing is said of ours. A peer that ends the connection as soon as it has said
+   * its last word would not read that, and what is not read makes its kernel throw that last word away.
+   */
+  readonly withoutWindows?: boolean;
 }
 
 /** How much may still be sent. */
@@ -243,12 +248,14 @@ export class SpdyConnection {
     transport.on('drain', () => this.#wakeSenders());
     transport.on('error', () => this.#end());
     transport.on('close', () => this.#end());
-    const settings = Buffer.alloc(12);
-    settings.writeUInt32BE(1, 0);
-    settings.writeUInt32BE(INITIAL_WINDOW_SIZE, 4);
-    settings.writeUInt32BE(ownWindow, 8);
-    this.#control(SETTINGS, 0, settings);
-    this.sendWindowUpdate(0, ownSessionWindow - defaultWindow);
+    if (options.withoutWindows !== true) {
+      const settings = Buffer.alloc(12);
+      settings.writeUInt32BE(1, 0);
+      settings.writeUInt32BE(INITIAL_WINDOW_SIZE, 4);
+      settings.writeUInt32BE(ownWindow, 8);
+      this.#control(SETTINGS, 0, settings);
+      this.sendWindowUpdate(0, ownSessionWindow - defaultWindow);
+    }
     if (options.idleTimeoutMs !== undefined) this.#armIdle(options.idleTimeoutMs);
     void this.#read();
   }
@@ -369,6 +376,7 @@ export class SpdyConnection {
   }
 
   sendWindowUpdate(id: number, delta: number): void {
+    if (this.#options.withoutWindows === true) return;
     const body = Buffer.alloc(8);
     body.writeUInt32BE(id, 0);
     body.writeUInt32BE(delta, 4);

@@ -80,7 +80,7 @@ async function connectSpdy(url: string, protocol: string): Promise<SpdyConnectio
     'x-stream-protocol-version': protocol,
   });
   if (head.length > 0) socket.unshift(head);
-  return new SpdyConnection(socket, { role: 'client' });
+  return new SpdyConnection(socket, { role: 'client', withoutWindows: true });
 }
 
 interface CommandStatus {

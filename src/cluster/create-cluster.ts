@@ -31,15 +31,18 @@ import type { SimulatedNetwork } from '../kubelet/runtime/simulated/network.ts';
 import { dialMachine } from '../kubelet/runtime/simulated/network.ts';
 import { configMapSource } from '../dns/corefile-source.ts';
 import { createDns } from '../dns/dns.ts';
-import { openEmbeddedStore } from '../etcd/embedded-store.ts';
 import { startPeriodicCompaction } from '../etcd/periodic-compaction.ts';
 import type { KeyValueStore } from '../etcd/store.ts';
 import type { Scheduler } from '../scheduler/scheduler.ts';
+import type { NetworkPolicyEnforcer } from '../proxy/policy/network-policy.ts';
 import { createProxy } from '../proxy/proxy.ts';
 import { createScheduler } from '../scheduler/scheduler.ts';
 import { bindAdministrators, installAddons } from './addons.ts';
 import { allComponents, identities } from './components.ts';
 import type { OptionalComponent } from './components.ts';
+import { certificates } from './cluster-certificates.ts';
+import { openStore } from './cluster-store.ts';
+import { Teardown } from './teardown.ts';
 import { certificateSigner } from './certificate-signer.ts';
 import { legacyTokenSigner } from './legacy-token-signer.ts';
 import { announceDns, withdrawDns } from './dns-addons.ts';
@@ -48,10 +51,6 @@ import { renderKubeconfig } from './kubeconfig.ts';
 import { networkDialer } from './network-dialer.ts';
 import type { NodeHandle } from './nodes.ts';
 import { controlPlaneLabel, nodesReady, SimulatedNodes } from './nodes.ts';
-import { dataDirLayout } from './paths.ts';
-import { controlPlaneRequests, defaultValidity, ensurePki, virtualValidity } from './pki.ts';
-import type { PkiFiles } from './pki.ts';
-import { readPki, writePki } from './pki-files.ts';
 import type { Machine } from './real/machine.ts';
 import type { MachineNode } from './real/machine-node.ts';
 import { LocalPathProvisioner, localPathRoot } from './storage/local-path-provisioner.ts';
@@ -167,86 +166,6 @@ function serverUrl(address: string, port: number): string {
 
 function isWildcard(address: string): boolean {
   return address === '0.0.0.0' || address === '::';
-}
-
-/** What is started is stopped in reverse order, also when a later start fails. */
-class Teardown {
-  readonly #steps: (() => Promise<void> | void)[] = [];
-  add(step: () => Promise<void> | void): void {
-    this.#steps.push(step);
-  }
-  async run(): Promise<void> {
-    const errors: unknown[] = [];
-    for (let step = this.#steps.pop(); step !== undefined; step = this.#steps.pop())
-      try {
-        await step();
-      } catch (e) {
-        errors.push(e);
-      }
-    if (errors.length === 1) throw errors[0];
-    if (errors.length > 1) throw new AggregateError(errors, 'the cluster did not stop cleanly');
-  }
-}
-
-async function openStore(
-  options: ClusterOptions,
-  clock: Clock,
-  random: Random,
-  logger: Logger,
-): Promise<{ store: KeyValueStore; embedded: boolean }> {
-  if (options.etcdServers !== undefined && options.etcdServers.length > 0) {
-    const { openRemoteStore } = await import('../etcd/remote-store.ts');
-    return {
-      store: await openRemoteStore({
-        endpoints: options.etcdServers,
-        ...(options.etcdTls === undefined ? {} : { tls: options.etcdTls }),
-        logger,
-        random,
-      }),
-      embedded: false,
-    };
-  }
-  if (options.dataDir === undefined)
-    return { store: await openEmbeddedStore({ engine: 'memory', clock, logger, random }), embedded: true };
-  const dir = dataDirLayout(options.dataDir).store;
-  return { store: await openEmbeddedStore({ engine: 'lmdb', dir, clock, logger, random }), embedded: true };
-}
-
-/** The certificates that this cluster needs; without a data directory they live as long as the cluster. */
-async function certificates(
-  options: ClusterOptions,
-  clock: Clock,
-  random: Random,
-  serviceIP: string,
-  advertise: string,
-): Promise<PkiFiles | undefined> {
-  if (options.https === undefined) return undefined;
-  const dir = options.dataDir === undefined ? undefined : dataDirLayout(options.dataDir).pki;
-  const existing = dir === undefined ? new Map<string, string>() : await readPki(dir);
-  const host = options.https.host ?? '127.0.0.1';
-  const isName = !/^[\d.]+$|:/.test(host);
-  const wild = host === '0.0.0.0' || host === '::';
-  const files = await ensurePki({
-    now: clock.virtual ? new SystemClock().now() : clock.now(),
-    random,
-    validity: clock.virtual ? virtualValidity : defaultValidity,
-    existing,
-    requests: controlPlaneRequests({
-      dnsNames: ['localhost', ...(isName ? [host] : [])],
-      addresses: [
-        '127.0.0.1',
-        '::1',
-        serviceIP,
-        ...(isName || wild || host === '127.0.0.1' || host === '::1' ? [] : [host]),
-        ...(options.machine === undefined ? [] : [advertise]),
-      ],
-      kubelets: true,
-      components: false,
-      nodeNames: [],
-    }),
-  });
-  if (dir !== undefined) await writePki(dir, files, existing);
-  return files;
 }
 
 /** Waits for all, also when one has failed: what is stopped afterwards must have started or given up. */
@@ -454,6 +373,7 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       teardown.add(() => started.stop());
       starting.push(scheduler.start());
     }
+    let policies: NetworkPolicyEnforcer | undefined;
     if (!disabled.has('kube-proxy') && machine !== undefined) {
       const { createNodeProxy } = await import('../proxy/node-proxy.ts');
       const proxy = createNodeProxy({
@@ -464,6 +384,7 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
         nodeName: machine.nodeName,
         nftables: { detectLocal: { mode: 'ClusterCIDR', cidrs: clusterCIDR.split(',') } },
       });
+      policies = proxy.policies;
       teardown.add(() => proxy.stop());
       const { NodeRoutes } = await import('./real/routes.ts');
       const routes = new NodeRoutes({
@@ -559,6 +480,7 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
           clusterDomain: 'cluster.local',
           clusterCidrs: clusterCIDR.split(','),
           kubelet: {
+            onPodAddresses: async (pod, ips) => policies?.announce(pod.metadata.namespace!, pod.metadata.name!, ips),
             port,
             ...(cloud === undefined ? {} : { cloudProvider: 'external' as const }),
             ...(manager === undefined ? { podCidrs: [`${addressOf(clusterCIDR, 0)}/24`] } : {}),

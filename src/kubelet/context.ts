@@ -70,6 +70,8 @@ export interface KubeletContext {
   node(): Node | undefined;
   /** The node's addresses, first family first. */
   nodeIps(): readonly string[];
+  /** Awaited when a pod has got its addresses, before its containers start: network policies are in place by then. */
+  readonly onPodAddresses: ((pod: Pod, addresses: readonly string[]) => Promise<void>) | undefined;
   /** Why pods cannot have a network now. */
   networkError(): string | undefined;
 }

@@ -63,6 +63,8 @@ export interface KubeletOptions {
   readonly maxPods?: number;
   /** Sets the node's pod CIDR on registration; otherwise it comes from the API. */
   readonly podCidrs?: readonly string[];
+  /** Awaited when a pod has got its addresses, before its containers start. */
+  readonly onPodAddresses?: (pod: Pod, addresses: readonly string[]) => Promise<void>;
   /** Told of the node's pod ranges before the runtime is: for setting up the pod network. */
   readonly onPodCidrs?: (cidrs: readonly string[]) => Promise<void>;
   readonly clusterDns?: readonly string[];
@@ -197,6 +199,7 @@ class KubeletImpl implements Kubelet, WorkerHome {
     this.#configuration = configuration;
     const ctx: Omit<KubeletContext, 'volumes'> & { volumes?: VolumeManager } = {
       nodeName: o.nodeName,
+      onPodAddresses: o.onPodAddresses,
       client,
       clock,
       random,

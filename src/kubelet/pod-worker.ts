@@ -639,6 +639,8 @@ export class PodWorker implements StatusOwner {
       const config = await sandboxConfig(ctx, pod, actions.attempt, handler);
       const id = await ctx.runtime.runPodSandbox(config, handler);
       const status = await ctx.runtime.podSandboxStatus(id);
+      if (status.network !== undefined)
+        await ctx.onPodAddresses?.(pod, [status.network.ip, ...status.network.additionalIps]);
       this.view = { sandboxes: [status, ...this.view.sandboxes], containers: this.view.containers };
       this.#stale = actions.attempt > 0;
       return true;

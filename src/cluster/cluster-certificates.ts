@@ -1,0 +1,46 @@
+/** The certificates of a cluster in one process: kept in its data directory, or for as long as it lives. */
+import type { Clock } from '../base/clock.ts';
+import { SystemClock } from '../base/clock.ts';
+import type { Random } from '../base/random.ts';
+import type { ClusterOptions } from './create-cluster.ts';
+import { dataDirLayout } from './paths.ts';
+import { controlPlaneRequests, defaultValidity, ensurePki, virtualValidity } from './pki.ts';
+import type { PkiFiles } from './pki.ts';
+import { readPki, writePki } from './pki-files.ts';
+
+/** The certificates that this cluster needs; without a data directory they live as long as the cluster. */
+export async function certificates(
+  options: ClusterOptions,
+  clock: Clock,
+  random: Random,
+  serviceIP: string,
+  advertise: string,
+): Promise<PkiFiles | undefined> {
+  if (options.https === undefined) return undefined;
+  const dir = options.dataDir === undefined ? undefined : dataDirLayout(options.dataDir).pki;
+  const existing = dir === undefined ? new Map<string, string>() : await readPki(dir);
+  const host = options.https.host ?? '127.0.0.1';
+  const isName = !/^[\d.]+$|:/.test(host);
+  const wild = host === '0.0.0.0' || host === '::';
+  const files = await ensurePki({
+    now: clock.virtual ? new SystemClock().now() : clock.now(),
+    random,
+    validity: clock.virtual ? virtualValidity : defaultValidity,
+    existing,
+    requests: controlPlaneRequests({
+      dnsNames: ['localhost', ...(isName ? [host] : [])],
+      addresses: [
+        '127.0.0.1',
+        '::1',
+        serviceIP,
+        ...(isName || wild || host === '127.0.0.1' || host === '::1' ? [] : [host]),
+        ...(options.machine === undefined ? [] : [advertise]),
+      ],
+      kubelets: true,
+      components: false,
+      nodeNames: [],
+    }),
+  });
+  if (dir !== undefined) await writePki(dir, files, existing);
+  return files;
+}

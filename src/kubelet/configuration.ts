@@ -2,7 +2,7 @@
  * What of a KubeletConfiguration (kubelet.config.k8s.io/v1beta1) the managers of this kubelet obey, in the file's own names and
  * forms, with upstream's defaults; and the same read into numbers.
  */
-import { parseQuantity, quantityValue } from '../api/quantity.ts';
+import { parseQuantity, quantityMilli, quantityValue } from '../api/quantity.ts';
 import { parseDuration } from '../api/time.ts';
 
 type Strings = Readonly<Record<string, string>>;
@@ -102,18 +102,14 @@ export function kubeletConfiguration(given: Partial<KubeletConfiguration>): Kube
   return c;
 }
 
-/** Amounts that the node keeps for itself, by resource. */
+/** What the node keeps for itself of a resource: milli-units of cpu, whole units of the rest. */
 export function reserved(c: KubeletConfiguration, name: string): number {
   let sum = 0;
   for (const list of [c.systemReserved, c.kubeReserved]) {
     const text = list[name];
-    if (text !== undefined) sum += name === 'cpu' ? milli(text) : quantityValue(parseQuantity(text));
+    if (text === undefined) continue;
+    const q = parseQuantity(text);
+    sum += name === 'cpu' ? quantityMilli(q) : quantityValue(q);
   }
   return sum;
-}
-
-function milli(text: string): number {
-  return Math.ceil(
-    quantityValue(parseQuantity(text.endsWith('m') ? text.slice(0, -1) : text)) * (text.endsWith('m') ? 1 : 1000),
-  );
 }

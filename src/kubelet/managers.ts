@@ -99,7 +99,7 @@ export class KubeletManagers {
         clock.setTicker(ms, () => {
           if (busy) return;
           busy = true;
-          void clock.activity.track(work()).finally(() => (busy = false));
+          void work().finally(() => (busy = false));
         }),
       );
     };

@@ -61,7 +61,9 @@ export class ShutdownManager {
     if (this.#groups.length === 0 || inhibit === undefined || this.#stopped) return;
     const wanted = this.#groups.reduce((n, g) => n + g.seconds * 1000, 0);
     this.#inhibitor = await inhibit(wanted, (active) => {
-      void ctx.clock.activity.track(this.#announced(active));
+      this.#announced(active).catch((error: unknown) => {
+        ctx.logger.error('Shutdown manager failed', { error });
+      });
     });
     if (this.#inhibitor.maxDelayMs < wanted)
       ctx.logger.warn(

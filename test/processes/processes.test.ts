@@ -123,13 +123,25 @@ describe('a cluster of separate processes', () => {
 
   test('dns answers the names of Services', async (t) => {
     if (requirePeer(t, 'kubectl') === undefined) return;
-    const { address, port } = await cluster.startDns();
+    const metricsPort = await freePort();
+    const { address, port } = await cluster.startDns(metricsPort);
     const resolver = new Resolver({ timeout: 2000, tries: 2 });
     resolver.setServers([`${address}:${port}`]);
     assert.deepEqual(await resolver.resolve4('kubernetes.default.svc.cluster.local'), ['10.96.0.1']);
     assert.deepEqual(await resolver.resolve4('kube-dns.kube-system.svc.cluster.local'), ['10.96.0.10']);
     assert.deepEqual(await resolver.reverse('10.96.0.1'), ['kubernetes.default.svc.cluster.local']);
     await assert.rejects(resolver.resolve4('nobody.default.svc.cluster.local'), { code: 'ENOTFOUND' });
+    // The Service leads to it as long as it runs.
+    const ports = () =>
+      k!.ok(
+        'get endpointslices -n kube-system -l endpointslice.kubernetes.io/managed-by=knarr-dns -o jsonpath={.items[*].endpoints[*].addresses[*]}:{.items[*].ports[?(@.name=="dns")].port}',
+      );
+    assert.equal(await ports(), `192.0.2.53:${port}`);
+    const metrics = await fetch(`http://127.0.0.1:${metricsPort}/metrics`);
+    assert.match(await metrics.text(), /coredns_dns_responses_total\{[^}]*rcode="NXDOMAIN"[^}]*\} 1/);
+    assert.equal((await fetch(`http://127.0.0.1:${metricsPort}/readyz`)).status, 200);
+    assert.equal(await cluster.process('dns').stop(), 0);
+    assert.equal(await ports(), ':');
   });
 
   test('kube-proxy tells its health', async (t) => {

@@ -320,10 +320,14 @@ export class ProcessCluster {
   }
 
   /** Resolves with where it answers. */
-  async startDns(): Promise<{ address: string; port: number }> {
+  async startDns(metricsPort: number): Promise<{ address: string; port: number }> {
     const m = await this.run(
       'dns',
-      ['dns', '--kubeconfig=dns.conf', '--port=0', '--metrics-bind-address=127.0.0.1:0'],
+      [
+        ...['dns', '--kubeconfig=dns.conf', '--port=0', '--bind-address=127.0.0.1'],
+        ...['--advertise-address=192.0.2.53', `--metrics-bind-address=127.0.0.1:${metricsPort}`],
+        ...['--health-bind-address=127.0.0.1:0', '--ready-bind-address=127.0.0.1:0'],
+      ],
       /dns: answering for \S+ on ([\d.]+):(\d+)/,
     );
     return { address: m[1]!, port: Number(m[2]) };

@@ -188,7 +188,10 @@ export class Encoder {
   #name(name: string): void {
     const out = this.#out;
     const question = this.#question;
-    if (name === question && name !== '.') {
+    // Others spell the name in their own way; the client gets it as it wrote it.
+    const same =
+      name === question || (name.length === question.length && name.toLowerCase() === question.toLowerCase());
+    if (same && name !== '.') {
       out.writeUInt16BE(0xc000 | headerLength, this.#at);
       this.#at += 2;
       return;

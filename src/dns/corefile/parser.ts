@@ -98,6 +98,7 @@ class Parser {
         continue;
       }
       let text = this.#text(token);
+      if (text === '}') throw errorAt(token, "Unexpected '}' because no matching opening brace");
       if (text === '{') {
         if (another) throw errorAt(token, "Expected another address but had '{' - check for extra comma");
         break;

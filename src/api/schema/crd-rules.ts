@@ -50,7 +50,11 @@ export function childPlace(
   if (child === 'items') inner = schema?.kind === 'list' ? schema.items : undefined;
   else if (child === 'values') inner = schema?.kind === 'map' ? schema.values : undefined;
   else inner = schema?.kind === 'object' ? schema.fields.get(child.property)?.schema : undefined;
-  const lost = child === 'items' && s['x-kubernetes-list-type'] !== 'map';
+  const mapType = s['x-kubernetes-map-type'] ?? 'granular';
+  const lost =
+    child === 'items'
+      ? s['x-kubernetes-list-type'] !== 'map'
+      : child !== 'values' && mapType !== 'granular' && mapType !== 'atomic';
   return {
     schema: inner,
     cardinality: cardinality === undefined || count === undefined ? undefined : times(cardinality, count),

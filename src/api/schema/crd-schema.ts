@@ -39,10 +39,16 @@ export function validateCRDSchema(schema: JSONSchemaProps, path: string, options
   const rules: RulePlace | undefined =
     checks === undefined
       ? undefined
-      : { schema: fromOpenAPI(schema, options), cardinality: 1, uncorrelatable: undefined };
+      : { schema: rootSchema(schema, options), cardinality: 1, uncorrelatable: undefined };
   openAPISchema(schema, path, { root: true, insideMeta: false, noDefaults: undefined, checks, rules }, errors);
   errors.push(...(checks?.errors ?? []), ...(checks?.totalErrors(path) ?? []));
   return errors;
+}
+
+/** The whole schema as a tree; upstream lets roots pass that are no objects, which no object will ever fit. */
+function rootSchema(schema: JSONSchemaProps, options: CRDSchemaOptions): Schema | undefined {
+  if (schema.type === 'object') return fromOpenAPI(schema, options);
+  return fromOpenAPI({ type: 'object', properties: { root: schema } }, options).fields.get('root')?.schema;
 }
 
 const rootMembers = [

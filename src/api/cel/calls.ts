@@ -18,8 +18,8 @@ import {
   negateInt,
   subtractAny,
 } from './operators.ts';
-import type { Plan, PlanScope } from './plan.ts';
-import { constantPlan } from './plan.ts';
+import type { Plan, PlanScope } from './planned.ts';
+import { constantPlan } from './planned.ts';
 import { addListsOf, equalityOf } from './typed-equality.ts';
 import type { CelType } from './types.ts';
 import { CelMap, Double, Uint, asDouble, equals, isInt, isMap, keyIndex, mapGet, mapKeys, typeOf } from './values.ts';

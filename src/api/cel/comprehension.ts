@@ -5,7 +5,7 @@ import { listCost } from './costs.ts';
 import { CostExceeded, Failure, absorbable, fail, noSuchOverload } from './errors.ts';
 import type { Eval, Frame } from './frame.ts';
 import type { Planner } from './plan.ts';
-import { mapKeyIndex } from './plan.ts';
+import { mapKeyIndex } from './planned.ts';
 import { printValue } from './print.ts';
 import type { KeyIndex } from './values.ts';
 import { CelMap, Uint, isMap, mapGet, mapKeys, typeOf } from './values.ts';

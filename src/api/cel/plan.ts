@@ -10,32 +10,16 @@ import { compileCall } from './calls.ts';
 import { compileComprehension } from './comprehension.ts';
 import { conversionOf } from './convert.ts';
 import { listCost, mapCost, structCost } from './costs.ts';
-import type { FunctionDecl } from './declarations.ts';
 import { Failure, absorbable, fail, noSuchOverload } from './errors.ts';
 import type { Eval } from './frame.ts';
 import { charge } from './frame.ts';
+import { constantPlan, mapKeyIndex } from './planned.ts';
+import type { Plan, PlanScope } from './planned.ts';
 import { printValue } from './print.ts';
 import type { CelType } from './types.ts';
 import { isOptional } from './types.ts';
 import type { KeyIndex } from './values.ts';
-import { CelMap, Optional, Uint, Double, keyIndex } from './values.ts';
-
-/** A compiled node: its closure, and what parents may use of it. */
-export interface Plan {
-  readonly eval: Eval;
-  readonly constant?: { readonly value: unknown };
-  readonly attribute?: Attribute;
-}
-
-/** What the compiler knows of the environment. */
-export interface PlanScope {
-  fn(name: string): FunctionDecl | undefined;
-  readonly features: { readonly strictPresence: boolean };
-  /** Makes an object of a declared type (`Type{field: value}`). */
-  construct(type: CelType, fields: ReadonlyMap<string, unknown>): unknown;
-}
-
-export const constantPlan = (value: unknown): Plan => ({ eval: () => value, constant: { value } });
+import { CelMap, Optional, Uint } from './values.ts';
 
 /** The type of a node without an optional around it. */
 const innerType = (type: CelType): CelType => (isOptional(type) ? type.params[0]! : type);
@@ -325,14 +309,6 @@ export class Planner {
       },
     };
   }
-}
-
-export function mapKeyIndex(key: unknown): KeyIndex {
-  const index = key instanceof Double ? undefined : keyIndex(key);
-  if (index === undefined || (typeof index === 'number' && !Number.isSafeInteger(index))) {
-    return fail(`unsupported key type: ${printValue(key, true)}`);
-  }
-  return index;
 }
 
 /** False wins over failures; the first failure wins over true. */

@@ -47,8 +47,8 @@ export async function benchServer(args: readonly string[] = []): Promise<BenchSe
   const agent = new Agent({ ...pem, keepAlive: true, maxSockets: 4 });
   const send = (method: string, path: string, body?: unknown): Promise<string> => {
     const payload = body === undefined ? undefined : JSON.stringify(body);
-    const headers =
-      payload === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(payload) };
+    const type = method === 'PATCH' ? 'application/merge-patch+json' : 'application/json';
+    const headers = payload === undefined ? {} : { 'content-type': type, 'content-length': Buffer.byteLength(payload) };
     return new Promise((resolve, reject) => {
       const r = request(`${knarr.url}${path}`, { method, agent, headers }, (res) => {
         const chunks: Buffer[] = [];

@@ -7,6 +7,7 @@ import type { Duplex } from 'node:stream';
 import type { Clock } from '../base/clock.ts';
 import { SystemClock } from '../base/clock.ts';
 import { ioHold } from '../base/io-time.ts';
+import { cidrContains, parseCidr, parseIp } from '../base/ip.ts';
 import { generateSigningKey, privateKeyPem } from '../base/keys.ts';
 import type { Logger } from '../base/logger.ts';
 import { silentLogger } from '../base/logger.ts';
@@ -160,6 +161,11 @@ const simulatedWithout = {
   'storage.k8s.io/csidrivers': 'simulated nodes drive no CSI drivers',
 };
 
+function contains(range: string, address: string): boolean {
+  const [cidr, ip] = [parseCidr(range), parseIp(address)];
+  return cidr !== undefined && ip !== undefined && cidr.family === ip.family && cidrContains(cidr, ip);
+}
+
 function serverUrl(address: string, port: number): string {
   return `https://${address.includes(':') ? `[${address}]` : address}:${port}`;
 }
@@ -224,6 +230,11 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       throw new Error('a real node needs an API server that its pods can reach: give `https`');
     if (machine !== undefined) teardown.add(() => machine.runtime.close());
     const advertise = machine?.options.address ?? advertisedAddress(host);
+    for (const range of machine === undefined ? [] : [serviceRange, ...clusterCIDR.split(',')])
+      if (contains(range, advertise))
+        throw new Error(
+          `this machine's address ${advertise} lies in ${range}, a range of the cluster's own: name another with --node-ip`,
+        );
     const pki = await certificates(options, clock, random, addressOf(serviceRange, 1), advertise);
     step('store');
     const { store, embedded } = await openStore(options, clock, random, logger);

@@ -17,7 +17,7 @@ import { ownNamespaces } from './support/namespaces.ts';
 
 const skip = ownNamespaces();
 const image = 'local.test/busybox:1';
-const address = '10.99.0.1';
+const address = '192.168.77.1';
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -92,7 +92,7 @@ before(async () => {
   if (skip !== false) return;
   execFileSync('sh', [
     '-c',
-    `ip link add host0 type veth peer name host1 && ip addr add ${address}/24 dev host0 && ip link set host0 up && ip link set host1 up && ip route add default via 10.99.0.254`,
+    `ip link add host0 type veth peer name host1 && ip addr add ${address}/24 dev host0 && ip link set host0 up && ip link set host1 up && ip route add default via 192.168.77.254`,
   ]);
   const containerd = await Containerd.start({ noNetwork: true });
   world = new World(containerd, mkdtempSync(join(tmpdir(), 'knarr-node-')));

@@ -13,13 +13,13 @@ import { ownNamespaces } from './support/namespaces.ts';
 
 const skip = ownNamespaces();
 const image = 'local.test/busybox:1';
-const address = '10.99.0.1';
+const address = '192.168.77.1';
 
 const sh = (script: string): string => execFileSync('sh', ['-c', script], { encoding: 'utf8' });
 
 test('a cluster with a real node comes up, runs a loaded image, and leaves nothing behind', { skip }, async () => {
   sh(
-    `ip link add host0 type veth peer name host1 && ip addr add ${address}/24 dev host0 && ip link set host0 up && ip link set host1 up && ip route add default via 10.99.0.254`,
+    `ip link add host0 type veth peer name host1 && ip addr add ${address}/24 dev host0 && ip link set host0 up && ip link set host1 up && ip route add default via 192.168.77.254`,
   );
   const containerd = await Containerd.start({ noNetwork: true });
   const dir = mkdtempSync(join(tmpdir(), 'knarr-command-'));
@@ -57,7 +57,7 @@ test('a cluster with a real node comes up, runs a loaded image, and leaves nothi
     kubectl('wait', '--for=condition=Ready', 'pod/p', '--timeout=60s');
     assert.equal(kubectl('logs', 'p'), 'started\n');
     assert.equal(kubectl('exec', 'p', '--', 'hostname'), 'p\n');
-    assert.match(kubectl('get', 'node', 'here', '-o', 'wide'), /Ready.*10\.99\.0\.1.*containerd:/);
+    assert.match(kubectl('get', 'node', 'here', '-o', 'wide'), /Ready.*192\.168\.77\.1.*containerd:/);
 
     assert.equal(await running.stop(), 0);
     // Containers run on without it, as under any kubelet.

@@ -43,6 +43,8 @@ export interface ContainerdOptions {
   readonly sandboxImage?: string;
   /** TOML appended to the configuration. */
   readonly extraConfig?: string;
+  /** Path of a network namespace to run in, for a second node. */
+  readonly netns?: string;
   /** Names that several of these in one test file tell themselves apart by. */
   readonly name?: string;
 }
@@ -239,7 +241,9 @@ export class Containerd {
   /** Starts the daemon (again). */
   async launch(): Promise<void> {
     const log = openSync(join(this.dir, 'containerd.log'), 'a');
-    const daemon = spawn('containerd', ['--config', join(this.dir, 'config.toml')], {
+    const command = ['containerd', '--config', join(this.dir, 'config.toml')];
+    if (this.#options.netns !== undefined) command.unshift('nsenter', `--net=${this.#options.netns}`);
+    const daemon = spawn(command[0]!, command.slice(1), {
       stdio: ['ignore', log, log],
     });
     this.#daemon = daemon;

@@ -193,7 +193,9 @@ describe('pods on a real runtime', { skip, timeout: 240_000 }, () => {
     assert.equal(statusOf(await node.phase('fallback', 'Failed'))?.state?.terminated?.message, 'from the log\n');
     await node.create('oom', {
       containers: [
-        shell('x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done', { resources: { limits: { memory: '16Mi' } } }),
+        shell('(x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done); code=$?; sleep 0.5; exit $code', {
+          resources: { limits: { memory: '16Mi' } },
+        }),
       ],
     });
     const oom = statusOf(await node.phase('oom', 'Failed'))?.state?.terminated;

@@ -105,14 +105,24 @@ describe('a real runtime', { skip, timeout: 120_000 }, () => {
 
     const stopped = await runContainer(c, pod, {
       name: 'polite',
-      ...sh('trap "exit 7" TERM; while :; do sleep 0.05; done'),
+      ...sh('trap "exit 7" TERM; echo ready; while :; do sleep 0.05; done'),
     });
+    /** A signal that comes before the shell has heard of its trap is lost. */
+    const ready = async (id: string): Promise<void> => {
+      const { logPath } = await c.runtime.containerStatus(id);
+      await eventually(() => (readFileSync(logPath, 'utf8').includes('ready') ? true : undefined), 'the trap');
+    };
+    await ready(stopped);
     const began = Date.now();
     await c.runtime.stopContainer(stopped, 30);
     assert.ok(Date.now() - began < 10_000);
     assert.equal((await c.runtime.containerStatus(stopped)).exitCode, 7);
 
-    const deaf = await runContainer(c, pod, { name: 'deaf', ...sh('trap "" TERM; while :; do sleep 0.05; done') });
+    const deaf = await runContainer(c, pod, {
+      name: 'deaf',
+      ...sh('trap "" TERM; echo ready; while :; do sleep 0.05; done'),
+    });
+    await ready(deaf);
     await c.runtime.stopContainer(deaf, 1);
     const killed = await c.runtime.containerStatus(deaf);
     assert.deepEqual([killed.exitCode, killed.reason], [137, 'Error']);
@@ -124,7 +134,8 @@ describe('a real runtime', { skip, timeout: 120_000 }, () => {
 
     const hungry = await runContainer(c, pod, {
       name: 'hungry',
-      ...sh('x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done'),
+      // The first process outlives the greedy one: a container that is gone at once may take the kernel's notice with it.
+      ...sh('(x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done); code=$?; sleep 0.5; exit $code'),
       linux: { resources: { memoryLimitInBytes: 16 * 2 ** 20, oomScoreAdj: 1000 } },
     });
     const oom = await exited(c, hungry);

@@ -6,7 +6,7 @@ import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import type { Clock } from '../../../base/clock.ts';
-import type { Logger } from '../../../base/logger.ts';
+import { ioSleep } from '../../../base/io-time.ts';
 import type {
   AuthConfig,
   Container,
@@ -67,6 +67,8 @@ import { CriChannel } from './wire.ts';
 
 /** How long a call may take (`--runtime-request-timeout`); a sandbox may take twice as long. */
 const defaultTimeoutMs = 120_000;
+/** For so long after a container was killed its reason may still change. */
+const lateReasonMs = 400;
 
 interface StatusMessage {
   status?: { conditions?: { type?: string; status?: boolean; reason?: string; message?: string }[] };
@@ -94,6 +96,9 @@ export class SocketRuntime implements CriRuntime {
   readonly #rates = new CpuRates();
   readonly #events: CriEvents;
   readonly #selinux: boolean;
+  /** Containers that were told to stop. */
+  readonly #stopped = new Set<string>();
+  readonly #clock: Clock;
   /** The sandbox of each container, which a container's status does not tell. */
   readonly #sandboxOf = new Map<string, string>();
   #version: VersionInfo;
@@ -111,7 +116,8 @@ export class SocketRuntime implements CriRuntime {
     this.#links = options.containerLogsDir ?? '/var/log/containers';
     this.#version = version;
     this.#selinux = selinux;
-    const { clock, logger } = options as { clock: Clock; logger: Logger };
+    const { clock, logger } = options;
+    this.#clock = clock;
     this.#events = new CriEvents({
       channel,
       logger,
@@ -229,7 +235,7 @@ export class SocketRuntime implements CriRuntime {
     await this.#gone(this.#channel.call('RemovePodSandbox', { podSandboxId }));
     for (const c of containers) {
       await removeLog('', logLink(this.#links, c.labels, c.id));
-      this.#sandboxOf.delete(c.id);
+      this.#forget(c.id);
     }
     if (sandbox === undefined) return;
     const { namespace, name, uid } = sandbox.metadata;
@@ -295,6 +301,7 @@ export class SocketRuntime implements CriRuntime {
   }
 
   async stopContainer(containerId: string, timeoutSeconds: number): Promise<void> {
+    this.#stopped.add(containerId);
     const timeout = Math.max(Math.ceil(timeoutSeconds), 0);
     await this.#gone(
       this.#channel.call('StopContainer', { containerId, timeout }, { timeoutMs: this.#timeoutMs + timeout * 1000 }),
@@ -312,13 +319,24 @@ export class SocketRuntime implements CriRuntime {
     }
     if (log !== undefined) await removeLog(log.path, log.link);
     await this.#gone(this.#channel.call('RemoveContainer', { containerId }));
+    this.#forget(containerId);
+  }
+
+  #forget(containerId: string): void {
     this.#sandboxOf.delete(containerId);
     this.#toLink.delete(containerId);
+    this.#stopped.delete(containerId);
   }
 
   async containerStatus(containerId: string): Promise<ContainerStatus> {
-    const m = await this.#channel.call<{ status?: ContainerStatusMessage }>('ContainerStatus', { containerId });
-    return toContainerStatus(m.status ?? {}, this.#sandboxOf.get(containerId));
+    for (let wait = 10; ; wait *= 2) {
+      const m = await this.#channel.call<{ status?: ContainerStatusMessage }>('ContainerStatus', { containerId });
+      const status = toContainerStatus(m.status ?? {}, this.#sandboxOf.get(containerId));
+      // That memory had run out becomes known a moment later than that it was killed.
+      const killed = status.exitCode === 137 && status.reason === 'Error' && !this.#stopped.has(containerId);
+      if (!killed || wait > lateReasonMs || this.#clock.now() - status.finishedAt > lateReasonMs) return status;
+      await ioSleep(wait);
+    }
   }
 
   async listContainers(filter?: ContainerFilter): Promise<readonly Container[]> {
@@ -329,7 +347,7 @@ export class SocketRuntime implements CriRuntime {
     for (const c of containers) this.#sandboxOf.set(c.id, c.podSandboxId);
     if (filter === undefined && this.#sandboxOf.size > 2 * containers.length + 100) {
       const there = new Set(containers.map((c) => c.id));
-      for (const id of this.#sandboxOf.keys()) if (!there.has(id)) this.#sandboxOf.delete(id);
+      for (const id of this.#sandboxOf.keys()) if (!there.has(id)) this.#forget(id);
     }
     return containers;
   }

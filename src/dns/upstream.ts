@@ -22,11 +22,19 @@ const maxPending = 4096;
 const maxUses = 2000;
 const maxIdle = 64;
 
+/** PEM: what is presented, and whom is trusted instead of the system's authorities. */
+export interface TlsMaterial {
+  readonly cert?: string;
+  readonly key?: string;
+  readonly ca?: string;
+}
+
 export interface UpstreamOptions {
   readonly address: string;
   readonly port: number;
   readonly tls: boolean;
   readonly serverName: string | undefined;
+  readonly material: TlsMaterial;
   readonly readTimeoutMs: number;
   /** How long a socket or connection is used without a question. */
   readonly expireMs: number;
@@ -258,10 +266,11 @@ export class Upstream {
     let ready = 'connect';
     if (this.#o.tls) {
       const tls = await import('node:tls');
-      const { serverName } = this.#o;
+      const { serverName, material } = this.#o;
       socket = tls.connect({
         host,
         port,
+        ...material,
         ...(serverName === undefined ? {} : { servername: serverName }),
         ALPNProtocols: ['dot'],
       });

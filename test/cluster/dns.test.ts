@@ -1,8 +1,24 @@
 /** The cluster's name server in a real cluster: its Corefile is a ConfigMap that people edit, its answers follow Services and pods. */
 import assert from 'node:assert/strict';
 import { Resolver } from 'node:dns/promises';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
-import { createCluster } from '../../src/index.ts';
+import { createServer } from 'node:tls';
+import packet from 'dns-packet';
+import { SystemClock } from '../../src/base/clock.ts';
+import { silentLogger } from '../../src/base/logger.ts';
+import { SystemRandom } from '../../src/base/random.ts';
+import { FakeApi } from '../../src/client/fake-api.ts';
+import { createClient } from '../../src/client/typed-client.ts';
+import { dnsAddons } from '../../src/cluster/dns-addons.ts';
+import { selfSigned } from '../../src/cluster/processes/self-signed.ts';
+import { Announcement } from '../../src/dns/announce.ts';
+import { fileSource } from '../../src/dns/corefile-source.ts';
+import { createDns } from '../../src/dns/dns.ts';
+import { VirtualClock, createCluster } from '../../src/index.ts';
 import { waitForOne } from '../support/wait.ts';
 
 async function until<T>(what: string, ask: () => Promise<T>, good: (value: T) => boolean): Promise<T> {
@@ -97,4 +113,110 @@ test('another name server takes its place', async () => {
     metadata: { name: 'kube-dns', namespace: 'kube-system' },
     spec: { clusterIP: '10.96.0.10', selector: { 'k8s-app': 'kube-dns' }, ports: [{ port: 53, protocol: 'UDP' }] },
   });
+});
+
+test('names of others over TLS', async (t) => {
+  const dir = mkdtempSync(join(tmpdir(), 'knarr-dns-'));
+  t.after(() => rmSync(dir, { recursive: true, force: true }));
+  const pair = await selfSigned({ clock: new SystemClock(), random: new SystemRandom() }, ['dns.example']);
+  writeFileSync(join(dir, 'ca.crt'), pair.certificate);
+  let connections = 0;
+  const server = createServer({ cert: pair.certificate, key: pair.key }, (socket) => {
+    connections++;
+    socket.on('error', () => {});
+    socket.on('data', (d: Buffer) => {
+      const query = packet.decode(d.subarray(2));
+      const answer = packet.encode({
+        type: 'response',
+        id: query.id!,
+        questions: query.questions!,
+        answers: [{ name: query.questions![0]!.name, type: 'A', ttl: 60, data: '192.0.2.44' }],
+      });
+      const head = Buffer.alloc(2);
+      head.writeUInt16BE(answer.length);
+      socket.write(Buffer.concat([head, answer]));
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.after(() => server.close());
+  const far = (server.address() as AddressInfo).port;
+  const clock = new SystemClock();
+  const client = createClient(new FakeApi(clock, new SystemRandom()));
+  writeFileSync(
+    join(dir, 'Corefile'),
+    `. {
+       forward . tls://127.0.0.1:${far} {
+         tls ca.crt
+         tls_servername dns.example
+       }
+     }`,
+  );
+  const shared = { clock, random: new SystemRandom(), logger: silentLogger };
+  const dns = createDns({
+    client,
+    ...shared,
+    bind: { address: '127.0.0.1', port: 0 },
+    corefile: fileSource(join(dir, 'Corefile'), shared),
+  });
+  t.after(() => dns.stop());
+  await dns.start();
+  const resolver = new Resolver();
+  resolver.setServers([`127.0.0.1:${dns.address!.port}`]);
+  for (const name of ['a.example', 'b.example']) assert.deepEqual(await resolver.resolve4(name), ['192.0.2.44']);
+  // The connection is kept.
+  assert.equal(connections, 1);
+});
+
+test('kube-dns leads to those that are alive', async () => {
+  const clock = new VirtualClock();
+  await using cluster = await createCluster({
+    nodes: 0,
+    clock,
+    disable: ['dns', 'kube-proxy', 'cloud-controller-manager'],
+  });
+  const client = cluster.clientFor({
+    name: 'system:serviceaccount:kube-system:coredns',
+    groups: ['system:serviceaccounts', 'system:serviceaccounts:kube-system'],
+  });
+  // Its rights, which a cluster has that has a name server.
+  for (const { path, object } of dnsAddons({ dnsServiceIP: '10.96.0.10', processes: true }))
+    await cluster.client.raw('POST', path, { body: object });
+  const shared = { client, logger: silentLogger, port: 10_053, metricsPort: 9153 };
+  // The one stands still from its first word on.
+  const dead = new Announcement({
+    ...shared,
+    clock: new VirtualClock(),
+    identity: 'node-a-10053',
+    address: '192.0.2.1',
+  });
+  const alive = new Announcement({ ...shared, clock, identity: 'node-b-10053', address: '192.0.2.2' });
+  const addresses = async (): Promise<string[]> => {
+    const { items } = await cluster.client.discovery.endpointslices.list({
+      namespace: 'kube-system',
+      labelSelector: 'kubernetes.io/service-name=kube-dns',
+    });
+    return items.flatMap((s) => s.endpoints?.flatMap((e) => e.addresses) ?? []).sort();
+  };
+  await dead.start();
+  await alive.start();
+  assert.deepEqual(await addresses(), ['192.0.2.1', '192.0.2.2']);
+  await clock.advance(30_000);
+  assert.deepEqual(await addresses(), ['192.0.2.1', '192.0.2.2']);
+  await clock.advance(30_000);
+  assert.deepEqual(await addresses(), ['192.0.2.2']);
+  // What somebody takes away comes back.
+  await client.discovery.endpointslices.delete('kube-dns-node-b-10053', 'kube-system');
+  await clock.advance(10_000);
+  assert.deepEqual(await addresses(), ['192.0.2.2']);
+  await alive.stop();
+  assert.deepEqual(await addresses(), []);
+  assert.equal(
+    (
+      await client.coordination.leases.list({
+        namespace: 'kube-system',
+        labelSelector: 'app.kubernetes.io/managed-by=knarr-dns',
+      })
+    ).items.length,
+    0,
+  );
 });

@@ -2,6 +2,7 @@
 import { getServers } from 'node:dns';
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
+import { isAbsolute, join } from 'node:path';
 import { ioNow } from '../../base/io-time.ts';
 import type { Directive, Line } from '../corefile/parser.ts';
 import {
@@ -20,6 +21,7 @@ import type { Handler, Reply, Request } from '../message.ts';
 import { failure, rcodeNumber, rcodes } from '../message.ts';
 import { within, zoneOf } from '../names.ts';
 import type { BlockContext, Plugin } from '../plugin.ts';
+import type { TlsMaterial } from '../upstream.ts';
 import { Upstream } from '../upstream.ts';
 import type { UpstreamAnswer } from '../wire.ts';
 
@@ -42,6 +44,7 @@ interface Options {
   healthRecursion: boolean;
   healthDomain: string;
   serverName: string | undefined;
+  tls: TlsMaterial;
   failover: readonly number[];
   next: readonly number[];
   nextOnNoData: boolean;
@@ -64,7 +67,15 @@ function rcodesOf(line: Line): number[] {
   });
 }
 
-function property(line: Line, o: Options): void {
+function readNamed(line: Line, file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    throw wrong(line, `plugin/forward: cannot read ${file}: ${(error as Error).message}`, error);
+  }
+}
+
+function property(line: Line, o: Options, directory: string): void {
   switch (line.name) {
     case 'except':
       o.except = [...o.except, ...zonesFrom(line, argsOf(line, 1, Infinity), [])];
@@ -122,10 +133,18 @@ function property(line: Line, o: Options): void {
     case 'tls_servername':
       o.serverName = argsOf(line, 1)[0];
       return;
-    case 'tls':
-      // The system's authorities are trusted; certificates of one's own are not presented.
-      if (line.args.length > 0) throw wrong(line, "'tls' with files is not supported by knarr");
+    case 'tls': {
+      // Nothing, an authority, a certificate and its key, or all three.
+      const files = argsOf(line, 0, 3);
+      const [cert, key, ca] = files.length === 1 ? [undefined, undefined, files[0]] : files;
+      const read = (file: string): string => readNamed(line, isAbsolute(file) ? file : join(directory, file));
+      o.tls = {
+        ...(cert === undefined ? {} : { cert: read(cert) }),
+        ...(key === undefined ? {} : { key: read(key) }),
+        ...(ca === undefined ? {} : { ca: read(ca) }),
+      };
       return;
+    }
     case 'failover':
       o.failover = rcodesOf(line);
       if (o.failover.includes(rcodes.NOERROR)) throw wrong(line, 'NoError cannot be used in failover');
@@ -219,13 +238,14 @@ class Forward {
       healthRecursion: true,
       healthDomain: '.',
       serverName: undefined,
+      tls: {},
       failover: [],
       next: [],
       nextOnNoData: false,
       failFast: false,
       attempts: undefined,
     };
-    for (const l of line.block ?? []) property(l, o);
+    for (const l of line.block ?? []) property(l, o, context.directory);
     this.options = o;
     this.#context = context;
     const { random, metrics } = context;
@@ -235,6 +255,7 @@ class Forward {
           {
             ...t,
             serverName: o.serverName ?? t.serverName,
+            material: o.tls,
             readTimeoutMs: o.readTimeoutMs,
             expireMs: o.expireMs,
             healthMs: o.healthMs,

@@ -51,7 +51,7 @@ export class NodeAdmission {
     const refused = node === undefined ? undefined : this.#check(pod, node, fresh);
     if (refused !== undefined) return refused;
     const requests: [string, number][] = [];
-    for (const [name, q] of podRequests(pod as never)) requests.push([name, amount(name, q)]);
+    for (const [name, q] of podRequests(pod as never, { useStatus: false })) requests.push([name, amount(name, q)]);
     const ports = hostPorts(pod);
     this.#hold(pod.metadata.uid!, requests.length === 0 && ports.length === 0 ? nothing : { requests, ports });
     return undefined;
@@ -99,7 +99,7 @@ export class NodeAdmission {
     };
     const full = shortage('pods', 1);
     if (full !== undefined) return full;
-    for (const [name, q] of podRequests(pod as never)) {
+    for (const [name, q] of podRequests(pod as never, { useStatus: false })) {
       const refused = shortage(name, amount(name, q));
       if (refused !== undefined) return refused;
     }

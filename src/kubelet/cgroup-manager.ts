@@ -49,8 +49,8 @@ const isZero = (q: Quantity | undefined): boolean => q === undefined || quantity
 
 /** The limits of a pod's own cgroup (upstream's ResourceConfigForPod). */
 export function podResources(pod: Pod): LinuxContainerResources {
-  const requests = podRequests(pod as never);
-  const limits = podLimits(pod as never);
+  const requests = podRequests(pod as never, { useStatus: false });
+  const limits = podLimits(pod as never, { useStatus: false });
   const own = pod.spec?.resources?.limits as Record<string, string> | undefined;
   const all: readonly Container[] = [...(pod.spec?.initContainers ?? []), ...pod.spec!.containers];
   const declared = (name: string): boolean =>
@@ -185,7 +185,7 @@ export class CgroupManager {
 
   async #weigh(pod: Pod): Promise<void> {
     if (podQOSClass(pod as never) !== 'Burstable') return;
-    const cpu = podRequests(pod as never).get('cpu');
+    const cpu = podRequests(pod as never, { useStatus: false }).get('cpu');
     this.#burstable.set(pod.metadata.uid!, cpu === undefined ? 0 : quantityMilli(cpu));
     await this.#updateShares();
   }

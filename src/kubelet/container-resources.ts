@@ -42,8 +42,8 @@ export function overheadResources(overhead: Record<string, string>): LinuxContai
 
 /** What all containers of a pod may have together, without its overhead. */
 export function sandboxResources(pod: Pod): LinuxContainerResources {
-  const requests = podRequests(pod as never, { excludeOverhead: true });
-  const limits = podLimits(pod as never, { excludeOverhead: true });
+  const requests = podRequests(pod as never, { useStatus: false, excludeOverhead: true });
+  const limits = podLimits(pod as never, { useStatus: false, excludeOverhead: true });
   return limitsOf(requests.get('cpu'), limits.get('cpu'), limits.get('memory'));
 }
 
@@ -96,7 +96,9 @@ function unassigned(pod: Pod): number {
   const text = (pod.spec?.resources?.requests as Texts)?.['memory'];
   const own = text === undefined ? 0 : quantityValue(parseQuantity(text));
   if (own === 0) return 0;
-  const sum = podRequests(pod as never, { excludeOverhead: true, skipPodLevelResources: true }).get('memory');
+  const sum = podRequests(pod as never, { useStatus: false, excludeOverhead: true, skipPodLevelResources: true }).get(
+    'memory',
+  );
   const count = pod.spec!.containers.length + (pod.spec!.initContainers?.length ?? 0);
   return Math.trunc((own - (sum === undefined ? 0 : quantityValue(sum))) / count);
 }

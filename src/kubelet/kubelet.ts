@@ -32,12 +32,15 @@ import { ProbeMetrics } from './probe-metrics.ts';
 import { PodWorker } from './pod-worker.ts';
 import type { ContainerRuntime, PodSandboxStatus } from './runtime/container-runtime.ts';
 import type { KubeletListenOptions, KubeletServer } from './server/server.ts';
+import type { ClaimUsage } from './server/metrics.ts';
+import { managerMetrics } from './server/metrics.ts';
 import { createKubeletServer } from './server/server.ts';
 import type { PodDisk } from './server/stats.ts';
 import { podSource } from './server/worker-pods.ts';
 import { ShapeCache } from './shapes.ts';
 import { StatusManager } from './status-manager.ts';
 import { UserNamespaces } from './user-namespaces.ts';
+import { claimName } from './volumes/layout.ts';
 import { VolumeManager } from './volumes/volume-manager.ts';
 import { WriteGate } from './write-gate.ts';
 
@@ -114,6 +117,7 @@ export interface Kubelet {
   readonly runtime: ContainerRuntime;
   readonly host: NodeHost;
   readonly nodeStatus: NodeStatusManager;
+  readonly volumes: VolumeManager;
 }
 
 /** The version this kubelet reports. */
@@ -308,6 +312,7 @@ class KubeletImpl implements Kubelet, WorkerHome {
         () => this.pods,
       ),
       cgroupOf: (pod) => (pod === undefined ? undefined : o.host.cgroups?.parentName(podCgroup(pod))),
+      metrics: () => this.#moreMetrics(),
       probeMetrics: () => this.ctx.probeMetrics.text(),
       ...(configuration === undefined
         ? {}
@@ -316,6 +321,10 @@ class KubeletImpl implements Kubelet, WorkerHome {
             diskOf: (pod: Pod) => this.#diskOf(pod),
           }),
     });
+  }
+
+  get volumes(): VolumeManager {
+    return this.ctx.volumes;
   }
 
   get node(): Node | undefined {
@@ -418,6 +427,23 @@ class KubeletImpl implements Kubelet, WorkerHome {
       out[name] = name === 'cpu' ? `${quantityMilli(all) - kept}m` : String(quantityValue(all) - kept);
     }
     return out;
+  }
+
+  /** What `/metrics` tells beside the server's own: evictions, and what claims' volumes hold. */
+  async #moreMetrics(): Promise<string> {
+    const managers = this.#managers;
+    if (managers === undefined) return '';
+    const claims: ClaimUsage[] = [];
+    for (const w of this.#workers.values()) {
+      const usage = await this.ctx.volumes.claimUsage(w.uid);
+      for (const v of w.apiPod.spec?.volumes ?? []) {
+        const claim = claimName(v, w.apiPod.metadata.name ?? '');
+        const own = usage.get(v.name);
+        if (claim !== undefined && own !== undefined)
+          claims.push({ namespace: w.apiPod.metadata.namespace ?? '', claim, usage: own });
+      }
+    }
+    return managerMetrics(managers.eviction.counts, claims);
   }
 
   async #diskOf(pod: Pod): Promise<PodDisk> {

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { VirtualClock } from '../base/clock.ts';
 import { silentLogger } from '../base/logger.ts';
 import { SeededRandom } from '../base/random.ts';
-import type { Container, Event, Pod, PodSpec } from '../api/types/index.gen.ts';
+import type { Container, Event, PodSpec } from '../api/types/index.gen.ts';
 import { FakeApi } from '../client/fake-api.ts';
 import { resources } from '../client/resources.ts';
 import { createClient } from '../client/typed-client.ts';

@@ -62,6 +62,8 @@ export class PodResize {
   readonly #actuated: Map<string, ResourceRequirements>;
   pending: ResizeCondition | undefined;
   inProgress: ResizeCondition | undefined;
+  /** The pod's own limits have not followed its containers' yet. */
+  #unfinished = false;
   #merged: { readonly of: Pod; readonly pod: Pod } | undefined;
 
   private constructor(ctx: KubeletContext, home: ResizeHome, allocated: Allocation, actuated: Allocation) {
@@ -186,7 +188,7 @@ export class PodResize {
   /** Gives running containers what is allocated. False when it could not be done now; the condition says why. */
   async actuate(pod: Pod, running: readonly RuntimeContainer[], sandboxId: string | undefined): Promise<boolean> {
     const todo = [...this.#running(pod, running)];
-    if (todo.length > 0) {
+    if (todo.length > 0 || this.#unfinished) {
       this.inProgress ??= { reason: '', message: '', generation: pod.metadata.generation };
       try {
         await this.#update(pod, todo, sandboxId);
@@ -219,6 +221,7 @@ export class PodResize {
     const allocated = this.allocatedPod(pod);
     const wanted = podResources(allocated);
     await this.#checkMemory(allocated, todo);
+    this.#unfinished = true;
     // The pod grows before its containers, and shrinks after them.
     await cgroups.resizePod(allocated, wanted, 'grow');
     const growth = (c: Container): number =>
@@ -230,6 +233,7 @@ export class PodResize {
     }
     if (sandboxId !== undefined) await runtime.updatePodSandboxResources(sandboxId, wanted);
     await cgroups.resizePod(allocated, wanted, 'shrink');
+    this.#unfinished = false;
   }
 
   /** The kernel would kill a container whose limit falls below what it uses. */

@@ -176,9 +176,15 @@ test('a directory that is swapped for a link while it is bound leads nowhere', {
       const real = join(base, 'real');
       fs.renameSync(real, join(base, 'aside'));
       fs.symlinkSync(join(rootDir, 'outside'), join(base, 'link'));
-      // Meanwhile the host may have made a directory of that name.
-      fs.rmSync(real, { recursive: true, force: true });
-      fs.renameSync(join(base, 'link'), real);
+      for (;;) {
+        try {
+          fs.renameSync(join(base, 'link'), real);
+          break;
+        } catch {
+          // Meanwhile the host has made a directory of that name.
+          fs.rmSync(real, { recursive: true, force: true });
+        }
+      }
       await new Promise((resolve) => setImmediate(resolve));
       fs.unlinkSync(real);
       fs.renameSync(join(base, 'aside'), real);

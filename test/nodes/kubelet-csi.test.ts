@@ -181,6 +181,9 @@ describe('CSI on a real node', { skip }, () => {
     const claim = await node.client.core.persistentvolumeclaims.get('grown', 'default');
     assert.equal(claim.status?.capacity?.['storage'], '2Gi');
     assert.ok((await node.events('grower')).some((e) => e.startsWith('FileSystemResizeSuccessful')));
+    const uid = (await node.client.core.pods.get('grower', 'default')).metadata.uid!;
+    const usage = await node.kubelet.volumes.claimUsage(uid);
+    assert.equal(usage.get('v')?.usedBytes, 100);
     await node.delete('grower');
   });
 

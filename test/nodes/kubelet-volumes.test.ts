@@ -1,5 +1,6 @@
 /** Volumes of pods on a real machine: what containers see of them, and what is left behind. */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -253,6 +254,57 @@ describe('volumes on a real node', { skip }, () => {
     await node.delete('reader');
     assert.ok(!fs.readFileSync('/proc/self/mountinfo', 'utf8').includes('local-volume'));
     assert.equal(fs.readFileSync(join(dir, 'f'), 'utf8'), 'kept\n', 'removing the pod never crosses into the volume');
+  });
+
+  test('a local block device is formatted once, and let go after its last pod', async (t) => {
+    if (!fs.existsSync('/dev/loop-control')) {
+      t.skip('the kernel has no loop devices');
+      return;
+    }
+    const image = join(node.containerd.dir, 'disk.img');
+    fs.writeFileSync(image, Buffer.alloc(8 * 2 ** 20));
+    const device = execFileSync('losetup', ['-f', '--show', image], { encoding: 'utf8' }).trim();
+    t.after(() => execFileSync('losetup', ['-d', device]));
+    const { uid } = (
+      await node.client.core.persistentvolumeclaims.create({
+        apiVersion: 'v1',
+        kind: 'PersistentVolumeClaim',
+        metadata: { name: 'disk', namespace: 'default' },
+        spec: {
+          accessModes: ['ReadWriteOnce'],
+          storageClassName: '',
+          volumeName: 'disk',
+          resources: { requests: { storage: '1Mi' } },
+        },
+      })
+    ).metadata;
+    await node.client.core.persistentvolumes.create({
+      apiVersion: 'v1',
+      kind: 'PersistentVolume',
+      metadata: { name: 'disk' },
+      spec: {
+        capacity: { storage: '1Mi' },
+        accessModes: ['ReadWriteOnce'],
+        storageClassName: '',
+        claimRef: { kind: 'PersistentVolumeClaim', name: 'disk', namespace: 'default', uid: uid! },
+        local: { path: device, fsType: 'ext4' },
+        nodeAffinity: {
+          required: { nodeSelectorTerms: [{ matchExpressions: [{ key: 'kubernetes.io/os', operator: 'Exists' }] }] },
+        },
+      },
+    });
+    const spec = (script: string) => ({
+      containers: [shell(script, { volumeMounts: [{ name: 'v', mountPath: '/v' }] })],
+      volumes: [{ name: 'v', persistentVolumeClaim: { claimName: 'disk' } }],
+    });
+    assert.match(await node.script('format', '', spec('echo here > /v/f; grep " /v " /proc/mounts')), / \/v ext4 /);
+    assert.equal(await node.script('again', '', spec('cat /v/f')), 'here\n');
+    await node.delete('format');
+    await node.delete('again');
+    await node.until(
+      async () => !fs.readFileSync('/proc/self/mountinfo', 'utf8').includes('local-volume/mounts/disk'),
+      'the device to be let go',
+    );
   });
 
   test('a restarted kubelet keeps volumes as they are and clears away what nobody owns', async () => {

@@ -294,7 +294,7 @@ export class EvictionManager {
 
   #storageOver(pod: Pod, used: PodUsage | undefined): string | undefined {
     if (used === undefined) return undefined;
-    const limit = podLimits(pod as never).get('ephemeral-storage');
+    const limit = podLimits(pod as never, { useStatus: false }).get('ephemeral-storage');
     const total = diskOf(used, { rootfs: true, logs: true, volumes: true }, 'bytes');
     if (limit !== undefined && total > quantityValue(limit))
       return `Pod ephemeral local storage usage exceeds the total limit of containers ${formatQuantity(limit)}. `;
@@ -333,7 +333,7 @@ function rank(
   parts: Parts,
 ): readonly EvictablePod[] {
   const request = (p: EvictablePod, name: string): number => {
-    const q = podRequests(p.pod as never).get(name);
+    const q = podRequests(p.pod as never, { useStatus: false }).get(name);
     return q === undefined ? 0 : quantityValue(q);
   };
   const facts = new Map(

@@ -257,6 +257,8 @@ export interface NodeHost {
    */
   prepare(rootDir: string): Promise<void>;
   mount(source: string, target: string, options: MountOptions): Promise<void>;
+  /** Mounts a block device, with a new file system where it has none. */
+  formatAndMount(device: string, target: string, fsType: string, options: readonly string[]): Promise<void>;
   /** Nothing when nothing is mounted there. */
   unmount(target: string): Promise<void>;
   /** Unmounts everything at and below `path`, the deepest first. */

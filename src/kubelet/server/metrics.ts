@@ -1,4 +1,5 @@
 /** The kubelet's metrics in Prometheus' text format: of its HTTP server, and of the usage of containers (`/metrics/resource`). */
+import type { VolumeUsage } from '../host/node-host.ts';
 import type { StatsDeps } from './stats.ts';
 import { podStats, startedAt } from './stats.ts';
 
@@ -147,6 +148,39 @@ export class KubeletServerMetrics {
       },
     ]);
   }
+}
+
+export interface ClaimUsage {
+  readonly namespace: string;
+  readonly claim: string;
+  readonly usage: VolumeUsage;
+}
+
+/** Evictions by signal, and what claims' volumes hold. */
+export function managerMetrics(evictions: ReadonlyMap<string, number>, claims: readonly ClaimUsage[]): string {
+  const volume = (name: string, help: string, value: (u: VolumeUsage) => number): Family => ({
+    name: `kubelet_volume_stats_${name}`,
+    help: `[ALPHA] ${help}`,
+    type: 'gauge',
+    samples: claims.map(
+      (c) =>
+        `kubelet_volume_stats_${name}${labels({ namespace: c.namespace, persistentvolumeclaim: c.claim })} ${value(c.usage)}`,
+    ),
+  });
+  return families([
+    {
+      name: 'kubelet_evictions',
+      help: '[ALPHA] Cumulative number of pod evictions by eviction signal',
+      type: 'counter',
+      samples: [...evictions].map(([signal, n]) => `kubelet_evictions${labels({ eviction_signal: signal })} ${n}`),
+    },
+    volume('available_bytes', 'Number of available bytes in the volume', (u) => u.availableBytes),
+    volume('capacity_bytes', 'Capacity in bytes of the volume', (u) => u.capacityBytes),
+    volume('inodes', 'Maximum number of inodes in the volume', (u) => u.inodes),
+    volume('inodes_free', 'Number of free inodes in the volume', (u) => u.inodesFree),
+    volume('inodes_used', 'Number of used inodes in the volume', (u) => u.inodesUsed),
+    volume('used_bytes', 'Number of used bytes in the volume', (u) => u.usedBytes),
+  ]);
 }
 
 /** Usage of the node, its pods and their containers: what metrics-server reads. */

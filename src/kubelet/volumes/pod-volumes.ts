@@ -228,7 +228,7 @@ export class PodVolumes {
 /** Bytes that a volume in memory may take: its own limit, the pod's, the node's, whichever is least. */
 function memoryLimit(pod: Pod, fields: PodRuntimeFields, own: string | undefined): number {
   const value = (text: string | undefined): number => (text === undefined ? 0 : quantityValue(parseQuantity(text)));
-  const limit = podLimits(pod as never).get('memory');
+  const limit = podLimits(pod as never, { useStatus: false }).get('memory');
   let size = value(fields.allocatable['memory']);
   for (const n of [limit === undefined ? 0 : quantityValue(limit), value(own)])
     if (n > 0 && (size === 0 || n < size)) size = n;

@@ -112,15 +112,26 @@ export class VolumeManager {
       if (stat.type !== 'blockDevice') throw new Error(`path ${path} is not a block device`);
       return { device: path, readOnly: bound.readOnly };
     }
-    if (stat.type !== 'directory') throw new Error(`path ${path} is not a directory`);
     const name = pv.metadata.name!;
+    let source = path;
+    if (stat.type === 'blockDevice') {
+      // Mounted once for the node, and from there for each pod.
+      source = `${this.#ctx.rootDir}/plugins/kubernetes.io/local-volume/mounts/${name}`;
+      await host.mkdir(source, 0o750);
+      if (!(await host.isMountPoint(source)))
+        await host.formatAndMount(path, source, pv.spec!.local!.fsType ?? 'ext4', [
+          ...(bound.readOnly ? ['ro'] : []),
+          ...(pv.spec?.mountOptions ?? []),
+        ]);
+    } else if (stat.type !== 'directory')
+      throw new Error('only filesystem volumes that are directories or block devices are supported');
     // A host that cannot mount has one view of its files: the pod sees the path itself.
     const target =
       host.lazy === undefined ? `${podDir(this.#ctx, pod.metadata.uid!)}/volumes/${localPlugin}/${name}` : path;
     const others = (await host.mounts()).filter((m) => m.path.endsWith(`/volumes/${localPlugin}/${name}`));
     if (target !== path && !others.some((m) => m.path === target)) {
       await host.mkdir(target, 0o750);
-      await host.mount(path, target, {
+      await host.mount(source, target, {
         bind: true,
         readOnly: bound.readOnly,
         ...(pv.spec?.mountOptions === undefined ? {} : { options: pv.spec.mountOptions }),
@@ -150,7 +161,19 @@ export class VolumeManager {
       await host.unmountTree(`${dir}/volumes`);
       for (const part of ['volume-subpaths', 'volumeDevices', 'plugins']) await host.remove(`${dir}/${part}`);
     }
+    const local = host.lazy === undefined ? await host.list(`${dir}/volumes/${localPlugin}`) : [];
     await host.remove(`${dir}/volumes`);
+    for (const name of local) await this.#exclusive(`local/${name}`, () => this.#releaseDevice(name));
+  }
+
+  /** Lets go of a local volume's device once no pod uses it. */
+  async #releaseDevice(name: string): Promise<void> {
+    const { host, rootDir } = this.#ctx;
+    const path = `${rootDir}/plugins/kubernetes.io/local-volume/mounts/${name}`;
+    if ((await host.stat(path)) === undefined) return;
+    if ((await host.mounts()).some((m) => m.path.endsWith(`/volumes/${localPlugin}/${name}`))) return;
+    await host.unmount(path);
+    await host.remove(path);
   }
 
   /** Clears away the directories of pods that are not known; one that cannot be is left for the next time. */

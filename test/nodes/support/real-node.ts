@@ -11,7 +11,6 @@ import type { Cluster } from '../../../src/cluster/create-cluster.ts';
 import { createCluster } from '../../../src/cluster/create-cluster.ts';
 import type { LinuxHost } from '../../../src/kubelet/host/linux/host.ts';
 import { createLinuxHost } from '../../../src/kubelet/host/linux/host.ts';
-import { unmountTree } from '../../../src/kubelet/host/linux/mounts.ts';
 import type { Kubelet, KubeletOptions } from '../../../src/kubelet/kubelet.ts';
 import { createKubelet } from '../../../src/kubelet/kubelet.ts';
 import { busyboxImage } from '../images/busybox.ts';
@@ -93,8 +92,8 @@ export class RealNode {
     return this.#kubelet!;
   }
 
-  /** A kubelet as after a restart of its process. */
-  async startKubelet(): Promise<void> {
+  /** A kubelet as after a restart of its process; with other settings where they are given. */
+  async startKubelet(options: Partial<KubeletOptions> = {}): Promise<void> {
     this.#kubelet = createKubelet({
       nodeName: 'n1',
       client: this.cluster.clientFor(identities.node('n1'), 'kubelet'),
@@ -109,6 +108,7 @@ export class RealNode {
       clusterDns: ['10.96.0.10'],
       leaseDurationSeconds: 4,
       ...this.#options,
+      ...options,
     });
     await this.#kubelet.start();
     await this.until(async () => {
@@ -126,7 +126,7 @@ export class RealNode {
     await this.stopKubelet();
     await this.cluster.close();
     await this.host.cgroups?.remove('/');
-    await unmountTree(this.rootDir);
+    await this.host.unmountTree(this.rootDir);
     await this.containerd.stop();
   }
 

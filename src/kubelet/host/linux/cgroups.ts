@@ -14,11 +14,12 @@ import { readText } from './cgroup-files.ts';
 import { errorCode, goError, isMissing } from './fs-error.ts';
 import { mountTable } from './mounts.ts';
 import { systemdPath, systemdUnit } from './cgroup-names.ts';
-import { runCommand } from './command.ts';
+import type { Commands } from './command.ts';
 import { CpuRate } from './usage.ts';
 
 export interface CgroupOptions {
   readonly clock: Clock;
+  readonly commands: Commands;
   /** Below which everything is put: `/` unless the kubelet shares the machine with another (`--cgroup-root`). */
   readonly cgroupRoot: string;
   /** As the runtime's own: who of the two makes the directories. */
@@ -53,7 +54,7 @@ class LinuxCgroups implements Cgroups {
 
   async ensure(name: string, resources: CgroupResources): Promise<void> {
     const path = this.#path(name);
-    if (this.#o.driver === 'systemd') await startSlice(systemdUnit(path));
+    if (this.#o.driver === 'systemd') await startSlice(this.#o.commands, systemdUnit(path));
     await this.#files.create(path);
     await this.#files.set(path, resources);
   }
@@ -80,7 +81,7 @@ class LinuxCgroups implements Cgroups {
       // A killed process leaves its cgroup a moment later.
       await ioSleep(killPauseMs);
     }
-    if (this.#o.driver === 'systemd') await runCommand('systemctl', ['stop', systemdUnit(path)]);
+    if (this.#o.driver === 'systemd') await this.#o.commands.run('systemctl', 'stop', systemdUnit(path));
   }
 
   async list(parent: string): Promise<readonly string[]> {
@@ -115,10 +116,10 @@ function fromSlice(unit: string): string {
 }
 
 /** A slice without a unit file exists once it is started. */
-async function startSlice(unit: string): Promise<void> {
-  const r = await runCommand('systemctl', ['start', unit]);
-  if (r.code !== 0) throw new Error(`cannot start ${unit}: ${r.output.trim()}`);
-  await runCommand('systemctl', ['set-property', '--runtime', unit, 'Delegate=yes']);
+async function startSlice(commands: Commands, unit: string): Promise<void> {
+  const r = await commands.run('systemctl', 'start', unit);
+  if (r.code !== 0) throw new Error(`cannot start ${unit}: ${r.output}`);
+  await commands.run('systemctl', 'set-property', '--runtime', unit, 'Delegate=yes');
 }
 
 /** A directory and those below it, the deepest first; none when it does not exist. */

@@ -27,12 +27,13 @@ import type {
   VolumeUsage,
 } from '../node-host.ts';
 import { writeAtomic } from './atomic-writer.ts';
+import { Commands } from './command.ts';
 import { openCgroups } from './cgroups.ts';
 import * as files from './files.ts';
 import { goError } from './fs-error.ts';
 import * as logs from './logs.ts';
 import { machineInfo, nodeAddresses, resolvConf } from './machine.ts';
-import { isMountPoint, makeShared, mount, mountTable, unmount, unmountTree } from './mounts.ts';
+import { formatAndMount, isMountPoint, makeShared, mount, mountTable, unmount, unmountTree } from './mounts.ts';
 import { hasInhibitor, inhibitShutdown } from './shutdown.ts';
 import { dialTcp, listen, portFree } from './sockets.ts';
 import { bindSubPath } from './subpath.ts';
@@ -57,15 +58,17 @@ const factsMs = 60_000;
 
 /** Opens the machine: finds its cgroups and makes the kubelet's directory. */
 export async function createLinuxHost(options: LinuxHostOptions): Promise<LinuxHost> {
+  const commands = new Commands();
   const cgroups =
     options.cgroups === false
       ? undefined
       : await openCgroups({
           clock: options.clock,
+          commands,
           cgroupRoot: options.cgroups?.cgroupRoot ?? '/',
           driver: options.cgroups?.driver ?? 'cgroupfs',
         });
-  const host = new LinuxHost(options, cgroups);
+  const host = new LinuxHost(options, commands, cgroups);
   makeDirectory(options.rootDir ?? '/var/lib/kubelet', 0o750);
   return host;
 }
@@ -75,6 +78,7 @@ export class LinuxHost implements NodeHost {
   readonly cgroups?: Cgroups;
   readonly inhibitShutdown?: NodeHost['inhibitShutdown'];
   readonly #o: LinuxHostOptions;
+  readonly #commands: Commands;
   readonly #rootDir: string;
   readonly #rate = new CpuRate();
   #machine: MachineInfo | undefined;
@@ -82,12 +86,13 @@ export class LinuxHost implements NodeHost {
   #addresses: readonly HostAddress[] | undefined;
   #addressesAt = 0;
 
-  constructor(options: LinuxHostOptions, cgroups: Cgroups | undefined) {
+  constructor(options: LinuxHostOptions, commands: Commands, cgroups: Cgroups | undefined) {
     this.#o = options;
+    this.#commands = commands;
     this.hostname = options.hostname;
     this.#rootDir = options.rootDir ?? '/var/lib/kubelet';
     if (cgroups !== undefined) this.cgroups = cgroups;
-    if (hasInhibitor()) this.inhibitShutdown = (_, onShutdown) => inhibitShutdown(onShutdown);
+    if (hasInhibitor()) this.inhibitShutdown = (_, onShutdown) => inhibitShutdown(commands, onShutdown);
   }
 
   /** The same object as long as nothing has changed. */
@@ -166,24 +171,28 @@ export class LinuxHost implements NodeHost {
   }
 
   bindSubPath(base: string, subPath: string, target: string): Promise<string> {
-    return bindSubPath(base, subPath, target);
+    return bindSubPath(this.#commands, base, subPath, target);
   }
 
   async prepare(rootDir: string): Promise<void> {
     await files.mkdir(rootDir, 0o750);
-    await makeShared(rootDir);
+    await makeShared(this.#commands, rootDir);
   }
 
   mount(source: string, target: string, options: MountOptions): Promise<void> {
-    return mount(source, target, options);
+    return mount(this.#commands, source, target, options);
+  }
+
+  formatAndMount(device: string, target: string, fsType: string, options: readonly string[]): Promise<void> {
+    return formatAndMount(this.#commands, device, target, fsType, options);
   }
 
   unmount(target: string): Promise<void> {
-    return unmount(target);
+    return unmount(this.#commands, target);
   }
 
   unmountTree(path: string): Promise<void> {
-    return unmountTree(path);
+    return unmountTree(path, this.#commands);
   }
 
   isMountPoint(path: string): Promise<boolean> {

@@ -2,7 +2,7 @@
 import { readFile, realpath } from 'node:fs/promises';
 import { goQuote } from '../../downward.ts';
 import type { MountOptions, MountPoint } from '../node-host.ts';
-import { runCommand } from './command.ts';
+import { Commands } from './command.ts';
 import { isMissing } from './fs-error.ts';
 
 /** One line of `/proc/self/mountinfo`. */
@@ -85,8 +85,8 @@ export async function isMountPoint(path: string): Promise<boolean> {
   return (await mountTable()).some((m) => m.path === real);
 }
 
-async function mountCommand(args: readonly string[]): Promise<void> {
-  const r = await runCommand('mount', args);
+async function mountCommand(commands: Commands, args: readonly string[]): Promise<void> {
+  const r = await commands.run('mount', ...args);
   if (r.code !== 0)
     throw new Error(
       `mount failed: exit status ${r.code}\nMounting command: mount\nMounting arguments: ${args.join(' ')}\nOutput: ${r.output}`,
@@ -94,7 +94,7 @@ async function mountCommand(args: readonly string[]): Promise<void> {
 }
 
 /** Mounts; the message of a failure has upstream's form. */
-export async function mount(source: string, target: string, options: MountOptions): Promise<void> {
+export async function mount(commands: Commands, source: string, target: string, options: MountOptions): Promise<void> {
   const list = [...(options.options ?? [])];
   if (options.bind === true && !list.includes('bind') && !list.includes('rbind')) list.unshift('bind');
   if (options.readOnly === true && !list.includes('ro')) list.push('ro');
@@ -103,31 +103,64 @@ export async function mount(source: string, target: string, options: MountOption
   if (options.fsType !== undefined && options.fsType !== '') args.push('-t', options.fsType);
   if (list.length > 0) args.push('-o', list.join(','));
   args.push('--', source, target);
-  await mountCommand(args);
+  await mountCommand(commands, args);
+}
+
+/** blkid's way of saying that it has found nothing on the device. */
+const nothingFound = 2;
+
+/** Mounts a device; one without anything on it is given a file system first. Never overwrites what it does not know. */
+export async function formatAndMount(
+  commands: Commands,
+  device: string,
+  target: string,
+  fsType: string,
+  options: readonly string[],
+): Promise<void> {
+  const found = await commands.run('blkid', '-p', '-s', 'TYPE', '-s', 'PTTYPE', '-o', 'export', device);
+  if (found.code !== 0 && found.code !== nothingFound)
+    throw new Error(`failed to get disk format of ${device}: exit status ${found.code}: ${found.output}`);
+  const type = /^TYPE=(.+)$/m.exec(found.output)?.[1];
+  if (type === undefined && /^PTTYPE=/m.test(found.output))
+    throw new Error(`failed to mount the volume as "${fsType}", it already contains unknown data, probably partitions`);
+  if (type === undefined && !options.includes('ro')) {
+    const quiet = fsType === 'ext3' || fsType === 'ext4' ? ['-F', '-m0'] : fsType === 'xfs' ? ['-f'] : [];
+    const made = await commands.run(`mkfs.${fsType}`, ...quiet, device);
+    if (made.code !== 0)
+      throw new Error(`format of disk "${device}" failed: type:("${fsType}") target:("${target}"): ${made.output}`);
+  }
+  if (type !== undefined && type !== fsType && fsType !== '')
+    throw new Error(`failed to mount the volume as "${fsType}", it already contains ${type}`);
+  await mount(commands, device, target, { fsType, options: [...options, 'defaults'] });
 }
 
 const notMounted = /not mounted|no mount point specified|not found|No such file/i;
 
 /** Takes away the topmost mount at a path. Nothing when there is none. */
-export async function unmount(target: string): Promise<void> {
-  const r = await runCommand('umount', ['--', target]);
+export async function unmount(commands: Commands, target: string): Promise<void> {
+  const r = await commands.run('umount', '--', target);
   if (r.code === 0) return;
   if (notMounted.test(r.output) && !(await isMountPoint(target))) return;
   throw new Error(`unmount failed: exit status ${r.code}\nUnmounting arguments: ${target}\nOutput: ${r.output}`);
 }
 
 /** Unmounts everything at and below a directory. */
-export async function unmountTree(directory: string): Promise<void> {
-  for (const m of await mountsBelow(directory)) await unmount(m.path);
+export async function unmountTree(directory: string, commands?: Commands): Promise<void> {
+  const own = commands ?? new Commands();
+  try {
+    for (const m of await mountsBelow(directory)) await unmount(own, m.path);
+  } finally {
+    if (commands === undefined) own.close();
+  }
 }
 
 /** Makes mounts below a directory reach the containers that ask for them. */
-export async function makeShared(directory: string): Promise<void> {
+export async function makeShared(commands: Commands, directory: string): Promise<void> {
   const real = await realpath(directory);
   const at = mountOf(await mountTable(), real);
   if (at?.shared === true) return;
-  if (at?.path !== real) await mountCommand(['--bind', '--', real, real]);
-  await mountCommand(['--make-rshared', '--', real]);
+  if (at?.path !== real) await mountCommand(commands, ['--bind', '--', real, real]);
+  await mountCommand(commands, ['--make-rshared', '--', real]);
   const now = mountOf(await mountTable(), real);
   if (now?.shared !== true) throw new Error(`${goQuote(real)} cannot be made a shared mount`);
 }

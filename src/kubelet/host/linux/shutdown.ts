@@ -5,7 +5,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { runCommand } from './command.ts';
+import type { Commands } from './command.ts';
 
 const logind = ['org.freedesktop.login1', '/org/freedesktop/login1', 'org.freedesktop.login1.Manager'];
 
@@ -15,18 +15,19 @@ export function hasInhibitor(): boolean {
 }
 
 /** How long logind lets inhibitors delay a shutdown, in milliseconds. */
-async function maxDelay(): Promise<number> {
-  const r = await runCommand('busctl', ['get-property', ...logind, 'InhibitDelayMaxUSec']);
-  const n = Number(/^t (\d+)/.exec(r.stdout)?.[1]);
+async function maxDelay(commands: Commands): Promise<number> {
+  const r = await commands.run('busctl', 'get-property', ...logind, 'InhibitDelayMaxUSec');
+  const n = Number(/^t (\d+)/.exec(r.output)?.[1]);
   if (r.code !== 0 || !Number.isFinite(n)) throw new Error(`cannot ask logind for InhibitDelayMaxUSec: ${r.output}`);
   return n / 1000;
 }
 
 /** Rejects where nothing can be inhibited. */
 export async function inhibitShutdown(
+  commands: Commands,
   onShutdown: (active: boolean) => void,
 ): Promise<{ maxDelayMs: number; release(): Promise<void> }> {
-  const maxDelayMs = await maxDelay();
+  const maxDelayMs = await maxDelay(commands);
   const lock = spawn(
     'systemd-inhibit',
     ['--what=shutdown', '--mode=delay', '--who=kubelet', '--why=Kubelet needs time to handle node shutdown', 'cat'],

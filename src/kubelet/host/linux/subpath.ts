@@ -6,6 +6,7 @@ import { constants } from 'node:fs';
 import * as fs from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { errorCode, goError, isMissing } from './fs-error.ts';
+import type { Commands } from './command.ts';
 import { isMountPoint, mount, unmount } from './mounts.ts';
 import { mkdir } from './files.ts';
 
@@ -98,7 +99,7 @@ async function makeBelow(base: string, subPath: string): Promise<void> {
  * Binds `base`/`subPath` to `target` and returns `target`; makes directories that are missing. Rejects when the path leads
  * out of `base`.
  */
-export async function bindSubPath(base: string, subPath: string, target: string): Promise<string> {
+export async function bindSubPath(commands: Commands, base: string, subPath: string, target: string): Promise<string> {
   const realBase = await fs.realpath(base).catch((error: unknown) => {
     throw new Error(`error resolving symlinks in ${base}: ${goError('lstat', base, error).message}`, { cause: error });
   });
@@ -119,10 +120,10 @@ export async function bindSubPath(base: string, subPath: string, target: string)
     if (await isMountPoint(target)) {
       const there = await fs.lstat(target);
       if (there.dev === s.dev && there.ino === s.ino) return target;
-      await unmount(target);
+      await unmount(commands, target);
     }
     await makeTarget(target, s.isDirectory());
-    await mount(`/proc/${process.pid}/fd/${file.fd}`, target, { bind: true, canonicalize: false });
+    await mount(commands, `/proc/${process.pid}/fd/${file.fd}`, target, { bind: true, canonicalize: false });
     return target;
   } finally {
     await file.close();

@@ -344,6 +344,10 @@ export class SimulatedHost implements NodeHost {
     return Promise.resolve();
   }
 
+  formatAndMount(): Promise<void> {
+    return Promise.reject(new Error('a simulated node has no block devices'));
+  }
+
   unmount(): Promise<void> {
     return Promise.resolve();
   }

@@ -80,7 +80,10 @@ export class CsiVolumes {
 
   async start(): Promise<void> {
     await this.#reconstruct();
-    await this.#info.ensure();
+    await this.#info.ensure().catch((error: unknown) => {
+      // A driver's registration asks for it again.
+      this.#ctx.logger.warn('Failed to create the CSINode object', { error });
+    });
     await this.#registry.start();
   }
 

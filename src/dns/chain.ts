@@ -60,6 +60,8 @@ export class Chain {
   readonly #taken = new Map<string, ClusterRecords>();
   readonly #wishes: BlockWishes[] = [];
   readonly #wereReady = new Set<Plugin>();
+  #running = 0;
+  #idle: (() => void)[] = [];
 
   /** Throws `CorefileError`; nothing is left behind then. */
   constructor(options: ChainOptions) {
@@ -198,6 +200,20 @@ export class Chain {
     const block = request.depth >= maxDepth ? undefined : this.find(port, lower, type);
     if (block === undefined) return failure('', request.depth >= maxDepth ? rcodes.SERVFAIL : rcodes.REFUSED);
     return block.handler({ ...request, name: lower, asked: name, type, depth: request.depth + 1 });
+  }
+
+  /** Marks the start of an answer that takes time; what is returned marks its end. */
+  begin(): () => void {
+    this.#running++;
+    return () => {
+      if (--this.#running > 0) return;
+      for (const resolve of this.#idle.splice(0)) resolve();
+    };
+  }
+
+  /** Resolves when no answer is being made. */
+  idle(): Promise<void> {
+    return this.#running === 0 ? Promise.resolve() : new Promise((resolve) => this.#idle.push(resolve));
   }
 
   /** Resolves when it can answer; rejects with what keeps it from it. */

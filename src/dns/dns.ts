@@ -3,6 +3,7 @@
  * ports of this machine and in-process for simulated pods, and puts a changed Corefile in the old one's place when that works.
  */
 import type { Clock } from '../base/clock.ts';
+import { ioTimer } from '../base/io-time.ts';
 import { formatIp, parseIp } from '../base/ip.ts';
 import type { Logger } from '../base/logger.ts';
 import type { Random } from '../base/random.ts';
@@ -67,6 +68,8 @@ export interface Dns {
 
 /** Names with fewer dots are tried along the search path first (`ndots:5`). */
 const ndots = 5;
+/** So long a Corefile that is not in use any more may still answer what came before. */
+const drainMs = 6000;
 
 class ClusterDns implements Dns {
   readonly #o: DnsOptions;
@@ -76,6 +79,7 @@ class ClusterDns implements Dns {
   readonly #records: RecordsPool;
   readonly #http: HttpListeners;
   readonly #sockets = new Map<number, DnsSockets>();
+  readonly #retired = new Set<Chain>();
   #version = '';
   #noted = '';
   #working: Promise<void> = Promise.resolve();
@@ -204,8 +208,20 @@ class ClusterDns implements Dns {
         await sockets.close();
       }
     await this.#serveHttp(chain);
-    await before?.stop();
+    if (before !== undefined) this.#retire(before);
     if (this.#stopped) await this.#close();
+  }
+
+  /** What is being answered is answered to its end. */
+  #retire(chain: Chain): void {
+    this.#retired.add(chain);
+    const end = (): void => {
+      cancel();
+      if (!this.#retired.delete(chain)) return;
+      chain.stop().catch((error: unknown) => this.#o.logger.warn('DNS could not end what was in use', { error }));
+    };
+    const cancel = ioTimer(drainMs, end);
+    void chain.idle().then(end);
   }
 
   async #serveHttp(chain: Chain): Promise<void> {
@@ -244,7 +260,8 @@ class ClusterDns implements Dns {
     this.#server.use(undefined);
     await Promise.all([this.#http.close(), ...[...this.#sockets.values()].map((s) => s.close())]);
     this.#sockets.clear();
-    await chain?.stop();
+    await Promise.all([chain?.stop(), ...[...this.#retired].map((c) => c.stop())]);
+    this.#retired.clear();
   }
 
   query(name: string, type: TypeName): Promise<Reply> {

@@ -55,11 +55,30 @@ export class NameServer {
 
   /** The answer to a message that needs nothing made, `reserve` bytes free in front of it. */
   quick(message: Buffer, port: number, tcp: boolean, family: 4 | 6, reserve: number): Buffer | undefined {
-    return this.#table(port).answer(message, tcp, family, reserve);
+    try {
+      return this.#table(port).answer(message, tcp, family, reserve);
+    } catch (error) {
+      this.#o.logger.error('DNS answer could not be given from bytes', { error });
+      return undefined;
+    }
   }
 
-  /** The answer to any message; undefined: none is due. `port`: the Corefile's. */
+  /** The answer to any message; undefined: none is due. `port`: the Corefile's. Never throws. */
   answer(message: Buffer, client: Client, port: number): Buffer | undefined | Promise<Buffer | undefined> {
+    try {
+      return this.#answer(message, client, port);
+    } catch (error) {
+      return this.#unanswered(message, error);
+    }
+  }
+
+  #unanswered(message: Buffer, error: unknown): Buffer {
+    this.#o.metrics.panics.of({}).value++;
+    this.#o.logger.error('DNS answer could not be made', { error });
+    return headerReply(message, rcodes.SERVFAIL);
+  }
+
+  #answer(message: Buffer, client: Client, port: number): Buffer | undefined | Promise<Buffer | undefined> {
     const query = parseQuery(message);
     if (query === undefined) return undefined;
     if (typeof query === 'number') return headerReply(message, query);
@@ -105,17 +124,20 @@ export class NameServer {
     } catch (error) {
       reply = this.#panic(request, error);
     }
-    if (!(reply instanceof Promise)) return this.#finish(message, query, request, reply, block, port, began);
+    if (!(reply instanceof Promise)) return this.#finish(message, query, request, reply, chain, block, port, began);
     if (this.#waiting >= maxWaiting) {
       reply.catch(() => {});
-      return this.#finish(message, query, request, failure('', rcodes.SERVFAIL), block, port, began);
+      return this.#finish(message, query, request, failure('', rcodes.SERVFAIL), chain, block, port, began);
     }
     this.#waiting++;
     const done = this.#o.clock.activity.begin();
+    const end = chain.begin();
     return reply
       .catch((error: unknown) => this.#panic(request, error))
-      .then((given) => this.#finish(message, query, request, given, block, port, began))
+      .then((given) => this.#finish(message, query, request, given, chain, block, port, began))
+      .catch((error: unknown) => this.#unanswered(message, error))
       .finally(() => {
+        end();
         done();
         this.#waiting--;
       });
@@ -168,6 +190,7 @@ export class NameServer {
     query: Query,
     request: Request,
     reply: Reply,
+    chain: Chain,
     block: Block,
     port: number,
     began: number,
@@ -184,7 +207,8 @@ export class NameServer {
       (ioNow() - began) / 1000,
       request.dnssec,
     );
-    if (reply.reusable !== undefined && reply.after === undefined && reply.error === undefined)
+    // Of a Corefile that is not in use any more nothing is kept.
+    if (reply.reusable !== undefined && reply.after === undefined && reply.error === undefined && chain === this.#chain)
       this.#table(port).put(message, {
         encoded: encoded.truncated && client.transport !== 'tcp' ? this.#whole(query, reply) : encoded,
         reusable: reply.reusable,

@@ -127,6 +127,22 @@ export interface UpstreamAnswer {
   readonly edns: Edns | undefined;
 }
 
+/** Cookies, keepalive and padding: between one client and one server, never passed on. */
+const betweenTwo: readonly number[] = [10, 11, 12];
+
+/** EDNS options that may be passed on; undefined when there are none. */
+export function passedOn(options: Buffer | undefined): Buffer | undefined {
+  if (options === undefined) return undefined;
+  const parts: Buffer[] = [];
+  for (let at = 0; at + 4 <= options.length;) {
+    const end = at + 4 + options.readUInt16BE(at + 2);
+    if (end > options.length) break;
+    if (!betweenTwo.includes(options.readUInt16BE(at))) parts.push(options.subarray(at, end));
+    at = end;
+  }
+  return parts.length === 0 ? undefined : Buffer.concat(parts);
+}
+
 /** The data of a record with the names in it whole; undefined when it is malformed. */
 function expanded(message: Buffer, raw: RawRecord): Buffer | undefined {
   const plain = (): Buffer => Buffer.from(message.subarray(raw.at, raw.end));

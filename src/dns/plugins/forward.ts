@@ -24,6 +24,7 @@ import type { BlockContext, Plugin } from '../plugin.ts';
 import type { TlsMaterial } from '../upstream.ts';
 import { Upstream } from '../upstream.ts';
 import type { UpstreamAnswer } from '../wire.ts';
+import { passedOn } from '../wire.ts';
 
 const maxUpstreams = 15;
 const deadlineMs = 5000;
@@ -317,7 +318,7 @@ class Forward {
     const edns =
       request.bufferSize === undefined && !request.dnssec
         ? undefined
-        : { size: Math.max(request.bufferSize ?? 0, 512), dnssec: request.dnssec, options: request.options };
+        : { size: Math.max(request.bufferSize ?? 0, 512), dnssec: request.dnssec, options: passedOn(request.options) };
     return this.#encoder.encode(
       {
         id: 0,
@@ -373,6 +374,7 @@ class Forward {
         continue;
       }
       if (o.failover.includes(answer.rcode) && ++failovers < list.length) continue;
+      const options = passedOn(answer.edns?.options);
       return {
         rcode: answer.rcode,
         authoritative: answer.authoritative,
@@ -382,7 +384,7 @@ class Forward {
         answers: answer.answers,
         authority: answer.authority,
         additional: answer.additional,
-        ...(answer.edns?.options === undefined ? {} : { options: answer.edns.options }),
+        ...(options === undefined ? {} : { options }),
         plugin: name,
       };
     }

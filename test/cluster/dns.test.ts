@@ -9,7 +9,7 @@ import { test } from 'node:test';
 import { createServer } from 'node:tls';
 import packet from 'dns-packet';
 import { SystemClock } from '../../src/base/clock.ts';
-import { silentLogger } from '../../src/base/logger.ts';
+import { createLogger, silentLogger } from '../../src/base/logger.ts';
 import { SystemRandom } from '../../src/base/random.ts';
 import { FakeApi } from '../../src/client/fake-api.ts';
 import { createClient } from '../../src/client/typed-client.ts';
@@ -37,7 +37,9 @@ async function until<T>(what: string, ask: () => Promise<T>, good: (value: T) =>
 }
 
 test('names of Services and pods over UDP, and an edited Corefile', async () => {
-  await using cluster = await createCluster({ nodes: 1, https: { port: 0 } });
+  const complaints: string[] = [];
+  const logger = createLogger({ level: 'error', now: () => 0, sink: (r) => complaints.push(r.message) });
+  await using cluster = await createCluster({ nodes: 1, https: { port: 0 }, logger });
   const { client } = cluster;
   const slice = await waitForOne(client.discovery.endpointslices, 'kube-dns-knarr', 'kube-system', () => true);
   const port = slice.ports!.find((p) => p.name === 'dns')!.port!;
@@ -98,7 +100,14 @@ test('names of Services and pods over UDP, and an edited Corefile', async () => 
   );
   // A wrong one leaves the old one in use.
   await client.core.configmaps.patch('coredns', 'kube-system', 'merge', { data: { Corefile: 'nonsense {' } });
-  await new Promise((resolve) => setTimeout(resolve, 100));
+  await until(
+    'the complaint',
+    () => Promise.resolve(complaints),
+    (list) => list.length > 0,
+  );
+  assert.deepEqual(complaints, [
+    'DNS: Corefile changed but reload failed: Corefile:1 - Error during parsing: Unexpected EOF: the block of line 1 is not closed',
+  ]);
   assert.deepEqual(await resolver.resolve4('printer.example'), ['192.0.2.9']);
   assert.deepEqual(await resolver.resolve4('kubernetes.default.svc.cluster.local'), ['10.96.0.1']);
 });

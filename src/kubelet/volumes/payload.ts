@@ -23,7 +23,7 @@ export interface PayloadInput {
   readonly ctx: KubeletContext;
   readonly pod: Pod;
   readonly fields: PodRuntimeFields;
-  readonly tokens: PodTokens;
+  tokens(): PodTokens;
   /** Told of each object that the content depends on. */
   follow(kind: ObjectKind, name: string): void;
 }
@@ -68,7 +68,7 @@ async function projection(input: PayloadInput, s: VolumeProjection, mode: number
   if (s.secret !== undefined) return secret(input, s.secret, mode);
   if (s.downwardAPI !== undefined) return downward(input, s.downwardAPI.items, mode);
   if (s.serviceAccountToken !== undefined) {
-    const { value } = await input.tokens.get(input.pod, s.serviceAccountToken);
+    const { value } = await input.tokens().get(input.pod, s.serviceAccountToken);
     return [{ path: s.serviceAccountToken.path, data: value, ...credential(input.pod, mode) }];
   }
   if (s.clusterTrustBundle !== undefined) {

@@ -36,7 +36,8 @@ export class PodVolumes {
   readonly #ctx: KubeletContext;
   readonly #uid: string;
   readonly #changed: () => void;
-  readonly #tokens: PodTokens;
+  /** Made for pods that have a token of their own. */
+  #kept: PodTokens | undefined;
   #ready = false;
   #follows: Map<string, () => void> | undefined;
   #timer: Timer | undefined;
@@ -50,7 +51,10 @@ export class PodVolumes {
     this.#ctx = ctx;
     this.#uid = uid;
     this.#changed = changed;
-    this.#tokens = new PodTokens(ctx);
+  }
+
+  get #tokens(): PodTokens {
+    return (this.#kept ??= new PodTokens(this.#ctx));
   }
 
   /** The node's path of a volume; undefined for one that has none (image volumes, block devices). */
@@ -174,7 +178,7 @@ export class PodVolumes {
       ctx: this.#ctx,
       pod,
       fields,
-      tokens: this.#tokens,
+      tokens: () => this.#tokens,
       follow: (kind, name) => {
         if (!follow) return;
         const key = `${kind}/${name}`;
@@ -201,7 +205,7 @@ export class PodVolumes {
   }
 
   #armTokenTimer(): void {
-    const at = this.#tokens.renewAt;
+    const at = this.#kept?.renewAt ?? Infinity;
     if (at === Infinity || this.#ctx.host.lazy !== undefined) return;
     this.#timer?.cancel();
     this.#timer = this.#ctx.clock.setTimer(at - this.#ctx.clock.now(), this.#changed);

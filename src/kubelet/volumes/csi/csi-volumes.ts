@@ -3,7 +3,6 @@
  * again where a driver wants it, and taken away in the other order.
  */
 import type { Timer } from '../../../base/clock.ts';
-import { parseQuantity, quantityValue } from '../../../api/quantity.ts';
 import type {
   CSIDriver,
   CSIPersistentVolumeSource,
@@ -24,10 +23,12 @@ import { PluginChannels, PluginError } from './channel.ts';
 import { attachmentName, blockDir, inlineHandle, loadVolumeData, saveVolumeData, stagingPath } from './csi-paths.ts';
 import type { VolumeData } from './csi-paths.ts';
 import { CsiDriverClient } from './driver.ts';
+import { growVolume } from './expand.ts';
 import type { VolumeStats } from './messages.ts';
 import { CsiNodeInfo } from './node-info.ts';
 import type { PluginHandler } from './plugin-registry.ts';
 import { PluginRegistry } from './plugin-registry.ts';
+import { secretOf } from './secrets.ts';
 
 type Exclusive = <T>(key: string, work: () => Promise<T>) => Promise<T>;
 
@@ -334,21 +335,6 @@ export class CsiVolumes {
     throw new Error(error ?? `volume ${source.volumeHandle} is not attached for volume attachment ${id}`);
   }
 
-  async #secret(
-    ref: { readonly name?: string; readonly namespace?: string } | undefined,
-    what: string,
-  ): Promise<Readonly<Record<string, string>>> {
-    if (ref === undefined) return {};
-    const out: Record<string, string> = {};
-    try {
-      const secret = await this.#ctx.client.core.secrets.get(ref.name!, ref.namespace);
-      for (const k in secret.data) out[k] = Buffer.from(secret.data[k]!, 'base64').toString();
-    } catch (error) {
-      throw new Error(`fetching ${what} ${ref.namespace}/${ref.name} failed: ${errorText(error)}`, { cause: error });
-    }
-    return out;
-  }
-
   /** Stages a volume unless its driver stages none; the path. */
   async #stage(
     driver: CsiDriverClient,
@@ -367,7 +353,7 @@ export class CsiVolumes {
     const key = `${source.driver}^${source.volumeHandle}`;
     // An earlier kubelet's is found by its mount: to stage it again would mount it over itself.
     if (this.#staged.has(key) || (!block && (await host.isMountPoint(path)))) return path;
-    const secrets = await this.#secret(source.nodeStageSecretRef, 'NodeStageSecretRef');
+    const secrets = await secretOf(this.#ctx, source.nodeStageSecretRef, 'NodeStageSecretRef');
     await host.mkdir(path, 0o750);
     const parent = path.slice(0, path.lastIndexOf('/'));
     if (!block) await saveVolumeData(host, parent, { driverName: source.driver, volumeHandle: source.volumeHandle });
@@ -419,7 +405,8 @@ export class CsiVolumes {
     const block = bound?.mode === 'Block';
     const fsType = source?.fsType ?? inline?.fsType ?? '';
     const inlineSecret = inline?.nodePublishSecretRef;
-    let secrets = await this.#secret(
+    let secrets = await secretOf(
+      this.#ctx,
       source?.nodePublishSecretRef ??
         (inlineSecret === undefined ? undefined : { name: inlineSecret.name, namespace: pod.metadata.namespace }),
       'NodePublishSecretRef',
@@ -539,54 +526,8 @@ export class CsiVolumes {
     });
   }
 
-  /** Lets the driver grow the file system when the volume has grown, and tells the claim. */
   async #grow(p: Published): Promise<void> {
-    const { client, events, rootDir } = this.#ctx;
-    const { claim, volume, mode } = p.bound!;
-    const source = volume.spec!.csi!;
-    const driver = this.#driver(source.driver);
-    if (!(await driver.can('EXPAND_VOLUME'))) return;
-    const pv = await client.core.persistentvolumes.get(volume.metadata.name!);
-    const pvc = await client.core.persistentvolumeclaims.get(claim.metadata.name!, claim.metadata.namespace);
-    const size = pv.spec?.capacity?.['storage'] as string | undefined;
-    const known = pvc.status?.capacity?.['storage'] as string | undefined;
-    if (size === undefined || known === undefined) return;
-    const wanted = quantityValue(parseQuantity(size));
-    if (wanted <= quantityValue(parseQuantity(known))) return;
-    if (p.bound!.readOnly) return;
-    const staged = await driver.can('STAGE_UNSTAGE_VOLUME');
-    await driver.expand({
-      volumeId: source.volumeHandle,
-      volumePath: p.target,
-      ...(staged
-        ? {
-            stagingTargetPath:
-              mode === 'Block'
-                ? `${blockDir(rootDir)}/staging/${volume.metadata.name}`
-                : stagingPath(rootDir, source.driver, source.volumeHandle),
-          }
-        : {}),
-      capacityRange: { requiredBytes: wanted },
-      volumeCapability: await driver.capability({
-        block: mode === 'Block',
-        accessMode: pv.spec?.accessModes?.[0] ?? 'ReadWriteOnce',
-        fsType: source.fsType,
-        ...(pv.spec?.mountOptions === undefined ? {} : { mountOptions: pv.spec.mountOptions }),
-      }),
-      secrets: await this.#secret(source.nodeExpandSecretRef, 'NodeExpandSecretRef'),
-    });
-    const conditions = (pvc.status?.conditions ?? []).filter(
-      (c) => c.type !== 'FileSystemResizePending' && c.type !== 'Resizing' && c.type !== 'NodeResizeError',
-    );
-    await client.core.persistentvolumeclaims.patch(
-      pvc.metadata.name!,
-      pvc.metadata.namespace,
-      'merge',
-      { status: { capacity: { storage: size }, conditions, allocatedResourceStatuses: null } },
-      { subresource: 'status', fieldManager: 'kubelet' },
-    );
-    const text = `MountVolume.NodeExpandVolume succeeded for volume "${pv.metadata.name}" ${this.#ctx.nodeName}`;
-    events.pod(p.pod, 'Normal', 'FileSystemResizeSuccessful', text);
+    await growVolume(this.#ctx, this.#driver(p.data.driverName), p.bound!, p.pod, p.target);
   }
 
   /** What a pod's volumes hold, as their drivers say; by the volume's name. */

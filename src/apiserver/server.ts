@@ -19,10 +19,14 @@ import { createAdmissionChain } from './admission/chain.ts';
 import { AdmissionMetrics } from './admission/metrics.ts';
 import { builtInPlugins, type AdmissionConfiguration } from './admission/plugins.ts';
 import { PodSecurityMetrics } from './admission/pod-security/metrics.ts';
+import { webhookConditions } from './admission/policy/conditions.ts';
+import { resourceOfKind } from './admission/policy/params.ts';
+import { createPolicyAdmission, type PolicyAdmission } from './admission/policy/policy-admission.ts';
 import { createWebhookAdmission, type WebhookAdmission } from './admission/webhook/webhook-admission.ts';
 import { ClusterIpAllocator } from './allocators/cluster-ip.ts';
 import { NodePortAllocator } from './allocators/node-port.ts';
 import { AllocationRepair } from './allocators/repair.ts';
+import { createParamAccess } from './authorization/param-access.ts';
 import { defaultRequestHeaders, type RequestHeaderOptions } from './authentication/request-header.ts';
 import { bootstrap } from './bootstrap/bootstrap.ts';
 import { IdentityLease } from './bootstrap/identity-lease.ts';
@@ -216,6 +220,7 @@ class ApiServerImpl implements ApiServer {
   readonly #security: ReturnType<typeof createSecurity>;
   readonly #lease: IdentityLease;
   readonly #webhooks: WebhookAdmission;
+  readonly #policies: PolicyAdmission;
   readonly #aggregation: Aggregation;
   #repair: AllocationRepair | undefined;
   readonly #customResources: CustomResources;
@@ -286,7 +291,15 @@ class ApiServerImpl implements ApiServer {
       dialer: options.dialer,
       services,
       metrics: admissionMetrics,
-      conditions: () => ({ match: () => new Error('match conditions cannot be evaluated') }),
+      conditions: webhookConditions({ authorizer, metrics: admissionMetrics }),
+    });
+    this.#policies = createPolicyAdmission({
+      registries,
+      directory: this.directory,
+      catalog,
+      clock,
+      authorizer,
+      metrics: admissionMetrics,
     });
     const podSecurityMetrics = new PodSecurityMetrics();
     const disable = options.disableAdmissionPlugins ?? new Set<string>();
@@ -306,7 +319,7 @@ class ApiServerImpl implements ApiServer {
           },
           { enable: options.enableAdmissionPlugins ?? new Set(['NodeRestriction']), disable },
         ),
-        ...this.#webhooks.plugins.filter((p) => !disable.has(p.name)),
+        ...[...this.#policies.plugins, ...this.#webhooks.plugins].filter((p) => !disable.has(p.name)),
         ...(options.extraAdmissionPlugins ?? []),
       ],
       admissionMetrics,
@@ -352,7 +365,12 @@ class ApiServerImpl implements ApiServer {
     });
     this.health = new Health(logger);
     this.metrics = new RequestMetrics(clock, () => this.#server.inFlight);
-    this.metrics.register(...admissionMetrics.families, ...podSecurityMetrics.families, ...this.#aggregation.families);
+    this.metrics.register(
+      ...admissionMetrics.families,
+      ...this.#policies.families,
+      ...podSecurityMetrics.families,
+      ...this.#aggregation.families,
+    );
     this.#server = new GenericServer({
       clock,
       random,
@@ -409,6 +427,11 @@ class ApiServerImpl implements ApiServer {
       clusterIps,
       nodePorts,
       escalation: this.#security.escalation,
+      paramAccess: createParamAccess({
+        registries,
+        authorizer: this.#security.authorizer,
+        resourceOf: (kind) => resourceOfKind(this.directory, kind)?.resource,
+      }),
       withoutEffect: this.#options.withoutEffect,
       extra: new Map([
         ['apiextensions.k8s.io/customresourcedefinitions', customResourceDefinitionStrategies(objectMeta)],
@@ -532,6 +555,7 @@ class ApiServerImpl implements ApiServer {
       this.#security.start(),
       this.#customResources.start(),
       this.#webhooks.start(),
+      this.#policies.start(),
       this.#aggregation.start(),
     ]);
     await this.#repair?.start(this.#options.embedded);
@@ -607,6 +631,7 @@ class ApiServerImpl implements ApiServer {
     await Promise.all([...this.#transports].map((t) => t.close()));
     this.#aggregation.close();
     this.#webhooks.close();
+    this.#policies.close();
     this.#customResources.close();
     this.#security.close();
     this.registries.close();

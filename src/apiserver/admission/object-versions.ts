@@ -3,6 +3,7 @@ import type { Catalog } from '../../api/catalog/catalog.ts';
 import { convert } from '../../api/conversion/convert.ts';
 import { apiVersionOf } from '../../api/object.ts';
 import type { GroupVersionKind, KubeObject } from '../../api/object.ts';
+import { DecodeError, strictDecodingMessage } from '../../api/schema/decode.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { RegistriesImpl } from '../registry/registries.ts';
 import type { TypeSupport } from '../registry/type-support.ts';
@@ -55,5 +56,19 @@ export class ObjectVersions {
   ): Json {
     const types = this.types(resource, kind);
     return types === undefined ? object : types.decode(object, { strict: false, owned: false }).object;
+  }
+
+  /** The same, of a built-in kind only with members that it has. @throws {DecodeError} */
+  completeStrictly(
+    object: Json,
+    resource: { readonly group: string; readonly resource: string },
+    kind: GroupVersionKind,
+  ): Json {
+    const types = this.types(resource, kind);
+    if (types === undefined) return object;
+    const { object: complete, strictErrors } = types.decode(object, { strict: true, owned: false });
+    const custom = this.#options.registries.registry(resource.group, resource.resource)?.resource.custom === true;
+    if (strictErrors.length > 0 && !custom) throw new DecodeError(strictDecodingMessage(strictErrors));
+    return complete;
   }
 }

@@ -1,5 +1,6 @@
 /** `StrategyCatalog`: what is particular to each built-in resource, by group and plural name. */
 import type { EscalationChecks } from '../authorization/escalation.ts';
+import type { ParamAccess } from '../authorization/param-access.ts';
 import type { Draft, ResourceStrategies, StrategyCatalog, StrategyContext } from '../strategy.ts';
 import {
   secretWarnings,
@@ -54,6 +55,8 @@ import {
 export interface StrategyDeps extends ServiceDeps {
   /** undefined: RBAC is off, and nothing is held against what the caller may do. */
   readonly escalation: EscalationChecks | undefined;
+  /** undefined: nor against what the author of a policy may read. */
+  readonly paramAccess?: ParamAccess | undefined;
   /** Strategies made elsewhere (custom resource definitions), by `group/resource`; they come first. */
   readonly extra?: ReadonlyMap<string, ResourceStrategies>;
   /** Kinds that nothing in this cluster acts upon, by `group/resource`, with the warning for each write. */
@@ -234,7 +237,7 @@ export function createStrategies(deps: StrategyDeps): StrategyCatalog {
         warnings: runtimeClassWarnings,
       }),
     },
-    'admissionregistration.k8s.io': admissionRegistrationStrategies(),
+    'admissionregistration.k8s.io': admissionRegistrationStrategies(deps.paramAccess),
     'apiextensions.k8s.io': definitions,
     'apiregistration.k8s.io': apiServiceStrategies(),
     'flowcontrol.apiserver.k8s.io': flowControl(),

@@ -1,19 +1,64 @@
 /** Strategies of the kinds that extend the API server: admission registration and APIServices. */
 import { nameIsPathSegment } from '../../api/names.ts';
 import { formatTime } from '../../api/time.ts';
-import type { ObjectMeta } from '../../api/object.ts';
+import { invalidStatus, type FieldError } from '../../api/field-error.ts';
+import type { KubeObject, ObjectMeta } from '../../api/object.ts';
 import type { APIServiceSpec } from '../../api/types/apiregistration-v1.gen.ts';
-import type { ResourceStrategies } from '../strategy.ts';
+import type { ParamAccess, ParamCheck } from '../authorization/param-access.ts';
+import type { ResourceStrategies, StrategyContext } from '../strategy.ts';
+import {
+  validateMutatingPolicy,
+  validateMutatingPolicyBinding,
+  validateValidatingPolicy,
+  validateValidatingPolicyBinding,
+  validateValidatingPolicyStatus,
+} from '../validation/admission-policy.ts';
 import { validateApiService, validateApiServiceStatus } from '../validation/api-service.ts';
 import {
   staticNameWarnings,
   validateWebhookConfiguration,
   validateWebhookConfigurationUpdate,
 } from '../validation/webhook-configuration.ts';
-import { plainKind, unvalidatedKind, type KindOptions } from './common.ts';
+import { plainKind, type KindOptions } from './common.ts';
 
-export function admissionRegistrationStrategies(): Record<string, ResourceStrategies> {
-  const policy: KindOptions = { generation: ['spec'], allowUnconditionalUpdate: false };
+/** Well-formed objects are refused, too, where their author may not read the parameters. */
+function guarded(kind: ResourceStrategies, what: string, check: ParamCheck | undefined): ResourceStrategies {
+  if (check === undefined) return kind;
+  const { main } = kind;
+  const pending = new WeakMap<StrategyContext, Promise<FieldError | undefined>>();
+  const errorsOf = (ctx: StrategyContext, object: KubeObject, old: KubeObject | undefined): readonly FieldError[] => {
+    const error = check(ctx.request, object, old);
+    if (!(error instanceof Promise)) return error === undefined ? [] : [error];
+    error.catch(() => {}); // awaited before the commit, where its failure counts
+    pending.set(ctx, error);
+    return [];
+  };
+  const settle = async (ctx: StrategyContext, object: KubeObject): Promise<() => Promise<void>> => {
+    const error = await pending.get(ctx);
+    if (error !== undefined)
+      throw invalidStatus('admissionregistration.k8s.io', what, object.metadata.name ?? '', [error]);
+    return async () => {};
+  };
+  return {
+    ...kind,
+    main: {
+      ...main,
+      validate(ctx, object) {
+        const errors = main.validate?.(ctx, object) ?? [];
+        return errors.length > 0 ? errors : errorsOf(ctx, object, undefined);
+      },
+      validateUpdate(ctx, object, old) {
+        const errors = main.validateUpdate?.(ctx, object, old) ?? [];
+        return errors.length > 0 ? errors : errorsOf(ctx, object, old);
+      },
+      beginCreate: settle,
+      beginUpdate: settle,
+    },
+  };
+}
+
+/** `access`: undefined where nobody is held against what they may do. */
+export function admissionRegistrationStrategies(access: ParamAccess | undefined): Record<string, ResourceStrategies> {
   const webhooks: KindOptions = {
     generation: ['webhooks'],
     allowUnconditionalUpdate: false,
@@ -21,15 +66,42 @@ export function admissionRegistrationStrategies(): Record<string, ResourceStrate
     validateUpdate: validateWebhookConfigurationUpdate,
     warnings: staticNameWarnings,
   };
+  const policy: KindOptions = { generation: ['spec'], allowUnconditionalUpdate: false, warnings: staticNameWarnings };
+  const validatingPolicy = plainKind(
+    {
+      ...policy,
+      status: true,
+      validate: (object) => validateValidatingPolicy(object),
+      validateUpdate: validateValidatingPolicy,
+    },
+    {
+      keepsMetadata: true,
+      allowUnconditionalUpdate: false,
+      validateUpdate: (object) => validateValidatingPolicyStatus(object),
+      warnings: (object) => staticNameWarnings(object),
+    },
+  );
+  const mutatingPolicy = plainKind({
+    ...policy,
+    validate: (object) => validateMutatingPolicy(object),
+    validateUpdate: validateMutatingPolicy,
+  });
+  const binding = (validate: (object: KubeObject) => readonly FieldError[]): ResourceStrategies =>
+    plainKind({ ...policy, validate: (object) => validate(object), validateUpdate: (object) => validate(object) });
   return {
-    mutatingadmissionpolicies: unvalidatedKind(policy),
-    mutatingadmissionpolicybindings: unvalidatedKind(policy),
-    mutatingwebhookconfigurations: plainKind(webhooks),
-    validatingadmissionpolicies: unvalidatedKind(
-      { ...policy, status: true },
-      { keepsMetadata: true, allowUnconditionalUpdate: false },
+    mutatingadmissionpolicies: guarded(mutatingPolicy, 'MutatingAdmissionPolicy', access?.policy),
+    mutatingadmissionpolicybindings: guarded(
+      binding(validateMutatingPolicyBinding),
+      'MutatingAdmissionPolicyBinding',
+      access?.binding('mutatingadmissionpolicies'),
     ),
-    validatingadmissionpolicybindings: unvalidatedKind(policy),
+    mutatingwebhookconfigurations: plainKind(webhooks),
+    validatingadmissionpolicies: guarded(validatingPolicy, 'ValidatingAdmissionPolicy', access?.policy),
+    validatingadmissionpolicybindings: guarded(
+      binding(validateValidatingPolicyBinding),
+      'ValidatingAdmissionPolicyBinding',
+      access?.binding('validatingadmissionpolicies'),
+    ),
     validatingwebhookconfigurations: plainKind(webhooks),
   };
 }

@@ -1,23 +1,18 @@
 /** Validation of MutatingWebhookConfiguration and ValidatingWebhookConfiguration. */
-import { duplicate, invalid, notSupported, required, tooMany, type FieldError } from '../../api/field-error.ts';
+import { duplicate, invalid, required, type FieldError } from '../../api/field-error.ts';
 import { semanticEqual } from '../../api/helpers/deep-equal.ts';
 import { isDNS1035Label, isDNS1123Subdomain } from '../../api/names.ts';
 import type { KubeObject } from '../../api/object.ts';
 import { validateLabelSelector, type LabelSelector } from '../../api/selector.ts';
-import type {
-  MatchCondition,
-  MutatingWebhook,
-  RuleWithOperations,
-  ValidatingWebhook,
-} from '../../api/types/admissionregistration-v1.gen.ts';
-import { validateEnum, validateQualifiedName } from './field.ts';
+import type { MutatingWebhook, ValidatingWebhook } from '../../api/types/admissionregistration-v1.gen.ts';
+import { validateMatchConditions, validateRule } from './admission-rules.ts';
+import { validateEnum } from './field.ts';
 import { validateWebhookService, validateWebhookUrl } from './webhook-client.ts';
 
 type Webhook = Partial<MutatingWebhook & ValidatingWebhook>;
 
 const reviewVersions = ['v1', 'v1beta1'];
 const harmless = ['None', 'NoneOnDryRun'];
-const operations = ['*', 'CONNECT', 'CREATE', 'DELETE', 'UPDATE'];
 
 /** What an older server let pass, and may stay. */
 interface Options {
@@ -43,80 +38,6 @@ function validateName(name: string, path: string): FieldError[] {
   return name.split('.').length < 3
     ? [invalid(path, name, 'should be a domain with at least three segments separated by dots')]
     : [];
-}
-
-function validateResources(resources: readonly string[], path: string): FieldError[] {
-  const errors: FieldError[] = resources.length === 0 ? [required(path)] : [];
-  const wholly = new Set<string>();
-  const everywhere = new Set<string>();
-  let plain = false;
-  resources.forEach((text, i) => {
-    const at = `${path}[${i}]`;
-    if (text === '') {
-      errors.push(required(at));
-      return;
-    }
-    const slash = text.indexOf('/');
-    if (slash < 0) {
-      plain = text !== '*';
-      return;
-    }
-    const resource = text.slice(0, slash);
-    const subresource = text.slice(slash + 1);
-    if (wholly.has(resource)) errors.push(invalid(at, text, `if '${resource}/*' is present, must not specify ${text}`));
-    if (everywhere.has(subresource))
-      errors.push(invalid(at, text, `if '*/${subresource}' is present, must not specify ${text}`));
-    if (subresource === '*') wholly.add(resource);
-    if (resource === '*') everywhere.add(subresource);
-  });
-  if (resources.length > 1 && resources.includes('*/*'))
-    errors.push(invalid(path, resources, "if '*/*' is present, must not specify other resources"));
-  if (resources.includes('*') && plain)
-    errors.push(invalid(path, resources, "if '*' is present, must not specify other resources without subresources"));
-  return errors;
-}
-
-/** A list that is not empty, and in which `*` stands alone. */
-function validateWildcards(list: readonly string[], what: string, path: string): FieldError[] {
-  return [
-    ...(list.length === 0 ? [required(path)] : []),
-    ...(list.length > 1 && list.includes('*')
-      ? [invalid(path, list, `if '*' is present, must not specify other ${what}`)]
-      : []),
-  ];
-}
-
-function validateRule(rule: Partial<RuleWithOperations>, path: string): FieldError[] {
-  const { operations: ops = [], apiGroups = [], apiVersions = [], resources = [], scope } = rule;
-  return [
-    ...validateWildcards(ops, 'operations', `${path}.operations`),
-    ...ops.flatMap((op, i) =>
-      operations.includes(op) ? [] : [notSupported(`${path}.operations[${i}]`, op, operations)],
-    ),
-    ...validateWildcards(apiGroups, 'API groups', `${path}.apiGroups`),
-    ...validateWildcards(apiVersions, 'API versions', `${path}.apiVersions`),
-    ...apiVersions.flatMap((version, i) => (version === '' ? [required(`${path}.apiVersions[${i}]`)] : [])),
-    ...validateResources(resources, `${path}.resources`),
-    ...validateEnum(scope, ['*', 'Cluster', 'Namespaced'], `${path}.scope`),
-  ];
-}
-
-/** The expressions themselves are not compiled here. */
-function validateConditions(conditions: readonly MatchCondition[], path: string): FieldError[] {
-  const errors: FieldError[] = conditions.length > 64 ? [tooMany(path, conditions.length, 64)] : [];
-  const names = new Set<string>();
-  conditions.forEach(({ name = '', expression = '' }, i) => {
-    const at = `${path}[${i}]`;
-    if (expression.trim() === '') errors.push(required(`${at}.expression`));
-    if (name === '') {
-      errors.push(required(`${at}.name`));
-      return;
-    }
-    errors.push(...validateQualifiedName(name, `${at}.name`));
-    if (names.has(name)) errors.push(duplicate(`${at}.name`, name));
-    names.add(name);
-  });
-  return errors;
 }
 
 function validateReviews(versions: readonly string[], known: boolean, path: string): FieldError[] {
@@ -164,7 +85,7 @@ function validateWebhook(webhook: Webhook, options: Options, path: string): Fiel
     ...validateLabelSelector(webhook.objectSelector as LabelSelector | undefined, `${path}.objectSelector`, selectors),
     ...validateEnum(webhook.reinvocationPolicy, ['IfNeeded', 'Never'], `${path}.reinvocationPolicy`),
     ...validateClient(webhook, `${path}.clientConfig`),
-    ...validateConditions(webhook.matchConditions ?? [], `${path}.matchConditions`),
+    ...validateMatchConditions(webhook.matchConditions ?? [], `${path}.matchConditions`, { params: false }),
     ...validateReviews(
       webhook.admissionReviewVersions ?? [],
       options.needsKnownReview,

@@ -3,8 +3,6 @@
  * object, and those that want it once more when something was changed after them.
  */
 import { JsonSyntaxError, parseJson } from '../../../api/codec/json.ts';
-import { decodeEntries, isReset } from '../../../api/apply/entries.ts';
-import type { ManagedFieldsEntry } from '../../../api/object.ts';
 import { applyJsonPatch } from '../../../api/patch/json-patch.ts';
 import { isObject, jsonEqual } from '../../../api/patch/values.ts';
 import { DecodeError } from '../../../api/schema/decode.ts';
@@ -12,7 +10,7 @@ import { internalError, StatusError } from '../../../api/status.ts';
 import { ioNow } from '../../../base/io-time.ts';
 import type { Logger } from '../../../base/logger.ts';
 import type { AdmissionAttributes, AdmissionPlugin } from '../../context.ts';
-import { metadataOf } from '../attributes.ts';
+import { withSoundManagedFields } from '../managed-fields.ts';
 import { isExempt, kindOf } from '../matching.ts';
 import type { MatchedResource } from '../matching.ts';
 import { Reinvocation } from '../reinvocation.ts';
@@ -62,32 +60,6 @@ function operationsOf(webhook: Webhook, response: ReviewResponse): readonly unkn
       503,
     );
   return value.length === 0 ? undefined : (value as unknown[]);
-}
-
-/** managedFields that a webhook broke are put back as they were. */
-function withSoundManagedFields(a: AdmissionAttributes, before: Json, after: Json): Json {
-  const had = metadataOf(before).managedFields;
-  const has = metadataOf(after).managedFields;
-  if (has === had || has === undefined || isReset(has) || jsonEqual(has, had)) return after;
-  const wrong = wrongManagedFields(has);
-  if (wrong === undefined) return after;
-  a.context.warn(
-    `.metadata.managedFields was in an invalid state after admission; this could be caused by an outdated mutating admission controller; please fix your requests: ${wrong}`,
-  );
-  return { ...after, metadata: { ...metadataOf(after), managedFields: had } };
-}
-
-function wrongManagedFields(entries: readonly ManagedFieldsEntry[]): string | undefined {
-  for (const entry of entries) {
-    if (entry.operation !== 'Apply' && entry.operation !== 'Update')
-      return `invalid managedFields entry operation: ${entry.operation ?? ''}`;
-    if ((entry.apiVersion ?? '') === '') return 'apiVersion must not be empty';
-    if (entry.fieldsType !== 'FieldsV1')
-      return (entry.fieldsType ?? '') === ''
-        ? 'missing fieldsType in managed fields entry'
-        : `invalid fieldsType in managed fields entry: ${entry.fieldsType}`;
-  }
-  return decodeEntries(entries, true) === undefined ? 'invalid managed fields' : undefined;
 }
 
 export function mutatingAdmissionWebhook(deps: MutatingWebhookDeps): AdmissionPlugin {

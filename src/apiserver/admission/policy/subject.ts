@@ -1,0 +1,173 @@
+/** What expressions see of a request: the objects in one version, the request itself, who may do what. */
+import type { AuthorizationCheck, Authorize } from '../../../api/cel/library/authz.ts';
+import { AuthorizerValue, requestResourceCheck } from '../../../api/cel/library/authz.ts';
+import type { LibraryValue } from '../../../api/cel/values.ts';
+import { FieldSelector, Selector } from '../../../api/selector.ts';
+import type { Namespace } from '../../../api/types/core-v1.gen.ts';
+import type { AdmissionAttributes, AuthorizationAttributes, Authorizer, Decision } from '../../context.ts';
+import { kindOf } from '../matching.ts';
+import type { GroupVersionResource, MatchedResource } from '../matching.ts';
+import type { ObjectVersions } from '../object-versions.ts';
+
+type Json = Record<string, unknown>;
+
+function attributesOf(check: AuthorizationCheck): AuthorizationAttributes {
+  const { user, verb, isResourceRequest, path, group, version, resource, subresource, namespace, name } = check;
+  return {
+    user,
+    verb,
+    isResourceRequest,
+    path,
+    group,
+    version,
+    resource,
+    subresource,
+    namespace,
+    name,
+    ...(check.labelRequirements === undefined
+      ? {}
+      : { labelSelector: new Selector(check.labelRequirements).toString() }),
+    ...(check.fieldRequirements === undefined
+      ? {}
+      : { fieldSelector: new FieldSelector(check.fieldRequirements).toString() }),
+  };
+}
+
+/** The server's authorizer, as expressions ask it. */
+export function authorizeWith(authorizer: Authorizer): Authorize {
+  const read = ({ decision, reason }: { readonly decision: Decision; readonly reason: string }) => ({
+    allowed: decision === 'allow',
+    reason,
+  });
+  const failed = (error: unknown) => ({
+    allowed: false,
+    reason: '',
+    error: error instanceof Error ? error.message : String(error),
+  });
+  return (check) => {
+    try {
+      const answer = authorizer.authorize(attributesOf(check));
+      return answer instanceof Promise ? answer.then(read, failed) : read(answer);
+    } catch (error) {
+      return failed(error);
+    }
+  };
+}
+
+/** The `authorizer` of one request, which remembers what it was asked. */
+export interface RequestAuthorizer {
+  readonly authorizer: AuthorizerValue;
+  readonly requestResource: LibraryValue;
+}
+
+export function requestAuthorizer(a: AdmissionAttributes, authorize: Authorize): RequestAuthorizer {
+  const { group, resource, subresource, namespace, name } = a;
+  const authorizer = new AuthorizerValue(a.user, authorize);
+  return {
+    authorizer,
+    requestResource: requestResourceCheck(authorizer, { group, resource, subresource, namespace, name }),
+  };
+}
+
+const typed = ({ group, version, kind }: { group: string; version: string; kind: string }): Json => ({
+  group,
+  version,
+  kind,
+});
+
+/** `request`: as what the request is seen, without its objects. */
+function requestOf(a: AdmissionAttributes, at: GroupVersionResource, kind: MatchedResource['kind']): Json {
+  const { name, uid, groups, extra } = a.user;
+  const { force: _force, ...options } = a.options;
+  return {
+    kind: typed(kind),
+    resource: { group: at.group, version: at.version, resource: at.resource },
+    ...(a.subresource === '' ? {} : { subResource: a.subresource }),
+    requestKind: typed(kindOf(a)),
+    requestResource: { group: a.group, version: a.version, resource: a.resource },
+    ...(a.subresource === '' ? {} : { requestSubResource: a.subresource }),
+    ...(a.name === '' ? {} : { name: a.name }),
+    ...(a.namespace === '' ? {} : { namespace: a.namespace }),
+    operation: a.operation,
+    userInfo: {
+      ...(name === '' ? {} : { username: name }),
+      ...(uid === undefined || uid === '' ? {} : { uid }),
+      ...(groups.length === 0 ? {} : { groups }),
+      ...(extra === undefined || Object.keys(extra).length === 0 ? {} : { extra }),
+    },
+    dryRun: a.dryRun,
+    options: Object.keys(options).length === 0 ? null : options,
+  };
+}
+
+/** `namespaceObject`: what is not meant for expressions is left out. */
+export function namespaceObject(namespace: Namespace | undefined): Json | null {
+  if (namespace === undefined) return null;
+  const {
+    managedFields: _managedFields,
+    ownerReferences: _ownerReferences,
+    selfLink: _selfLink,
+    ...metadata
+  } = namespace.metadata ?? {};
+  return { metadata, spec: namespace.spec ?? {}, status: namespace.status ?? {} };
+}
+
+/** A request in the version that a policy asks for. */
+export class Subject {
+  readonly attributes: AdmissionAttributes;
+  readonly matched: MatchedResource;
+  readonly object: Json | undefined;
+  readonly oldObject: Json | undefined;
+  readonly #authorizer: RequestAuthorizer;
+  #own: Json | undefined;
+  #equivalent: Json | undefined;
+
+  constructor(
+    attributes: AdmissionAttributes,
+    matched: MatchedResource,
+    seen: { readonly object: Json | undefined; readonly oldObject: Json | undefined },
+    authorizer: RequestAuthorizer,
+  ) {
+    this.attributes = attributes;
+    this.matched = matched;
+    this.object = seen.object;
+    this.oldObject = seen.oldObject;
+    this.#authorizer = authorizer;
+  }
+
+  /** Variables for match conditions, which see the resource that was asked for. */
+  forConditions(params: Json | undefined): Json {
+    this.#own ??= requestOf(this.attributes, this.attributes, this.matched.kind);
+    return this.#variables(this.#own, params, null);
+  }
+
+  /** Variables for everything else of a policy, which sees the resource by which it was found. */
+  forPolicy(params: Json | undefined, namespace: Json | null): Json {
+    this.#equivalent ??= requestOf(this.attributes, this.matched.resource, this.matched.kind);
+    return this.#variables(this.#equivalent, params, namespace);
+  }
+
+  #variables(request: Json, params: Json | undefined, namespace: Json | null): Json {
+    return {
+      object: this.object ?? null,
+      oldObject: this.oldObject ?? null,
+      request,
+      namespaceObject: namespace,
+      params: params ?? null,
+      authorizer: this.#authorizer.authorizer,
+      'authorizer.requestResource': this.#authorizer.requestResource,
+    };
+  }
+}
+
+/** The request's objects in the version of `matched`. */
+export function subjectOf(
+  a: AdmissionAttributes,
+  matched: MatchedResource,
+  versions: ObjectVersions,
+  authorizer: RequestAuthorizer,
+): Subject {
+  const convert = (object: Json | undefined): Json | undefined =>
+    object === undefined ? undefined : versions.convert(object, matched.kind);
+  return new Subject(a, matched, { object: convert(a.object), oldObject: convert(a.oldObject) }, authorizer);
+}

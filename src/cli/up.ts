@@ -8,6 +8,7 @@ import { dirname, join, resolve } from 'node:path';
 import { SystemClock } from '../base/clock.ts';
 import type { Clock } from '../base/clock.ts';
 import { DirectoryError, makeDirectory } from '../base/directories.ts';
+import { giveBackMemoryWhenIdle } from '../base/idle-memory.ts';
 import { ioTimer } from '../base/io-time.ts';
 import { createLogger, formatJson, formatText } from '../base/logger.ts';
 import type { Logger, LogLevel } from '../base/logger.ts';
@@ -405,8 +406,10 @@ async function serve(s: UpSettings, started: number): Promise<void> {
     // What the start has compiled is kept for the next one. Node would write it at the end of the process, which may come by a
     // kill, and from which V8 has dropped by then what only the start needed.
     const cancel = ioTimer(compileCacheAfterMs, flushCompileCache);
+    const leaveMemory = giveBackMemoryWhenIdle();
     await stopped.promise;
     cancel();
+    leaveMemory();
     progress.step('stopping');
     await control.close();
   } finally {

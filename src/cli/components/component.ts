@@ -3,6 +3,7 @@
  * typed reading of flag values.
  */
 import { SystemClock } from '../../base/clock.ts';
+import { giveBackMemoryWhenIdle } from '../../base/idle-memory.ts';
 import { ioHold } from '../../base/io-time.ts';
 import { createLogger, formatJson, formatText } from '../../base/logger.ts';
 import type { LogLevel } from '../../base/logger.ts';
@@ -79,6 +80,7 @@ export async function runWithSignals(
   process.on('SIGINT', onSignal);
   process.on('SIGTERM', onSignal);
   const release = ioHold();
+  const leaveMemory = giveBackMemoryWhenIdle();
   try {
     await run({
       clock,
@@ -95,6 +97,7 @@ export async function runWithSignals(
     release();
     process.off('SIGINT', onSignal);
     process.off('SIGTERM', onSignal);
+    leaveMemory();
   }
 }
 

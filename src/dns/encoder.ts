@@ -48,6 +48,8 @@ const maxMessage = 65_535;
 const maxPointer = 0x3fff;
 const ednsFixed = 11;
 const root = Buffer.from([0]);
+/** RFC 1035's types, in whose data every client can follow pointers. */
+const shortened: ReadonlySet<number> = new Set([types.CNAME, types.NS, types.PTR, types.SOA, types.MX]);
 
 export class Encoder {
   readonly #out = Buffer.alloc(maxMessage + 1024);
@@ -56,9 +58,19 @@ export class Encoder {
   #question = '';
   #ttls: number[] = [];
   #serial = 0;
+  #shorten = false;
 
   /** At most `limit` bytes; records that do not fit are left out, which the message then says. */
   encode(message: Outgoing, limit: number): Encoded {
+    // Names within the data of records are shortened only where it takes that.
+    this.#shorten = false;
+    const encoded = this.#encode(message, limit);
+    if (!encoded.truncated || message.truncated) return encoded;
+    this.#shorten = true;
+    return this.#encode(message, limit);
+  }
+
+  #encode(message: Outgoing, limit: number): Encoded {
     const out = this.#out;
     const { question, edns } = message;
     if (this.#names.size > 0) this.#names = new Map();
@@ -150,22 +162,15 @@ export class Encoder {
     this.#ttls.push(at + 4);
     at += 10;
     this.#at = at;
-    switch (rr.type) {
-      case types.CNAME:
-      case types.NS:
-      case types.PTR:
-      case types.SOA:
-      case types.MX:
-        this.#compressed(rr);
-        break;
-      default:
-        rr.data.copy(out, at);
-        this.#at = at + rr.data.length;
+    if (this.#shorten && shortened.has(rr.type)) this.#compressed(rr);
+    else {
+      rr.data.copy(out, at);
+      this.#at = at + rr.data.length;
     }
+    if (rr.type === types.SOA) this.#serial = this.#at - 20;
     out.writeUInt16BE(this.#at - at, at - 2);
   }
 
-  /** Data with names of RFC 1035's types, which every client can follow pointers in. */
   #compressed(rr: Rr): void {
     const { data } = rr;
     let at = 0;
@@ -180,7 +185,6 @@ export class Encoder {
       this.#name(name.name);
       at = name.end;
     }
-    if (rr.type === types.SOA) this.#serial = this.#at;
     data.copy(this.#out, this.#at, at);
     this.#at += data.length - at;
   }

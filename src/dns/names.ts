@@ -53,10 +53,7 @@ export function zoneOf(zones: readonly string[], name: string): string | undefin
   return best;
 }
 
-const safe = /^[!-[\]-~]*$/;
-
 function escaped(label: string): string {
-  if (safe.test(label) && !label.includes('.')) return label;
   let out = '';
   for (let i = 0; i < label.length; i++) {
     const code = label.charCodeAt(i);
@@ -95,8 +92,49 @@ export interface ReadName {
   readonly end: number;
 }
 
+/** Bytes of a label that stand for themselves. */
+const ordinary = new Uint8Array(256);
+for (let c = 33; c < 127; c++) ordinary[c] = c === 46 || c === 92 ? 0 : 1;
+
 /** Reads a name that may be compressed; undefined when it is malformed. Pointers lead backwards alone, so it ends. */
 export function readName(message: Buffer, offset: number): ReadName | undefined {
+  let at = offset;
+  let end = -1;
+  let lowest = offset;
+  let length = 0;
+  const text = Buffer.allocUnsafe(maxName + 1);
+  for (;;) {
+    const label = message[at];
+    if (label === undefined) return undefined;
+    if (label === 0) break;
+    if (label >= 0xc0) {
+      const low = message[at + 1];
+      if (low === undefined) return undefined;
+      const target = ((label & 0x3f) << 8) | low;
+      if (target >= lowest) return undefined;
+      if (end < 0) end = at + 2;
+      lowest = target;
+      at = target;
+      continue;
+    }
+    const stop = at + 1 + label;
+    if (label > maxLabel || length + label + 2 > maxName || stop > message.length) return undefined;
+    for (let i = at + 1; i < stop; i++) {
+      const c = message[i]!;
+      if (ordinary[c] === 0) return readEscaped(message, offset);
+      text[length++] = c;
+    }
+    text[length++] = 46;
+    at = stop;
+  }
+  return {
+    name: length === 0 ? '.' : text.toString('latin1', 0, length),
+    end: end < 0 ? at + 1 : end,
+  };
+}
+
+/** As `readName`, for names with bytes that are written with a backslash. */
+function readEscaped(message: Buffer, offset: number): ReadName | undefined {
   let at = offset;
   let end = -1;
   let lowest = offset;
@@ -105,9 +143,7 @@ export function readName(message: Buffer, offset: number): ReadName | undefined 
   for (;;) {
     const length = message[at];
     if (length === undefined) return undefined;
-    if (length === 0) {
-      return { name: name === '' ? '.' : name, end: end < 0 ? at + 1 : end };
-    }
+    if (length === 0) return { name, end: end < 0 ? at + 1 : end };
     if (length >= 0xc0) {
       const low = message[at + 1];
       if (low === undefined) return undefined;
@@ -118,9 +154,8 @@ export function readName(message: Buffer, offset: number): ReadName | undefined 
       at = target;
       continue;
     }
-    if (length > maxLabel) return undefined;
     total += length + 1;
-    if (total > maxName || at + 1 + length > message.length) return undefined;
+    if (length > maxLabel || total > maxName || at + 1 + length > message.length) return undefined;
     name += `${escaped(message.toString('latin1', at + 1, at + 1 + length))}.`;
     at += length + 1;
   }

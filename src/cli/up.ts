@@ -348,8 +348,8 @@ async function serve(s: UpSettings, started: number): Promise<void> {
   process.on('SIGTERM', stop);
 
   const etcdTls = await readEtcdTls(s);
-  makeDataDir(s.dataDir);
   const { machine, why } = await realMachine(s, clock, logger);
+  makeDataDir(s.dataDir);
   const { createCluster } = await import('../cluster/create-cluster.ts');
   let cluster: Awaited<ReturnType<typeof createCluster>>;
   try {

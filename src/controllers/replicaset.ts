@@ -426,9 +426,13 @@ class ReplicaSetController implements RunningController {
     } catch (error) {
       if (isNotFound(error)) return;
       if (!isConflict(error)) throw error;
-      const fresh = await this.#client.get(set.metadata.name!, set.metadata.namespace);
-      if (fresh.metadata.uid !== set.metadata.uid) return;
-      await this.#client.updateStatus({ ...fresh, status });
+      try {
+        const fresh = await this.#client.get(set.metadata.name!, set.metadata.namespace);
+        if (fresh.metadata.uid !== set.metadata.uid) return;
+        await this.#client.updateStatus({ ...fresh, status });
+      } catch (gone) {
+        if (!isNotFound(gone)) throw gone;
+      }
     }
   }
 }

@@ -28,6 +28,7 @@ import { serviceAccountController } from './serviceaccount.ts';
 import { statefulSetController } from './statefulset/statefulset.ts';
 import { tokenCleanerController } from './token-cleaner.ts';
 import { ttlAfterFinishedController } from './ttl-after-finished.ts';
+import { validatingAdmissionPolicyStatusController } from './validatingadmissionpolicy-status.ts';
 import { persistentVolumeBinderController } from './volume/binder.ts';
 import { ephemeralVolumeController } from './volume/ephemeral-volume.ts';
 import { pvcProtectionController, pvProtectionController } from './volume/protection.ts';
@@ -68,6 +69,7 @@ export const allControllers: readonly ControllerDescriptor[] = [
   serviceCIDRController,
   bootstrapSignerController,
   tokenCleanerController,
+  validatingAdmissionPolicyStatusController,
   // Last: it shares the informers that the others have made and makes small ones for the rest.
   garbageCollectorController,
 ];

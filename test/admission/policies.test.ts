@@ -741,3 +741,63 @@ test('who may not read parameters may not make policies of them', async () => {
     },
   );
 });
+
+test('the status of a policy tells what its expressions get wrong about types', async () => {
+  const spec = {
+    paramKind: { apiVersion: 'rules.test/v1', kind: 'Limit' },
+    matchConstraints: {
+      resourceRules: [
+        {
+          apiGroups: ['apps'],
+          apiVersions: ['v1'],
+          operations: ['CREATE'],
+          resources: ['deployments', 'replicasets', 'deployments/scale'],
+        },
+        { apiGroups: ['rules.test'], apiVersions: ['v1'], operations: ['CREATE'], resources: ['limits'] },
+        { apiGroups: ['*'], apiVersions: ['v1'], operations: ['CREATE'], resources: ['pods'] },
+      ],
+    },
+    variables: [
+      { name: 'meta', expression: 'object.metadata' },
+      { name: 'n', expression: 'params.max' },
+    ],
+    validations: [
+      { expression: "object.metadata.labels['a'] == 'b' && variables.n > 1", messageExpression: "'x' + variables.n" },
+      { expression: 'object.spec.replicas > 1' },
+    ],
+  };
+  const path = `${root}/validatingadmissionpolicies`;
+  const made = await api.create(path, { metadata: { name: 'typed' }, spec });
+  assert.equal(made.status, 201, made.text);
+  let status: Json;
+  for (let i = 0; i < 200 && status?.observedGeneration === undefined; i++) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    status = (await api.get(`${path}/typed`)).body.status;
+  }
+  const problem = (kind: string, message: string, at: string): string =>
+    `${kind}: ERROR: <input>:1:${message}\n | ${at}\n`;
+  const misfit = "5: found no matching overload for '_+_' applied to '(string, int)'";
+  const shown = "'x' + variables.n\n | ....^";
+  assert.deepEqual(status, {
+    observedGeneration: 1,
+    typeChecking: {
+      expressionWarnings: [
+        {
+          fieldRef: 'spec.validations[0].messageExpression',
+          warning: ['apps/v1, Kind=Deployment', 'apps/v1, Kind=ReplicaSet', 'rules.test/v1, Kind=Limit']
+            .map((kind) => problem(kind, misfit, shown))
+            .join('\n'),
+        },
+        {
+          fieldRef: 'spec.validations[1].expression',
+          warning: problem(
+            'rules.test/v1, Kind=Limit',
+            "7: undefined field 'spec'",
+            'object.spec.replicas > 1\n | ......^',
+          ),
+        },
+      ],
+    },
+  });
+  await api.delete(`${path}/typed`);
+});

@@ -21,9 +21,6 @@ export interface Policy {
 
 export const labelPrefix = 'pod-security.kubernetes.io/';
 
-const privileged: LevelVersion = Object.freeze({ level: 'privileged', version: 'latest' });
-export const privilegedPolicy: Policy = Object.freeze({ enforce: privileged, audit: privileged, warn: privileged });
-
 export function versionText(version: Version): string {
   return version === 'latest' ? 'latest' : `v1.${version}`;
 }

@@ -155,6 +155,17 @@ function advertisedAddress(host: string): string {
   return '192.0.2.1';
 }
 
+/** On somebody's own machine a full disk is no reason to evict pods and delete images. */
+const developerMachine = {
+  evictionHard: {
+    'memory.available': '100Mi',
+    'nodefs.available': '0%',
+    'nodefs.inodesFree': '0%',
+    'imagefs.available': '0%',
+  },
+  imageGCHighThresholdPercent: 100,
+};
+
 /** What simulated nodes leave undone. */
 const simulatedWithout = {
   'networking.k8s.io/networkpolicies': 'simulated nodes enforce no network policies',
@@ -491,6 +502,7 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
           clusterDomain: 'cluster.local',
           clusterCidrs: clusterCIDR.split(','),
           kubelet: {
+            configuration: developerMachine,
             onPodAddresses: async (pod, ips) => policies?.announce(pod.metadata.namespace!, pod.metadata.name!, ips),
             port,
             ...(cloud === undefined ? {} : { cloudProvider: 'external' as const }),

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { ociArchive } from '../../src/kubelet/runtime/cri/oci-archive.ts';
+import { unmountTree } from '../../src/kubelet/host/linux/mounts.ts';
 import { bundle, startKnarr } from '../support/knarr.ts';
 import { busyboxImage } from './images/busybox.ts';
 import { Containerd } from './support/containerd.ts';
@@ -71,6 +72,7 @@ test('a cluster with a real node comes up, runs a loaded image, and leaves nothi
     assert.equal(sh('ip route show proto 118'), '');
   } finally {
     await containerd.stop();
+    await unmountTree(dir);
     rmSync(dir, { recursive: true, force: true });
   }
 });

@@ -162,7 +162,7 @@ export async function runKubelet(
         cniConfDir: flags.cniConfDir,
         cgroupRoot: flags.cgroupRoot,
         clusterCidrs: flags.clusterCidrs,
-        kubelet: settings,
+        kubelet: { ...settings, configuration: {} },
       });
     }
     try {

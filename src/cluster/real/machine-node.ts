@@ -42,13 +42,15 @@ export async function createMachineNode(o: MachineNodeOptions): Promise<Kubelet>
   const failed = await setKernelNetwork();
   if (failed.length > 0)
     o.logger.warn('the kernel is not set up for pods; Services may not work', { settings: failed.join(', ') });
+  // The runtime makes containers' cgroups below ours: both must name them alike.
+  const driver = (await o.runtime.cgroupDriver()) === 'SYSTEMD' ? 'systemd' : 'cgroupfs';
   const [host] = await Promise.all([
     createLinuxHost({
       clock: o.clock,
       hostname: o.nodeName,
       rootDir: o.rootDir,
       ...(o.addresses === undefined ? {} : { addresses: o.addresses }),
-      ...(o.cgroupRoot === undefined ? {} : { cgroups: { cgroupRoot: o.cgroupRoot } }),
+      cgroups: { driver, ...(o.cgroupRoot === undefined ? {} : { cgroupRoot: o.cgroupRoot }) },
     }),
     ensureSandboxImage(o.runtime),
   ]);

@@ -1,6 +1,7 @@
 /** Taking a real node off its machine: its pods, their cgroups and mounts, our rules, routes and network configuration. */
 import { readFile, rm } from 'node:fs/promises';
 import type { Clock } from '../../base/clock.ts';
+import { ioHold } from '../../base/io-time.ts';
 import type { Logger } from '../../base/logger.ts';
 import { createLinuxHost } from '../../kubelet/host/linux/host.ts';
 import { unmountTree } from '../../kubelet/host/linux/mounts.ts';
@@ -22,6 +23,8 @@ export interface RemoveOptions {
 
 /** What could not be undone, each in a few words; empty when nothing is left. */
 export async function removeRealNode(o: RemoveOptions): Promise<string[]> {
+  // The shell that mounts and unmounts keeps no process alive.
+  const release = ioHold();
   const failed: string[] = [];
   const attempt = async (what: string, work: () => Promise<void>): Promise<void> => {
     try {
@@ -53,6 +56,7 @@ export async function removeRealNode(o: RemoveOptions): Promise<string[]> {
   await attempt('routes', () => removeRoutes());
   await attempt('network configuration', () => removeCniConfig(o.cniConfDir));
   await attempt('files', () => rm(o.rootDir, { recursive: true, force: true }));
+  release();
   return failed;
 }
 

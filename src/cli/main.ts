@@ -4,6 +4,7 @@ import { knarrVersion } from '../cluster/version.ts';
 import { componentCommands, installerCommands } from './components.ts';
 import { UserError } from './errors.ts';
 import { addCommand, asUsageError, normalizeArgs } from './flags.ts';
+import type { CommandSpec } from './flags.ts';
 import { joinCommand, leaveCommand } from './join.ts';
 import { downCommand, kubeconfigCommand, resetCommand, statusCommand, versionCommand } from './manage.ts';
 import { installRuntimeCommand, loadCommand } from './runtime.ts';
@@ -23,17 +24,19 @@ const program = new Command('knarr')
   .configureOutput({ outputError: () => {} })
   .exitOverride();
 
-program.commandsGroup('Cluster:');
-for (const spec of [upCommand, downCommand, statusCommand, kubeconfigCommand, resetCommand, versionCommand])
-  addCommand(program, spec);
-program.commandsGroup('More machines:');
-for (const spec of [tokenCommand, joinCommand, leaveCommand]) addCommand(program, spec);
-program.commandsGroup('Real nodes:');
-for (const spec of [loadCommand, installRuntimeCommand]) addCommand(program, spec);
-program.commandsGroup('Components, each alone:');
-for (const spec of componentCommands) addCommand(program, spec);
-program.commandsGroup('Around separate components:');
-for (const spec of installerCommands) addCommand(program, spec);
+const groups: readonly (readonly [string, readonly CommandSpec[]])[] = [
+  ['Cluster:', [upCommand, downCommand, statusCommand, kubeconfigCommand, resetCommand, versionCommand]],
+  ['More machines:', [tokenCommand, joinCommand, leaveCommand]],
+  ['Real nodes:', [loadCommand, installRuntimeCommand]],
+  ['Components, each alone:', componentCommands],
+  ['Around separate components:', installerCommands],
+];
+// Hundreds of flags take their time: who names a command gets that one, everybody else (help, a slip of the pen) all of them.
+const named = groups.flatMap(([, specs]) => specs).find((spec) => spec.name === process.argv[2]);
+for (const [group, specs] of groups) {
+  program.commandsGroup(group);
+  for (const spec of specs) if (named === undefined || spec === named) addCommand(program, spec);
+}
 
 try {
   await program.parseAsync(normalizeArgs(process.argv.slice(2)), { from: 'user' });

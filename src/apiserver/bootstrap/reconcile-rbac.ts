@@ -44,11 +44,20 @@ interface AggregationRule {
   clusterRoleSelectors?: unknown[];
 }
 
+/** A rule as text: what is there word for word, nearly all at nearly every start, needs no calculation of what covers what. */
+function textOf(rule: PolicyRule): string {
+  return [rule.verbs, rule.apiGroups, rule.resources, rule.resourceNames, rule.nonResourceURLs]
+    .map((list) => (list ?? []).join('\n'))
+    .join('\n\n');
+}
+
 export function reconcileRole(existing: KubeObject, expected: KubeObject): Reconciled {
   if (existing.metadata.annotations?.[autoUpdate] === 'false') return same;
   let next = withMetadata(existing, expected);
   const rules = (existing['rules'] ?? []) as readonly PolicyRule[];
-  const missing = uncoveredRules(rules, (expected['rules'] ?? []) as readonly PolicyRule[]);
+  const texts = new Set(rules.map(textOf));
+  const others = ((expected['rules'] ?? []) as readonly PolicyRule[]).filter((rule) => !texts.has(textOf(rule)));
+  const missing = others.length === 0 ? others : uncoveredRules(rules, others);
   if (missing.length > 0) next = { ...(next ?? existing), rules: [...rules, ...missing] };
   const wanted = expected['aggregationRule'] as AggregationRule | undefined;
   const has = existing['aggregationRule'] as AggregationRule | undefined;

@@ -1,5 +1,4 @@
 /** `createCluster` with a real node: what is decided before anything starts, and the parts that differ from simulated nodes. */
-import { createHash } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/logger.ts';
@@ -50,7 +49,7 @@ export async function openMachine(
   const runtime = await openNodeRuntime({
     endpoint: options.endpoint,
     rootDir,
-    owner: createHash('sha256').update(env.owner).digest('hex'),
+    owner: env.owner,
     clock: env.clock,
     logger: env.logger,
   });

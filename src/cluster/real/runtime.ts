@@ -2,6 +2,7 @@
  * Which container runtime a real node uses: the one that was named, or the first that is found. Says in one line what is missing,
  * and keeps away from a runtime on which another kubelet runs its pods: two of them would end each other's.
  */
+import { createHash } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../../base/clock.ts';
@@ -65,14 +66,15 @@ export async function openNodeRuntime(options: FindRuntime): Promise<CriRuntime>
     });
   }
   try {
-    if ((await ownerOf(options.rootDir)) !== options.owner) {
+    const owner = createHash('sha256').update(options.owner).digest('hex');
+    if ((await ownerOf(options.rootDir)) !== owner) {
       const foreign = await runtime.listPodSandbox();
       if (foreign.length > 0)
         throw new NoRuntimeError(
           `${endpoint} runs ${foreign.length} pods of another cluster, which would be ended: give this one a runtime of its own with --container-runtime-endpoint, or remove those pods`,
         );
       makeDirectory(options.rootDir, 0o750);
-      await writeFile(join(options.rootDir, ownerFile), `${options.owner}\n`);
+      await writeFile(join(options.rootDir, ownerFile), `${owner}\n`);
     }
     return runtime;
   } catch (error) {

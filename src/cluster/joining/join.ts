@@ -12,7 +12,7 @@ import { createClient } from '../../client/typed-client.ts';
 import { nodeFactsName } from '../addons.ts';
 import { userAgent } from '../processes/api-connection.ts';
 import type { ComponentEnvironment } from '../processes/environment.ts';
-import { StartError } from '../processes/environment.ts';
+import { aborted, StartError } from '../processes/environment.ts';
 import { runKubelet } from '../processes/kubelet.ts';
 import { localPathRoot } from '../storage/local-path-provisioner.ts';
 import { discoverCluster } from './discover.ts';
@@ -180,11 +180,11 @@ async function network(
   const routes = new NodeRoutes({ client, clock, random, logger, nodeName });
   const cleaner = new LocalPathCleaner({ client, clock, random, logger, root: localPathRoot });
   try {
-    await Promise.all([proxy.start(), routes.start(), cleaner.start()]);
-    await new Promise<void>((resolve) => {
-      if (signal.aborted) resolve();
-      else signal.addEventListener('abort', () => resolve(), { once: true });
-    });
+    const started = Promise.all([proxy.start(), routes.start(), cleaner.start()]);
+    // A start that waits for the API server must not hold up the end.
+    started.catch(() => {});
+    await Promise.race([started, aborted(signal)]);
+    await aborted(signal);
   } finally {
     await Promise.all([proxy.stop(), routes.stop(), cleaner.stop()]);
     await client.transport.close();

@@ -24,7 +24,7 @@ const suites: readonly Suite[] = [
   { name: 'unit', files: ['src/**/*.test.ts'], budgetSeconds: 60, concurrency: 2 },
   {
     name: 'cluster',
-    files: ['test/cluster/**/*.test.ts', 'test/controllers/**/*.test.ts'],
+    files: ['cluster', 'controllers', 'admission', 'aggregation'].map((d) => `test/${d}/**/*.test.ts`),
     budgetSeconds: 120,
     concurrency: 2,
   },
@@ -45,6 +45,7 @@ const suites: readonly Suite[] = [
     budgetSeconds: 300,
     concurrency: 1,
     long: true,
+    bundle: true,
   },
   { name: 'clients', files: ['test/clients/**/*.test.ts'], budgetSeconds: 120, concurrency: 1, long: true },
 ];
@@ -67,6 +68,14 @@ function run(command: string, commandArgs: readonly string[], env: Record<string
 }
 
 let bad = false;
+// A file that no suite names would never run, and nobody would see it.
+const known = new Set(suites.flatMap((s) => s.files.flatMap((pattern) => globSync(pattern, { cwd: root }))));
+for (const file of globSync('{src,test}/**/*.test.ts', { cwd: root }))
+  if (!known.has(file)) {
+    console.error(`${file} is in no suite: name its folder in scripts/test.ts`);
+    totals.failed++;
+    bad = true;
+  }
 if (filters.length === 0) {
   const checked = await run(process.execPath, [join(root, 'scripts/check.ts')]);
   if (checked === 0) totals.passed++;

@@ -12,7 +12,7 @@ import type { BenchOptions, BenchResult } from './run.ts';
 import type { Beside } from './support/beside.ts';
 import { beside, besideRows, clusterTarget } from './support/beside.ts';
 import { median } from './support/median.ts';
-import { memoryOf } from './support/memory.ts';
+import { anonymousOf } from './support/memory.ts';
 
 const replicas = 10_000;
 const pods = 10_000;
@@ -39,7 +39,7 @@ async function inFlight(count: number, width: number, work: (i: number) => Promi
 
 function mostMemory(): () => number {
   let most = 0;
-  const sample = (): void => void (most = Math.max(most, memoryOf('self').anonymous));
+  const sample = (): void => void (most = Math.max(most, anonymousOf('self')));
   const timer = setInterval(sample, 500);
   return () => {
     clearInterval(timer);

@@ -7,9 +7,14 @@ export interface Memory {
   readonly engine: number;
 }
 
-export function memoryOf(pid: number | 'self'): Memory {
+/** Anonymous resident memory alone, MiB: what can be looked at often, since the kernel keeps count of it. */
+export function anonymousOf(pid: number | 'self'): number {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-  return { anonymous: Number(/RssAnon:\s+(\d+)/.exec(status)![1]) / 1024, engine: engineOf(pid) };
+  return Number(/RssAnon:\s+(\d+)/.exec(status)![1]) / 1024;
+}
+
+export function memoryOf(pid: number | 'self'): Memory {
+  return { anonymous: anonymousOf(pid), engine: engineOf(pid) };
 }
 
 function engineOf(pid: number | 'self'): number {

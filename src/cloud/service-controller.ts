@@ -286,9 +286,11 @@ class ServiceController implements RunningController {
   }
 
   async #syncNodes(signal: AbortSignal): Promise<void> {
+    const balanced = [...this.#known].filter(([, service]) => wantsLoadBalancer(service));
+    // Thousands of nodes may be starting, with nobody to tell of them.
+    if (balanced.length === 0) return;
     const nodes = [...this.#nodes.lister.list()].filter(isBackend);
-    await forEachLimit([...this.#known], this.#c.options.concurrentServiceSyncs ?? 1, async ([key, service]) => {
-      if (!wantsLoadBalancer(service)) return;
+    await forEachLimit(balanced, this.#c.options.concurrentServiceSyncs ?? 1, async ([key, service]) => {
       const before = (this.#lastNodes.get(key) ?? []).filter(isBackend);
       this.#lastNodes.set(key, nodes);
       if (sameNodes(before, nodes)) return;

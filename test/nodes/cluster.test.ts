@@ -59,10 +59,15 @@ class World {
   }
 
   /** Runs a script in a pod of its own and gives what it wrote. */
-  async run(name: string, script: string, more: Partial<PodSpec> = {}): Promise<string> {
+  async run(
+    name: string,
+    script: string,
+    more: Partial<PodSpec> = {},
+    labels: Record<string, string> = {},
+  ): Promise<string> {
     const { pods } = this.cluster.client.core;
     await pods.create({
-      metadata: { name, namespace: 'default' },
+      metadata: { name, namespace: 'default', labels },
       spec: {
         restartPolicy: 'Never',
         ...more,
@@ -159,6 +164,26 @@ test('a pod reaches the API server by its Service, with its own token', { skip }
   );
   assert.match(out, /ca\.crt/);
   assert.match(out, /10\.96\.0\.1/);
+});
+
+test('a network policy holds for real pods, also for ones that start under it', { skip }, async () => {
+  const { client } = world.cluster;
+  const get = 'exec 2>/dev/null; timeout 3 wget -q -O - http://web > /dev/null && echo open || echo shut';
+  assert.equal(await world.run('before', get), 'open\n');
+  const policy = await client.networking.networkpolicies.create({
+    metadata: { name: 'friends', namespace: 'default' },
+    spec: {
+      podSelector: { matchLabels: { app: 'web' } },
+      policyTypes: ['Ingress'],
+      ingress: [{ from: [{ podSelector: { matchLabels: { friend: 'yes' } } }] }],
+    },
+  });
+  assert.equal(policy.metadata.name, 'friends');
+  await until('the policy', async () => (await world.run(`probe-${Date.now()}`, get)) === 'shut\n');
+  assert.equal(await world.run('stranger', get), 'shut\n');
+  assert.equal(await world.run('friend', get, {}, { friend: 'yes' }), 'open\n');
+  await client.networking.networkpolicies.delete('friends', 'default');
+  await until('the policy to go', async () => (await world.run(`probe-${Date.now()}`, get)) === 'open\n');
 });
 
 test('a claim just works: its data outlives the pod, and goes with the claim', { skip }, async () => {

@@ -318,7 +318,14 @@ async function realMachine(
   if (s.runtime === 'auto' && !named && !(await anyRuntime())) return { why: 'no container runtime answers here' };
   const { openMachine } = await import('../cluster/real/machine.ts');
   try {
-    return { machine: await openMachine(s.machine, { clock, logger, owner: s.dataDir }) };
+    return {
+      machine: await openMachine(s.machine, {
+        clock,
+        logger,
+        owner: s.dataDir,
+        kubeProxy: !s.disable.includes('kube-proxy'),
+      }),
+    };
   } catch (e) {
     if (!(e instanceof NoRuntimeError)) throw e;
     if (s.runtime === 'auto' && !named) return { why: e.message };

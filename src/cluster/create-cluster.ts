@@ -155,6 +155,15 @@ function advertisedAddress(host: string): string {
   return '192.0.2.1';
 }
 
+/** After so long a person wants to know what is waited for. */
+const patienceMs = 15_000;
+
+/** Calls `tell` again and again until the answer is called. */
+function setPatience(clock: Clock | undefined, tell: () => void): () => void {
+  const timer = clock?.setTicker(patienceMs, tell);
+  return () => timer?.cancel();
+}
+
 /** On somebody's own machine a full disk is no reason to evict pods and delete images. */
 const developerMachine = {
   evictionHard: {
@@ -546,8 +555,12 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
     const ready = async (): Promise<void> => {
       await settleAll(starting);
       const names = machineNode === undefined ? nodes.handles.map((h) => h.name) : [machineNode.name];
-      if (names.length > 0 && options.waitForNodes !== false)
-        await nodesReady(client, names, { clock, random, logger });
+      if (names.length === 0 || options.waitForNodes === false) return;
+      let why = 'its kubelet has said nothing yet';
+      const patience = setPatience(machine === undefined ? undefined : clock, () =>
+        logger.warn('the node is not ready yet', { why }),
+      );
+      await nodesReady(client, names, { clock, random, logger }, (message) => (why = message)).finally(patience);
     };
     await passingTime(clock, ready());
     const credentials: AdminCredentials | undefined =

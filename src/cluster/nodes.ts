@@ -62,12 +62,17 @@ export async function nodesReady(
   client: TypedClient,
   names: readonly string[],
   { clock, random, logger }: Pick<SimulatedNodesOptions, 'clock' | 'random' | 'logger'>,
+  notYet?: (message: string) => void,
 ): Promise<void> {
   const informer = new Informer({ client: client.core.nodes, clock, random, logger });
   const waiting = new Set(names);
   await new Promise<void>((resolve) => {
     const look = (node: Node): void => {
-      if (node.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') !== true) return;
+      const condition = node.status?.conditions?.find((c) => c.type === 'Ready');
+      if (condition?.status !== 'True') {
+        notYet?.(condition?.message ?? 'its kubelet has said nothing yet');
+        return;
+      }
       if (node.spec?.taints?.some((t) => startTaints.includes(t.key)) === true) return;
       waiting.delete(node.metadata.name!);
       if (waiting.size === 0) resolve();

@@ -9,9 +9,10 @@ import type { CriRuntime } from '../../kubelet/runtime/cri/open.ts';
 import { duplexPair } from '../../kubelet/runtime/simulated/pipe.ts';
 import { createDelegatedAuth } from '../../kubelet/server/auth.ts';
 import type { KubeletListenOptions } from '../../kubelet/server/server.ts';
+import { createLinuxHost } from '../../proxy/host/linux-host.ts';
 import { selfSigned } from '../processes/self-signed.ts';
 import type { MachineNode } from './machine-node.ts';
-import { openNodeRuntime } from './runtime.ts';
+import { NoRuntimeError, openNodeRuntime } from './runtime.ts';
 
 export interface MachineOptions {
   /** The runtime's socket (`--container-runtime-endpoint`); the usual ones are looked for when left out. */
@@ -40,10 +41,10 @@ export interface Machine {
   readonly options: MachineOptions;
 }
 
-/** Finds and opens what a real node needs. `owner`: what this cluster is told from others by. @throws NoRuntimeError */
+/** Finds and opens what a real node needs. `owner`: what this cluster is told from others by; `kubeProxy`: ours brings Services. @throws NoRuntimeError */
 export async function openMachine(
   options: MachineOptions,
-  env: { readonly clock: Clock; readonly logger: Logger; readonly owner: string },
+  env: { readonly clock: Clock; readonly logger: Logger; readonly owner: string; readonly kubeProxy?: boolean },
 ): Promise<Machine> {
   const rootDir = options.rootDir ?? '/var/lib/kubelet';
   const runtime = await openNodeRuntime({
@@ -53,6 +54,14 @@ export async function openMachine(
     clock: env.clock,
     logger: env.logger,
   });
+  if (env.kubeProxy !== false) {
+    const host = createLinuxHost();
+    const missing = await host.missing().finally(() => host.close());
+    if (missing !== undefined) {
+      runtime.close();
+      throw new NoRuntimeError(`Services of a real node need more: ${missing}`);
+    }
+  }
   return {
     nodeName: (options.nodeName ?? hostname()).trim().toLowerCase(),
     runtime,

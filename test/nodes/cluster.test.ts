@@ -14,22 +14,11 @@ import { unmountTree } from '../../src/kubelet/host/linux/mounts.ts';
 import { busyboxImage } from './images/busybox.ts';
 import { Containerd } from './support/containerd.ts';
 import { ownNamespaces } from './support/namespaces.ts';
+import { until } from './support/until.ts';
 
 const skip = ownNamespaces();
 const image = 'local.test/busybox:1';
 const address = '192.168.77.1';
-
-const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
-
-async function until<T>(what: string, look: () => Promise<T | undefined | false>, ms = 60_000): Promise<T> {
-  const end = Date.now() + ms;
-  for (;;) {
-    const found = await look();
-    if (found !== undefined && found !== false) return found;
-    if (Date.now() > end) throw new Error(`waited in vain for ${what}`);
-    await pause(100);
-  }
-}
 
 class World {
   readonly containerd: Containerd;

@@ -16,22 +16,11 @@ import { bundle } from '../support/knarr.ts';
 import { busyboxImage } from './images/busybox.ts';
 import { Containerd } from './support/containerd.ts';
 import { ownNamespaces } from './support/namespaces.ts';
+import { until } from './support/until.ts';
 
 const skip = ownNamespaces();
 const image = 'local.test/busybox:1';
 const sh = (script: string): string => execFileSync('sh', ['-c', script], { encoding: 'utf8' });
-const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
-
-async function until<T>(what: string, look: () => Promise<T | undefined | false>, ms = 60_000): Promise<T> {
-  const end = Date.now() + ms;
-  for (;;) {
-    const found = await look();
-    if (found !== undefined && found !== false) return found;
-    if (Date.now() > end) throw new Error(`waited in vain for ${what}`);
-    await pause(100);
-  }
-}
-
 test('a second machine joins; its pods and Services are one network with the first', { skip }, async () => {
   // Two machines on one wire: this namespace, and `other`.
   sh(`mkdir -p /run/netns && ip netns add other

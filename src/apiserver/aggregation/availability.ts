@@ -16,6 +16,7 @@ import { computed, Vector, type Family } from '../metrics/exposition.ts';
 import type { Registries } from '../registry.ts';
 import { apiServiceGroup, apiServiceResource, isAvailable } from './api-services.ts';
 import type { ApiServices, RemoteService } from './api-services.ts';
+import { PendingNames } from './pending-names.ts';
 import { fetchDocument } from './remote-request.ts';
 
 /** Cluster time between two looks at the same server. */
@@ -41,7 +42,7 @@ const no = (reason: string, message: string): Verdict => ({ status: 'False', rea
 
 export class Availability {
   readonly #o: AvailabilityOptions;
-  readonly #pending = new Set<string>();
+  readonly #pending: PendingNames;
   readonly #failures = new Map<string, number>();
   readonly #timers = new Map<string, Timer>();
   readonly #unfollow: (() => void)[] = [];
@@ -52,11 +53,11 @@ export class Availability {
   );
   readonly families: readonly Family[];
   #resync: Timer | undefined;
-  #running = false;
   #closed = false;
 
   constructor(options: AvailabilityOptions) {
     this.#o = options;
+    this.#pending = new PendingNames(options.clock, (name) => this.#sync(name));
     this.families = [
       this.#changes,
       computed(
@@ -93,6 +94,7 @@ export class Availability {
 
   close(): void {
     this.#closed = true;
+    this.#pending.close();
     this.#resync?.cancel();
     for (const unfollow of this.#unfollow) unfollow();
     for (const timer of this.#timers.values()) timer.cancel();
@@ -111,24 +113,6 @@ export class Availability {
     this.#timers.get(name)?.cancel();
     this.#timers.delete(name);
     this.#pending.add(name);
-    if (this.#running) return;
-    this.#running = true;
-    const done = this.#o.clock.activity.begin();
-    void this.#drain().finally(() => {
-      this.#running = false;
-      done();
-    });
-  }
-
-  async #drain(): Promise<void> {
-    // Whoever is calling from a delivery of the watch cache goes on first.
-    await Promise.resolve();
-    while (this.#pending.size > 0 && !this.#closed) {
-      const names = [...this.#pending];
-      this.#pending.clear();
-      // One server that is slow to answer does not keep the others waiting.
-      await Promise.all(names.map((name) => this.#sync(name)));
-    }
   }
 
   async #sync(name: string): Promise<void> {

@@ -7,6 +7,7 @@ import type { Logger } from '../../base/logger.ts';
 import { isObject } from '../../api/patch/values.ts';
 import type { ApiServices, RemoteService } from './api-services.ts';
 import { discoveryVersion } from './legacy-discovery.ts';
+import { PendingNames } from './pending-names.ts';
 import type { Document } from './remote-request.ts';
 import { fetchDocument } from './remote-request.ts';
 
@@ -56,14 +57,14 @@ export interface RemoteDocumentsOptions {
 export class RemoteDocuments {
   readonly #o: RemoteDocumentsOptions;
   readonly #known = new Map<string, Known>();
-  readonly #pending = new Set<string>();
+  readonly #pending: PendingNames;
   #generation = 0;
   #ticker: Timer | undefined;
-  #running = false;
   #closed = false;
 
   constructor(options: RemoteDocumentsOptions) {
     this.#o = options;
+    this.#pending = new PendingNames(options.clock, (name) => this.#refresh(name));
     options.services.onChange((name, service) => {
       if (service?.spec?.service === undefined) {
         if (this.#known.delete(name)) this.#generation++;
@@ -82,6 +83,7 @@ export class RemoteDocuments {
 
   close(): void {
     this.#closed = true;
+    this.#pending.close();
     this.#ticker?.cancel();
   }
 
@@ -115,22 +117,6 @@ export class RemoteDocuments {
   #enqueue(name: string): void {
     if (this.#closed) return;
     this.#pending.add(name);
-    if (this.#running) return;
-    this.#running = true;
-    const done = this.#o.clock.activity.begin();
-    void this.#drain().finally(() => {
-      this.#running = false;
-      done();
-    });
-  }
-
-  async #drain(): Promise<void> {
-    await Promise.resolve();
-    while (this.#pending.size > 0 && !this.#closed) {
-      const names = [...this.#pending];
-      this.#pending.clear();
-      await Promise.all(names.map((name) => this.#refresh(name)));
-    }
   }
 
   async #refresh(name: string): Promise<void> {

@@ -3,7 +3,7 @@
  * routing protocol number of their own, so that only these are ever taken away.
  */
 import { execFile } from 'node:child_process';
-import type { Clock } from '../../base/clock.ts';
+import type { Clock, Timer } from '../../base/clock.ts';
 import { parseCidr, parseIp } from '../../base/ip.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { Random } from '../../base/random.ts';
@@ -55,6 +55,7 @@ export class NodeRoutes {
   readonly #routes = new Map<string, string>();
   #running: Promise<void> | undefined;
   #again = false;
+  #retry: Timer | undefined;
   #stopped = false;
 
   constructor(options: RoutesOptions) {
@@ -85,6 +86,7 @@ export class NodeRoutes {
   /** Leaves the routes, so that traffic goes on. */
   async stop(): Promise<void> {
     this.#stopped = true;
+    this.#retry?.cancel();
     await this.#nodes.stop();
     await this.#running;
   }
@@ -128,7 +130,8 @@ export class NodeRoutes {
         this.#o.logger.info('a route had gone already', { range: cidr, why: (error as Error).message }),
       );
     }
-    if (failed && !this.#stopped) this.#o.clock.setTimer(retryMs, () => this.#sync());
+    this.#retry?.cancel();
+    this.#retry = failed && !this.#stopped ? this.#o.clock.setTimer(retryMs, () => this.#sync()) : undefined;
   }
 }
 

@@ -5,6 +5,7 @@
 import * as grpc from '@grpc/grpc-js';
 import protobuf from 'protobufjs';
 import { ioTimer } from '../../../base/io-time.ts';
+import { grpcCodes } from '../../grpc-codes.ts';
 import type { RuntimeErrorCode } from '../container-runtime.ts';
 import { RuntimeError } from '../container-runtime.ts';
 import descriptor from './cri-rpc.json' with { type: 'json' };
@@ -51,32 +52,13 @@ function camelFields(node: Nested): Nested {
   return out;
 }
 
-/** gRPC's status codes by number, as Go names them. */
-const codes: readonly RuntimeErrorCode[] = [
-  'Unknown',
-  'Canceled',
-  'Unknown',
-  'InvalidArgument',
-  'DeadlineExceeded',
-  'NotFound',
-  'AlreadyExists',
-  'PermissionDenied',
-  'ResourceExhausted',
-  'FailedPrecondition',
-  'Aborted',
-  'OutOfRange',
-  'Unimplemented',
-  'Internal',
-  'Unavailable',
-  'DataLoss',
-  'Unauthenticated',
-];
-
 /** A failed call as the error the kubelet knows. */
 export function runtimeError(error: unknown): RuntimeError {
   if (error instanceof RuntimeError) return error;
   const e = error as Partial<grpc.ServiceError>;
-  const code = codes[e.code ?? 2] ?? 'Unknown';
+  const name = grpcCodes[e.code ?? 2] ?? 'Unknown';
+  // A call that failed was not OK, whatever its answer says.
+  const code: RuntimeErrorCode = name === 'OK' ? 'Unknown' : name;
   return new RuntimeError(code, e.details ?? e.message ?? String(error), { cause: error });
 }
 

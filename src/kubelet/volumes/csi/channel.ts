@@ -2,29 +2,9 @@
 import * as grpc from '@grpc/grpc-js';
 import protobuf from 'protobufjs';
 import { ioTimer } from '../../../base/io-time.ts';
+import { grpcCodes } from '../../grpc-codes.ts';
 import type { MessageFields } from './messages.ts';
 import { csiMessages, enums, nodeMethods, registrationMessages, registrationMethods } from './messages.ts';
-
-/** gRPC's status codes by number, as Go names them. */
-const codes = [
-  'OK',
-  'Canceled',
-  'Unknown',
-  'InvalidArgument',
-  'DeadlineExceeded',
-  'NotFound',
-  'AlreadyExists',
-  'PermissionDenied',
-  'ResourceExhausted',
-  'FailedPrecondition',
-  'Aborted',
-  'OutOfRange',
-  'Unimplemented',
-  'Internal',
-  'Unavailable',
-  'DataLoss',
-  'Unauthenticated',
-] as const;
 
 /** After these nobody knows whether what was asked for has been done, or still goes on. */
 const uncertain: ReadonlySet<string> = new Set([
@@ -125,7 +105,7 @@ export class PluginChannel {
           cancel();
           if (error === null) resolve(answer as A);
           else if (late) reject(new PluginError('DeadlineExceeded', 'context deadline exceeded', { cause: error }));
-          else reject(new PluginError(codes[error.code] ?? 'Unknown', error.details, { cause: error }));
+          else reject(new PluginError(grpcCodes[error.code] ?? 'Unknown', error.details, { cause: error }));
         },
       );
       const cancel = ioTimer(timeoutMs, () => {

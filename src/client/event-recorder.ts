@@ -113,9 +113,21 @@ export class EventRecorder {
     type: EventType,
     reason: string,
     message: string,
-    options?: { readonly fieldPath?: string; readonly annotations?: Record<string, string> },
+    options?: {
+      readonly fieldPath?: string;
+      readonly annotations?: Record<string, string>;
+      /** When it happened, milliseconds; now when left out. */
+      readonly at?: number;
+    },
   ): void {
-    this.eventFor(objectReference(regarding, object, options?.fieldPath), type, reason, message, options?.annotations);
+    this.eventFor(
+      objectReference(regarding, object, options?.fieldPath),
+      type,
+      reason,
+      message,
+      options?.annotations,
+      options?.at,
+    );
   }
 
   /** Records by reference. */
@@ -125,6 +137,7 @@ export class EventRecorder {
     reason: string,
     message: string,
     annotations?: Record<string, string>,
+    at?: number,
   ): void {
     if (this.#abort.signal.aborted) return;
     if (this.#queue.length >= (this.#o.queueLength ?? 1000)) {
@@ -135,7 +148,7 @@ export class EventRecorder {
     }
     this.#dropped = 0;
     const { component, host, clock } = this.#o;
-    const now = clock.now();
+    const now = at ?? clock.now();
     const time = formatTime(now);
     this.#queue.push({
       metadata: {

@@ -415,6 +415,8 @@ class SchedulerImpl implements Scheduler {
         for (const p of this.#evaluator.plugins) if (p.preBind !== undefined) await p.preBind(info, node);
         leave = this.#enterBinding();
       } else for (const p of this.#evaluator.plugins) if (p.preBind !== undefined) await p.preBind(info, node);
+      // Its event bears this time: a kubelet of another process may be at work before the answer is here.
+      const at = this.#o.clock.now();
       await client.core.pods.createSubresource(name, info.namespace, 'binding', {
         apiVersion: 'v1',
         kind: 'Binding',
@@ -422,7 +424,9 @@ class SchedulerImpl implements Scheduler {
         target: { kind: 'Node', name: nodeName },
       });
       this.#queue.done(q);
-      this.#events.event(podRef, info.pod, 'Normal', 'Scheduled', `Successfully assigned ${info.key} to ${nodeName}`);
+      this.#events.event(podRef, info.pod, 'Normal', 'Scheduled', `Successfully assigned ${info.key} to ${nodeName}`, {
+        at,
+      });
     } catch (e) {
       if (this.#abort.signal.aborted) return;
       // The pod may have been bound or deleted by somebody else; the informer knows.

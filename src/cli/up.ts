@@ -45,6 +45,7 @@ export interface UpSettings {
   readonly runtime: 'auto' | 'containerd' | 'simulated';
   /** Of a real node. */
   readonly machine: MachineOptions;
+  readonly nodeMonitorGracePeriodMs: number;
   readonly disable: readonly OptionalComponent[];
   readonly kubeconfig: string | undefined;
   readonly etcdServers: readonly string[];
@@ -108,6 +109,12 @@ const flags: readonly Flag[] = [
     default: false,
     help: 'keep ordinary pods away from this node, for machines that join',
   },
+  {
+    name: 'node-monitor-grace-period',
+    kind: 'duration',
+    default: 50_000,
+    help: 'how long a node may be silent before it counts as unhealthy; nodes renew their leases every 10 s',
+  },
   { name: 'disable', kind: 'list', choices: optionalComponents, help: 'components to leave out' },
   {
     name: 'kubeconfig',
@@ -160,6 +167,7 @@ function settingsOf(values: FlagValues): UpSettings {
       kubeletPort: values['kubelet-port'] as number,
       controlPlaneTaint: values['control-plane-taint'] === true,
     },
+    nodeMonitorGracePeriodMs: values['node-monitor-grace-period'] as number,
     disable: (values['disable'] as OptionalComponent[] | undefined) ?? [],
     kubeconfig: values['kubeconfig'] as string | undefined,
     etcdServers,
@@ -365,6 +373,7 @@ async function serve(s: UpSettings, started: number): Promise<void> {
       https: { host: s.bindAddress, port: s.port },
       nodes: s.nodes,
       ...(machine === undefined ? {} : { machine }),
+      nodeMonitorGracePeriodMs: s.nodeMonitorGracePeriodMs,
       disable: s.disable,
       etcdServers: s.etcdServers,
       ...(etcdTls === undefined ? {} : { etcdTls }),

@@ -78,6 +78,8 @@ export interface ClusterOptions {
   /** The cluster's service and pod ranges. */
   readonly serviceClusterIPRange?: string;
   readonly clusterCIDR?: string;
+  /** How long a node may be silent before it counts as unhealthy; default 50 s. */
+  readonly nodeMonitorGracePeriodMs?: number;
   /**
    * Admission plugins beside upstream's default ones (NodeRestriction where nothing is said), those to leave out, and what
    * they are told: the `plugins` of an AdmissionConfiguration by name.
@@ -389,6 +391,9 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
           signServiceAccountToken: legacyTokenSigner(signingKey),
           clusterCIDR,
           allocateNodeCIDRs: true,
+          ...(options.nodeMonitorGracePeriodMs === undefined
+            ? {}
+            : { nodeMonitorGracePeriodMs: options.nodeMonitorGracePeriodMs }),
           // One API server: nobody else can still be admitting objects into a namespace that is going.
           namespaceDeletionGracePeriodMs: 0,
         },

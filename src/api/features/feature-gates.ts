@@ -1,0 +1,114 @@
+/**
+ * The feature gates of the release: `--feature-gates` as upstream's component-base reads it, with `AllAlpha` and `AllBeta`,
+ * gates that are locked to their default, and gates that need others. What a gate switches is asked for where it is done.
+ */
+import gatesJson from './feature-gates.json' with { type: 'json' };
+
+type Stage = 'Alpha' | 'Beta' | 'GA' | 'Deprecated';
+
+interface Gate {
+  readonly default: boolean;
+  readonly stage: Stage;
+  /** Can be told, but not changed. */
+  readonly locked?: boolean;
+  /** Gates that must be on for this one. */
+  readonly needs?: readonly string[];
+}
+
+const gates = gatesJson as unknown as Readonly<Record<string, Gate>>;
+
+/** Names of gates that this release knows. */
+export type FeatureGateName = keyof typeof gatesJson;
+
+/** What was told cannot be; one message for everything that is wrong, as upstream prints it. */
+export class FeatureGateError extends Error {}
+
+const parsed: Readonly<Record<string, boolean>> = {
+  '1': true,
+  t: true,
+  T: true,
+  true: true,
+  TRUE: true,
+  True: true,
+  '0': false,
+  f: false,
+  F: false,
+  false: false,
+  FALSE: false,
+  False: false,
+};
+
+export class FeatureGates {
+  readonly #values: ReadonlyMap<string, boolean>;
+  /** What the operator should know of the gates told: those that will go away. */
+  readonly warnings: readonly string[];
+
+  /**
+   * `given`: as after `--feature-gates`, by name.
+   * @throws {FeatureGateError} for unknown gates, values that are no booleans, locked gates, and gates without what they need
+   */
+  constructor(given: Readonly<Record<string, boolean | string>> = {}) {
+    const errors: string[] = [];
+    const warnings: string[] = [];
+    const told = new Map<string, boolean>();
+    const special = new Map<Stage, boolean>();
+    for (const [name, value] of Object.entries(given)) {
+      const on = typeof value === 'boolean' ? value : parsed[value.trim()];
+      if (on === undefined) {
+        errors.push(
+          `invalid value of ${name}=${value}, err: strconv.ParseBool: parsing ${JSON.stringify(value)}: invalid syntax`,
+        );
+        continue;
+      }
+      if (name === 'AllAlpha' || name === 'AllBeta') {
+        special.set(name === 'AllAlpha' ? 'Alpha' : 'Beta', on);
+        continue;
+      }
+      const gate = Object.hasOwn(gates, name) ? gates[name]! : undefined;
+      if (gate === undefined) errors.push(`unrecognized feature gate: ${name}`);
+      else if (gate.locked === true && gate.default !== on)
+        errors.push(`cannot set feature gate ${name} to ${on}, feature is locked to ${gate.default}`);
+      else {
+        told.set(name, on);
+        if (gate.stage === 'GA' || gate.stage === 'Deprecated')
+          warnings.push(
+            `setting ${gate.stage === 'GA' ? 'GA' : 'deprecated'} feature gate ${name}=${on}. It will be removed in a future release.`,
+          );
+      }
+    }
+    const values = new Map<string, boolean>();
+    for (const [name, gate] of Object.entries(gates))
+      values.set(name, told.get(name) ?? (gate.locked === true ? undefined : special.get(gate.stage)) ?? gate.default);
+    if (errors.length === 0) {
+      for (const [name, { needs }] of Object.entries(gates)) {
+        if (needs === undefined || values.get(name) !== true) continue;
+        const off = needs.filter((n) => values.get(n) !== true);
+        if (off.length > 0)
+          errors.push(`${name} is enabled, but depends on features that are disabled: [${off.join(' ')}]`);
+      }
+    }
+    if (errors.length === 1) throw new FeatureGateError(errors[0]);
+    if (errors.length > 1) throw new FeatureGateError(`[${errors.join(', ')}]`);
+    this.#values = values;
+    this.warnings = warnings;
+  }
+
+  enabled(name: FeatureGateName): boolean {
+    return this.#values.get(name) === true;
+  }
+
+  /** Every gate with its stage and value, by name: for `kubernetes_feature_enabled` and `/flagz`. */
+  *entries(): Iterable<{ readonly name: string; readonly stage: string; readonly enabled: boolean }> {
+    for (const [name, { stage }] of Object.entries(gates))
+      yield { name, stage, enabled: this.#values.get(name) === true };
+  }
+
+  /** One line a gate for `--help`, as upstream lists those that can be switched. */
+  static *help(): Iterable<string> {
+    yield 'AllAlpha=true|false (ALPHA - default=false)';
+    yield 'AllBeta=true|false (BETA - default=false)';
+    for (const [name, gate] of Object.entries(gates))
+      if (gate.locked !== true && gate.stage !== 'GA' && gate.stage !== 'Deprecated')
+        yield `${name}=true|false (${gate.stage.toUpperCase()} - default=${gate.default})`;
+  }
+}

@@ -2,43 +2,32 @@
  * `PodWorker`: one pod on this node from its arrival to its removal. Works in passes: look at what the runtime has, do what is
  * missing, report the status. An idle pod holds no timer and no promise.
  */
-import type { Timer } from '../base/clock.ts';
-import { nextTurn, turnSpent } from '../base/yield.ts';
 import { deepEqual } from '../api/helpers/deep-equal.ts';
 import { timeMs } from '../api/time.ts';
 import type { Container, Pod, PodStatus } from '../api/types/index.gen.ts';
 import { compareResourceVersions } from '../client/resource-version.ts';
-import { lazyPodFile, podUidLabel, sandboxConfig } from './container-config.ts';
+import { lazyPodFile } from './container-config.ts';
 import { killContainer } from './container-kill.ts';
-import { startContainer } from './container-start.ts';
 import type { KubeletContext } from './context.ts';
 import { podDir } from './context.ts';
-import type { LazyItem } from './host/node-host.ts';
 import type { PodRuntimeFields } from './downward.ts';
 import type { Eviction } from './eviction/eviction-manager.ts';
-import { runHook } from './hooks.ts';
-import { StartError } from './image-manager.ts';
-import { errorText } from './object-cache.ts';
-import type { PodActions } from './pod-actions.ts';
+import type { LazyItem } from './host/node-host.ts';
+import { PassLoop } from './pass-loop.ts';
+import type { KillReason } from './pod-actions.ts';
 import { computeActions } from './pod-actions.ts';
 import { hasProbes, PodProbes } from './pod-probes.ts';
 import { PodResize } from './pod-resize.ts';
+import type { RuntimeView } from './pod-status.ts';
+import { generatePodStatus, newestOf } from './pod-status.ts';
+import type { SyncedPod } from './pod-sync.ts';
+import { PodSync } from './pod-sync.ts';
 import { podTermination } from './pod-termination.ts';
-import type { RuntimeView, WaitingReason } from './pod-status.ts';
-import { emptyView, generatePodStatus, newestOf } from './pod-status.ts';
-import { containerFieldPath, findContainer, formatPod, isHostNetwork } from './pod-util.ts';
-import type {
-  ContainerEvent,
-  ContainerStatus as RuntimeContainer,
-  PodSandboxConfig,
-  PodSandboxStatus,
-} from './runtime/container-runtime.ts';
-import { RuntimeError } from './runtime/container-runtime.ts';
+import { findContainer, formatPod, isHostNetwork } from './pod-util.ts';
+import { PodView } from './pod-view.ts';
+import type { ContainerEvent } from './runtime/container-runtime.ts';
 import type { StatusOwner } from './status-manager.ts';
 import { podStatusPatch } from './status-patch.ts';
-import { terminationMessage } from './termination-message.ts';
-import { runtimeHandler } from './runtime-class.ts';
-import { MountError } from './volumes/mount-error.ts';
 import { PodVolumes } from './volumes/pod-volumes.ts';
 
 /** What a worker asks of the kubelet it belongs to. */
@@ -64,33 +53,24 @@ export interface PodMirror {
 const retryMs = 10_000;
 /** A resize that the node had no room for is looked at again after so long at the latest. */
 const resizeRetryMs = 180_000;
-const mountRetryMs = 2000;
 const pendingStatusMs = 20;
 
-export class PodWorker implements StatusOwner {
+export class PodWorker implements StatusOwner, SyncedPod {
   readonly uid: string;
   readonly home: WorkerHome;
   readonly ctx: KubeletContext;
-  view: RuntimeView;
+  readonly runtimeView: PodView;
+  readonly loop: PassLoop;
   probes: PodProbes | undefined;
   readonly volumes: PodVolumes;
+  readonly #sync: PodSync;
   #pod: Pod;
   #startTime: number;
-  #syncing = false;
-  #again = false;
-  #stale: boolean;
   #admitted = false;
-  #timer: Timer | undefined;
-  #timerAt = Infinity;
-  #waiting: Map<string, WaitingReason> | undefined;
-  #messages: Map<string, string> | undefined;
   #failed: { reason: string; message: string } | undefined;
   #terminating: ReturnType<typeof podTermination> | undefined;
   #terminated = false;
   #deletedFromApi = false;
-  #mountFailures = 0;
-  /** The pod's cgroup has the limits of this spec. */
-  #limited: Pod['spec'] | undefined;
   /** What the pod was given first; the containers have it as long as there is no resize. */
   #base: Pod['spec'] | undefined;
   #resize: PodResize | undefined;
@@ -103,9 +83,6 @@ export class PodWorker implements StatusOwner {
   /** Seconds, where the kubelet itself ends the pod. */
   #grace: number | undefined;
   #ended: PromiseWithResolvers<void> | undefined;
-  /** The runtime may have sandboxes of the pod that the view has not. */
-  #searching = false;
-  #stopped = false;
 
   /** `view`: what the runtime has of the pod from before this kubelet's start. `mirror`: of a pod that is not the API's own. */
   constructor(home: WorkerHome, pod: Pod, view: RuntimeView | undefined, mirror?: PodMirror) {
@@ -113,8 +90,16 @@ export class PodWorker implements StatusOwner {
     this.ctx = home.ctx;
     this.uid = pod.metadata.uid!;
     this.#pod = pod;
-    this.view = view ?? emptyView;
-    this.#stale = view !== undefined;
+    this.runtimeView = new PodView(this.ctx, this.uid, view);
+    this.loop = new PassLoop(
+      this.ctx.clock,
+      () => this.#pass(),
+      (error) => {
+        this.ctx.logger.warn('Error syncing pod, skipping', { pod: formatPod(this.#pod), error });
+        this.loop.wakeAt(this.ctx.clock.now() + retryMs);
+      },
+    );
+    this.#sync = new PodSync(this);
     this.#adopted = view !== undefined;
     this.mirror = mirror;
     this.volumes = new PodVolumes(this.ctx, this.uid, () => this.notify());
@@ -124,6 +109,14 @@ export class PodWorker implements StatusOwner {
 
   get apiPod(): Pod {
     return this.#pod;
+  }
+
+  get view(): RuntimeView {
+    return this.runtimeView.now;
+  }
+
+  get resize(): PodResize | undefined {
+    return this.#resize;
   }
 
   /** Whether the pod's containers are dead for good. */
@@ -245,60 +238,20 @@ export class PodWorker implements StatusOwner {
 
   /** Something happened that may need work. */
   notify(): void {
-    if (this.#stopped) return;
-    if (this.#syncing) {
-      this.#again = true;
-      return;
-    }
-    this.#syncing = true;
-    void this.#run();
+    this.loop.notify();
   }
 
   onRuntimeEvent(event: ContainerEvent): void {
     // Creation and start are this worker's own doing.
     if (event.containerEventType !== 'CONTAINER_STOPPED_EVENT') return;
-    this.#stale = true;
+    this.runtimeView.stale = true;
     this.notify();
   }
 
   /** Makes the next pass look at the runtime again. */
   relist(): void {
-    this.#stale = true;
+    this.runtimeView.stale = true;
     this.notify();
-  }
-
-  async #run(): Promise<void> {
-    do {
-      this.#again = false;
-      this.#cancelTimer();
-      try {
-        if (turnSpent()) await this.ctx.clock.activity.track(nextTurn());
-        await this.#pass();
-      } catch (error) {
-        if (this.#stopped) return;
-        this.ctx.logger.warn('Error syncing pod, skipping', { pod: formatPod(this.#pod), error });
-        this.#wakeAt(this.ctx.clock.now() + retryMs);
-      }
-    } while (this.#again && !this.#stopped);
-    this.#syncing = false;
-  }
-
-  #cancelTimer(): void {
-    this.#timer?.cancel();
-    this.#timer = undefined;
-    this.#timerAt = Infinity;
-  }
-
-  /** Passes again at that time at the latest. */
-  #wakeAt(at: number): void {
-    if (at >= this.#timerAt || this.#stopped) return;
-    this.#timer?.cancel();
-    this.#timerAt = at;
-    this.#timer = this.ctx.clock.setTimer(at - this.ctx.clock.now(), () => {
-      this.#timer = undefined;
-      this.#timerAt = Infinity;
-      this.notify();
-    });
   }
 
   async #pass(): Promise<void> {
@@ -306,7 +259,7 @@ export class PodWorker implements StatusOwner {
       this.#finalize();
       return;
     }
-    if (this.#stale) await this.refresh();
+    if (this.runtimeView.stale) await this.refresh();
     const pod = this.#pod;
     const ended = pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed';
     if (this.#adopted && this.#base === undefined) {
@@ -336,7 +289,7 @@ export class PodWorker implements StatusOwner {
       await this.#terminate();
       return;
     }
-    await this.#sync();
+    await this.#run();
   }
 
   /** Gone from where it came from. */
@@ -364,7 +317,7 @@ export class PodWorker implements StatusOwner {
     if (seconds === undefined) return false;
     const at = this.#startTime + seconds * 1000;
     if (this.ctx.clock.now() < at) {
-      this.#wakeAt(at);
+      this.loop.wakeAt(at);
       return false;
     }
     if (this.#failed === undefined) {
@@ -379,40 +332,11 @@ export class PodWorker implements StatusOwner {
 
   /** Reads everything the runtime has of this pod. */
   async refresh(): Promise<void> {
-    this.#stale = false;
-    const { runtime } = this.ctx;
-    const sandboxes: PodSandboxStatus[] = [];
-    const containers: RuntimeContainer[] = [];
-    const known: readonly { readonly id: string }[] = this.#searching
-      ? await runtime.listPodSandbox({ labelSelector: { [podUidLabel]: this.uid } })
-      : this.view.sandboxes;
-    this.#searching = false;
-    for (const s of known) {
-      try {
-        sandboxes.push(await runtime.podSandboxStatus(s.id));
-        for (const c of await runtime.listContainers({ podSandboxId: s.id }))
-          containers.push(await runtime.containerStatus(c.id));
-      } catch (error) {
-        if (!(error instanceof RuntimeError) || error.code !== 'NotFound') throw error;
-      }
-    }
-    containers.sort((a, b) => b.createdAt - a.createdAt || b.metadata.attempt - a.metadata.attempt);
-    sandboxes.sort((a, b) => b.createdAt - a.createdAt || b.metadata.attempt - a.metadata.attempt);
-    this.view = { sandboxes, containers };
-    await this.#readMessages();
-    this.#updateProbes();
+    await this.runtimeView.refresh();
+    this.updateProbes();
   }
 
-  /** Termination messages of containers that have ended. */
-  async #readMessages(): Promise<void> {
-    for (const c of this.view.containers) {
-      if (c.state !== 'CONTAINER_EXITED' || this.#messages?.has(c.id)) continue;
-      const text = await terminationMessage(this.ctx, c);
-      if (text !== '') (this.#messages ??= new Map()).set(c.id, text);
-    }
-  }
-
-  #updateProbes(): void {
+  updateProbes(): void {
     if (this.probes === undefined) {
       if (this.#terminating !== undefined || !hasProbes(this.#pod)) return;
       this.probes = new PodProbes(
@@ -457,8 +381,8 @@ export class PodWorker implements StatusOwner {
       old: this.#toldStatus,
       view: this.view,
       runtimeName: this.ctx.runtimeName,
-      waiting: this.#waiting,
-      messages: this.#messages,
+      waiting: this.#sync.waiting,
+      messages: this.runtimeView.messages,
       started: (n, id) => this.started(n, id),
       ready: (n, id) => this.#ready(n, id),
       hostIps: this.ctx.nodeIps(),
@@ -492,29 +416,10 @@ export class PodWorker implements StatusOwner {
       this.#resize = PodResize.from(this.ctx, this.home, { ...pod, spec: base });
     }
     await this.#resize.allocate(pod);
-    if (this.#resize.pending !== undefined) this.#wakeAt(this.ctx.clock.now() + resizeRetryMs);
+    if (this.#resize.pending !== undefined) this.loop.wakeAt(this.ctx.clock.now() + resizeRetryMs);
   }
 
-  /** Gives running containers what is allocated, or has them restarted with it. */
-  async #actuate(actions: PodActions): Promise<void> {
-    const resize = this.#resize;
-    if (resize === undefined || actions.createSandbox) return;
-    for (const { container, id } of resize.restarts(this.#pod, this.view.containers)) {
-      if (actions.kills.some((k) => k.id === id)) continue;
-      actions.kills.push({
-        container,
-        id,
-        message: `Container ${container.name} resize requires restart`,
-        reason: 'changed',
-      });
-      const sidecar = this.#pod.spec!.initContainers?.some((c) => c.name === container.name) === true;
-      (sidecar ? actions.initToStart : actions.toStart).push(container);
-    }
-    const staying = this.view.containers.filter((c) => !actions.kills.some((k) => k.id === c.id));
-    if (!(await resize.actuate(this.#pod, staying, actions.sandboxId))) this.#wakeAt(this.ctx.clock.now() + retryMs);
-  }
-
-  async #sync(): Promise<void> {
+  async #run(): Promise<void> {
     const { ctx } = this;
     await this.#allocate();
     const pod = this.allocatedPod;
@@ -531,7 +436,7 @@ export class PodWorker implements StatusOwner {
     if (network !== undefined && !isHostNetwork(pod) && actions.createSandbox) {
       this.report();
       ctx.events.pod(pod, 'Warning', 'NetworkNotReady', `network is not ready: ${network}`);
-      this.#wakeAt(ctx.clock.now() + retryMs);
+      this.loop.wakeAt(ctx.clock.now() + retryMs);
       return;
     }
     // What starts at once is reported once; what takes time is reported as pending meanwhile.
@@ -539,13 +444,13 @@ export class PodWorker implements StatusOwner {
       actions.createSandbox || actions.toStart.length > 0 || actions.initToStart.length > 0 || actions.kills.length > 0;
     const early = busy ? ctx.clock.setTimer(pendingStatusMs, () => void this.report()) : undefined;
     try {
-      await this.#perform(pod, actions);
+      await this.#sync.perform(pod, actions);
     } finally {
       early?.cancel();
-      if (this.#stale) await this.refresh();
+      if (this.runtimeView.stale) await this.refresh();
       // A pod that has come to its end is reported once it has been ended.
-      if (this.#isOver()) this.#again = true;
-      else if (!this.#stopped && !this.#terminated) this.report();
+      if (this.#isOver()) this.loop.again();
+      else if (!this.loop.stopped && !this.#terminated) this.report();
     }
   }
 
@@ -564,186 +469,18 @@ export class PodWorker implements StatusOwner {
     );
   }
 
-  async #perform(pod: Pod, actions: PodActions): Promise<void> {
-    const { ctx } = this;
-    // A resize sets limits in an order of its own.
-    if (
-      ctx.cgroups.enabled &&
-      (this.#resize === undefined ? this.#limited !== pod.spec : this.#limited === undefined)
-    ) {
-      try {
-        await ctx.cgroups.ensurePod(pod);
-      } catch (error) {
-        const text = `unable to ensure pod container exists: ${errorText(error)}`;
-        ctx.events.pod(pod, 'Warning', 'FailedCreatePodContainer', text);
-        throw new Error(`failed to ensure that the pod: ${this.uid} cgroups exist and are correctly applied`, {
-          cause: error,
-        });
-      }
-      this.#limited = pod.spec;
-    }
-    try {
-      await this.volumes.ensure(pod, this.fields());
-      this.#mountFailures = 0;
-    } catch (error) {
-      if (!(error instanceof MountError)) throw error;
-      ctx.events.pod(pod, 'Warning', 'FailedMount', error.message);
-      this.#wakeAt(ctx.clock.now() + Math.min(mountRetryMs * 2 ** this.#mountFailures++, 120_000));
-      // Containers that run go on with the content they have.
-      if (actions.createSandbox || actions.toStart.length > 0 || actions.initToStart.length > 0) return;
-    }
-    await this.#actuate(actions);
-    for (const k of actions.kills) {
-      this.#stale = true;
-      await this.killContainer(k.container, k.id, k.message, this.graceFor(k.container, k.reason));
-    }
-    if (actions.createSandbox) {
-      if (actions.attempt > 0)
-        ctx.events.pod(pod, 'Normal', 'SandboxChanged', 'Pod sandbox changed, it will be killed and re-created.');
-      if (!(await this.#createSandbox(pod, actions))) return;
-    }
-    if (this.#gonePending()) return;
-    const latest = this.view.sandboxes[0];
-    if (latest === undefined) return;
-    const nothing = actions.ephemeralToStart.length + actions.initToStart.length + actions.toStart.length === 0;
-    if (nothing) {
-      this.#waiting = undefined;
-      return;
-    }
-    const config = await sandboxConfig(ctx, pod, latest.metadata.attempt, latest.runtimeHandler ?? '');
-    for (const c of actions.ephemeralToStart) await this.#start(pod, c, latest, config, true);
-    for (const c of actions.initToStart) {
-      const sidecar = c.restartPolicy === 'Always';
-      const good = await this.#start(pod, c, latest, config, false);
-      // An init container that could not be started holds up the ones after it.
-      if (!good && !sidecar) return;
-      if (good && sidecar) this.#again = true;
-    }
-    for (const c of actions.toStart) {
-      if (this.#gonePending()) return;
-      await this.#start(pod, c, latest, config, false);
-    }
-  }
-
-  #gonePending(): boolean {
+  /** Nothing more is to be started. */
+  ending(): boolean {
     return (
-      this.#pod.metadata.deletionTimestamp !== undefined || this.#leaving || this.#failed !== undefined || this.#stopped
+      this.#pod.metadata.deletionTimestamp !== undefined ||
+      this.#leaving ||
+      this.#failed !== undefined ||
+      this.loop.stopped
     );
   }
 
-  async #createSandbox(pod: Pod, actions: PodActions): Promise<boolean> {
-    const { ctx } = this;
-    if (actions.sandboxId !== undefined) await ctx.runtime.stopPodSandbox(actions.sandboxId);
-    try {
-      const handler = await runtimeHandler(ctx, pod);
-      const config = await sandboxConfig(ctx, pod, actions.attempt, handler);
-      const id = await ctx.runtime.runPodSandbox(config, handler);
-      const status = await ctx.runtime.podSandboxStatus(id);
-      if (status.network !== undefined)
-        await ctx.onPodAddresses?.(pod, [status.network.ip, ...status.network.additionalIps]);
-      this.view = { sandboxes: [status, ...this.view.sandboxes], containers: this.view.containers };
-      this.#stale = actions.attempt > 0;
-      return true;
-    } catch (error) {
-      const text = errorText(error);
-      // It may have been made all the same, and have taken its name.
-      if (error instanceof RuntimeError) this.#searching = this.#stale = true;
-      ctx.events.pod(pod, 'Warning', 'FailedCreatePodSandBox', `Failed to create pod sandbox: ${text}`);
-      this.#wakeAt(ctx.clock.now() + retryMs);
-      return false;
-    }
-  }
-
-  /** Starts one container unless it is in back-off; false when it does not run. */
-  async #start(
-    pod: Pod,
-    container: Container,
-    sandbox: PodSandboxStatus,
-    config: PodSandboxConfig,
-    ephemeral: boolean,
-  ): Promise<boolean> {
-    const { ctx } = this;
-    const failed = (error: StartError): false => {
-      (this.#waiting ??= new Map()).set(container.name, { reason: error.reason, message: error.message });
-      this.#wakeAt(error.retryAt ?? ctx.clock.now() + retryMs);
-      return false;
-    };
-    let id: string | undefined;
-    try {
-      id = await startContainer(ctx, {
-        pod,
-        container,
-        last: newestOf(this.view, container.name),
-        sandbox,
-        config,
-        volumes: this.volumes,
-        fields: this.fields(),
-        target: () => (ephemeral ? this.#target(pod, container.name) : undefined),
-        gone: () => this.#gonePending(),
-      });
-    } catch (error) {
-      if (!(error instanceof StartError)) throw error;
-      // What was created is there, whatever became of it.
-      if (error.reason === 'RunContainerError' || error.reason === 'CreateContainerError') this.#stale = true;
-      return failed(error);
-    }
-    if (id === undefined) return false;
-    this.#waiting?.delete(container.name);
-    if (this.#waiting?.size === 0) this.#waiting = undefined;
-    await this.#startedNow(id, container.name);
-    const hook = container.lifecycle?.postStart;
-    if (hook === undefined) return true;
-    try {
-      await runHook(ctx, hook, pod, container, id, this.podIps[0] ?? '');
-      return true;
-    } catch (error) {
-      ctx.logger.warn('PostStartHook failed', { pod: formatPod(pod), container: container.name, error });
-      ctx.events.pod(
-        pod,
-        'Warning',
-        'FailedPostStartHook',
-        'PostStartHook failed',
-        containerFieldPath(pod.spec!, container.name),
-      );
-      this.#stale = true;
-      await this.killContainer(container, id, 'FailedPostStartHook', this.graceFor(container, undefined));
-      return failed(new StartError('PostStartHookError', errorText(error)));
-    }
-  }
-
-  /** Adds the new instance to the view, and lets go of all but one of its predecessors. */
-  async #startedNow(id: string, name: string): Promise<void> {
-    const status = await this.ctx.runtime.containerStatus(id);
-    const dead = this.view.containers
-      .filter((c) => c.metadata.name === name && c.state === 'CONTAINER_EXITED')
-      .slice(1);
-    for (const d of dead) {
-      await this.ctx.runtime.removeContainer(d.id);
-      this.#messages?.delete(d.id);
-    }
-    this.view = {
-      sandboxes: this.view.sandboxes,
-      containers: [status, ...this.view.containers.filter((c) => !dead.includes(c))],
-    };
-    this.#updateProbes();
-    if (this.#resize !== undefined) {
-      await this.#resize.started(this.#pod, name);
-      // One more look tells whether the resize is done.
-      if (this.#resize.inProgress !== undefined) this.#again = true;
-    }
-  }
-
-  #target(pod: Pod, name: string): string | undefined {
-    const target = pod.spec?.ephemeralContainers?.find((c) => c.name === name)?.targetContainerName;
-    if (target === undefined || target === '') return undefined;
-    const c = newestOf(this.view, target);
-    if (c?.state !== 'CONTAINER_RUNNING')
-      throw new StartError('CreateContainerConfigError', `unable to find target container "${target}"`);
-    return c.id;
-  }
-
   /** Seconds that a container has to end when it is killed for `reason`. */
-  graceFor(container: Container, reason: 'liveness' | 'startup' | 'unknown' | 'changed' | undefined): number {
+  graceFor(container: Container, reason: KillReason | undefined): number {
     const { metadata, spec } = this.#pod;
     if (metadata.deletionGracePeriodSeconds !== undefined && metadata.deletionTimestamp !== undefined)
       return metadata.deletionGracePeriodSeconds;
@@ -771,14 +508,14 @@ export class PodWorker implements StatusOwner {
     } finally {
       early.cancel();
     }
-    if (this.#stopped) return;
+    if (this.loop.stopped) return;
     await this.refresh();
     this.probes?.stop();
     this.probes = undefined;
     await this.volumes.remove();
     await this.ctx.cgroups.removePod(this.#pod);
     this.#terminated = true;
-    this.#waiting = undefined;
+    this.#sync.clear();
     this.report(true);
     this.#ended?.resolve();
     this.home.released(this);
@@ -792,7 +529,7 @@ export class PodWorker implements StatusOwner {
   }
 
   #forget(): void {
-    if (this.#stopped) return;
+    if (this.loop.stopped) return;
     this.stop();
     const owner = this.#statusOwner;
     if (owner !== undefined) this.ctx.statuses.forget(owner.uid);
@@ -815,8 +552,7 @@ export class PodWorker implements StatusOwner {
 
   /** Leaves everything as it is: the kubelet stops. */
   stop(): void {
-    this.#stopped = true;
-    this.#cancelTimer();
+    this.loop.stop();
     this.probes?.stop();
     this.probes = undefined;
     this.volumes.stop();

@@ -241,6 +241,7 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
   // A /24 for each node: the usual /16 is enough for 256 of them.
   const clusterCIDR = options.clusterCIDR ?? ((options.nodes ?? 1) > 250 ? largeClusterCIDR : defaultClusterCIDR);
   const teardown = new Teardown();
+  const starting: Promise<void>[] = [];
   // An open cluster is work in progress, as an open server is; timers of cluster time hold no process.
   teardown.add(ioHold());
   try {
@@ -364,7 +365,6 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
     addons.catch(() => {});
 
     // Components need each other no more than they need the API server: all start at once.
-    const starting: Promise<void>[] = [];
     let manager: ControllerManager | undefined;
     if (!disabled.has('kube-controller-manager')) {
       step('controllers');
@@ -597,6 +597,8 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       [Symbol.asyncDispose]: close,
     };
   } catch (e) {
+    // Starts that are cut short by this are no news beside it.
+    for (const s of starting) s.catch(() => {});
     try {
       await teardown.run();
     } catch (cleanup) {

@@ -109,9 +109,14 @@ export interface AuthorizationAttributes {
 
 export type Decision = 'allow' | 'deny' | 'noOpinion';
 
+export interface AuthorizationOutcome {
+  readonly decision: Decision;
+  readonly reason: string;
+  /** What went wrong while deciding (a webhook that does not answer); an allowed request is allowed all the same. */
+  readonly error?: Error | undefined;
+}
+
 export interface Authorizer {
   /** Synchronous where it can be: RBAC works on in-memory indexes. */
-  authorize(
-    attributes: AuthorizationAttributes,
-  ): { decision: Decision; reason: string } | Promise<{ decision: Decision; reason: string }>;
+  authorize(attributes: AuthorizationAttributes): AuthorizationOutcome | Promise<AuthorizationOutcome>;
 }

@@ -12,7 +12,8 @@ import {
   isDyn,
 } from '../cel/types.ts';
 
-function declared(name: string, members: Readonly<Record<string, CelType>>): CelType {
+/** An object type with these members. */
+export function declared(name: string, members: Readonly<Record<string, CelType>>): CelType {
   const fields = new Map<string, FieldDecl>();
   for (const [member, type] of Object.entries(members)) fields.set(member, { name: member, jsonName: member, type });
   return structType(

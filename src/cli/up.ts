@@ -104,6 +104,13 @@ const flags: readonly Flag[] = [
   },
   { name: 'kubelet-port', kind: 'int', default: 10250, help: "the port of a real node's kubelet" },
   {
+    name: 'overlay',
+    kind: 'string',
+    choices: ['auto', 'always', 'never'],
+    default: 'auto',
+    help: 'VXLAN between real nodes; auto: where one is on no network of the other',
+  },
+  {
     name: 'control-plane-taint',
     kind: 'bool',
     default: false,
@@ -165,6 +172,7 @@ function settingsOf(values: FlagValues): UpSettings {
       cniConfDir: file('cni-conf-dir')!,
       cgroupRoot: file('cgroup-root')!,
       kubeletPort: values['kubelet-port'] as number,
+      overlay: values['overlay'] as 'auto' | 'always' | 'never',
       controlPlaneTaint: values['control-plane-taint'] === true,
     },
     nodeMonitorGracePeriodMs: values['node-monitor-grace-period'] as number,

@@ -19,7 +19,7 @@ export interface AddonOptions {
   readonly certificateAuthority: string | undefined;
   readonly server: string | undefined;
   /** What machines that join are told: ranges of all pods, and whether a cloud-controller-manager initialises nodes. */
-  readonly nodes?: { readonly clusterCIDR: string; readonly externalCloud: boolean };
+  readonly nodes?: { readonly clusterCIDR: string; readonly externalCloud: boolean; readonly overlay?: string };
   /** Components run as processes of their own. */
   readonly processes?: boolean;
 }
@@ -210,6 +210,7 @@ function wanted(options: AddonOptions): Wanted[] {
             clusterCIDR: options.nodes.clusterCIDR,
             dns: options.dns ? options.dnsServiceIP : '',
             externalCloud: String(options.nodes.externalCloud),
+            overlay: options.nodes.overlay ?? 'auto',
           },
         },
       });

@@ -358,7 +358,11 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       dns: !disabled.has('dns'),
       localPath: !disabled.has('local-path-provisioner'),
       certificateAuthority: pki?.get('ca.crt'),
-      nodes: { clusterCIDR, externalCloud: !disabled.has('cloud-controller-manager') },
+      nodes: {
+        clusterCIDR,
+        externalCloud: !disabled.has('cloud-controller-manager'),
+        ...(machine?.options.overlay === undefined ? {} : { overlay: machine.options.overlay }),
+      },
       server: machine === undefined || listening === undefined ? url : serverUrl(advertise, listening.port),
     });
     // Awaited below; what fails meanwhile is told there.
@@ -422,16 +426,6 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       });
       policies = proxy.policies;
       teardown.add(() => proxy.stop());
-      const { NodeRoutes } = await import('./real/routes.ts');
-      const routes = new NodeRoutes({
-        client: clientFor(identities.proxy, 'kube-proxy'),
-        clock,
-        random,
-        logger,
-        nodeName: machine.nodeName,
-      });
-      teardown.add(() => routes.stop());
-      starting.push(routes.start());
       // It may read policies by a role of the addons.
       starting.push(addons.then(() => proxy.start()));
     } else if (!disabled.has('kube-proxy')) {
@@ -504,6 +498,8 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
         {
           nodeName: machine.nodeName,
           client: nodeClient,
+          networkClient: clientFor(identities.proxy, 'knarr-pod-network'),
+          ...(machine.options.overlay === undefined ? {} : { overlay: machine.options.overlay }),
           clock,
           random,
           logger,

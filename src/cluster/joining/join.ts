@@ -14,6 +14,7 @@ import { userAgent } from '../processes/api-connection.ts';
 import type { ComponentEnvironment } from '../processes/environment.ts';
 import { aborted, StartError } from '../processes/environment.ts';
 import { runKubelet } from '../processes/kubelet.ts';
+import type { OverlayMode } from '../real/routes.ts';
 import { localPathRoot } from '../storage/local-path-provisioner.ts';
 import { discoverCluster } from './discover.ts';
 import { currentCredentials } from './node-certificate.ts';
@@ -40,6 +41,7 @@ interface ClusterFacts {
   readonly dns: string;
   readonly clusterCidrs: readonly string[];
   readonly externalCloud: boolean;
+  readonly overlay?: OverlayMode;
 }
 
 async function exists(file: string): Promise<boolean> {
@@ -47,6 +49,10 @@ async function exists(file: string): Promise<boolean> {
     () => true,
     () => false,
   );
+}
+
+function overlayMode(text: string | undefined): OverlayMode {
+  return text === 'always' || text === 'never' ? text : 'auto';
 }
 
 async function write(file: string, text: string): Promise<void> {
@@ -72,6 +78,7 @@ async function trust(flags: JoinFlags, env: ComponentEnvironment): Promise<void>
       dns: map.data?.['dns'] ?? '',
       clusterCidrs: (map.data?.['clusterCIDR'] ?? '').split(',').filter((c) => c !== ''),
       externalCloud: map.data?.['externalCloud'] === 'true',
+      overlay: overlayMode(map.data?.['overlay']),
     };
   } catch (error) {
     throw new StartError(`${url} does not say what its nodes share: ${(error as Error).message}`, { cause: error });
@@ -125,6 +132,7 @@ export async function runJoin(flags: JoinFlags, env: ComponentEnvironment): Prom
       cniConfDir: flags.cniConfDir,
       cgroupRoot: flags.cgroupRoot,
       clusterCidrs: facts.clusterCidrs,
+      overlay: facts.overlay ?? 'auto',
       containerRuntimeEndpoint: flags.containerRuntimeEndpoint,
       clientCaFile: join(flags.dataDir, 'ca.crt'),
       clusterDns: facts.dns === '' ? [] : [facts.dns],
@@ -150,7 +158,7 @@ export async function runJoin(flags: JoinFlags, env: ComponentEnvironment): Prom
   }
 }
 
-/** Services, network policies and the way to other nodes' pods, with the kubelet's identity. */
+/** Services and network policies, with the kubelet's identity. */
 async function network(
   kubeconfig: string,
   certDir: string,
@@ -167,7 +175,6 @@ async function network(
     ),
   );
   const { createNodeProxy } = await import('../../proxy/node-proxy.ts');
-  const { NodeRoutes } = await import('../real/routes.ts');
   const { LocalPathCleaner } = await import('../real/local-path-cleaner.ts');
   const proxy = createNodeProxy({
     client,
@@ -177,16 +184,15 @@ async function network(
     nodeName,
     nftables: { detectLocal: { mode: 'ClusterCIDR', cidrs: facts.clusterCidrs } },
   });
-  const routes = new NodeRoutes({ client, clock, random, logger, nodeName });
   const cleaner = new LocalPathCleaner({ client, clock, random, logger, root: localPathRoot });
   try {
-    const started = Promise.all([proxy.start(), routes.start(), cleaner.start()]);
+    const started = Promise.all([proxy.start(), cleaner.start()]);
     // A start that waits for the API server must not hold up the end.
     started.catch(() => {});
     await Promise.race([started, aborted(signal)]);
     await aborted(signal);
   } finally {
-    await Promise.all([proxy.stop(), routes.stop(), cleaner.stop()]);
+    await Promise.all([proxy.stop(), cleaner.stop()]);
     await client.transport.close();
   }
 }

@@ -11,6 +11,7 @@ import { SimulatedRuntime } from '../../kubelet/runtime/simulated/runtime.ts';
 import { createDelegatedAuth } from '../../kubelet/server/auth.ts';
 import { NodeCertificate, writeNodeKubeconfig } from '../joining/node-certificate.ts';
 import { createMachineNode } from '../real/machine-node.ts';
+import type { OverlayMode } from '../real/routes.ts';
 import { NoRuntimeError, openNodeRuntime } from '../real/runtime.ts';
 import { connect, connectionOf, userAgent, waitForServer } from './api-connection.ts';
 import type { ComponentServer } from './component-server.ts';
@@ -41,6 +42,8 @@ export interface KubeletFlags extends KubeletSettings {
   readonly cniConfDir: string;
   readonly cgroupRoot: string;
   readonly clusterCidrs: readonly string[];
+  /** How pods of other nodes are reached; `auto` when left out. */
+  readonly overlay?: OverlayMode;
   readonly config: string | undefined;
   readonly hostnameOverride: string | undefined;
   readonly nodeIp: readonly string[];
@@ -140,11 +143,12 @@ export async function runKubelet(
       ...(flags.cloudProvider === undefined ? {} : { cloudProvider: flags.cloudProvider }),
     };
     let runtime: CriRuntime | undefined;
-    let node: Pick<Kubelet, 'start' | 'stop' | 'listen'>;
+    let node: Pick<Kubelet, 'start' | 'stop'>;
+    let kubelet: Kubelet;
     if (simulated) {
       const host = new SimulatedHost({ hostname: nodeName, clock, network: new SimulatedNetwork(), addresses });
       const machine = new SimulatedRuntime({ clock, random, host, images: new SimulatedImages(), addresses });
-      node = createKubelet({ ...shared, ...settings, runtime: machine, host });
+      node = kubelet = createKubelet({ ...shared, ...settings, runtime: machine, host });
     } else {
       runtime = await openNodeRuntime({
         endpoint: s.containerRuntimeEndpoint,
@@ -155,21 +159,24 @@ export async function runKubelet(
       }).catch((error: unknown) => {
         throw error instanceof NoRuntimeError ? new StartError(error.message, { cause: error }) : error;
       });
-      node = await createMachineNode({
+      const real = await createMachineNode({
         ...shared,
         runtime,
         addresses,
         cniConfDir: flags.cniConfDir,
         cgroupRoot: flags.cgroupRoot,
         clusterCidrs: flags.clusterCidrs,
+        ...(flags.overlay === undefined ? {} : { overlay: flags.overlay }),
         kubelet: { ...settings, configuration: {} },
       });
+      node = real;
+      kubelet = real.kubelet;
     }
     try {
       const own = pair ?? (await selfSigned(env, [nodeName, 'localhost', '127.0.0.1', ...addresses]));
       const delegated = createDelegatedAuth({ client, clock, anonymous: s.anonymousAuth ?? false });
       const webhook = (s.authorizationMode ?? 'Webhook') === 'Webhook';
-      const listening = await node
+      const listening = await kubelet
         .listen({
           address,
           port,

@@ -17,7 +17,7 @@ export interface CniOptions {
   /** Where host-local keeps the addresses it has given out. */
   readonly dataDir: string;
   readonly podCidrs: readonly string[];
-  /** Ranges whose traffic keeps its source address: the whole pod network. */
+  /** The largest packet that pods send; the runtime's default when left out. */
   readonly mtu?: number;
 }
 
@@ -83,27 +83,44 @@ async function readOptional(file: string): Promise<string | undefined> {
 }
 
 /** Forwarding, and bridged packets passing the packet filter: without the latter a Service that leads to a pod of its own node fails. */
-const settings: readonly (readonly [path: string, needed: boolean])[] = [
-  ['net/ipv4/ip_forward', true],
-  ['net/ipv6/conf/all/forwarding', false],
-  ['net/bridge/bridge-nf-call-iptables', false],
-  ['net/bridge/bridge-nf-call-ip6tables', false],
+const settings: readonly (readonly [path: string, family: 4 | 6, needed: boolean])[] = [
+  ['net/ipv4/ip_forward', 4, true],
+  ['net/ipv6/conf/all/forwarding', 6, true],
+  ['net/bridge/bridge-nf-call-iptables', 4, true],
+  ['net/bridge/bridge-nf-call-ip6tables', 6, false],
 ];
 
-/** Sets what the pod network needs of the kernel; resolves with what could not be set, each with its reason. */
-export async function setKernelNetwork(): Promise<string[]> {
+async function set(path: string, value: string): Promise<void> {
+  const file = `/proc/sys/${path}`;
+  if ((await readFile(file, 'utf8')).trim() !== value) await writeFile(file, value);
+}
+
+/** A router takes no default route from router advertisements, unless it is told to go on doing so. */
+async function keepAdvertisedRoutes(): Promise<void> {
+  const root = '/proc/sys/net/ipv6/conf';
+  for (const name of await readdir(root)) {
+    const file = join(root, name, 'accept_ra');
+    if ((await readOptional(file))?.trim() === '1') await writeFile(file, '2');
+  }
+}
+
+/**
+ * Sets what the pod network needs of the kernel; resolves with what could not be set, each with its reason.
+ * @param ipv6 pods have IPv6 addresses
+ */
+export async function setKernelNetwork(ipv6: boolean): Promise<string[]> {
   const failed: string[] = [];
-  for (const [path, needed] of settings) {
-    const file = `/proc/sys/${path}`;
-    const name = path.replaceAll('/', '.');
-    try {
-      if ((await readFile(file, 'utf8')).trim() !== '1') await writeFile(file, '1');
-    } catch (error) {
-      const code = (error as NodeJS.ErrnoException).code;
-      // IPv6 may be off, and a kernel may have bridges without their filter.
-      if (needed || path.startsWith('net/bridge'))
-        failed.push(`${name} (${code === 'ENOENT' ? 'load the module br_netfilter' : code})`);
-    }
+  const explain = (path: string, error: unknown): void => {
+    const { code } = error as NodeJS.ErrnoException;
+    const missing = path.startsWith('net/bridge') ? 'load the module br_netfilter' : 'IPv6 is off';
+    failed.push(`${path.replaceAll('/', '.')} (${code === 'ENOENT' ? missing : code})`);
+  };
+  if (ipv6) await keepAdvertisedRoutes().catch((error: unknown) => explain('net/ipv6/conf/all/accept_ra', error));
+  for (const [path, family, needed] of settings) {
+    if (family === 6 && !ipv6) continue;
+    await set(path, '1').catch((error: unknown) => {
+      if (needed) explain(path, error);
+    });
   }
   return failed;
 }

@@ -14,8 +14,8 @@ import { createKubelet } from '../../kubelet/kubelet.ts';
 import { ensureSandboxImage } from '../../kubelet/runtime/cri/load.ts';
 import type { CriRuntime } from '../../kubelet/runtime/cri/open.ts';
 import type { KubeletListenOptions } from '../../kubelet/server/server.ts';
-import { masqueradePods } from './pod-masquerade.ts';
-import { setKernelNetwork, writeCniConfig } from './cni.ts';
+import { PodNetwork } from './pod-network.ts';
+import type { OverlayMode } from './routes.ts';
 
 export interface MachineNodeOptions {
   readonly nodeName: string;
@@ -34,14 +34,23 @@ export interface MachineNodeOptions {
   readonly clusterDomain: string;
   /** Ranges of all pods. */
   readonly clusterCidrs: readonly string[];
+  /** How pods of other nodes are reached; default `auto`. */
+  readonly overlay?: OverlayMode;
+  /** May list and watch nodes; default: the node itself. */
+  readonly networkClient?: TypedClient;
   readonly kubelet?: Partial<KubeletOptions>;
 }
 
-/** The kubelet of this machine, not yet started; the machine itself is made ready for pods. */
-export async function createMachineNode(o: MachineNodeOptions): Promise<Kubelet> {
-  const failed = await setKernelNetwork();
-  if (failed.length > 0)
-    o.logger.warn('the kernel is not set up for pods; Services may not work', { settings: failed.join(', ') });
+/** A node of this machine: its kubelet with its part in the pod network. */
+export interface NodeOfMachine {
+  readonly kubelet: Kubelet;
+  start(): Promise<void>;
+  /** Leaves containers and routes. */
+  stop(): Promise<void>;
+}
+
+/** The kubelet of this machine and its pod network, not yet started. */
+export async function createMachineNode(o: MachineNodeOptions): Promise<NodeOfMachine> {
   // The runtime makes containers' cgroups below ours: both must name them alike.
   const driver = (await o.runtime.cgroupDriver()) === 'SYSTEMD' ? 'systemd' : 'cgroupfs';
   const [host] = await Promise.all([
@@ -54,7 +63,18 @@ export async function createMachineNode(o: MachineNodeOptions): Promise<Kubelet>
     }),
     ensureSandboxImage(o.runtime),
   ]);
-  return createKubelet({
+  const network = new PodNetwork({
+    client: o.networkClient ?? o.client,
+    clock: o.clock,
+    random: o.random,
+    logger: o.logger,
+    nodeName: o.nodeName,
+    cniConfDir: o.cniConfDir,
+    cniDataDir: join(o.rootDir, 'cni-addresses'),
+    clusterCidrs: o.clusterCidrs,
+    ...(o.overlay === undefined ? {} : { overlay: o.overlay }),
+  });
+  const kubelet = createKubelet({
     ...o.kubelet,
     nodeName: o.nodeName,
     client: o.client,
@@ -66,16 +86,20 @@ export async function createMachineNode(o: MachineNodeOptions): Promise<Kubelet>
     rootDir: o.rootDir,
     clusterDns: o.clusterDns,
     clusterDomain: o.clusterDomain,
-    onPodCidrs: async (podCidrs) => {
-      const whose = await writeCniConfig({
-        confDir: o.cniConfDir,
-        dataDir: join(o.rootDir, 'cni-addresses'),
-        podCidrs,
-      });
-      if (whose === 'ours') await masqueradePods(podCidrs, o.clusterCidrs);
-      else o.logger.info('the pod network is that of another CNI plugin', { folder: o.cniConfDir });
-    },
+    onPodCidrs: (podCidrs) => network.setRanges(podCidrs),
   });
+  return {
+    kubelet,
+    start: async () => {
+      network.start();
+      await kubelet.start();
+    },
+    stop: async () => {
+      // Its end lets go of a kubelet that waits for the network.
+      await network.stop();
+      await kubelet.stop();
+    },
+  };
 }
 
 /** This machine as a node of a cluster in this process: started, stopped, and started again as a crashed kubelet is. */
@@ -83,7 +107,7 @@ export class MachineNode {
   readonly name: string;
   readonly #o: MachineNodeOptions;
   readonly #listen: () => Promise<KubeletListenOptions>;
-  #kubelet: Kubelet | undefined;
+  #node: NodeOfMachine | undefined;
 
   constructor(options: MachineNodeOptions, listen: () => Promise<KubeletListenOptions>) {
     this.name = options.nodeName;
@@ -93,23 +117,23 @@ export class MachineNode {
 
   /** A connection that comes from the API server. @throws Error when the kubelet does not run */
   serve(stream: Duplex): void {
-    if (this.#kubelet === undefined) throw new Error(`dial tcp: node ${this.name} does not answer: connection refused`);
-    this.#kubelet.serve(stream);
+    if (this.#node === undefined) throw new Error(`dial tcp: node ${this.name} does not answer: connection refused`);
+    this.#node.kubelet.serve(stream);
   }
 
   /** Resolves when the node is registered and its pods are followed. */
   async start(): Promise<void> {
-    if (this.#kubelet !== undefined) return;
-    const kubelet = await createMachineNode(this.#o);
-    this.#kubelet = kubelet;
-    await kubelet.listen(await this.#listen());
-    await kubelet.start();
+    if (this.#node !== undefined) return;
+    const node = await createMachineNode(this.#o);
+    this.#node = node;
+    await node.kubelet.listen(await this.#listen());
+    await node.start();
   }
 
   /** Stops the kubelet; containers run on. */
   async stop(): Promise<void> {
-    const kubelet = this.#kubelet;
-    this.#kubelet = undefined;
-    await kubelet?.stop();
+    const node = this.#node;
+    this.#node = undefined;
+    await node?.stop();
   }
 }

@@ -12,6 +12,7 @@ import type { KubeletListenOptions } from '../../kubelet/server/server.ts';
 import { createLinuxHost } from '../../proxy/host/linux-host.ts';
 import { selfSigned } from '../processes/self-signed.ts';
 import type { MachineNode } from './machine-node.ts';
+import type { OverlayMode } from './routes.ts';
 import { NoRuntimeError, openNodeRuntime } from './runtime.ts';
 
 export interface MachineOptions {
@@ -31,6 +32,8 @@ export interface MachineOptions {
   readonly kubeletPort?: number;
   /** Keeps ordinary pods away from this node, for a control plane of its own. */
   readonly controlPlaneTaint?: boolean;
+  /** How pods of nodes on other networks are reached; default `auto`. */
+  readonly overlay?: OverlayMode;
 }
 
 export interface Machine {

@@ -8,9 +8,7 @@ import { unmountTree } from '../../kubelet/host/linux/mounts.ts';
 import type { CriRuntime } from '../../kubelet/runtime/cri/open.ts';
 import { openCriRuntime } from '../../kubelet/runtime/cri/open.ts';
 import { removeAllRules } from '../../proxy/node-proxy.ts';
-import { removeCniConfig } from './cni.ts';
-import { removeMasquerade } from './pod-masquerade.ts';
-import { removeRoutes } from './routes.ts';
+import { removePodNetwork } from './pod-network.ts';
 
 export interface RemoveOptions {
   readonly rootDir: string;
@@ -52,9 +50,7 @@ export async function removeRealNode(o: RemoveOptions): Promise<string[]> {
   });
   await attempt('mounts', () => unmountTree(o.rootDir));
   await attempt('Services', () => removeAllRules());
-  await attempt('masquerading', () => removeMasquerade());
-  await attempt('routes', () => removeRoutes());
-  await attempt('network configuration', () => removeCniConfig(o.cniConfDir));
+  failed.push(...(await removePodNetwork(o.cniConfDir)));
   await attempt('files', () => rm(o.rootDir, { recursive: true, force: true }));
   release();
   return failed;

@@ -1,147 +1,131 @@
 /**
- * Routes to the pods of other nodes, for machines on one network: each node's pod ranges by that node's address. They carry a
- * routing protocol number of their own, so that only these are ever taken away.
+ * Routes to the pods of other nodes: by that node's address where it is on a network of this machine, through the overlay where it
+ * is not. They carry a routing protocol number of their own, so that only these are ever taken away.
  */
-import { execFile } from 'node:child_process';
-import type { Clock, Timer } from '../../base/clock.ts';
-import { parseCidr, parseIp } from '../../base/ip.ts';
-import type { Logger } from '../../base/logger.ts';
-import type { Random } from '../../base/random.ts';
+import { formatIp, parseCidr, parseIp } from '../../base/ip.ts';
 import type { Node } from '../../api/types/index.gen.ts';
-import { Informer } from '../../client/informer.ts';
-import type { TypedClient } from '../../client/typed-client.ts';
+import { ip, ipBatch, ipList } from './ip-command.ts';
+import type { Family } from './overlay.ts';
+import { families, gatewayOf, overlayDevice } from './overlay.ts';
 
 /** `proto` of our routes: a number that no routing daemon has (rtnetlink leaves those above 4 to user space). */
 const protocol = '118';
-const retryMs = 10_000;
 
-function ip(args: readonly string[]): Promise<string> {
-  return new Promise((resolve, reject) => {
-    execFile('ip', args, (error, stdout, stderr) => {
-      if (error === null) resolve(stdout);
-      else
-        reject(
-          new Error(`ip ${args.join(' ')}: ${stderr.trim() === '' ? error.message : stderr.trim()}`, { cause: error }),
-        );
-    });
-  });
+/** Which way pods of other nodes are reached. */
+export type OverlayMode = 'auto' | 'always' | 'never';
+
+/** The pods of another node. */
+export interface RouteTo {
+  readonly range: string;
+  readonly family: Family;
+  /** That node's address of the same family. */
+  readonly address: string;
 }
 
-export interface RoutesOptions {
-  /** May list and watch nodes. */
-  readonly client: TypedClient;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly logger: Logger;
-  readonly nodeName: string;
+/** A node's address inside the cluster, of one family, as the kernel writes it. */
+export function internalAddress(node: Node, family: Family): string | undefined {
+  for (const a of node.status?.addresses ?? []) {
+    const parsed = a.type === 'InternalIP' ? parseIp(a.address) : undefined;
+    if (parsed?.family === family) return formatIp(parsed);
+  }
+  return undefined;
 }
 
-/** The routes that a node wants to another's pods: range → address. */
-export function routesTo(node: Node): Map<string, string> {
-  const routes = new Map<string, string>();
-  const addresses = (node.status?.addresses ?? []).filter((a) => a.type === 'InternalIP').map((a) => a.address);
-  for (const cidr of node.spec?.podCIDRs ?? []) {
-    const family = parseCidr(cidr)?.family;
-    const via = addresses.find((a) => parseIp(a)?.family === family);
-    if (family !== undefined && via !== undefined) routes.set(cidr, via);
+/** A node's pod ranges, as the kernel writes them. */
+export function rangesOf(node: Node): { readonly range: string; readonly family: Family }[] {
+  return (node.spec?.podCIDRs ?? []).map(canonicalRange).filter((r) => r !== undefined);
+}
+
+export function canonicalRange(text: string): { readonly range: string; readonly family: Family } | undefined {
+  const c = parseCidr(text);
+  return c === undefined
+    ? undefined
+    : { range: `${formatIp({ family: c.family, value: c.base })}/${c.prefix}`, family: c.family };
+}
+
+/** What of a node's pods can be reached by which of its addresses. */
+export function routesTo(node: Node): RouteTo[] {
+  const routes: RouteTo[] = [];
+  for (const { range, family } of rangesOf(node)) {
+    const address = internalAddress(node, family);
+    if (address !== undefined) routes.push({ range, family, address });
   }
   return routes;
 }
 
-export class NodeRoutes {
-  readonly #o: RoutesOptions;
-  readonly #nodes: Informer<Node>;
-  /** What stands, range → address. */
-  readonly #routes = new Map<string, string>();
-  #running: Promise<void> | undefined;
-  #again = false;
-  #retry: Timer | undefined;
-  #stopped = false;
+/** How the machine reaches an address. */
+export interface Reach {
+  readonly device: string;
+  /** On a network of this machine: no router in between. */
+  readonly direct: boolean;
+}
 
-  constructor(options: RoutesOptions) {
-    this.#o = options;
-    const { client, clock, random, logger } = options;
-    this.#nodes = new Informer({
-      client: client.core.nodes,
-      clock,
-      random,
-      logger,
-      transform: (n: Node) =>
-        ({
-          metadata: { name: n.metadata.name, resourceVersion: n.metadata.resourceVersion },
-          spec: { podCIDRs: n.spec?.podCIDRs },
-          status: { addresses: n.status?.addresses },
-        }) as Node,
-    });
-    const wake = (): void => this.#sync();
-    this.#nodes.addHandler({ onAdd: wake, onUpdate: wake, onDelete: wake });
+/** How each of these addresses is reached; those that there is no route to are left out. */
+export async function reach(addresses: readonly string[]): Promise<Map<string, Reach>> {
+  const found = new Map<string, Reach>();
+  if (addresses.length === 0) return found;
+  for (const line of await ipBatch(addresses.map((a) => `route get ${a}`))) {
+    const words = line.trim().split(/\s+/);
+    const address = addresses.find((a) => words.slice(0, 2).includes(a));
+    const device = words[words.indexOf('dev') + 1];
+    if (address === undefined || device === undefined || !words.includes('dev')) continue;
+    found.set(address, { device, direct: !words.includes('via') });
   }
+  return found;
+}
 
-  async start(): Promise<void> {
-    this.#nodes.start();
-    await this.#nodes.synced;
-    this.#sync();
-  }
+interface ListedRoute {
+  readonly dst: string;
+  readonly gateway?: string;
+  readonly dev?: string;
+}
 
-  /** Leaves the routes, so that traffic goes on. */
-  async stop(): Promise<void> {
-    this.#stopped = true;
-    this.#retry?.cancel();
-    await this.#nodes.stop();
-    await this.#running;
-  }
+async function ourRoutes(family: Family): Promise<Map<string, ListedRoute>> {
+  const list = await ipList<ListedRoute>(`-${family} route show proto ${protocol}`);
+  const whole = family === 4 ? '/32' : '/128';
+  return new Map(list.map((r) => [r.dst.includes('/') ? r.dst : `${r.dst}${whole}`, r]));
+}
 
-  #sync(): void {
-    if (this.#stopped) return;
-    if (this.#running !== undefined) {
-      this.#again = true;
-      return;
-    }
-    this.#running = this.#write().finally(() => {
-      this.#running = undefined;
-      if (!this.#again) return;
-      this.#again = false;
-      this.#sync();
-    });
-  }
+export interface WantedRoute extends RouteTo {
+  readonly overlay: boolean;
+}
 
-  async #write(): Promise<void> {
-    const wanted = new Map<string, string>();
-    for (const node of this.#nodes.lister.list())
-      if (node.metadata.name !== this.#o.nodeName) for (const [cidr, via] of routesTo(node)) wanted.set(cidr, via);
-    let failed = false;
-    for (const [cidr, via] of wanted) {
-      if (this.#routes.get(cidr) === via) continue;
-      try {
-        await ip(['route', 'replace', cidr, 'via', via, 'proto', protocol]);
-        this.#routes.set(cidr, via);
-      } catch (error) {
-        failed = true;
-        this.#o.logger.warn('no route to the pods of another node; trying again', {
-          range: cidr,
-          why: (error as Error).message,
-        });
-      }
-    }
-    for (const cidr of [...this.#routes.keys()]) {
-      if (wanted.has(cidr)) continue;
-      this.#routes.delete(cidr);
-      await ip(['route', 'del', cidr, 'proto', protocol]).catch((error: unknown) =>
-        this.#o.logger.info('a route had gone already', { range: cidr, why: (error as Error).message }),
-      );
-    }
-    this.#retry?.cancel();
-    this.#retry = failed && !this.#stopped ? this.#o.clock.setTimer(retryMs, () => this.#sync()) : undefined;
+/**
+ * Brings the routes of one family to what is wanted. `range`: this node's pods, for the source address of what the machine itself
+ * sends through the overlay. Resolves with what failed, range and reason.
+ */
+export async function syncRoutes(
+  family: Family,
+  wanted: readonly WantedRoute[],
+  range: string | undefined,
+): Promise<[range: string, why: string][]> {
+  const there = await ourRoutes(family);
+  const failed: [string, string][] = [];
+  const attempt = (what: string, line: string): Promise<void> =>
+    ip(line).then(
+      () => {},
+      (error: unknown) => void failed.push([what, (error as Error).message]),
+    );
+  for (const w of wanted) {
+    const now = there.get(w.range);
+    there.delete(w.range);
+    const gateway = w.overlay ? gatewayOf(w.range) : w.address;
+    const right = now?.gateway === gateway && (now.dev === overlayDevice[family]) === w.overlay;
+    if (right) continue;
+    const by = w.overlay
+      ? `via ${gateway} dev ${overlayDevice[family]} onlink${range === undefined ? '' : ` src ${gatewayOf(range)}`}`
+      : `via ${gateway}`;
+    await attempt(w.range, `-${family} route replace ${w.range} ${by} proto ${protocol}`);
+    // IPv6 has no replacing of a route by one on another device: both would stand.
+    if (family === 6 && now?.dev !== undefined && (now.dev === overlayDevice[6]) !== w.overlay)
+      await ip(`-6 route del ${w.range} dev ${now.dev} proto ${protocol}`).catch(() => {});
   }
+  for (const gone of there.keys()) await attempt(gone, `-${family} route del ${gone} proto ${protocol}`);
+  return failed;
 }
 
 /** Takes all of our routes away. */
 export async function removeRoutes(): Promise<void> {
-  for (const family of ['-4', '-6']) {
-    const text = await ip([family, 'route', 'show', 'proto', protocol]);
-    for (const line of text.split('\n')) {
-      const cidr = line.trim().split(' ')[0]!;
-      if (cidr !== '') await ip([family, 'route', 'del', cidr, 'proto', protocol]);
-    }
-  }
+  for (const family of families)
+    for (const range of (await ourRoutes(family)).keys()) await ip(`-${family} route del ${range} proto ${protocol}`);
 }

@@ -45,11 +45,15 @@ export interface ContainerdOptions {
   readonly extraConfig?: string;
   /** Path of a network namespace to run in, for a second node. */
   readonly netns?: string;
+  /** Runs with mounts of its own, among them an empty /var/log, as a second machine has them. */
+  readonly ownMounts?: boolean;
   /** Names that several of these in one test file tell themselves apart by. */
   readonly name?: string;
 }
 
 const cniBin = existsSync('/usr/lib/cni/bridge') ? '/usr/lib/cni' : '/opt/cni/bin';
+/** The last one tells that all are there. */
+const ownMounts = 'mount -t tmpfs tmpfs /var/lib/knarr && mount -t tmpfs knarr-own /var/log';
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 function configText(dir: string, image: string, options: ContainerdOptions): string {
@@ -184,6 +188,7 @@ export class Containerd {
   readonly logger: Logger;
   #options: ContainerdOptions;
   #daemon: ChildProcess | undefined;
+  #mounts: ChildProcess | undefined;
   #runtime: CriRuntime | undefined;
 
   private constructor(options: ContainerdOptions) {
@@ -238,11 +243,37 @@ export class Containerd {
     return readFileSync(join(this.dir, 'containerd.log'), 'utf8');
   }
 
+  /** What a command line begins with that is to run on the same machine: in the same network and with the same mounts. */
+  inside(): string[] {
+    const { netns } = this.#options;
+    const flags = [
+      ...(netns === undefined ? [] : [`--net=${netns}`]),
+      ...(this.#mounts === undefined ? [] : [`--mount=/proc/${this.#mounts.pid}/ns/mnt`]),
+    ];
+    return flags.length === 0 ? [] : ['nsenter', ...flags, '--'];
+  }
+
+  async #mountsReady(): Promise<void> {
+    const pid = this.#mounts!.pid!;
+    const until = Date.now() + 10_000;
+    while (!readFileSync(`/proc/${pid}/mounts`, 'utf8').includes('knarr-own')) {
+      if (Date.now() > until) throw new Error('no mounts of its own in 10 s');
+      await pause(5);
+    }
+  }
+
   /** Starts the daemon (again). */
   async launch(): Promise<void> {
     const log = openSync(join(this.dir, 'containerd.log'), 'a');
     const command = ['containerd', '--config', join(this.dir, 'config.toml')];
-    if (this.#options.netns !== undefined) command.unshift('nsenter', `--net=${this.#options.netns}`);
+    if (this.#options.ownMounts === true) {
+      // Its mounts outlive the daemon: a process of its own keeps them.
+      this.#mounts ??= spawn('unshare', ['--mount', 'sh', '-c', `${ownMounts} && exec sleep infinity`], {
+        stdio: 'ignore',
+      });
+      await this.#mountsReady();
+    }
+    command.unshift(...this.inside());
     const daemon = spawn(command[0]!, command.slice(1), {
       stdio: ['ignore', log, log],
     });
@@ -324,6 +355,7 @@ export class Containerd {
         // It has gone meanwhile.
       }
     }
+    this.#mounts?.kill('SIGKILL');
     for (const path of mountsBelow(this.dir)) spawnSync('umount', ['-l', path]);
     rmSync(this.dir, { recursive: true, force: true, maxRetries: 5 });
     removeCgroup(this.cgroupRoot);

@@ -61,7 +61,8 @@ export function ownNamespaces(): string | false {
   if (why !== false) return why;
   // A shell stays outside: `unshare` does not heed signals, and is to end with whoever ends this test file.
   const outside = `trap 'kill -9 $p' INT TERM; setpriv --pdeathsig KILL ${unshare} "$@" & p=$!; wait $p`;
-  const inside = 'ip link set lo up && mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /var/log && exec "$@"';
+  const own = ['/run', '/var/log', '/var/lib/knarr'].map((d) => `mkdir -p ${d} && mount -t tmpfs tmpfs ${d}`);
+  const inside = ['ip link set lo up', ...own, 'exec "$@"'].join(' && ');
   const args = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
   const env = Object.fromEntries(Object.entries(process.env).filter(([, v]) => v !== undefined)) as NodeJS.ProcessEnv;
   return process.execve!('/bin/sh', ['sh', '-c', outside, 'sh', 'sh', '-c', inside, 'sh', ...args], {

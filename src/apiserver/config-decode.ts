@@ -9,13 +9,17 @@ import { DurationError, parseDurationNanos } from '../api/time.ts';
 export type Shape =
   | 'string'
   | 'bool'
+  | 'int'
+  | 'any'
   | 'duration'
   | { readonly list: Shape }
   | { readonly fields: Readonly<Record<string, Shape>> };
 
 export interface ConfigKind {
   readonly kind: string;
-  /** Versions of apiserver.config.k8s.io that have it. */
+  /** Default apiserver.config.k8s.io. */
+  readonly group?: string;
+  /** Versions of the group that have it. */
   readonly versions: readonly string[];
   readonly fields: Readonly<Record<string, Shape>>;
 }
@@ -42,6 +46,8 @@ class Decoder {
 
   value(value: unknown, shape: Shape, path: string): unknown {
     if (value === null || value === undefined) return undefined;
+    if (shape === 'any') return value;
+    if (shape === 'int') return Number.isInteger(value) ? value : this.#mismatch(value, path, 'int32');
     if (shape === 'string') return typeof value === 'string' ? value : this.#mismatch(value, path, 'string');
     if (shape === 'bool') return typeof value === 'boolean' ? value : this.#mismatch(value, path, 'bool');
     if (shape === 'duration') {
@@ -82,12 +88,14 @@ class Decoder {
 }
 
 /**
- * Decodes what a file holds (parsed YAML or JSON). Returns the fields, and the version it is written in.
+ * Decodes what a file holds (parsed YAML or JSON). Returns the fields, and the version it is written in. With `lenient`, unknown
+ * fields are told to it and left out.
  * @throws {Error} with upstream's text
  */
 export function decodeConfig(
   given: unknown,
   kind: ConfigKind,
+  lenient?: (error: string) => void,
 ): { readonly version: string; readonly fields: Readonly<Record<string, unknown>> } {
   if (typeof given !== 'object' || given === null || Array.isArray(given))
     throw new Error(`couldn't get version/kind; json parse error: json: cannot unmarshal ${typeName(given)}`);
@@ -99,10 +107,18 @@ export function decodeConfig(
     throw new Error(`Object 'apiVersion' is missing in '${JSON.stringify(given)}'`);
   const at = apiVersion.indexOf('/');
   const version = apiVersion.slice(at + 1);
-  if (name !== kind.kind || apiVersion.slice(0, Math.max(at, 0)) !== group || !kind.versions.includes(version))
+  if (
+    name !== kind.kind ||
+    apiVersion.slice(0, Math.max(at, 0)) !== (kind.group ?? group) ||
+    !kind.versions.includes(version)
+  )
     throw new Error(`no kind ${goQuote(name)} is registered for version ${goQuote(apiVersion)}`);
   const decoder = new Decoder(kind);
   const fields = decoder.object(object, { apiVersion: 'string', kind: 'string', ...kind.fields }, '');
-  if (decoder.unknown.length > 0) throw new Error(`strict decoding error: ${decoder.unknown.join(', ')}`);
+  if (decoder.unknown.length > 0) {
+    const error = `strict decoding error: ${decoder.unknown.join(', ')}`;
+    if (lenient === undefined) throw new Error(error);
+    lenient(error);
+  }
   return { version, fields };
 }

@@ -38,6 +38,15 @@ export interface RequestContext {
   /** Adds an audit annotation. */
   annotate(key: string, value: string): void;
   readonly signal: AbortSignal;
+  /** Where the body is told to the audit log; undefined where nothing is told. */
+  readonly audit?: RequestAudit | undefined;
+}
+
+export interface RequestAudit {
+  /** The object of the body, in the version of the request. */
+  request(object: Readonly<Record<string, unknown>>): void;
+  /** The body of a PATCH. */
+  patch(value: unknown): void;
 }
 
 export type Operation = 'CREATE' | 'UPDATE' | 'DELETE' | 'CONNECT';

@@ -10,8 +10,8 @@ import type { Random } from '../base/random.ts';
 import type { Authenticator, Authorizer } from './context.ts';
 import type { Encoder } from './encode/encoder.ts';
 import type { WireBody, WireResponse } from './encode/wire.ts';
-import type { AuditSink } from './filters/audit.ts';
-import { withAudit } from './filters/audit.ts';
+import type { AuditOptions } from './filters/audit.ts';
+import { auditFilters } from './filters/audit.ts';
 import { withAuthentication } from './filters/authentication.ts';
 import type { AuthorizationObserver } from './filters/authorization.ts';
 import { withAuthorization } from './filters/authorization.ts';
@@ -46,7 +46,7 @@ export interface GenericServerOptions {
   readonly handler: Handler;
   readonly observer?: RequestObserver;
   readonly onAuthorization?: AuthorizationObserver;
-  readonly audit?: AuditSink;
+  readonly audit?: AuditOptions;
   /** Upstream's defaults: 60 s, 400, 200. */
   readonly requestTimeoutMs?: number;
   readonly maxRequestsInFlight?: number;
@@ -85,11 +85,15 @@ export class GenericServer implements Serve {
     this.#observer = options.observer;
     this.#deadlines = new Deadlines(options.requestTimeoutMs ?? 60_000);
     const observe = options.onAuthorization;
+    const audit =
+      options.audit === undefined
+        ? undefined
+        : auditFilters(options.audit, options.clock, (scope, response) => this.encoder.objects(scope, response));
     const filters = [
       withRequestInfo(),
       withDeadline(this.#deadlines),
-      ...(options.audit === undefined ? [] : [withAudit(options.audit, options.clock)]),
-      withAuthentication(options.authenticator, options.logger),
+      withAuthentication(options.authenticator, options.logger, audit?.refused),
+      ...(audit === undefined ? [] : [audit.filter]),
       withImpersonation(options.authorizer, observe),
       withMaxInFlight(
         options.maxRequestsInFlight ?? 400,
@@ -165,12 +169,12 @@ export class GenericServer implements Serve {
         this.#observer?.watchStarted(scope);
         this.#lasts(body, body.watch, () => {
           this.#observer?.watchEnded(scope);
-          this.#observer?.finished(scope, wire.status, 0);
+          this.observed(scope, wire.status);
         });
         break;
       case 'stream': {
         const stream = body.stream;
-        this.#lasts(body, { close: () => stream.destroy() }, () => this.#observer?.finished(scope, wire.status, 0));
+        this.#lasts(body, { close: () => stream.destroy() }, () => this.observed(scope, wire.status));
         break;
       }
       case 'bytes':
@@ -206,7 +210,18 @@ export class GenericServer implements Serve {
 
   /** In-process requests that end after `run` are reported here. */
   observed(scope: Scope, status: number): void {
+    this.#completeAudit(scope);
     this.#observer?.finished(scope, status, 0);
+  }
+
+  /** A connection that a request had taken over has ended. */
+  sessionEnded(scope: Scope): void {
+    this.#completeAudit(scope);
+  }
+
+  #completeAudit(scope: Scope): void {
+    const done = scope.audit?.complete();
+    if (done instanceof Promise) void this.clock.activity.track(done);
   }
 
   get observer(): RequestObserver | undefined {

@@ -41,8 +41,9 @@ import { indexHandler } from './discovery/index-paths.ts';
 import { defaultGitVersion, versionHandler } from './discovery/version.ts';
 import { Encoder } from './encode/encoder.ts';
 import { CustomResources } from './extensions/custom-resources.ts';
-import type { AuditSink } from './filters/audit.ts';
+import type { AuditOptions } from './filters/audit.ts';
 import type { AuthorizationObserver } from './filters/authorization.ts';
+import type { Scope } from './filters/scope.ts';
 import { GenericServer } from './generic-server.ts';
 import { Health } from './health.ts';
 import type { ListenerCertificates, Listening } from './http/listener.ts';
@@ -111,7 +112,8 @@ export interface ApiServerOptions {
   /** `--admission-control-config-file`, parsed, by plugin. */
   readonly admissionConfiguration?: AdmissionConfiguration;
   readonly extraAdmissionPlugins?: readonly AdmissionPlugin[];
-  readonly audit?: AuditSink;
+  /** `--audit-policy-file` and where its events go; the server closes the backend. */
+  readonly audit?: AuditOptions;
   /** Told of every authorization decision. */
   readonly onAuthorization?: AuthorizationObserver;
   readonly gitVersion?: string;
@@ -341,9 +343,12 @@ class ApiServerImpl implements ApiServer {
       admission: () => admission,
       virtual: security.virtualResources,
     });
-    const sessionStarted = (session: Session): void => {
+    const sessionStarted = (session: Session, scope: Scope): void => {
       const forget = this.#server.last(session);
-      void session.closed.finally(forget);
+      void session.closed.finally(() => {
+        forget();
+        this.#server.sessionEnded(scope);
+      });
     };
     this.#aggregation = new Aggregation({
       registries,
@@ -370,6 +375,7 @@ class ApiServerImpl implements ApiServer {
       ...this.#policies.families,
       ...podSecurityMetrics.families,
       ...this.#aggregation.families,
+      ...(options.audit?.metrics.families ?? []),
     );
     this.#server = new GenericServer({
       clock,
@@ -635,6 +641,7 @@ class ApiServerImpl implements ApiServer {
     this.#customResources.close();
     this.#security.close();
     this.registries.close();
+    await this.#options.audit?.backend.close();
   }
 }
 

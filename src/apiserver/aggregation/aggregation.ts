@@ -15,6 +15,7 @@ import { AutoRegister } from './auto-register.ts';
 import { Availability } from './availability.ts';
 import { createAggregationProxy, type AggregationProxy } from './proxy.ts';
 import { RemoteDocuments } from './remote-documents.ts';
+import type { Scope } from '../filters/scope.ts';
 
 export interface AggregationOptions {
   readonly registries: Registries;
@@ -25,7 +26,7 @@ export interface AggregationOptions {
   readonly services: ServiceResolver;
   /** PEM (`--proxy-client-cert-file`, `--proxy-client-key-file`). */
   readonly proxyClient: { readonly certificate: string; readonly key: string } | undefined;
-  readonly sessionStarted: (session: Session) => void;
+  readonly sessionStarted: (session: Session, scope: Scope) => void;
 }
 
 export class Aggregation {

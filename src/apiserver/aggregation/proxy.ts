@@ -66,7 +66,7 @@ async function bodyOf(scope: Scope): Promise<Readable | Buffer | undefined> {
 export interface AggregationProxyOptions {
   readonly services: ApiServices;
   /** Remembers a session until it is closed. */
-  readonly sessionStarted: (session: Session) => void;
+  readonly sessionStarted: (session: Session, scope: Scope) => void;
 }
 
 export interface AggregationProxy {
@@ -96,7 +96,7 @@ export function createAggregationProxy(options: AggregationProxyOptions): Aggreg
         rawHeaders: ['Host', `${to.host}:${to.port}`, ...headersOf(scope, true)],
         takeOver,
       });
-      sessionStarted(session);
+      sessionStarted(session, scope);
       return { status: 101, body: { kind: 'hijacked' } };
     }
     const headers = headersOf(scope, false);

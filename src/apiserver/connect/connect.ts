@@ -25,7 +25,7 @@ export interface ConnectDeps {
   readonly authorizer: Authorizer;
   readonly admission: Admission;
   /** Remembers a session until it is closed. */
-  readonly sessionStarted: (session: Session) => void;
+  readonly sessionStarted: (session: Session, scope: Scope) => void;
 }
 
 const optionsKinds: Readonly<Record<string, string>> = {

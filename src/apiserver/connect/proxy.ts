@@ -74,7 +74,7 @@ export async function serveProxy(scope: Scope, deps: ConnectDeps): Promise<Outgo
       rawHeaders: forwardedHeaders(incoming, true),
       takeOver: upgrade,
     });
-    deps.sessionStarted(session);
+    deps.sessionStarted(session, scope);
     return { status: 101, body: { kind: 'hijacked' } };
   }
   if (rest === '' && (incoming.method === 'GET' || incoming.method === 'HEAD'))

@@ -59,6 +59,6 @@ export async function serveStream(
     rawHeaders: forwardedHeaders(scope.request, true),
     takeOver,
   });
-  deps.sessionStarted(session);
+  deps.sessionStarted(session, scope);
   return { status: 101, body: { kind: 'hijacked' } };
 }

@@ -1,90 +1,97 @@
 /**
- * Audit: one event of stage ResponseComplete (ResponseStarted for long-running requests) a request at level Metadata,
- * handed to a sink. Policies come with their own issue; secrets and bodies are never in it.
+ * Audit: decides by the policy how a request is told, and tells it when it is received, when its answer begins (where that lasts)
+ * and when it is complete. Stands behind authentication, before impersonation. A server without auditing has no such filter.
  */
-import { formatMicroTime } from '../../api/time.ts';
+import { StatusError } from '../../api/status.ts';
 import type { Clock } from '../../base/clock.ts';
-import type { UserInfo } from '../request.ts';
-import type { Filter } from './scope.ts';
+import type { AuditBackend } from '../audit/backend.ts';
+import type { AuditMetrics } from '../audit/metrics.ts';
+import { AuditRules, type AuditPolicy } from '../audit/policy.ts';
+import { AuditRecord } from '../audit/record.ts';
+import type { OutgoingResponse } from '../request.ts';
+import { attributesOf } from './authorization.ts';
+import { statusResponse, textResponse } from './panic.ts';
+import type { Filter, Handler, Scope } from './scope.ts';
 
-/** audit.k8s.io/v1 Event at level Metadata. */
-export interface AuditEvent {
-  readonly kind: 'Event';
-  readonly apiVersion: 'audit.k8s.io/v1';
-  readonly level: 'Metadata';
-  readonly auditID: string;
-  readonly stage: 'ResponseComplete' | 'ResponseStarted' | 'Panic';
-  readonly requestURI: string;
-  readonly verb: string;
-  readonly user: { username: string; uid?: string; groups?: readonly string[]; extra?: UserInfo['extra'] };
-  readonly impersonatedUser?: { username: string; uid?: string; groups?: readonly string[] };
-  readonly sourceIPs: readonly string[];
-  readonly userAgent?: string;
-  readonly objectRef?: Readonly<Record<string, string>>;
-  readonly responseStatus: { metadata: Record<string, never>; code: number };
-  readonly requestReceivedTimestamp: string;
-  readonly stageTimestamp: string;
-  readonly annotations?: Readonly<Record<string, string>>;
+export interface AuditOptions {
+  readonly policy: AuditPolicy;
+  readonly backend: AuditBackend;
+  readonly metrics: AuditMetrics;
 }
 
-export interface AuditSink {
-  write(event: AuditEvent): void;
+/** Makes the parsed form of an answer, for level RequestResponse. */
+type Objects = (scope: Scope, response: OutgoingResponse) => Promise<unknown>;
+
+export interface AuditFilters {
+  readonly filter: Filter;
+  /** For a request whose credentials were refused. */
+  readonly refused: (scope: Scope, error: StatusError) => void | Promise<void>;
 }
 
-function userOf(user: UserInfo): AuditEvent['user'] {
-  return {
-    username: user.name,
-    ...(user.uid === undefined ? {} : { uid: user.uid }),
-    groups: user.groups,
-    ...(user.extra === undefined ? {} : { extra: user.extra }),
+export function auditFilters(options: AuditOptions, clock: Clock, objects: Objects): AuditFilters {
+  const { backend, metrics } = options;
+  const rules = new AuditRules(options.policy);
+  const parts = { backend, metrics, clock };
+  const begin = (scope: Scope): AuditRecord | undefined => {
+    const decision = rules.decide(attributesOf(scope));
+    metrics.level(decision.level);
+    return decision.level === 'None' ? undefined : new AuditRecord(scope, decision, parts);
   };
-}
 
-export function withAudit(sink: AuditSink, clock: Clock): Filter {
-  return (next) => async (scope) => {
-    const received = clock.now();
-    let code = 500;
-    let stage: AuditEvent['stage'] = scope.longRunning ? 'ResponseStarted' : 'ResponseComplete';
-    try {
-      const response = await next(scope);
-      code = response.status;
-      return response;
-    } catch (error) {
-      const status = (error as { code?: unknown }).code;
-      if (typeof status === 'number') code = status;
-      else stage = 'Panic';
-      throw error;
-    } finally {
-      const { request, info } = scope;
-      const ref: Record<string, string> = {};
-      if (info.isResourceRequest) {
-        ref['resource'] = info.resource;
-        if (info.namespace !== '') ref['namespace'] = info.namespace;
-        if (info.name !== '') ref['name'] = info.name;
-        if (info.group !== '') ref['apiGroup'] = info.group;
-        ref['apiVersion'] = info.version;
-        if (info.subresource !== '') ref['subresource'] = info.subresource;
-      }
-      const query = request.rawQuery ?? request.query.toString();
-      const agent = request.headers['user-agent'];
-      sink.write({
-        kind: 'Event',
-        apiVersion: 'audit.k8s.io/v1',
-        level: 'Metadata',
-        auditID: scope.auditId,
-        stage,
-        requestURI: query === '' ? request.path : `${request.path}?${query}`,
-        verb: info.verb,
-        user: userOf(scope.originalUser ?? scope.user),
-        ...(scope.originalUser === undefined ? {} : { impersonatedUser: userOf(scope.user) }),
-        sourceIPs: request.remoteAddress === '' ? [] : [request.remoteAddress],
-        ...(agent === undefined ? {} : { userAgent: agent }),
-        ...(info.isResourceRequest ? { objectRef: ref } : {}),
-        responseStatus: { metadata: {}, code },
-        requestReceivedTimestamp: formatMicroTime(received),
-        stageTimestamp: formatMicroTime(clock.now()),
-        ...(scope.annotations === undefined ? {} : { annotations: Object.fromEntries(scope.annotations) }),
-      });
+  /** Tells the answer; what lasts is complete when the server says so. */
+  const answered = async (scope: Scope, record: AuditRecord, response: OutgoingResponse): Promise<void> => {
+    const { body } = response;
+    const object = body.kind === 'object' ? body.object : undefined;
+    if (object?.kind === 'Status') record.answered(response.status, object);
+    else record.answered(body.kind === 'hijacked' ? 101 : response.status);
+    if (record.wantsResponse && (object !== undefined || body.kind === 'committed' || body.kind === 'list'))
+      record.response(await objects(scope, response));
+    if (scope.longRunning) await record.stage('ResponseStarted');
+    if (!scope.longRunning || (body.kind !== 'watch' && body.kind !== 'stream' && body.kind !== 'hijacked'))
+      await record.complete();
+  };
+
+  const run = async (next: Handler, scope: Scope, record: AuditRecord): Promise<OutgoingResponse> => {
+    const stored = record.stage('RequestReceived');
+    if (!(stored instanceof Promise ? await stored : stored)) {
+      metrics.rejected();
+      const uri = JSON.stringify(scope.request.path);
+      return textResponse(500, `Internal Server Error: ${uri}: failed to store audit event`);
     }
+    let response: OutgoingResponse;
+    try {
+      response = await next(scope);
+    } catch (error) {
+      if (!(error instanceof StatusError)) {
+        scope.panicked = true;
+        record.answered(500, {
+          status: 'Failure',
+          reason: 'InternalError',
+          message: `APIServer panic'd: ${error instanceof Error ? error.message : String(error)}`,
+        });
+        await record.complete();
+        throw error;
+      }
+      response = statusResponse(error);
+    }
+    await answered(scope, record, response);
+    return response;
+  };
+
+  return {
+    filter: (next) => (scope) => {
+      const record = begin(scope);
+      if (record === undefined) return next(scope);
+      scope.audit = record;
+      return run(next, scope, record);
+    },
+    async refused(scope, error) {
+      const record = begin(scope);
+      if (record === undefined) return;
+      const status = error.toStatus() as unknown as Readonly<Record<string, unknown>>;
+      if (record.wantsResponse) record.response(status);
+      record.answered(error.code, status);
+      await record.stage('ResponseStarted');
+    },
   };
 }

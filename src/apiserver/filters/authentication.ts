@@ -5,8 +5,18 @@ import type { Authenticator } from '../context.ts';
 import type { OutgoingResponse } from '../request.ts';
 import type { Filter, Scope } from './scope.ts';
 
-export function withAuthentication(authenticator: Authenticator, logger: Logger): Filter {
+/** `refused`: told of requests that end here, before they are answered. */
+export function withAuthentication(
+  authenticator: Authenticator,
+  logger: Logger,
+  refused?: (scope: Scope, error: StatusError) => void | Promise<void>,
+): Filter {
   return (next) => {
+    const refuse = async (scope: Scope): Promise<never> => {
+      const error = unauthorized();
+      await refused?.(scope, error);
+      throw error;
+    };
     const ask = async (scope: Scope): Promise<OutgoingResponse> => {
       let user;
       try {
@@ -14,9 +24,9 @@ export function withAuthentication(authenticator: Authenticator, logger: Logger)
       } catch (error) {
         if (error instanceof StatusError && error.code !== 401) throw error;
         logger.warn('Unable to authenticate the request', { error });
-        throw unauthorized();
+        return refuse(scope);
       }
-      if (user === undefined) throw unauthorized();
+      if (user === undefined) return refuse(scope);
       scope.user = user;
       return next(scope);
     };
@@ -25,7 +35,7 @@ export function withAuthentication(authenticator: Authenticator, logger: Logger)
       // A certificate that our authorities did not sign is a bad credential, not an absent one.
       if (request.peerCertificateError !== undefined && request.headers['authorization'] === undefined) {
         logger.warn('Unable to authenticate the request', { error: request.peerCertificateError });
-        throw unauthorized();
+        return refuse(scope);
       }
       const user = request.identity ?? authenticator.known?.(request);
       if (user === undefined) return ask(scope);

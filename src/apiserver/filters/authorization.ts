@@ -50,7 +50,13 @@ export function withAuthorization(authorizer: Authorizer, observe: Authorization
     const decide = (scope: Scope, attributes: AuthorizationAttributes, answer: Answer): ReturnType<Handler> => {
       const { decision, reason } = answer;
       if (observe !== undefined) observe(attributes, decision, reason);
-      if (decision === 'allow') return next(scope);
+      if (decision === 'allow') {
+        if (scope.audit !== undefined) {
+          scope.annotate('authorization.k8s.io/decision', 'allow');
+          scope.annotate('authorization.k8s.io/reason', reason);
+        }
+        return next(scope);
+      }
       scope.annotate('authorization.k8s.io/decision', 'forbid');
       scope.annotate('authorization.k8s.io/reason', reason);
       throw forbiddenByAuthorizer(attributes, reason);

@@ -48,6 +48,7 @@ export function recovered(scope: Scope, error: unknown, logger: Logger): Outgoin
       ),
     );
   }
+  scope.panicked = true;
   logger.error("apiserver panic'd", {
     method: scope.request.method,
     path: scope.request.path,

@@ -3,6 +3,7 @@
  * what the filters alone may set. `Handler` and `Filter` are the two shapes the chain is built of.
  */
 import type { ResourceInfo } from '../../api/catalog/resource.ts';
+import type { AuditRecord } from '../audit/record.ts';
 import type { RequestContext, RequestInfo } from '../context.ts';
 import type { IncomingRequest, OutgoingResponse, UserInfo } from '../request.ts';
 import type { Negotiated } from '../encode/negotiate.ts';
@@ -45,6 +46,10 @@ export class Scope implements RequestContext {
   output: Negotiated | undefined = undefined;
   warnings: WarningRecorder | undefined = undefined;
   annotations: Map<string, string> | undefined = undefined;
+  /** What is told of it to the audit log; undefined where nothing is. */
+  audit: AuditRecord | undefined = undefined;
+  /** Its handling threw what is no Status. */
+  panicked = false;
   #deadline: AbortController | undefined = undefined;
   #signal: AbortSignal | undefined = undefined;
   #expired = false;

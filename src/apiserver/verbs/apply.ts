@@ -43,6 +43,7 @@ export async function readApplyConfiguration(
       `error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal ${type} into Go value of type map[string]interface {}`,
     );
   }
+  ctx.audit?.patch(value);
   return { patch: value, strictError: strictErrors.length === 0 ? undefined : yamlStrictErrorText(strictErrors) };
 }
 

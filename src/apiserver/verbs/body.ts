@@ -186,6 +186,7 @@ export async function readObject(
       warnStrict(ctx, errors);
     }
   }
+  ctx.audit?.request(object);
   return object;
 }
 
@@ -285,6 +286,7 @@ export async function readOptions(
   if (schema === undefined) throw new Error(`the catalogue does not know ${kind}`);
   try {
     const { object } = decode(schema, value ?? {}, { owned: true });
+    ctx.audit?.request({ ...object, kind, apiVersion: meta.apiVersion === '' ? 'v1' : meta.apiVersion });
     delete object['kind'];
     delete object['apiVersion'];
     return object;

@@ -70,6 +70,7 @@ export async function readPatch(ctx: RequestContext, type: string, query: WriteQ
   if (type === jsonPatchType && strict) {
     strictErrors = [...strictErrors.map((e) => `json patch ${e}`), ...jsonPatchStrictErrors(value)];
   }
+  ctx.audit?.patch(value);
   return { type, value, strictErrors };
 }
 

@@ -6,7 +6,8 @@ import { openEmbeddedStore } from '../../../etcd/embedded-store.ts';
 import { VirtualClock } from '../../../base/clock.ts';
 import { silentLogger } from '../../../base/logger.ts';
 import { SeededRandom } from '../../../base/random.ts';
-import type { AuditEvent } from '../../filters/audit.ts';
+import type { AuditEvent } from '../../audit/event.ts';
+import { AuditMetrics } from '../../audit/metrics.ts';
 import { createApiServer } from '../../server.ts';
 
 test('audit annotations of a policy, and of what it would have refused', async () => {
@@ -24,7 +25,11 @@ test('audit annotations of a policy, and of what it would have refused', async (
     serviceAccountKeys: {},
     dialer: { dialNode: nowhere, dialTcp: nowhere },
     advertiseAddress: '192.0.2.1',
-    audit: { write: (event) => void events.push(event) },
+    audit: {
+      policy: { rules: [{ level: 'Metadata' }], omitStages: ['RequestReceived'] },
+      backend: { process: (all) => events.push(...all) > 0, close: () => Promise.resolve() },
+      metrics: new AuditMetrics(),
+    },
   });
   await server.ready();
   const client = createClient(

@@ -60,6 +60,12 @@ export interface ControllerOptions {
   readonly mirroringMaxEndpointsPerSubset?: number;
   /** `--pvclaimbinder-sync-period`, default 15 s. */
   readonly pvClaimBinderSyncPeriodMs?: number;
+  /** `--attach-detach-reconcile-sync-period`, default 60 s. */
+  readonly attachDetachReconcileSyncPeriodMs?: number;
+  /** `--disable-attach-detach-reconcile-sync`, default false. */
+  readonly disableAttachDetachReconcileSync?: boolean;
+  /** `--disable-force-detach-on-timeout`, default false. */
+  readonly disableForceDetachOnTimeout?: boolean;
   /** `--legacy-service-account-token-clean-up-period`, default one year. */
   readonly legacyServiceAccountTokenCleanUpPeriodMs?: number;
   /** How long a namespace in deletion is left alone first; default 5 s. 0 is right for a single API server. */

@@ -29,6 +29,7 @@ import { statefulSetController } from './statefulset/statefulset.ts';
 import { tokenCleanerController } from './token-cleaner.ts';
 import { ttlAfterFinishedController } from './ttl-after-finished.ts';
 import { validatingAdmissionPolicyStatusController } from './validatingadmissionpolicy-status.ts';
+import { attachDetachController } from './volume/attachdetach/attachdetach.ts';
 import { persistentVolumeBinderController } from './volume/binder.ts';
 import { ephemeralVolumeController } from './volume/ephemeral-volume.ts';
 import { pvcProtectionController, pvProtectionController } from './volume/protection.ts';
@@ -63,6 +64,7 @@ export const allControllers: readonly ControllerDescriptor[] = [
   csrSigningController,
   csrCleanerController,
   persistentVolumeBinderController,
+  attachDetachController,
   pvcProtectionController,
   pvProtectionController,
   ephemeralVolumeController,

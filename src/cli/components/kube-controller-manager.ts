@@ -95,6 +95,14 @@ export const controllerManagerCommand = componentCommand({
     },
     { name: 'pvclaimbinder-sync-period', kind: 'duration', default: 15_000, help: 'time between two binding rounds' },
     {
+      name: 'attach-detach-reconcile-sync-period',
+      kind: 'duration',
+      default: 60_000,
+      help: 'time between two looks at whether volumes are still attached',
+    },
+    { name: 'disable-attach-detach-reconcile-sync', kind: 'bool', help: 'do not look' },
+    { name: 'disable-force-detach-on-timeout', kind: 'bool', help: 'never detach a volume that its node still uses' },
+    {
       name: 'legacy-service-account-token-clean-up-period',
       kind: 'duration',
       default: 8_760 * 3_600_000,
@@ -131,6 +139,9 @@ export const controllerManagerCommand = componentCommand({
       maxEndpointsPerSlice: v.int('max-endpoints-per-slice'),
       mirroringMaxEndpointsPerSubset: v.int('mirroring-max-endpoints-per-subset'),
       pvClaimBinderSyncPeriodMs: v.ms('pvclaimbinder-sync-period'),
+      attachDetachReconcileSyncPeriodMs: v.ms('attach-detach-reconcile-sync-period'),
+      disableAttachDetachReconcileSync: v.bool('disable-attach-detach-reconcile-sync'),
+      disableForceDetachOnTimeout: v.bool('disable-force-detach-on-timeout'),
       legacyServiceAccountTokenCleanUpPeriodMs: v.ms('legacy-service-account-token-clean-up-period'),
     };
     if (options.allocateNodeCIDRs && options.clusterCIDR === undefined)

@@ -4,11 +4,6 @@ import type { NodeHost } from '../../host/node-host.ts';
 
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
 
-/** The VolumeAttachment's name of a volume on a node. */
-export function attachmentName(handle: string, driver: string, node: string): string {
-  return `csi-${sha256(handle + driver + node)}`;
-}
-
 /** The handle of an inline volume. */
 export function inlineHandle(podUid: string, volume: string): string {
   return `csi-${sha256(podUid + volume)}`;

@@ -10,6 +10,7 @@ import type {
   Pod,
   Volume,
 } from '../../../api/types/index.gen.ts';
+import { attachmentName } from '../../../api/helpers/csi-volumes.ts';
 import { isNotFound } from '../../../client/errors.ts';
 import type { KubeletContext } from '../../context.ts';
 import { podDir } from '../../context.ts';
@@ -20,7 +21,7 @@ import { MountError } from '../mount-error.ts';
 import type { MountedVolume } from '../pod-volumes.ts';
 import type { PodTokens } from '../tokens.ts';
 import { PluginChannels, PluginError } from './channel.ts';
-import { attachmentName, blockDir, inlineHandle, loadVolumeData, saveVolumeData, stagingPath } from './csi-paths.ts';
+import { blockDir, inlineHandle, loadVolumeData, saveVolumeData, stagingPath } from './csi-paths.ts';
 import type { VolumeData } from './csi-paths.ts';
 import { CsiDriverClient } from './driver.ts';
 import { growVolume } from './expand.ts';

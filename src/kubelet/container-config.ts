@@ -140,7 +140,7 @@ function subPathOf(m: VolumeMount, env: readonly EnvVar[]): string {
 }
 
 /** Whether the mount is read-only with all that is below it. Throws when the runtime cannot do what must be. */
-async function recursiveReadOnly(ctx: KubeletContext, m: VolumeMount): Promise<boolean> {
+async function recursiveReadOnly(ctx: KubeletContext, m: VolumeMount, handler: string): Promise<boolean> {
   const mode = m.recursiveReadOnly ?? 'Disabled';
   if (mode === 'Disabled' || mode === '') return false;
   if (mode !== 'IfPossible' && mode !== 'Enabled') throw new Error(`unknown recursive read-only mode "${mode}"`);
@@ -153,7 +153,7 @@ async function recursiveReadOnly(ctx: KubeletContext, m: VolumeMount): Promise<b
       `failed to resolve recursive read-only mode: volume "${m.name}" requested recursive read-only mode, but it is not compatible with propagation ${m.mountPropagation}`,
     );
   const supported = (await ctx.runtime.status()).runtimeHandlers.some(
-    (h) => h.name === '' && h.features?.recursiveReadOnlyMounts === true,
+    (h) => h.name === handler && h.features?.recursiveReadOnlyMounts === true,
   );
   if (!supported && mode === 'Enabled')
     throw new Error(
@@ -215,7 +215,7 @@ async function makeMounts(ctx: KubeletContext, input: ContainerInput, env: reado
       selinuxRelabel: relabels(volume) || undefined,
       readonly: m.readOnly === true || volumes.readOnly(volume) || undefined,
       propagation: m.mountPropagation === undefined ? undefined : propagation[m.mountPropagation],
-      recursiveReadOnly: (await recursiveReadOnly(ctx, m)) || undefined,
+      recursiveReadOnly: (await recursiveReadOnly(ctx, m, input.runtimeHandler ?? '')) || undefined,
     });
   }
   if (!ownHosts && (fields.podIps.length > 0 || isHostNetwork(pod))) {

@@ -19,6 +19,8 @@ export interface ContainerStart {
   readonly container: Container;
   /** Its newest instance. */
   readonly last: RuntimeContainer | undefined;
+  /** Where there is none: how often it was started before. */
+  readonly restartCount: number;
   readonly sandbox: PodSandboxStatus;
   readonly config: PodSandboxConfig;
   readonly volumes: PodVolumes;
@@ -66,7 +68,7 @@ export async function startContainer(ctx: KubeletContext, s: ContainerStart): Pr
     const config = await containerConfig(ctx, {
       pod,
       container,
-      restartCount: last === undefined ? 0 : last.metadata.attempt + 1,
+      restartCount: last === undefined ? s.restartCount : last.metadata.attempt + 1,
       image,
       volumes: s.volumes,
       fields: s.fields,

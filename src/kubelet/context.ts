@@ -10,7 +10,7 @@ import type { NodeHost } from './host/node-host.ts';
 import type { ImageManager } from './image-manager.ts';
 import type { ObjectCache } from './object-cache.ts';
 import type { ProbeMetrics } from './probe-metrics.ts';
-import type { ContainerRuntime } from './runtime/container-runtime.ts';
+import type { ContainerRuntime, RuntimeHandler } from './runtime/container-runtime.ts';
 import type { ShapeCache } from './shapes.ts';
 import type { StatusManager } from './status-manager.ts';
 import type { CgroupManager } from './cgroup-manager.ts';
@@ -72,6 +72,8 @@ export interface KubeletContext {
   nodeIps(): readonly string[];
   /** Awaited when a pod has got its addresses, before its containers start: network policies are in place by then. */
   readonly onPodAddresses: ((pod: Pod, addresses: readonly string[]) => Promise<void>) | undefined;
+  /** What the runtime's handlers can do, as it was last told. */
+  runtimeHandlers(): readonly RuntimeHandler[];
   /** Why pods cannot have a network now. */
   networkError(): string | undefined;
 }

@@ -439,3 +439,54 @@ test('a claim bound to a path of the node keeps its data from pod to pod', async
   await c.run('reader', pod('grep -q kept /d/f'));
   assert.equal((await c.pod('reader')).status?.phase, 'Succeeded');
 });
+
+test('an exit that a rule asks it of restarts all containers, from the first init container on', async (t) => {
+  const c = await cluster(t);
+  await c.run('all', {
+    restartPolicy: 'Never',
+    initContainers: [{ name: 'first', image: 'busybox', command: ['sh', '-c', 'exit 0'] }],
+    containers: [
+      {
+        name: 'source',
+        image: 'busybox',
+        command: ['sh', '-c', 'sleep 5; exit 42'],
+        restartPolicy: 'Never',
+        restartPolicyRules: [{ action: 'RestartAllContainers', exitCodes: { operator: 'In', values: [42] } }],
+      },
+      { name: 'target', image: 'busybox', command: ['sleep', '3600'] },
+    ],
+  });
+  const counts = async (): Promise<unknown> => {
+    const { initContainerStatuses, containerStatuses } = (await c.pod('all')).status!;
+    return [...initContainerStatuses!, ...containerStatuses!].map((s) => [s.name, s.restartCount]);
+  };
+  assert.deepEqual(await counts(), [
+    ['first', 0],
+    ['source', 0],
+    ['target', 0],
+  ]);
+  await c.clock.advance(5500);
+  assert.deepEqual(await counts(), [
+    ['first', 1],
+    ['source', 1],
+    ['target', 1],
+  ]);
+  const { status } = await c.pod('all');
+  assert.equal(status?.phase, 'Running');
+  assert.equal(status?.containerStatuses?.[1]?.lastState?.terminated?.reason, 'RestartingAllContainers');
+  const condition = status?.conditions?.find((x) => x.type === 'AllContainersRestarting');
+  assert.equal(condition?.status, 'False');
+  assert.ok(status?.conditions?.find((x) => x.type === 'Initialized')?.status === 'True');
+});
+
+test('a pod that ends before its containers began says so of each', async (t) => {
+  const c = await cluster(t);
+  await c.run('early', { image: 'absent', imagePullPolicy: 'Never' });
+  assert.equal((await c.state('early'))?.state?.waiting?.reason, 'ErrImageNeverPull');
+  await c.client.core.pods.patch('early', 'default', 'merge', { spec: { activeDeadlineSeconds: 1 } });
+  await c.clock.advance(2000);
+  const { status } = await c.pod('early');
+  assert.deepEqual([status?.phase, status?.reason], ['Failed', 'DeadlineExceeded']);
+  const ended = status?.containerStatuses?.[0]?.state?.terminated;
+  assert.deepEqual([ended?.exitCode, ended?.reason], [137, 'ContainerStatusUnknown']);
+});

@@ -25,7 +25,7 @@ import { ImageManager } from './image-manager.ts';
 import { KubeletManagers } from './managers.ts';
 import { NodeStatusManager } from './node-status.ts';
 import { ObjectCache } from './object-cache.ts';
-import type { RuntimeView } from './pod-status.ts';
+import type { RuntimeView } from './runtime-view.ts';
 import { isMirrorPod } from './pod-util.ts';
 import type { PodMirror, WorkerHome } from './pod-worker.ts';
 import { ProbeMetrics } from './probe-metrics.ts';
@@ -240,6 +240,7 @@ class KubeletImpl implements Kubelet, WorkerHome {
       masterServiceNamespace: 'default',
       node: () => this.#node,
       nodeIps: () => this.#ips,
+      runtimeHandlers: () => this.nodeStatus.runtimeHandlers,
       networkError: () => this.nodeStatus.networkError,
     };
     ctx.volumes = new VolumeManager(ctx as KubeletContext);

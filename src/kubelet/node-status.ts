@@ -14,7 +14,7 @@ import { reserved } from './configuration.ts';
 import type { KubeletContext } from './context.ts';
 import { hardReservation } from './eviction/thresholds.ts';
 import type { HostAddress, MachineInfo } from './host/node-host.ts';
-import type { RuntimeStatus, VersionInfo } from './runtime/container-runtime.ts';
+import type { RuntimeHandler, RuntimeStatus, VersionInfo } from './runtime/container-runtime.ts';
 
 export interface NodeStatusOptions {
   readonly nodeName: string;
@@ -94,6 +94,11 @@ export class NodeStatusManager {
     const c = this.#runtimeStatus?.conditions.find((x) => x.type === 'NetworkReady');
     if (c === undefined || c.status) return undefined;
     return `container runtime network not ready: NetworkReady=false reason:${c.reason ?? ''} message:${c.message ?? ''}`;
+  }
+
+  /** What the runtime's handlers can do. */
+  get runtimeHandlers(): readonly RuntimeHandler[] {
+    return this.#runtimeStatus?.runtimeHandlers ?? [];
   }
 
   /** Images on the node have changed; the next report lists them anew. */

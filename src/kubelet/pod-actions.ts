@@ -1,9 +1,9 @@
 /** What is to be done next for a pod, by comparing its spec with what the runtime has (upstream's computePodActions). */
 import type { Container, Pod } from '../api/types/index.gen.ts';
 import { hashAnnotation } from './container-config.ts';
-import type { RuntimeView } from './pod-status.ts';
-import { newestOf, sandboxNeeded, wantsStart } from './pod-status.ts';
-import { asContainer, containerHash, isRestartable } from './pod-util.ts';
+import { asContainer, containerHash, isRestartable, restartsWhenKilled } from './pod-util.ts';
+import type { RuntimeView } from './runtime-view.ts';
+import { newestOf, sandboxNeeded, wantsStart } from './runtime-view.ts';
 import type { ContainerStatus as RuntimeContainer } from './runtime/container-runtime.ts';
 
 export type KillReason = 'liveness' | 'startup' | 'unknown' | 'changed';
@@ -54,7 +54,7 @@ export function computeActions(pod: Pod, view: RuntimeView, probes: ProbeView): 
   if (needed) {
     if (
       spec.restartPolicy === 'Never' &&
-      !spec.containers.some((c) => isRestartable(c, spec)) &&
+      ![...(spec.initContainers ?? []), ...spec.containers].some((c) => isRestartable(c, spec)) &&
       attempt !== 0 &&
       view.containers.length > 0
     ) {
@@ -94,7 +94,7 @@ export function computeActions(pod: Pod, view: RuntimeView, probes: ProbeView): 
         });
       continue;
     }
-    let restart = isRestartable(container, spec);
+    let restart = restartsWhenKilled(container, spec);
     let message: string;
     let reason: KillReason;
     if (changed(container, c)) {
@@ -159,7 +159,7 @@ function initActions(pod: Pod, view: RuntimeView, probes: ProbeView, out: PodAct
         return false;
       } else out.initToStart.unshift(container);
     } else {
-      if (!sidecar && !isRestartable(container, pod.spec!)) {
+      if (!sidecar && !restartsWhenKilled(container, pod.spec!)) {
         out.killPod = true;
         out.initToStart = [];
         return false;

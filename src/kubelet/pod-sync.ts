@@ -14,9 +14,10 @@ import type { PassLoop } from './pass-loop.ts';
 import type { KillReason, PodActions } from './pod-actions.ts';
 import type { PodResize } from './pod-resize.ts';
 import type { WaitingReason } from './pod-status.ts';
-import { newestOf } from './pod-status.ts';
+import { newestOf } from './runtime-view.ts';
 import { containerFieldPath, formatPod } from './pod-util.ts';
 import type { PodView } from './pod-view.ts';
+import { toReset } from './restart-all.ts';
 import { runtimeHandler } from './runtime-class.ts';
 import type { PodSandboxConfig, PodSandboxStatus } from './runtime/container-runtime.ts';
 import { RuntimeError } from './runtime/container-runtime.ts';
@@ -37,6 +38,8 @@ export interface SyncedPod {
   fields(): PodRuntimeFields;
   /** The pod is to end: nothing more is started. */
   ending(): boolean;
+  /** What was last told of a container that the runtime does not know. */
+  restartCount(name: string): number;
   graceFor(container: Container, reason: KillReason | undefined): number;
   killContainer(container: Container, id: string, message: string, grace: number): Promise<void>;
   /** Containers were started: their probes begin. */
@@ -106,6 +109,18 @@ export class PodSync {
       if (this.#p.ending()) return;
       await this.#start(pod, c, latest, config, false);
     }
+  }
+
+  /** Kills and removes every container, for the pod to begin again. */
+  async reset(pod: Pod): Promise<void> {
+    const { ctx, runtimeView } = this.#p;
+    runtimeView.stale = true;
+    for (const { container, status } of toReset(pod, runtimeView.now)) {
+      if (status.state === 'CONTAINER_RUNNING')
+        await this.#p.killContainer(container, status.id, 'killing', this.#p.graceFor(container, undefined));
+      await ctx.runtime.removeContainer(status.id);
+    }
+    this.#waiting = undefined;
   }
 
   async #ensureCgroup(pod: Pod): Promise<void> {
@@ -203,6 +218,7 @@ export class PodSync {
         pod,
         container,
         last: newestOf(runtimeView.now, container.name),
+        restartCount: this.#p.restartCount(container.name),
         sandbox,
         config,
         volumes: this.#p.volumes,

@@ -1,5 +1,5 @@
 /** Small rules about pods and their containers that several parts of the kubelet share. */
-import type { Container, EphemeralContainer, Pod, PodSpec } from '../api/types/index.gen.ts';
+import type { Container, ContainerRestartRule, EphemeralContainer, Pod, PodSpec } from '../api/types/index.gen.ts';
 
 export type ContainerKind = 'init' | 'regular' | 'ephemeral';
 
@@ -32,15 +32,20 @@ export function containerFieldPath(spec: PodSpec, name: string): string | undefi
   return `spec.${list}{${name}}`;
 }
 
+/** The first of a container's restart rules that its exit code meets. */
+export function restartRule(container: Container, exitCode: number): ContainerRestartRule | undefined {
+  return container.restartPolicyRules?.find((rule) => {
+    const listed = rule.exitCodes?.values?.includes(exitCode) ?? false;
+    const operator = rule.exitCodes?.operator;
+    return operator === 'In' ? listed : operator === 'NotIn' && !listed;
+  });
+}
+
 /** Whether a container that exited with `exitCode` is started again (restart rules, then the container's, then the pod's policy). */
 export function shouldRestart(container: Container, spec: PodSpec, exitCode: number): boolean {
   if (container.restartPolicy !== undefined) {
-    for (const rule of container.restartPolicyRules ?? []) {
-      const on = rule.exitCodes;
-      if (on === undefined || rule.action !== 'Restart') continue;
-      const listed = on.values?.includes(exitCode) ?? false;
-      if ((on.operator === 'In' && listed) || (on.operator === 'NotIn' && !listed)) return true;
-    }
+    const action = restartRule(container, exitCode)?.action;
+    if (action === 'Restart' || action === 'RestartAllContainers') return true;
     if (container.restartPolicy === 'Always') return true;
     if (container.restartPolicy === 'Never') return false;
     return exitCode !== 0;
@@ -50,11 +55,19 @@ export function shouldRestart(container: Container, spec: PodSpec, exitCode: num
   return true;
 }
 
+/** Whether a container is restarted that the kubelet has killed: its rules ask for an exit of its own. */
+export function restartsWhenKilled(container: Container, spec: PodSpec): boolean {
+  return (container.restartPolicy ?? spec.restartPolicy ?? 'Always') !== 'Never';
+}
+
 /** Whether a container is ever restarted. */
 export function isRestartable(container: Container, spec: PodSpec): boolean {
-  if (container.restartPolicy !== undefined && container.restartPolicy !== 'Never') return true;
-  if ((container.restartPolicyRules?.length ?? 0) > 0) return true;
-  return (container.restartPolicy ?? spec.restartPolicy ?? 'Always') !== 'Never';
+  if (
+    container.restartPolicy !== undefined &&
+    container.restartPolicyRules?.some((r) => r.action === 'Restart') === true
+  )
+    return true;
+  return restartsWhenKilled(container, spec);
 }
 
 const mirrorAnnotation = 'kubernetes.io/config.mirror';

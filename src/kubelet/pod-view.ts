@@ -1,8 +1,8 @@
 /** `PodView`: what the runtime has of one pod, as it was last seen, with what its dead containers left behind. */
 import { podUidLabel } from './container-config.ts';
 import type { KubeletContext } from './context.ts';
-import type { RuntimeView } from './pod-status.ts';
-import { emptyView } from './pod-status.ts';
+import type { RuntimeView } from './runtime-view.ts';
+import { emptyView } from './runtime-view.ts';
 import type { ContainerStatus as RuntimeContainer, PodSandboxStatus } from './runtime/container-runtime.ts';
 import { RuntimeError } from './runtime/container-runtime.ts';
 import { terminationMessage } from './termination-message.ts';

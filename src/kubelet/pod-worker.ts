@@ -18,8 +18,10 @@ import type { KillReason } from './pod-actions.ts';
 import { computeActions } from './pod-actions.ts';
 import { hasProbes, PodProbes } from './pod-probes.ts';
 import { PodResize } from './pod-resize.ts';
-import type { RuntimeView } from './pod-status.ts';
-import { generatePodStatus, newestOf } from './pod-status.ts';
+import { restartsAll } from './restart-all.ts';
+import type { RuntimeView } from './runtime-view.ts';
+import { generatePodStatus } from './pod-status.ts';
+import { newestOf } from './runtime-view.ts';
 import type { SyncedPod } from './pod-sync.ts';
 import { PodSync } from './pod-sync.ts';
 import { podTermination } from './pod-termination.ts';
@@ -391,10 +393,24 @@ export class PodWorker implements StatusOwner, SyncedPod {
       terminal,
       failed: this.#failed,
       disruption: this.#disruption,
+      recursiveReadOnly: this.#recursiveReadOnly,
       resize: this.#resize,
     });
     this.#tell(status);
     return status;
+  }
+
+  get #recursiveReadOnly(): boolean {
+    const handler = this.view.sandboxes[0]?.runtimeHandler ?? '';
+    const known = this.ctx.runtimeHandlers().find((h) => h.name === handler);
+    return known?.features?.recursiveReadOnlyMounts === true;
+  }
+
+  restartCount(name: string): number {
+    const { containerStatuses, initContainerStatuses } = this.#toldStatus;
+    for (const list of [containerStatuses, initContainerStatuses])
+      for (const s of list ?? []) if (s.name === name) return s.restartCount;
+    return 0;
   }
 
   fields(): PodRuntimeFields {
@@ -423,6 +439,14 @@ export class PodWorker implements StatusOwner, SyncedPod {
     const { ctx } = this;
     await this.#allocate();
     const pod = this.allocatedPod;
+    if (restartsAll(pod, this.view, this.#toldStatus)) {
+      this.report();
+      await this.#sync.reset(pod);
+      await this.refresh();
+      if (!this.ending()) this.report();
+      this.loop.again();
+      return;
+    }
     const actions = computeActions(pod, this.view, {
       failed: (n, id, type) => this.probes?.result(n, id, type) === false,
       started: (n, id) => this.started(n, id),

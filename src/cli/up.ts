@@ -15,11 +15,13 @@ import type { Logger, LogLevel } from '../base/logger.ts';
 import { SystemRandom } from '../base/random.ts';
 import { optionalComponents } from '../cluster/components.ts';
 import type { OptionalComponent } from '../cluster/components.ts';
+import type { ClusterOptions } from '../cluster/create-cluster.ts';
 import { askServer, serveControl } from '../cluster/control.ts';
 import type { ServerStatus } from '../cluster/control.ts';
 import { BrokenKubeconfigError, checkKubeconfig, mergeKubeconfig, renderKubeconfig } from '../cluster/kubeconfig.ts';
 import type { KubeconfigEntry } from '../cluster/kubeconfig.ts';
 import { dataDirLayout, defaultDataDir, defaultKubeconfig } from '../cluster/paths.ts';
+import { ClusterRangeError, clusterRanges, defaultClusterCIDR, defaultServiceRange } from '../cluster/ranges.ts';
 import type { Machine, MachineOptions } from '../cluster/real/machine.ts';
 import { gitVersion } from '../cluster/version.ts';
 import { UsageError, UserError } from './errors.ts';
@@ -37,6 +39,11 @@ export function dataDirOf(values: FlagValues): string {
   return resolve((values['data-dir'] as string | undefined) ?? defaultDataDir(process.env, process.platform));
 }
 
+type ClusterAddresses = Pick<
+  ClusterOptions,
+  'serviceClusterIPRange' | 'clusterCIDR' | 'nodeCIDRMaskSizeIPv4' | 'nodeCIDRMaskSizeIPv6'
+>;
+
 export interface UpSettings {
   readonly dataDir: string;
   readonly port: number;
@@ -46,6 +53,8 @@ export interface UpSettings {
   /** Of a real node. */
   readonly machine: MachineOptions;
   readonly nodeMonitorGracePeriodMs: number;
+  /** Of `createCluster`. */
+  readonly ranges: ClusterAddresses;
   readonly disable: readonly OptionalComponent[];
   readonly kubeconfig: string | undefined;
   readonly etcdServers: readonly string[];
@@ -78,8 +87,8 @@ const flags: readonly Flag[] = [
   {
     name: 'node-ip',
     kind: 'string',
-    value: 'ADDRESS',
-    help: 'the address that pods and other machines reach this one at',
+    value: 'ADDRESS,…',
+    help: 'the address that pods and other machines reach this one at, one a family',
   },
   {
     name: 'root-dir',
@@ -122,6 +131,24 @@ const flags: readonly Flag[] = [
     default: 50_000,
     help: 'how long a node may be silent before it counts as unhealthy; nodes renew their leases every 10 s',
   },
+  {
+    name: 'service-cluster-ip-range',
+    kind: 'string',
+    value: 'CIDR,…',
+    help: 'range of cluster IPs (default 10.96.0.0/12); two of different families for dual stack, the primary one first',
+  },
+  {
+    name: 'cluster-cidr',
+    kind: 'string',
+    value: 'CIDR,…',
+    help: 'range of pod addresses (default 10.244.0.0/16); two of different families for dual stack',
+  },
+  {
+    name: 'node-cidr-mask-size-ipv4',
+    kind: 'int',
+    help: 'size of the range that a node gets of it (default 24)',
+  },
+  { name: 'node-cidr-mask-size-ipv6', kind: 'int', help: 'the same of an IPv6 range (default 64)' },
   { name: 'disable', kind: 'list', choices: optionalComponents, help: 'components to leave out' },
   {
     name: 'kubeconfig',
@@ -143,6 +170,27 @@ const flags: readonly Flag[] = [
   },
   { name: 'log-format', kind: 'string', choices: ['text', 'json'], default: 'text', help: 'form of the log' },
 ];
+
+function rangesOf(values: FlagValues): ClusterAddresses {
+  const text = (name: string): string | undefined => values[name] as string | undefined;
+  const size = (name: string): number | undefined => values[name] as number | undefined;
+  const services = text('service-cluster-ip-range');
+  const pods = text('cluster-cidr');
+  const [size4, size6] = [size('node-cidr-mask-size-ipv4'), size('node-cidr-mask-size-ipv6')];
+  const given = {
+    ...(services === undefined ? {} : { serviceClusterIPRange: services }),
+    ...(pods === undefined ? {} : { clusterCIDR: pods }),
+    ...(size4 === undefined ? {} : { nodeCIDRMaskSizeIPv4: size4 }),
+    ...(size6 === undefined ? {} : { nodeCIDRMaskSizeIPv6: size6 }),
+  };
+  try {
+    clusterRanges({ services: services ?? defaultServiceRange, pods: pods ?? defaultClusterCIDR, ...given });
+  } catch (e) {
+    if (e instanceof ClusterRangeError) throw new UsageError(e.message);
+    throw e;
+  }
+  return given;
+}
 
 function settingsOf(values: FlagValues): UpSettings {
   const port = values['port'] as number;
@@ -176,6 +224,7 @@ function settingsOf(values: FlagValues): UpSettings {
       controlPlaneTaint: values['control-plane-taint'] === true,
     },
     nodeMonitorGracePeriodMs: values['node-monitor-grace-period'] as number,
+    ranges: rangesOf(values),
     disable: (values['disable'] as OptionalComponent[] | undefined) ?? [],
     kubeconfig: values['kubeconfig'] as string | undefined,
     etcdServers,
@@ -382,6 +431,7 @@ async function serve(s: UpSettings, started: number): Promise<void> {
       nodes: s.nodes,
       ...(machine === undefined ? {} : { machine }),
       nodeMonitorGracePeriodMs: s.nodeMonitorGracePeriodMs,
+      ...s.ranges,
       disable: s.disable,
       etcdServers: s.etcdServers,
       ...(etcdTls === undefined ? {} : { etcdTls }),

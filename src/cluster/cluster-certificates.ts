@@ -13,8 +13,8 @@ export async function certificates(
   options: ClusterOptions,
   clock: Clock,
   random: Random,
-  serviceIP: string,
-  advertise: string,
+  /** Where pods and other machines reach the API server. */
+  addresses: readonly string[],
 ): Promise<PkiFiles | undefined> {
   if (options.https === undefined) return undefined;
   const dir = options.dataDir === undefined ? undefined : dataDirLayout(options.dataDir).pki;
@@ -32,9 +32,8 @@ export async function certificates(
       addresses: [
         '127.0.0.1',
         '::1',
-        serviceIP,
+        ...addresses,
         ...(isName || wild || host === '127.0.0.1' || host === '::1' ? [] : [host]),
-        ...(options.machine === undefined ? [] : [advertise]),
       ],
       kubelets: true,
       components: false,

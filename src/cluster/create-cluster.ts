@@ -2,12 +2,11 @@
  * `createCluster`: a whole cluster in this process: store, API server, controllers, scheduler, nodes. `knarr up` is a call of it
  * with a data directory and a port; a test's is one with neither.
  */
-import { networkInterfaces } from 'node:os';
 import type { Duplex } from 'node:stream';
 import type { Clock } from '../base/clock.ts';
 import { SystemClock } from '../base/clock.ts';
 import { ioHold } from '../base/io-time.ts';
-import { cidrContains, parseCidr, parseIp } from '../base/ip.ts';
+import { parseIp } from '../base/ip.ts';
 import { generateSigningKey, privateKeyPem } from '../base/keys.ts';
 import type { Logger } from '../base/logger.ts';
 import { silentLogger } from '../base/logger.ts';
@@ -52,6 +51,8 @@ import { renderKubeconfig } from './kubeconfig.ts';
 import { networkDialer } from './network-dialer.ts';
 import type { NodeHandle } from './nodes.ts';
 import { controlPlaneLabel, nodesReady, SimulatedNodes } from './nodes.ts';
+import { ownAddress } from './processes/environment.ts';
+import { clusterRanges, defaultClusterCIDR, defaultServiceRange } from './ranges.ts';
 import type { Machine } from './real/machine.ts';
 import type { MachineNode } from './real/machine-node.ts';
 import { LocalPathProvisioner, localPathRoot } from './storage/local-path-provisioner.ts';
@@ -75,9 +76,12 @@ export interface ClusterOptions {
   readonly etcdServers?: readonly string[];
   /** PEM for `etcdServers`. */
   readonly etcdTls?: { readonly ca?: string; readonly cert?: string; readonly key?: string };
-  /** The cluster's service and pod ranges. */
+  /** The cluster's ranges of Services and pods; for dual stack two of each, one a family, comma-separated, the primary one first. */
   readonly serviceClusterIPRange?: string;
   readonly clusterCIDR?: string;
+  /** Sizes of a node's ranges; 24 and 64 when left out. */
+  readonly nodeCIDRMaskSizeIPv4?: number;
+  readonly nodeCIDRMaskSizeIPv6?: number;
   /** How long a node may be silent before it counts as unhealthy; default 50 s. */
   readonly nodeMonitorGracePeriodMs?: number;
   /**
@@ -132,29 +136,27 @@ export interface Cluster extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-const defaultServiceRange = '10.96.0.0/12';
-const defaultClusterCIDR = '10.244.0.0/16';
 const largeClusterCIDR = '10.128.0.0/10';
-
-/** Address number `n` of an IPv4 range. */
-function addressOf(cidr: string, n: number): string {
-  const parts = cidr.split('/')[0]!.split('.').map(Number);
-  const value = (((parts[0]! << 24) | (parts[1]! << 16) | (parts[2]! << 8) | parts[3]!) >>> 0) + n;
-  return [value >>> 24, (value >>> 16) & 255, (value >>> 8) & 255, value & 255].join('.');
-}
 
 /**
  * What the `kubernetes` Service leads to. Endpoints may not be loopback addresses, so a server on one advertises the machine's
- * own address, as upstream does, or one of the documentation range (RFC 5737) where the machine has none.
+ * own address, as upstream does, or one of the documentation ranges (RFC 5737, RFC 3849) where the machine has none.
  */
-function advertisedAddress(host: string): string {
+function advertisedAddress(host: string, family: 4 | 6): string {
   const internal =
     host === 'localhost' || host.startsWith('127.') || host === '::1' || host === '0.0.0.0' || host === '::';
-  if (!internal && /^[\d.]+$|:/.test(host)) return host;
-  for (const list of Object.values(networkInterfaces()))
-    for (const i of list ?? [])
-      if (i.family === 'IPv4' && !i.internal && !i.address.startsWith('169.254.')) return i.address;
-  return '192.0.2.1';
+  if (!internal && parseIp(host)?.family === family) return host;
+  return ownAddress(family) ?? (family === 4 ? '192.0.2.1' : '2001:db8::1');
+}
+
+/** The addresses of a real node, one of each family that its pods have; those that were named go before those that it has. */
+function nodeAddresses(given: string | undefined, families: readonly (4 | 6)[]): string[] {
+  const named = (given ?? '').split(',').map((a) => a.trim());
+  for (const a of given === undefined ? [] : named)
+    if (parseIp(a) === undefined) throw new Error(`--node-ip ${given}: ${a} is no IP address`);
+  return families
+    .map((family) => named.find((a) => parseIp(a)?.family === family) ?? ownAddress(family))
+    .filter((a) => a !== undefined);
 }
 
 /** After so long a person wants to know what is waited for. */
@@ -182,11 +184,6 @@ const simulatedWithout = {
   'networking.k8s.io/networkpolicies': 'simulated nodes enforce no network policies',
   'storage.k8s.io/csidrivers': 'simulated nodes drive no CSI drivers',
 };
-
-function contains(range: string, address: string): boolean {
-  const [cidr, ip] = [parseCidr(range), parseIp(address)];
-  return cidr !== undefined && ip !== undefined && cidr.family === ip.family && cidrContains(cidr, ip);
-}
 
 function serverUrl(address: string, port: number): string {
   return `https://${address.includes(':') ? `[${address}]` : address}:${port}`;
@@ -237,9 +234,14 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
   const logger = options.logger ?? silentLogger;
   const step = options.onStep ?? (() => {});
   const disabled = new Set<string>(options.disable ?? []);
-  const serviceRange = options.serviceClusterIPRange ?? defaultServiceRange;
   // A /24 for each node: the usual /16 is enough for 256 of them.
-  const clusterCIDR = options.clusterCIDR ?? ((options.nodes ?? 1) > 250 ? largeClusterCIDR : defaultClusterCIDR);
+  const ranges = clusterRanges({
+    services: options.serviceClusterIPRange ?? defaultServiceRange,
+    pods: options.clusterCIDR ?? ((options.nodes ?? 1) > 250 ? largeClusterCIDR : defaultClusterCIDR),
+    ...(options.nodeCIDRMaskSizeIPv4 === undefined ? {} : { nodeCIDRMaskSizeIPv4: options.nodeCIDRMaskSizeIPv4 }),
+    ...(options.nodeCIDRMaskSizeIPv6 === undefined ? {} : { nodeCIDRMaskSizeIPv6: options.nodeCIDRMaskSizeIPv6 }),
+  });
+  const clusterCIDR = ranges.pods.join(',');
   const teardown = new Teardown();
   const starting: Promise<void>[] = [];
   // An open cluster is work in progress, as an open server is; timers of cluster time hold no process.
@@ -252,13 +254,19 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
     if (machine !== undefined && options.https === undefined)
       throw new Error('a real node needs an API server that its pods can reach: give `https`');
     if (machine !== undefined) teardown.add(() => machine.runtime.close());
-    const advertise = machine?.options.address ?? advertisedAddress(host);
-    for (const range of machine === undefined ? [] : [serviceRange, ...clusterCIDR.split(',')])
-      if (contains(range, advertise))
+    const machineAddresses = machine === undefined ? [] : nodeAddresses(machine.options.address, ranges.podFamilies);
+    const advertise =
+      machine === undefined ? advertisedAddress(host, ranges.primaryFamily) : (machineAddresses[0] ?? '');
+    if (machine !== undefined && parseIp(advertise)?.family !== ranges.primaryFamily)
+      throw new Error(`this machine has no IPv${ranges.primaryFamily} address: name one with --node-ip`);
+    for (const address of machineAddresses) {
+      const range = ranges.containing(address);
+      if (range !== undefined)
         throw new Error(
-          `this machine's address ${advertise} lies in ${range}, a range of the cluster's own: name another with --node-ip`,
+          `this machine's address ${address} lies in ${range}, a range of the cluster's own: name another with --node-ip`,
         );
-    const pki = await certificates(options, clock, random, addressOf(serviceRange, 1), advertise);
+    }
+    const pki = await certificates(options, clock, random, [...ranges.firstServiceAddresses, ...machineAddresses]);
     step('store');
     const { store, embedded } = await openStore(options, clock, random, logger);
     teardown.add(() => store.close());
@@ -271,7 +279,8 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       random,
       logger,
       clusterDomain: 'cluster.local',
-      dnsServiceIP: addressOf(serviceRange, 10),
+      dnsServiceIP: ranges.serviceAddress(10),
+      families: ranges.podFamilies,
     });
     let machineNode: MachineNode | undefined;
     const real = machine === undefined ? undefined : await import('./real/machine.ts');
@@ -305,7 +314,7 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       bootstrapTokens: true,
       ...(machine === undefined ? { withoutEffect: simulatedWithout } : {}),
       dialer,
-      serviceClusterIPRanges: [serviceRange],
+      serviceClusterIPRanges: ranges.services,
       advertiseAddress: advertise,
       ...(pki === undefined
         ? {}
@@ -354,7 +363,7 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
     await bindAdministrators(clientFor({ name: 'system:apiserver', groups: ['system:masters'] }));
     const client = clientFor(identities.admin);
     const addons = installAddons(client, {
-      dnsServiceIP: addressOf(serviceRange, 10),
+      dnsServiceIP: ranges.serviceAddress(10),
       dns: !disabled.has('dns'),
       localPath: !disabled.has('local-path-provisioner'),
       certificateAuthority: pki?.get('ca.crt'),
@@ -395,6 +404,8 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
           signServiceAccountToken: legacyTokenSigner(signingKey),
           clusterCIDR,
           allocateNodeCIDRs: true,
+          ...(options.nodeCIDRMaskSizeIPv4 === undefined ? {} : { nodeCIDRMaskSizeIPv4: options.nodeCIDRMaskSizeIPv4 }),
+          ...(options.nodeCIDRMaskSizeIPv6 === undefined ? {} : { nodeCIDRMaskSizeIPv6: options.nodeCIDRMaskSizeIPv6 }),
           ...(options.nodeMonitorGracePeriodMs === undefined
             ? {}
             : { nodeMonitorGracePeriodMs: options.nodeMonitorGracePeriodMs }),
@@ -422,7 +433,7 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
         random,
         logger,
         nodeName: machine.nodeName,
-        nftables: { detectLocal: { mode: 'ClusterCIDR', cidrs: clusterCIDR.split(',') } },
+        nftables: { detectLocal: { mode: 'ClusterCIDR', cidrs: ranges.pods } },
       });
       policies = proxy.policies;
       teardown.add(() => proxy.stop());
@@ -504,19 +515,19 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
           random,
           logger,
           runtime: machine.runtime,
-          addresses: [advertise],
+          addresses: machineAddresses,
           rootDir: machine.rootDir,
           cniConfDir: machine.cniConfDir,
           ...(machine.options.cgroupRoot === undefined ? {} : { cgroupRoot: machine.options.cgroupRoot }),
-          clusterDns: [addressOf(serviceRange, 10)],
+          clusterDns: [ranges.serviceAddress(10)],
           clusterDomain: 'cluster.local',
-          clusterCidrs: clusterCIDR.split(','),
+          clusterCidrs: ranges.pods,
           kubelet: {
             configuration: developerMachine,
             onPodAddresses: async (pod, ips) => policies?.announce(pod.metadata.namespace!, pod.metadata.name!, ips),
             port,
             ...(cloud === undefined ? {} : { cloudProvider: 'external' as const }),
-            ...(manager === undefined ? { podCidrs: [`${addressOf(clusterCIDR, 0)}/24`] } : {}),
+            ...(manager === undefined ? { podCidrs: ranges.podRangesOf(0) } : {}),
             ...(machine.options.controlPlaneTaint === true
               ? { registerWithTaints: [{ key: controlPlaneLabel, effect: 'NoSchedule' as const }] }
               : {}),
@@ -550,7 +561,7 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
         count,
         clientFor,
         externalCloud: cloud !== undefined,
-        podCidrs: manager === undefined ? (index) => `${addressOf(clusterCIDR, index * 256)}/24` : undefined,
+        podCidrs: manager === undefined ? (index) => ranges.podRangesOf(index) : undefined,
       }),
     );
     const ready = async (): Promise<void> => {

@@ -33,6 +33,8 @@ export interface SimulatedNodesOptions {
   readonly logger: Logger;
   readonly clusterDomain: string;
   readonly dnsServiceIP: string;
+  /** Of nodes and pods, the primary one first; default IPv4. */
+  readonly families?: readonly (4 | 6)[];
 }
 
 export interface StartNodes {
@@ -41,7 +43,7 @@ export interface StartNodes {
   /** Nodes wait for a cloud-controller-manager to initialise them. */
   readonly externalCloud: boolean;
   /** Pod ranges by index of the node, where no controller gives them out. */
-  readonly podCidrs: ((index: number) => string) | undefined;
+  readonly podCidrs: ((index: number) => readonly string[]) | undefined;
   /** Registered at the same time. */
   readonly concurrency?: number;
 }
@@ -52,8 +54,9 @@ const startTaints = ['node.kubernetes.io/not-ready', 'node.cloudprovider.kuberne
 export const controlPlaneLabel = 'node-role.kubernetes.io/control-plane';
 
 /** Node addresses of a network that exists only in here. */
-function addressOf(index: number): string {
+function addressOf(index: number, family: 4 | 6): string {
   const n = index + 2;
+  if (family === 6) return `fd00:ac18::${n.toString(16)}`;
   return `172.${24 + ((n >> 16) & 7)}.${(n >> 8) & 255}.${n & 255}`;
 }
 
@@ -158,17 +161,17 @@ export class SimulatedNodes {
     const services = this.#services;
     const add = async (index: number): Promise<void> => {
       const name = `node-${index + 1}`;
-      const address = addressOf(index);
-      const host = new SimulatedHost({ hostname: name, clock, network: this.network, addresses: [address] });
-      const podCidr = options.podCidrs?.(index);
+      const addresses = (this.#o.families ?? [4]).map((family) => addressOf(index, family));
+      const host = new SimulatedHost({ hostname: name, clock, network: this.network, addresses });
+      const podCidrs = options.podCidrs?.(index);
       const runtime = new SimulatedRuntime({
         clock,
         random,
         host,
         images: this.images,
-        addresses: [address],
+        addresses,
         server,
-        ...(podCidr === undefined ? {} : { podCidrs: [podCidr] }),
+        ...(podCidrs === undefined ? {} : { podCidrs }),
       });
       this.#machines.push(runtime);
       const node = new SimulatedNode(name, () =>
@@ -186,7 +189,7 @@ export class SimulatedNodes {
           clusterDns: [this.#o.dnsServiceIP],
           clusterDomain: this.#o.clusterDomain,
           watchNode: options.count <= 50,
-          ...(podCidr === undefined ? {} : { podCidrs: [podCidr] }),
+          ...(podCidrs === undefined ? {} : { podCidrs }),
           ...(options.externalCloud ? { cloudProvider: 'external' as const } : {}),
         }),
       );

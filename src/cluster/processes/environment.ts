@@ -129,9 +129,15 @@ export function listenError(error: unknown, host: string, port: number, flag: st
 
 /** The address that others reach this machine at: the first of an outer interface, else loopback. */
 export function defaultAddress(): string {
+  return ownAddress(4) ?? ownAddress(6) ?? '127.0.0.1';
+}
+
+/** An address of this machine that others can reach. */
+export function ownAddress(family: 4 | 6): string | undefined {
   for (const list of Object.values(networkInterfaces()))
-    for (const a of list ?? []) if (!a.internal && a.family === 'IPv4') return a.address;
-  return '127.0.0.1';
+    for (const a of list ?? [])
+      if (!a.internal && a.family === `IPv${family}` && !/^(169\.254\.|fe[89ab])/.test(a.address)) return a.address;
+  return undefined;
 }
 
 /** True for addresses that mean "all of this machine's". */

@@ -20,7 +20,7 @@ export interface MachineOptions {
   readonly endpoint?: string;
   /** Default: the host name. */
   readonly nodeName?: string;
-  /** The address that other machines and pods reach this one at. */
+  /** The address that other machines and pods reach this one at; for dual stack one of each family, comma-separated. */
   readonly address?: string;
   /** Default /var/lib/kubelet */
   readonly rootDir?: string;

@@ -3,6 +3,7 @@
  * answered from them, and the documents by which others verify tokens.
  */
 import type { Clock } from '../base/clock.ts';
+import type { Logger } from '../base/logger.ts';
 import type { Random } from '../base/random.ts';
 import { createClientCertAuthenticator } from './authentication/client-cert.ts';
 import type { TokenAuthenticator } from './authentication/authenticator.ts';
@@ -15,19 +16,45 @@ import { createBootstrapTokenAuthenticator } from './authentication/bootstrap-to
 import { createTokenFileAuthenticator } from './authentication/token-file.ts';
 import { createTokenRequestHandler } from './authentication/token-request.ts';
 import { createAuthenticator, unionTokens } from './authentication/union.ts';
+import { AbacAuthorizer, parseAbacPolicies } from './authorization/abac.ts';
+import { configurationOfModes } from './authorization/config.ts';
+import type { AuthorizationConfiguration, AuthorizationMode } from './authorization/config.ts';
+import { ConfiguredAuthorizer } from './authorization/configured.ts';
 import { createEscalationChecks, type EscalationChecks } from './authorization/escalation.ts';
+import { AuthorizationMetrics, ReloadMetrics } from './authorization/metrics.ts';
 import { NodeGraph } from './authorization/node-graph.ts';
 import { NodeAuthorizer } from './authorization/node.ts';
 import { RbacAuthorizer } from './authorization/rbac.ts';
 import { createAuthorizationReviews } from './authorization/reviews.ts';
-import { alwaysAllow, mastersAuthorizer, unionAuthorizer } from './authorization/union.ts';
 import { nodeRules } from './bootstrap/policy.ts';
+import type { ConfigFile } from './config-file.ts';
+import type { WebhookClientConfig, WebhookClients } from './connect/webhook-client.ts';
 import type { Authenticator, Authorizer } from './context.ts';
+import type { Family } from './metrics/exposition.ts';
 import type { Registries } from './registry.ts';
 import type { UserInfo } from './request.ts';
 import type { VirtualCreate, VirtualResources } from './virtual.ts';
 
-export type AuthorizationMode = 'AlwaysAllow' | 'Node' | 'RBAC';
+export type { AuthorizationMode } from './authorization/config.ts';
+
+/** Who decides what is allowed. */
+export interface AuthorizationSettings {
+  /** In order; upstream's cluster default is Node, RBAC. */
+  readonly modes?: readonly AuthorizationMode[];
+  /** Instead of `modes`: webhooks too (`--authorization-config`, `--authorization-webhook-*`). */
+  readonly configuration?: AuthorizationConfiguration;
+  /** Where the configuration was read, to follow it. */
+  readonly file?: ConfigFile;
+  /** `--authorization-policy-file`, its text and name. */
+  readonly policies?: { readonly text: string; readonly path: string };
+}
+
+/** How servers outside are reached that authenticate and authorize. */
+export interface SecurityWebhooks {
+  readonly clients: WebhookClients;
+  /** Reads a kubeconfig. */
+  readonly config: (kubeConfigFile: string) => Promise<WebhookClientConfig>;
+}
 
 export interface SecurityOptions {
   readonly registries: Registries;
@@ -39,8 +66,11 @@ export interface SecurityOptions {
   readonly requestHeader?: RequestHeaderOptions;
   /** `--anonymous-auth` */
   readonly anonymous: boolean;
-  /** In order; upstream's cluster default is Node, RBAC. */
-  readonly authorizationModes: readonly AuthorizationMode[];
+  readonly logger: Logger;
+  /** Of this API server, for metrics. */
+  readonly serverId?: string;
+  readonly authorization: AuthorizationSettings;
+  readonly webhooks?: SecurityWebhooks;
   /** PEM texts. */
   readonly serviceAccountKeys: { readonly signingKey?: string; readonly verifyKeys?: readonly string[] };
   /** `--service-account-issuer`; default `https://kubernetes.default.svc.cluster.local`. */
@@ -66,6 +96,7 @@ export interface Security {
   /** Token requests and reviews, by `group/resource[/subresource]`. */
   readonly virtualResources: VirtualResources;
   readonly oidcDocuments: readonly OidcDocument[];
+  readonly families: readonly Family[];
   /** Fills the authorizers' indexes; before the first request. */
   start(): Promise<void>;
   close(): void;
@@ -94,15 +125,26 @@ export function createSecurity(options: SecurityOptions): Security {
     anonymous: options.anonymous,
   });
 
-  const modes = options.authorizationModes;
+  const { authorization, logger } = options;
+  const configuration = authorization.configuration ?? configurationOfModes(authorization.modes ?? ['Node', 'RBAC']);
+  const authorizationMetrics = new AuthorizationMetrics();
+  const authorizationReloads = new ReloadMetrics('authorization', options.serverId ?? '');
   const rbac = new RbacAuthorizer();
   const graph = new NodeGraph();
-  const byMode: Record<AuthorizationMode, () => Authorizer> = {
-    AlwaysAllow: () => alwaysAllow,
-    Node: () => new NodeAuthorizer(graph, nodeRules()),
-    RBAC: () => rbac,
-  };
-  const authorizer = unionAuthorizer([mastersAuthorizer, ...modes.map((mode) => byMode[mode]())]);
+  const authorizer = new ConfiguredAuthorizer({
+    configuration,
+    file: authorization.file,
+    rbac,
+    node: new NodeAuthorizer(graph, nodeRules()),
+    abac: abacOf(authorization, logger),
+    clients: options.webhooks?.clients,
+    webhookClient: options.webhooks?.config,
+    clock,
+    random,
+    logger,
+    metrics: authorizationMetrics,
+    reloads: authorizationReloads,
+  });
 
   const virtualResources = new Map<string, VirtualCreate>([
     [
@@ -117,12 +159,7 @@ export function createSecurity(options: SecurityOptions): Security {
     ],
     ['authentication.k8s.io/tokenreviews', createTokenReviewHandler({ tokens: tokenAuthenticator, audiences })],
     ['authentication.k8s.io/selfsubjectreviews', createSelfSubjectReviewHandler({ clock })],
-    ...createAuthorizationReviews({
-      authorizer,
-      rbac: modes.includes('RBAC') ? rbac : undefined,
-      alwaysAllow: modes.includes('AlwaysAllow'),
-      nodeAuthorizer: modes.includes('Node'),
-    }),
+    ...createAuthorizationReviews({ authorizer, rules: authorizer }),
   ]);
 
   return {
@@ -132,15 +169,30 @@ export function createSecurity(options: SecurityOptions): Security {
     tokens,
     virtualResources,
     oidcDocuments: oidcDocuments({ keys, issuer: issuers[0]!, jwksUri: options.jwksUri }),
+    families: [
+      ...authorizationMetrics.families,
+      ...(authorization.file === undefined ? [] : authorizationReloads.families),
+    ],
     async start() {
+      const { types } = authorizer;
       await Promise.all([
-        modes.includes('RBAC') ? rbac.start(registries) : undefined,
-        modes.includes('Node') ? graph.start(registries) : undefined,
+        // Who writes roles is held against them also where others decide.
+        types.size === 1 && types.has('AlwaysAllow') ? undefined : rbac.start(registries),
+        types.has('Node') ? graph.start(registries) : undefined,
       ]);
+      await authorizer.start();
     },
     close() {
+      authorizer.close();
       rbac.close();
       graph.close();
     },
   };
+}
+
+function abacOf({ policies }: AuthorizationSettings, logger: Logger): AbacAuthorizer | undefined {
+  if (policies === undefined) return undefined;
+  const read = parseAbacPolicies(policies.text, policies.path);
+  if (read.unversioned > 0) logger.warn('Policy file contained unversioned rules', { file: policies.path });
+  return new AbacAuthorizer(read.policies);
 }

@@ -272,7 +272,8 @@ class ApiServerImpl implements ApiServer {
         ? {}
         : { requestHeader: options.requestHeader ?? defaultRequestHeaders }),
       anonymous: options.anonymous ?? true,
-      authorizationModes: options.authorizationModes ?? ['Node', 'RBAC'],
+      logger,
+      authorization: { modes: options.authorizationModes ?? ['Node', 'RBAC'] },
       serviceAccountKeys: options.serviceAccountKeys,
       ...(options.serviceAccountIssuers === undefined ? {} : { issuers: options.serviceAccountIssuers }),
       jwksUri: `https://${options.advertiseAddress ?? '127.0.0.1'}:${options.advertisePort ?? 6443}/openid/v1/jwks`,

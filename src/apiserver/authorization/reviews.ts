@@ -9,9 +9,7 @@ import { parseFieldSelector, parseLabelSelector, SelectorError } from '../../api
 import type { AuthorizationAttributes, Authorizer } from '../context.ts';
 import type { UserInfo } from '../request.ts';
 import type { VirtualCreate } from '../virtual.ts';
-import { nodeIdentity } from './node.ts';
-import type { RbacAuthorizer } from './rbac.ts';
-import { systemMasters } from './union.ts';
+import type { RuleResolver } from './user-rules.ts';
 
 const group = 'authorization.k8s.io';
 
@@ -179,7 +177,8 @@ function attributesOf(user: UserInfo, spec: ReviewSpec): { attributes: Authoriza
 
 async function decide(authorizer: Authorizer, user: UserInfo, spec: ReviewSpec): Promise<Record<string, unknown>> {
   const { attributes, errors } = attributesOf(user, spec);
-  const { decision, reason } = await authorizer.authorize(attributes);
+  const { decision, reason, error } = await authorizer.authorize(attributes);
+  if (error !== undefined) errors.unshift(error.message);
   return {
     allowed: decision === 'allow',
     ...(decision === 'deny' ? { denied: true } : {}),
@@ -200,12 +199,7 @@ function subjectOf(spec: ReviewSpec): UserInfo {
 /** Handlers by `group/resource`. */
 export function createAuthorizationReviews(options: {
   readonly authorizer: Authorizer;
-  /** undefined when RBAC is off. */
-  readonly rbac: RbacAuthorizer | undefined;
-  /** AlwaysAllow mode. */
-  readonly alwaysAllow: boolean;
-  /** The Node authorizer is on. */
-  readonly nodeAuthorizer: boolean;
+  readonly rules: RuleResolver;
 }): ReadonlyMap<string, VirtualCreate> {
   const { authorizer } = options;
   const specOf = (object: KubeObject): ReviewSpec => (object['spec'] ?? {}) as ReviewSpec;
@@ -251,30 +245,17 @@ export function createAuthorizationReviews(options: {
     await admit(object);
     const resourceRules: Record<string, unknown>[] = [];
     const nonResourceRules: Record<string, unknown>[] = [];
-    const errors: string[] = [];
-    let incomplete = false;
-    if (options.alwaysAllow || ctx.user.groups.includes(systemMasters)) {
-      resourceRules.push({ verbs: ['*'], apiGroups: ['*'], resources: ['*'] });
-      nonResourceRules.push({ verbs: ['*'], nonResourceURLs: ['*'] });
-    }
-    if (options.nodeAuthorizer && nodeIdentity(ctx.user) !== undefined) {
-      incomplete = true;
-      errors.push('node authorizer does not support user rule resolution');
-    }
-    if (options.rbac !== undefined) {
-      const found = options.rbac.rulesFor(ctx.user, namespace);
-      if (found.error !== '') errors.push(found.error);
-      for (const rule of found.rules) {
-        if ((rule.resources?.length ?? 0) > 0)
-          resourceRules.push({
-            verbs: rule.verbs ?? [],
-            ...(rule.apiGroups === undefined ? {} : { apiGroups: rule.apiGroups }),
-            resources: rule.resources,
-            ...(rule.resourceNames === undefined ? {} : { resourceNames: rule.resourceNames }),
-          });
-        if ((rule.nonResourceURLs?.length ?? 0) > 0)
-          nonResourceRules.push({ verbs: rule.verbs ?? [], nonResourceURLs: rule.nonResourceURLs });
-      }
+    const found = options.rules.rulesFor(ctx.user, namespace);
+    for (const rule of found.rules) {
+      if ((rule.resources?.length ?? 0) > 0)
+        resourceRules.push({
+          verbs: rule.verbs ?? [],
+          ...(rule.apiGroups === undefined ? {} : { apiGroups: rule.apiGroups }),
+          resources: rule.resources,
+          ...(rule.resourceNames === undefined ? {} : { resourceNames: rule.resourceNames }),
+        });
+      if ((rule.nonResourceURLs?.length ?? 0) > 0)
+        nonResourceRules.push({ verbs: rule.verbs ?? [], nonResourceURLs: rule.nonResourceURLs });
     }
     return {
       apiVersion: object.apiVersion,
@@ -284,8 +265,8 @@ export function createAuthorizationReviews(options: {
       status: {
         resourceRules,
         nonResourceRules,
-        incomplete,
-        ...(errors.length === 0 ? {} : { evaluationError: errors.length === 1 ? errors[0] : `[${errors.join(', ')}]` }),
+        incomplete: found.incomplete,
+        ...(found.error === '' ? {} : { evaluationError: found.error }),
       },
     };
   };

@@ -1,7 +1,9 @@
 /** Asks the authorizer whether the caller may do this; 403 with upstream's wording when it may not. */
+import { goQuote } from '../../api/codec/json.ts';
 import { forbidden } from '../../api/status.ts';
 import type { StatusError } from '../../api/status.ts';
-import type { AuthorizationAttributes, Authorizer, Decision } from '../context.ts';
+import type { AuthorizationAttributes, AuthorizationOutcome, Authorizer, Decision } from '../context.ts';
+import { textResponse } from './panic.ts';
 import type { Filter, Handler, Scope } from './scope.ts';
 
 /** Told of every decision, for audit and for the tests that look for privileges we should not need. */
@@ -43,12 +45,19 @@ export function forbiddenByAuthorizer(a: AuthorizationAttributes, reason: string
   return forbidden({ group: a.group, resource: a.resource }, a.name, reason === '' ? why : `${why}: ${reason}`);
 }
 
-type Answer = { readonly decision: Decision; readonly reason: string };
+function requestUri({ request }: Scope): string {
+  const query = request.rawQuery ?? request.query.toString();
+  return query === '' ? request.path : `${request.path}?${query}`;
+}
 
 export function withAuthorization(authorizer: Authorizer, observe: AuthorizationObserver | undefined): Filter {
   return (next) => {
-    const decide = (scope: Scope, attributes: AuthorizationAttributes, answer: Answer): ReturnType<Handler> => {
-      const { decision, reason } = answer;
+    const decide = (
+      scope: Scope,
+      attributes: AuthorizationAttributes,
+      answer: AuthorizationOutcome,
+    ): ReturnType<Handler> => {
+      const { decision, reason, error } = answer;
       if (observe !== undefined) observe(attributes, decision, reason);
       if (decision === 'allow') {
         if (scope.audit !== undefined) {
@@ -56,6 +65,10 @@ export function withAuthorization(authorizer: Authorizer, observe: Authorization
           scope.annotate('authorization.k8s.io/reason', reason);
         }
         return next(scope);
+      }
+      if (error !== undefined) {
+        scope.annotate('authorization.k8s.io/reason', 'internal error');
+        return textResponse(500, sanitize(`Internal Server Error: ${goQuote(requestUri(scope))}: ${error.message}`));
       }
       scope.annotate('authorization.k8s.io/decision', 'forbid');
       scope.annotate('authorization.k8s.io/reason', reason);

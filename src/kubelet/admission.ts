@@ -5,6 +5,7 @@ import { findUntoleratedTaint } from '../api/helpers/taints.ts';
 import { parseQuantity, quantityMilli, quantityValue } from '../api/quantity.ts';
 import type { Quantity } from '../api/quantity.ts';
 import type { Node, Pod } from '../api/types/index.gen.ts';
+import { forbiddenSysctl } from './sysctl-allowlist.ts';
 
 /** Amounts as upstream's messages print them: milli-units of cpu, whole units of the rest. */
 function amount(name: string, q: Quantity): number {
@@ -38,9 +39,14 @@ function portsClash(a: string, b: string): boolean {
 
 /** What the admitted pods of one node hold. Sums are kept, so that a pod's admission costs nothing per other pod. */
 export class NodeAdmission {
+  readonly #unsafeSysctls: readonly string[];
   readonly #held = new Map<string, Held>();
   readonly #used = new Map<string, number>();
   #withPorts = 0;
+
+  constructor(unsafeSysctls: readonly string[] = []) {
+    this.#unsafeSysctls = unsafeSysctls;
+  }
 
   get count(): number {
     return this.#held.size;
@@ -83,6 +89,8 @@ export class NodeAdmission {
 
   #check(pod: Pod, node: Node, fresh: boolean): { reason: string; message: string } | undefined {
     const spec = pod.spec!;
+    const sysctl = forbiddenSysctl(pod, node.status?.nodeInfo?.kernelVersion ?? '', this.#unsafeSysctls);
+    if (sysctl !== undefined) return sysctl;
     if (spec.os?.name !== undefined && spec.os.name !== (node.status?.nodeInfo?.operatingSystem ?? 'linux'))
       return { reason: 'PodOSNotSupported', message: "Failed to admit pod as the OS field doesn't match node OS" };
     const allocatable = node.status?.allocatable as Record<string, string> | undefined;

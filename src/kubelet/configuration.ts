@@ -4,6 +4,7 @@
  */
 import { parseQuantity, quantityMilli, quantityValue } from '../api/quantity.ts';
 import { parseDuration } from '../api/time.ts';
+import { checkUnsafeSysctls } from './sysctl-allowlist.ts';
 
 type Strings = Readonly<Record<string, string>>;
 
@@ -36,6 +37,8 @@ export interface KubeletConfiguration {
   readonly enforceNodeAllocatable: readonly string[];
   /** -1 for no limit. */
   readonly podPidsLimit: number;
+  /** Sysctls that pods may set beside the safe ones; `*` at the end stands for all below. */
+  readonly allowedUnsafeSysctls: readonly string[];
   readonly localStorageCapacityIsolation: boolean;
 }
 
@@ -68,6 +71,7 @@ const defaults: KubeletConfiguration = {
   kubeReserved: {},
   enforceNodeAllocatable: ['pods'],
   podPidsLimit: -1,
+  allowedUnsafeSysctls: [],
   localStorageCapacityIsolation: true,
 };
 
@@ -99,6 +103,7 @@ export function kubeletConfiguration(given: Partial<KubeletConfiguration>): Kube
     ['shutdownGracePeriodCriticalPods', critical],
   ] as const)
     if (ms < 0 || (ms > 0 && ms < 1000)) throw invalid(`${name} must be either zero or otherwise >= 1 sec`);
+  checkUnsafeSysctls(c.allowedUnsafeSysctls);
   return c;
 }
 

@@ -23,6 +23,7 @@ import type {
   ProtocolName,
 } from './runtime/container-runtime.ts';
 import { containerSecurityContext, sandboxSecurityContext } from './security-context.ts';
+import { sysctlName } from './sysctl-allowlist.ts';
 import type { PodVolumes } from './volumes/pod-volumes.ts';
 
 const podNameLabel = 'io.kubernetes.pod.name';
@@ -107,7 +108,8 @@ export async function sandboxConfig(
     linux: ctx.shapes.share({
       cgroupParent: ctx.cgroups.parentName(pod),
       securityContext: await sandboxSecurityContext(ctx, pod, runtimeHandler),
-      sysctls: sysctls === undefined ? undefined : Object.fromEntries(sysctls.map((x) => [x.name, x.value])),
+      sysctls:
+        sysctls === undefined ? undefined : Object.fromEntries(sysctls.map((x) => [sysctlName(x.name!), x.value])),
       overhead: spec.overhead === undefined ? undefined : overheadResources(spec.overhead as Record<string, string>),
       resources: ctx.cgroups.enabled ? sandboxResources(pod) : undefined,
     }),

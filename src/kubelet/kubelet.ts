@@ -162,7 +162,7 @@ class KubeletImpl implements Kubelet, WorkerHome {
   readonly #o: KubeletOptions;
   readonly #workers = new Map<string, PodWorker>();
   readonly #byName = new Map<string, PodWorker>();
-  readonly #admission = new NodeAdmission();
+  readonly #admission: NodeAdmission;
   readonly #pods: Informer<Pod & KubeObject>;
   readonly #nodes: Informer<Node & KubeObject> | undefined;
   readonly #ownServices: (ServiceSource & { start(): void; stop(): Promise<void> }) | undefined;
@@ -201,6 +201,7 @@ class KubeletImpl implements Kubelet, WorkerHome {
     const objects = new ObjectCache({ client, clock, random, logger });
     const configuration = o.configuration === undefined ? undefined : kubeletConfiguration(o.configuration);
     this.#configuration = configuration;
+    this.#admission = new NodeAdmission(configuration?.allowedUnsafeSysctls);
     const ctx: Omit<KubeletContext, 'volumes'> & { volumes?: VolumeManager } = {
       nodeName: o.nodeName,
       onPodAddresses: o.onPodAddresses,

@@ -27,7 +27,7 @@ export interface Api {
   close(): void;
 }
 
-export function connectApi(cluster: Cluster): Api {
+export function connectApi(cluster: Pick<Cluster, 'adminCredentials'>): Api {
   const credentials = cluster.adminCredentials!;
   const url = new URL(credentials.server);
   const agent = new https.Agent({
@@ -38,6 +38,7 @@ export function connectApi(cluster: Cluster): Api {
   });
   const request: Api['request'] = (method, path, body, headers = {}) =>
     new Promise((resolve, reject) => {
+      const payload = body === undefined ? undefined : typeof body === 'string' ? body : JSON.stringify(body);
       const outgoing = https.request(
         {
           agent,
@@ -45,7 +46,13 @@ export function connectApi(cluster: Cluster): Api {
           port: url.port,
           method,
           path,
-          headers: { ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
+          headers: {
+            // Node sends bodies of DELETE without a length unless it is told.
+            ...(payload === undefined
+              ? {}
+              : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(payload) }),
+            ...headers,
+          },
         },
         (response) => {
           const chunks: Buffer[] = [];
@@ -67,7 +74,7 @@ export function connectApi(cluster: Cluster): Api {
         },
       );
       outgoing.on('error', reject);
-      outgoing.end(body === undefined ? undefined : typeof body === 'string' ? body : JSON.stringify(body));
+      outgoing.end(payload);
     });
   return {
     request,

@@ -101,13 +101,19 @@ export async function runWithSignals(
   }
 }
 
+/** A command that can also be run by who has an environment already, without signals. */
+export interface ComponentCommand extends CommandSpec {
+  start(values: FlagValues, env: ComponentEnvironment): Promise<void>;
+}
+
 /** A command that runs one component. */
 export function componentCommand(
   spec: Omit<CommandSpec, 'run' | 'argument'> & { run(values: Values, env: ComponentEnvironment): Promise<void> },
-): CommandSpec {
+): ComponentCommand {
   return {
     ...spec,
     flags: [...spec.flags, ...logFlags],
+    start: (values, env) => spec.run(valuesOf(values), env),
     run: (values) => runWithSignals(values, (env) => spec.run(valuesOf(values), env)),
   };
 }

@@ -1,6 +1,7 @@
 /** `knarr kube-apiserver` */
 import type { AuthorizationMode } from '../../cluster/processes/kube-apiserver.ts';
 import type { Flag } from '../flags.ts';
+import { auditFlags, auditValues } from './audit-flags.ts';
 import { componentCommand } from './component.ts';
 
 const file = (name: string, help: string): Flag => ({ name, kind: 'string', value: 'FILE', help });
@@ -106,6 +107,7 @@ export const apiServerCommand = componentCommand({
     { name: 'request-timeout', kind: 'duration', default: 60_000, help: 'how long a request may take' },
     { name: 'max-requests-inflight', kind: 'int', default: 400, help: 'reading requests at a time' },
     { name: 'max-mutating-requests-inflight', kind: 'int', default: 200, help: 'writing requests at a time' },
+    ...auditFlags,
     { name: 'feature-gates', kind: 'map', value: 'Name=bool,…', help: "checked for form; features are the release's" },
   ],
   examples: [
@@ -164,6 +166,7 @@ export const apiServerCommand = componentCommand({
         requestTimeoutMs: v.ms('request-timeout'),
         maxRequestsInflight: v.int('max-requests-inflight'),
         maxMutatingRequestsInflight: v.int('max-mutating-requests-inflight'),
+        audit: auditValues(v),
       },
       env,
     );

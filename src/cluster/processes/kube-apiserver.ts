@@ -11,6 +11,7 @@ import type { KeyValueStore } from '../../etcd/store.ts';
 import { networkDialer } from '../network-dialer.ts';
 import { gitVersion } from '../version.ts';
 import { readAdmissionConfiguration } from './admission-configuration.ts';
+import { createAudit, type AuditFlags } from './audit.ts';
 import type { ComponentEnvironment } from './environment.ts';
 import {
   aborted,
@@ -74,6 +75,7 @@ export interface ApiServerFlags {
   readonly requestTimeoutMs: number;
   readonly maxRequestsInflight: number;
   readonly maxMutatingRequestsInflight: number;
+  readonly audit: AuditFlags;
 }
 
 /** Which plugins `--enable-admission-plugins` and `--disable-admission-plugins` ask for. */
@@ -144,6 +146,7 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
   const plugins = pluginChoice(flags);
   const admissionConfiguration = await readAdmissionConfiguration(flags.admissionControlConfigFile, env.clock);
   const nodePorts = portRange(flags.serviceNodePortRange);
+  const audit = await createAudit(flags.audit, env);
   const [
     etcdCa,
     etcdPair,
@@ -257,6 +260,7 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
       requestTimeoutMs: flags.requestTimeoutMs,
       maxRequestsInFlight: flags.maxRequestsInflight,
       maxMutatingRequestsInFlight: flags.maxMutatingRequestsInflight,
+      ...(audit === undefined ? {} : { audit }),
     });
     let listening;
     try {
@@ -273,6 +277,7 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
   } finally {
     stopCompaction?.();
     await apiServer?.close();
+    if (apiServer === undefined) await audit?.backend.close();
     await store.close();
   }
 }

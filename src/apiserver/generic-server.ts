@@ -20,9 +20,11 @@ import { withImpersonation } from './filters/impersonation.ts';
 import type { InFlight } from './filters/max-in-flight.ts';
 import { withMaxInFlight } from './filters/max-in-flight.ts';
 import { panicText, recovered, textResponse, withPanicRecovery } from './filters/panic.ts';
+import { withPriorityAndFairness } from './filters/priority-and-fairness.ts';
 import { withRequestInfo } from './filters/request-info.ts';
 import type { Handler } from './filters/scope.ts';
 import { Scope } from './filters/scope.ts';
+import type { FlowControl } from './flowcontrol/flow-control.ts';
 import type { Serve } from './http/serve.ts';
 import type { IncomingRequest, OutgoingResponse } from './request.ts';
 
@@ -51,6 +53,8 @@ export interface GenericServerOptions {
   readonly requestTimeoutMs?: number;
   readonly maxRequestsInFlight?: number;
   readonly maxMutatingRequestsInFlight?: number;
+  /** API Priority and Fairness; without it the two limits are kept, and who comes on top is refused. */
+  readonly flowControl?: FlowControl;
 }
 
 function shuttingDown(): OutgoingResponse {
@@ -89,18 +93,26 @@ export class GenericServer implements Serve {
       options.audit === undefined
         ? undefined
         : auditFilters(options.audit, options.clock, (scope, response) => this.encoder.objects(scope, response));
+    const onDropped = (scope: Scope): void => this.#observer?.dropped(scope);
     const filters = [
       withRequestInfo(),
       withDeadline(this.#deadlines),
       withAuthentication(options.authenticator, options.logger, audit?.refused),
       ...(audit === undefined ? [] : [audit.filter]),
       withImpersonation(options.authorizer, observe),
-      withMaxInFlight(
-        options.maxRequestsInFlight ?? 400,
-        options.maxMutatingRequestsInFlight ?? 200,
-        this.inFlight,
-        (scope) => this.#observer?.dropped(scope),
-      ),
+      options.flowControl === undefined
+        ? withMaxInFlight(
+            options.maxRequestsInFlight ?? 400,
+            options.maxMutatingRequestsInFlight ?? 200,
+            this.inFlight,
+            onDropped,
+          )
+        : withPriorityAndFairness({
+            control: options.flowControl,
+            inFlight: this.inFlight,
+            requestTimeoutMs: this.#deadlines.limit,
+            onDropped,
+          }),
       withAuthorization(options.authorizer, observe),
       // What a handler refuses is known as a response to every filter around it.
       withPanicRecovery(options.logger),

@@ -115,6 +115,10 @@ export class LocalTransport implements Transport {
 
   #headers(scope: Scope, response: OutgoingResponse): Record<string, string> {
     const headers: Record<string, string> = { 'audit-id': scope.auditId, ...response.headers };
+    if (scope.flow !== undefined) {
+      headers['x-kubernetes-pf-flowschema-uid'] = scope.flow.uid;
+      headers['x-kubernetes-pf-prioritylevel-uid'] = scope.flow.level.uid;
+    }
     if (scope.warnings !== undefined && scope.warnings.values.length > 0)
       headers['warning'] = scope.warnings.values.join(', ');
     return headers;

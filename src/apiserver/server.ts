@@ -44,6 +44,10 @@ import { CustomResources } from './extensions/custom-resources.ts';
 import type { AuditOptions } from './filters/audit.ts';
 import type { AuthorizationObserver } from './filters/authorization.ts';
 import type { Scope } from './filters/scope.ts';
+import { FlowControlMaintenance } from './bootstrap/flow-control.ts';
+import { installFlowControlDebug } from './flowcontrol/debug.ts';
+import { FlowControl } from './flowcontrol/flow-control.ts';
+import { registrySource } from './flowcontrol/source.ts';
 import { GenericServer } from './generic-server.ts';
 import { Health } from './health.ts';
 import type { ListenerCertificates, Listening } from './http/listener.ts';
@@ -123,6 +127,8 @@ export interface ApiServerOptions {
   readonly requestTimeoutMs?: number;
   readonly maxRequestsInFlight?: number;
   readonly maxMutatingRequestsInFlight?: number;
+  /** `--enable-priority-and-fairness`, default true: the two limits together are the seats that its levels share. */
+  readonly priorityAndFairness?: boolean;
   /** Real milliseconds that requests get to finish when the server closes; default 5000. */
   readonly shutdownGraceMs?: number;
 }
@@ -225,6 +231,8 @@ class ApiServerImpl implements ApiServer {
   readonly #policies: PolicyAdmission;
   readonly #aggregation: Aggregation;
   #repair: AllocationRepair | undefined;
+  readonly #flowControl: FlowControl | undefined;
+  readonly #flowControlMaintenance: FlowControlMaintenance;
   readonly #customResources: CustomResources;
   readonly #transports = new Set<LocalTransport>();
   readonly #listeners: HttpsListener[] = [];
@@ -378,6 +386,8 @@ class ApiServerImpl implements ApiServer {
       ...this.#aggregation.families,
       ...(options.audit?.metrics.families ?? []),
     );
+    this.#flowControl = this.#createFlowControl();
+    this.#flowControlMaintenance = new FlowControlMaintenance({ registries, clock, logger });
     this.#server = new GenericServer({
       clock,
       random,
@@ -395,6 +405,7 @@ class ApiServerImpl implements ApiServer {
       }),
       observer: this.metrics,
       ...(options.onAuthorization === undefined ? {} : { onAuthorization: options.onAuthorization }),
+      ...(this.#flowControl === undefined ? {} : { flowControl: this.#flowControl }),
       ...(options.audit === undefined ? {} : { audit: options.audit }),
       ...(options.requestTimeoutMs === undefined ? {} : { requestTimeoutMs: options.requestTimeoutMs }),
       ...(options.maxRequestsInFlight === undefined ? {} : { maxRequestsInFlight: options.maxRequestsInFlight }),
@@ -403,6 +414,25 @@ class ApiServerImpl implements ApiServer {
         : { maxMutatingRequestsInFlight: options.maxMutatingRequestsInFlight }),
     });
     this.#installRoutes(routes, catalog, gitVersion);
+  }
+
+  #createFlowControl(): FlowControl | undefined {
+    const { clock, priorityAndFairness, maxRequestsInFlight = 400, maxMutatingRequestsInFlight = 200 } = this.#options;
+    if (priorityAndFairness === false) return undefined;
+    const seats = maxRequestsInFlight + maxMutatingRequestsInFlight;
+    if (seats <= 0)
+      throw new Error(
+        `invalid configuration: MaxRequestsInFlight=${maxRequestsInFlight} and MaxMutatingRequestsInFlight=${maxMutatingRequestsInFlight}; they must add up to something positive`,
+      );
+    const control = new FlowControl({
+      clock,
+      logger: this.#logger,
+      seats,
+      stats: (group, resource) => this.registries.stats(group, resource),
+    });
+    this.metrics.register(...control.metrics.families);
+    this.metrics.onWatch = (scope, by) => control.watches.add(scope.info, by);
+    return control;
   }
 
   #strategies(catalog: Catalog): StrategyCatalog {
@@ -505,6 +535,7 @@ class ApiServerImpl implements ApiServer {
         body: { kind: 'bytes', contentType: document.contentType, bytes: document.body },
       }));
     }
+    if (this.#flowControl !== undefined) installFlowControlDebug(routes, this.#flowControl, this.#options.clock);
     this.health.add('etcd', async () => void (await this.#options.store.currentRevision()));
     this.health.add('etcd-readiness', async () => void (await this.#options.store.currentRevision()), ['readyz']);
     this.health.add('informer-sync', () => {}, ['readyz']);
@@ -564,6 +595,7 @@ class ApiServerImpl implements ApiServer {
       this.#webhooks.start(),
       this.#policies.start(),
       this.#aggregation.start(),
+      this.#flowControl?.start(registrySource(this.registries, this.#options.clock)),
     ]);
     await this.#repair?.start(this.#options.embedded);
   }
@@ -618,6 +650,7 @@ class ApiServerImpl implements ApiServer {
     });
     await own;
     if (this.#closing !== undefined) return;
+    await this.#flowControlMaintenance.start();
     await this.#lease.start();
     this.#bootstrapped = true;
   }
@@ -631,9 +664,11 @@ class ApiServerImpl implements ApiServer {
     const grace = this.#options.shutdownGraceMs ?? 5000;
     this.#lease.close();
     this.#repair?.close();
+    this.#flowControlMaintenance.close();
     // A bootstrap under way is let finish: it would otherwise write into a closed store.
     await this.#ready?.catch(() => {});
     await this.#server.close(grace);
+    this.#flowControl?.close();
     await Promise.all(this.#listeners.map((l) => l.close(grace)));
     await Promise.all([...this.#transports].map((t) => t.close()));
     this.#aggregation.close();

@@ -6,9 +6,9 @@
 import type { Logger } from '../../base/logger.ts';
 import type { KubeObject } from '../../api/object.ts';
 import type { Registries } from '../registry.ts';
+import { ensureFlowControl } from './flow-control.ts';
 import {
   authenticationConfigMap,
-  flowControlObjects,
   kubernetesServiceObjects,
   namespaceObjects,
   priorityClassObjects,
@@ -71,17 +71,6 @@ function sorted(value: unknown): unknown {
   );
 }
 
-/** Flow control objects follow the release as long as their annotation says so. */
-async function ensureFlowControl(writer: BootstrapWriter, o: BootstrapObject): Promise<void> {
-  const current = writer.current(o.group, o.resource, o.object.metadata);
-  if (current === undefined) await writer.create(o.group, o.resource, o.object);
-  else if (
-    current.metadata.annotations?.['apf.kubernetes.io/autoupdate-spec'] === 'true' &&
-    !sameJson(sorted(current['spec']), sorted(o.object['spec']))
-  )
-    await writer.update(o.group, o.resource, o.object.metadata, (c) => ({ ...c, spec: o.object['spec'] }));
-}
-
 async function ensurePolicy(writer: BootstrapWriter, o: PolicyObject): Promise<void> {
   const { resource, object } = o;
   const current = writer.current(rbacGroup, resource, object.metadata);
@@ -121,7 +110,7 @@ export async function bootstrap(options: BootstrapOptions): Promise<void> {
   await Promise.all([
     ...policyObjects().map((o) => ensurePolicy(writer, o)),
     ...priorityClassObjects().map((o) => ensure(writer, o)),
-    ...flowControlObjects().map((o) => ensureFlowControl(writer, o)),
+    ensureFlowControl(options.registries),
     ensureMembers(writer, authenticationConfigMap(options.authentication), ['data']),
     addresses(),
   ]);

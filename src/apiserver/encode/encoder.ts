@@ -216,6 +216,10 @@ export class Encoder {
       headers['vary'] = 'Accept-Encoding';
     }
     if (scope.warnings !== undefined) headers['warning'] = scope.warnings.values.map(headerBytes);
+    if (scope.flow !== undefined) {
+      headers['x-kubernetes-pf-flowschema-uid'] = scope.flow.uid;
+      headers['x-kubernetes-pf-prioritylevel-uid'] = scope.flow.level.uid;
+    }
     if (response.headers !== undefined) for (const name in response.headers) headers[name] = response.headers[name]!;
     return { status: response.status, headers, body };
   }

@@ -67,7 +67,7 @@ export class Deadlines {
 }
 
 /** Milliseconds asked for by `timeout=`; undefined when it is absent. */
-function requestedTimeout(scope: Scope): number | undefined {
+export function requestedTimeout(scope: Scope): number | undefined {
   if (scope.request.rawQuery === '') return undefined;
   const value = scope.request.query.get('timeout');
   if (value === null || value === '') return undefined;

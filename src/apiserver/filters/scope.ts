@@ -46,6 +46,8 @@ export class Scope implements RequestContext {
   output: Negotiated | undefined = undefined;
   warnings: WarningRecorder | undefined = undefined;
   annotations: Map<string, string> | undefined = undefined;
+  /** Its flow and priority level, told to the client in two headers; undefined where none were asked for. */
+  flow: { readonly uid: string; readonly level: { readonly uid: string } } | undefined = undefined;
   /** What is told of it to the audit log; undefined where nothing is. */
   audit: AuditRecord | undefined = undefined;
   /** Its handling threw what is no Status. */

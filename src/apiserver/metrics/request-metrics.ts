@@ -94,6 +94,9 @@ export class RequestMetrics implements RequestObserver {
   readonly #families: Family[];
   readonly #startSeconds: number;
 
+  /** Told of watches that begin and end, besides their counters. */
+  onWatch: ((scope: Scope, by: 1 | -1) => void) | undefined = undefined;
+
   constructor(clock: Clock, inFlight: () => InFlight) {
     this.#startSeconds = clock.now() / 1000;
     this.#families = [
@@ -199,7 +202,8 @@ export class RequestMetrics implements RequestObserver {
       .inc();
   }
 
-  #watching(scope: Scope, by: number): void {
+  #watching(scope: Scope, by: 1 | -1): void {
+    this.onWatch?.(scope, by);
     const { group, version, resource } = scope.info;
     const key = `${group} ${version} ${resource}`;
     const kind = scope.resource?.kind ?? '';

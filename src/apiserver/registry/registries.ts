@@ -299,6 +299,13 @@ export class RegistriesImpl implements Registries {
     return cache;
   }
 
+  /** How many objects of a resource there are and how big they are, where its cache is in use. */
+  stats(group: string, resource: string): { readonly count: number; readonly averageBytes: number } | undefined {
+    const cache = this.#quick.get(group)?.get(resource)?.cache;
+    if (cache === undefined || !cache.ready) return undefined;
+    return { count: cache.size, averageBytes: cache.size === 0 ? 0 : cache.bytes / cache.size };
+  }
+
   /** How many objects each cache that is in use holds, for the metrics. */
   *counts(): Iterable<{ readonly resource: ResourceInfo; readonly objects: number }> {
     for (const registry of this.#registries.values())

@@ -138,6 +138,11 @@ export class WatchCache implements WatcherHost {
     return this.#tree.size;
   }
 
+  /** Bytes of the newest state. */
+  get bytes(): number {
+    return this.#arena.size;
+  }
+
   get watcherCount(): number {
     return this.#watchers.size;
   }

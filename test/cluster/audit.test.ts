@@ -58,7 +58,7 @@ test('levels, stages, bodies, annotations and the Audit-ID header', async () => 
           resources: [{ group: '', resources: ['configmaps', 'pods/*'] }],
         },
         { level: 'Request', verbs: ['delete', 'deletecollection'], omitStages: [], omitManagedFields: false },
-        { level: 'Metadata', omitStages: ['ResponseStarted'] },
+        { level: 'Metadata' },
       ],
       { omitStages: ['RequestReceived'], omitManagedFields: true },
     ),

@@ -75,6 +75,7 @@ export interface ApiServerFlags {
   readonly requestTimeoutMs: number;
   readonly maxRequestsInflight: number;
   readonly maxMutatingRequestsInflight: number;
+  readonly priorityAndFairness: boolean;
   readonly audit: AuditFlags;
 }
 
@@ -260,6 +261,7 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
       requestTimeoutMs: flags.requestTimeoutMs,
       maxRequestsInFlight: flags.maxRequestsInflight,
       maxMutatingRequestsInFlight: flags.maxMutatingRequestsInflight,
+      priorityAndFairness: flags.priorityAndFairness,
       ...(audit === undefined ? {} : { audit }),
     });
     let listening;

@@ -8,6 +8,7 @@ import type { Logger } from '../base/logger.ts';
 import type { Random } from '../base/random.ts';
 import { loadCatalog } from '../api/catalog/catalog.ts';
 import type { Catalog } from '../api/catalog/catalog.ts';
+import type { FeatureGates } from '../api/features/feature-gates.ts';
 import { ProtobufObjects } from '../api/protobuf.ts';
 import { loadDescriptions } from '../api/schema/descriptions.ts';
 import type { Describe } from '../api/schema/openapi.ts';
@@ -104,6 +105,8 @@ export interface ApiServerOptions {
   readonly advertisePort?: number;
   /** `--runtime-config`: group versions switched on or off against the release's default, `group/version`. */
   readonly runtimeConfig?: ReadonlyMap<string, boolean>;
+  /** `--feature-gates`; the release's defaults when left out. */
+  readonly features?: FeatureGates;
   /** `--requestheader-*`: whom `certificates.frontProxyCA` signs for may speak for others; default as kubeadm sets it up. */
   readonly requestHeader?: RequestHeaderOptions;
   /** `--proxy-client-cert-file` and `--proxy-client-key-file`, PEM: shown to aggregated API servers. */
@@ -469,6 +472,8 @@ class ApiServerImpl implements ApiServer {
         authorizer: this.#security.authorizer,
         resourceOf: (kind) => resourceOfKind(this.directory, kind)?.resource,
       }),
+      features: this.#options.features,
+      authorizer: this.#security.authorizer,
       withoutEffect: this.#options.withoutEffect,
       extra: new Map([
         ['apiextensions.k8s.io/customresourcedefinitions', customResourceDefinitionStrategies(objectMeta)],

@@ -1,5 +1,5 @@
 /** PKCS#10 certificate requests: just enough DER to read the subject and to check the signature. */
-import { createPublicKey, verify } from 'node:crypto';
+import { createPublicKey, verify, type KeyObject } from 'node:crypto';
 
 interface Element {
   readonly tag: number;
@@ -59,29 +59,41 @@ const signatureDigests: Readonly<Record<string, string | null>> = {
   '2b6570': null,
 };
 
+/** A request taken apart: the key that it is for, and why that key has not signed it; undefined when it has. */
+export interface CheckedRequest {
+  readonly key: KeyObject;
+  readonly error: string | undefined;
+}
+
+/** @throws {Error} when the bytes are no request */
+export function checkRequest(der: Buffer): CheckedRequest {
+  const outer = read(der, 0);
+  const [info, algorithm, signature] = children(outer.content);
+  if (info === undefined || algorithm === undefined || signature === undefined) throw new Error('asn1: syntax error');
+  const spki = children(info.content)[2];
+  if (spki === undefined) throw new Error('asn1: syntax error');
+  const start = outer.content.byteOffset;
+  const signed = outer.content.subarray(0, info.next);
+  const at = spki.content.byteOffset - start;
+  const before = info.content.byteOffset - start;
+  const spkiStart = children(outer.content.subarray(before, info.next)).slice(0, 2).at(-1)!.next + before;
+  const key = createPublicKey({
+    key: outer.content.subarray(spkiStart, at + spki.content.length),
+    format: 'der',
+    type: 'spki',
+  });
+  const oid = children(algorithm.content)[0]?.content.toString('hex') ?? '';
+  const digest = signatureDigests[oid];
+  if (digest === undefined) return { key, error: 'x509: cannot verify signature: algorithm unimplemented' };
+  if (verify(digest, signed, key, signature.content.subarray(1))) return { key, error: undefined };
+  const error = key.asymmetricKeyType === 'ec' ? 'x509: ECDSA verification failure' : 'crypto/rsa: verification error';
+  return { key, error };
+}
+
 /** Why the request is not one that its own key signed; undefined when it is good. */
 export function checkCsr(request: string): string | undefined {
   try {
-    const der = requestDer(request);
-    const outer = read(der, 0);
-    const [info, algorithm, signature] = children(outer.content);
-    if (info === undefined || algorithm === undefined || signature === undefined) return 'asn1: syntax error';
-    const spki = children(info.content)[2];
-    const oid = children(algorithm.content)[0]?.content.toString('hex') ?? '';
-    const digest = signatureDigests[oid];
-    if (spki === undefined || digest === undefined) return 'x509: cannot verify signature: algorithm unimplemented';
-    const start = outer.content.byteOffset;
-    const signed = outer.content.subarray(0, info.next);
-    const at = spki.content.byteOffset - start;
-    const before = info.content.byteOffset - start;
-    const spkiStart = children(outer.content.subarray(before, info.next)).slice(0, 2).at(-1)!.next + before;
-    const key = createPublicKey({
-      key: outer.content.subarray(spkiStart, at + spki.content.length),
-      format: 'der',
-      type: 'spki',
-    });
-    if (verify(digest, signed, key, signature.content.subarray(1))) return undefined;
-    return key.asymmetricKeyType === 'ec' ? 'x509: ECDSA verification failure' : 'crypto/rsa: verification error';
+    return checkRequest(requestDer(request)).error;
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
   }

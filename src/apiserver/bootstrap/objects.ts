@@ -59,6 +59,14 @@ export function priorityClassObjects(): BootstrapObject[] {
   ];
 }
 
+/** The spec that one of the mandatory objects has for ever; undefined for those that anybody may change. */
+export function mandatoryFlowControl(
+  kind: 'flowSchemas' | 'priorityLevelConfigurations',
+  name: string,
+): Readonly<Record<string, unknown>> | undefined {
+  return flowControl[kind].find((o) => o.mandatory && o.name === name)?.spec;
+}
+
 /** Suggested and mandatory FlowSchemas and PriorityLevelConfigurations. */
 export function flowControlObjects(): BootstrapObject[] {
   const apiVersion = 'flowcontrol.apiserver.k8s.io/v1';

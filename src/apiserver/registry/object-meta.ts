@@ -7,25 +7,13 @@ import { jsonEqual } from '../../api/patch/values.ts';
 import { validateLabels } from '../../api/selector.ts';
 import { badRequest } from '../../api/status.ts';
 import type { RequestContext } from '../context.ts';
+import { validateAnnotations } from '../validation/template-meta.ts';
 
-const annotationLimit = 256 * 1024;
 const maxManagerLength = 128;
 const maxSubresourceLength = 256;
 
 export const orphanFinalizer = 'orphan';
 export const foregroundFinalizer = 'foregroundDeletion';
-
-function validateAnnotations(annotations: Readonly<Record<string, string>> | undefined, path: string): FieldError[] {
-  if (annotations === undefined) return [];
-  const errors: FieldError[] = [];
-  let size = 0;
-  for (const key of Object.keys(annotations)) {
-    for (const message of isQualifiedName(key.toLowerCase())) errors.push(invalid(path, key, message));
-    size += byteLength(key) + byteLength(annotations[key]!);
-  }
-  if (size > annotationLimit) errors.push(tooLong(path, annotationLimit));
-  return errors;
-}
 
 function validateOwnerReferences(references: readonly OwnerReference[] | undefined, path: string): FieldError[] {
   if (references === undefined) return [];

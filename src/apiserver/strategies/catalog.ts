@@ -1,6 +1,8 @@
 /** `StrategyCatalog`: what is particular to each built-in resource, by group and plural name. */
+import { FeatureGates } from '../../api/features/feature-gates.ts';
 import type { EscalationChecks } from '../authorization/escalation.ts';
 import type { ParamAccess } from '../authorization/param-access.ts';
+import type { Authorizer } from '../context.ts';
 import type { Draft, ResourceStrategies, StrategyCatalog, StrategyContext } from '../strategy.ts';
 import {
   secretWarnings,
@@ -30,12 +32,21 @@ import {
 import { runtimeClassWarnings, validateRuntimeClass, validateRuntimeClassUpdate } from '../validation/runtime-class.ts';
 import { validatePriorityClass, validatePriorityClassUpdate } from '../validation/scheduling.ts';
 import { certificateSigningRequestStrategies } from './certificate-signing-request.ts';
-import { plainKind, unvalidatedKind, type StatusOptions } from './common.ts';
+import { plainKind } from './common.ts';
+import { dynamicResourceStrategies } from './dynamic-resources.ts';
 import { admissionRegistrationStrategies, apiServiceStrategies } from './extension-points.ts';
+import { flowControlStrategies } from './flow-control.ts';
 import { jobStrategies } from './job.ts';
 import { namespaceStrategies } from './namespace.ts';
 import { discoveryStrategies, endpointsStrategies, networkingStrategies } from './networking.ts';
 import { nodeStrategies } from './node.ts';
+import {
+  leaseCandidateStrategies,
+  storageVersionMigrationStrategies,
+  storageVersionStrategies,
+  trustStrategies,
+  workloadGroupStrategies,
+} from './optional-kinds.ts';
 import { podStrategies } from './pod.ts';
 import { rbacStrategies } from './rbac.ts';
 import { serviceStrategies, type ServiceDeps } from './service.ts';
@@ -57,13 +68,15 @@ export interface StrategyDeps extends ServiceDeps {
   readonly escalation: EscalationChecks | undefined;
   /** undefined: nor against what the author of a policy may read. */
   readonly paramAccess?: ParamAccess | undefined;
+  /** `--feature-gates`; the release's defaults when left out. */
+  readonly features?: FeatureGates | undefined;
+  /** Asked where the right to a part of an object is not the right to the whole; undefined: nobody is asked. */
+  readonly authorizer?: Authorizer | undefined;
   /** Strategies made elsewhere (custom resource definitions), by `group/resource`; they come first. */
   readonly extra?: ReadonlyMap<string, ResourceStrategies>;
   /** Kinds that nothing in this cluster acts upon, by `group/resource`, with the warning for each write. */
   readonly withoutEffect?: Readonly<Record<string, string>> | undefined;
 }
-
-const keepsMetadata: StatusOptions = { keepsMetadata: true };
 
 /** Types of a service account's secret references are of no use: the name alone is kept. */
 function cleanSecretReferences(object: Draft): void {
@@ -132,22 +145,6 @@ const apps: Record<string, ResourceStrategies> = {
   statefulsets: statefulSetStrategies(),
 };
 
-function flowControl(): Record<string, ResourceStrategies> {
-  return {
-    flowschemas: unvalidatedKind({ status: true, generation: ['spec'] }, keepsMetadata),
-    prioritylevelconfigurations: unvalidatedKind({ status: true, generation: ['spec'] }, keepsMetadata),
-  };
-}
-
-function dynamicResources(): Record<string, ResourceStrategies> {
-  return {
-    deviceclasses: unvalidatedKind({ generation: ['spec'] }),
-    resourceclaims: unvalidatedKind({ status: true }, keepsMetadata),
-    resourceclaimtemplates: unvalidatedKind({}),
-    resourceslices: unvalidatedKind({ generation: ['spec'] }),
-  };
-}
-
 interface StoredVersion {
   readonly name: string;
   readonly storage?: boolean;
@@ -178,6 +175,7 @@ const definitions: Record<string, ResourceStrategies> = {
 
 /** Strategies of every resource of the served groups; anything else follows the usual rules of its shape. */
 export function createStrategies(deps: StrategyDeps): StrategyCatalog {
+  const features = deps.features ?? new FeatureGates();
   const groups: Readonly<Record<string, Readonly<Record<string, ResourceStrategies>>>> = {
     '': core(deps),
     apps,
@@ -209,6 +207,7 @@ export function createStrategies(deps: StrategyDeps): StrategyCatalog {
     },
     'rbac.authorization.k8s.io': rbacStrategies(deps.escalation),
     'coordination.k8s.io': {
+      leasecandidates: leaseCandidateStrategies(),
       leases: plainKind({
         allowCreateOnUpdate: true,
         allowUnconditionalUpdate: false,
@@ -216,12 +215,16 @@ export function createStrategies(deps: StrategyDeps): StrategyCatalog {
         validateUpdate: (object) => validateLease(object),
       }),
     },
-    'certificates.k8s.io': { certificatesigningrequests: certificateSigningRequestStrategies() },
+    'certificates.k8s.io': {
+      certificatesigningrequests: certificateSigningRequestStrategies(),
+      ...trustStrategies(deps.authorizer),
+    },
     'discovery.k8s.io': discoveryStrategies(),
     'events.k8s.io': { events: events() },
     'networking.k8s.io': networkingStrategies(),
     'storage.k8s.io': storageStrategies(),
     'scheduling.k8s.io': {
+      ...workloadGroupStrategies(features),
       priorityclasses: plainKind({
         generation: [],
         validate: validatePriorityClass,
@@ -240,10 +243,16 @@ export function createStrategies(deps: StrategyDeps): StrategyCatalog {
     'admissionregistration.k8s.io': admissionRegistrationStrategies(deps.paramAccess),
     'apiextensions.k8s.io': definitions,
     'apiregistration.k8s.io': apiServiceStrategies(),
-    'flowcontrol.apiserver.k8s.io': flowControl(),
-    'resource.k8s.io': dynamicResources(),
+    'flowcontrol.apiserver.k8s.io': flowControlStrategies(),
+    'resource.k8s.io': dynamicResourceStrategies({
+      features,
+      registries: deps.registries,
+      authorizer: deps.authorizer,
+    }),
+    'internal.apiserver.k8s.io': { storageversions: storageVersionStrategies() },
+    'storagemigration.k8s.io': { storageversionmigrations: storageVersionMigrationStrategies() },
   };
-  const usual = unvalidatedKind({});
+  const usual = plainKind({});
   return {
     strategies(group, resource) {
       const key = `${group}/${resource}`;

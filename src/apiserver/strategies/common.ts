@@ -122,11 +122,3 @@ export function plainKind(options: KindOptions, status?: StatusOptions): Resourc
     subresources: options.status === true ? { status: statusStrategy(status) } : {},
   };
 }
-
-/** A kind whose semantic validation is not there yet: each write says so. */
-export function unvalidatedKind(options: KindOptions, status?: StatusOptions): ResourceStrategies {
-  return {
-    ...plainKind(options, status),
-    incomplete: 'knarr does not validate this kind beyond its structure yet',
-  };
-}

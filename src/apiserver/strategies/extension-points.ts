@@ -1,11 +1,11 @@
 /** Strategies of the kinds that extend the API server: admission registration and APIServices. */
 import { nameIsPathSegment } from '../../api/names.ts';
 import { formatTime } from '../../api/time.ts';
-import { invalidStatus, type FieldError } from '../../api/field-error.ts';
+import type { FieldError } from '../../api/field-error.ts';
 import type { KubeObject, ObjectMeta } from '../../api/object.ts';
 import type { APIServiceSpec } from '../../api/types/apiregistration-v1.gen.ts';
 import type { ParamAccess, ParamCheck } from '../authorization/param-access.ts';
-import type { ResourceStrategies, StrategyContext } from '../strategy.ts';
+import type { ResourceStrategies } from '../strategy.ts';
 import {
   validateMutatingPolicy,
   validateMutatingPolicyBinding,
@@ -19,42 +19,18 @@ import {
   validateWebhookConfiguration,
   validateWebhookConfigurationUpdate,
 } from '../validation/webhook-configuration.ts';
+import { withCheck } from './asynchronous.ts';
 import { plainKind, type KindOptions } from './common.ts';
 
 /** Well-formed objects are refused, too, where their author may not read the parameters. */
 function guarded(kind: ResourceStrategies, what: string, check: ParamCheck | undefined): ResourceStrategies {
   if (check === undefined) return kind;
-  const { main } = kind;
-  const pending = new WeakMap<StrategyContext, Promise<FieldError | undefined>>();
-  const errorsOf = (ctx: StrategyContext, object: KubeObject, old: KubeObject | undefined): readonly FieldError[] => {
+  const listed = (error: FieldError | undefined): readonly FieldError[] => (error === undefined ? [] : [error]);
+  const main = withCheck(kind.main, 'admissionregistration.k8s.io', what, (ctx, object, old) => {
     const error = check(ctx.request, object, old);
-    if (!(error instanceof Promise)) return error === undefined ? [] : [error];
-    error.catch(() => {}); // awaited before the commit, where its failure counts
-    pending.set(ctx, error);
-    return [];
-  };
-  const settle = async (ctx: StrategyContext, object: KubeObject): Promise<() => Promise<void>> => {
-    const error = await pending.get(ctx);
-    if (error !== undefined)
-      throw invalidStatus('admissionregistration.k8s.io', what, object.metadata.name ?? '', [error]);
-    return async () => {};
-  };
-  return {
-    ...kind,
-    main: {
-      ...main,
-      validate(ctx, object) {
-        const errors = main.validate?.(ctx, object) ?? [];
-        return errors.length > 0 ? errors : errorsOf(ctx, object, undefined);
-      },
-      validateUpdate(ctx, object, old) {
-        const errors = main.validateUpdate?.(ctx, object, old) ?? [];
-        return errors.length > 0 ? errors : errorsOf(ctx, object, old);
-      },
-      beginCreate: settle,
-      beginUpdate: settle,
-    },
-  };
+    return error instanceof Promise ? error.then(listed) : listed(error);
+  });
+  return { ...kind, main };
 }
 
 /** `access`: undefined where nobody is held against what they may do. */

@@ -1,19 +1,11 @@
 /** Validation of ValidatingAdmissionPolicy, MutatingAdmissionPolicy and their bindings. */
 import { ExpressionCompiler } from '../../api/admission/expressions.ts';
 import { isReserved } from '../../api/cel/escaping.ts';
-import {
-  duplicate,
-  forbiddenField,
-  invalid,
-  notSupported,
-  required,
-  tooLong,
-  type FieldError,
-} from '../../api/field-error.ts';
+import { duplicate, forbiddenField, invalid, notSupported, required, type FieldError } from '../../api/field-error.ts';
 import { semanticEqual } from '../../api/helpers/deep-equal.ts';
-import { isDNS1035Label, isDNS1123Subdomain, isPathSegmentName, regexError } from '../../api/names.ts';
+import { isDNS1035Label, isDNS1123Subdomain, isPathSegmentName } from '../../api/names.ts';
 import type { KubeObject } from '../../api/object.ts';
-import { validateLabelName, validateLabelSelector, type LabelSelector } from '../../api/selector.ts';
+import { validateLabelSelector, type LabelSelector } from '../../api/selector.ts';
 import type {
   AuditAnnotation,
   MatchResources,
@@ -29,8 +21,8 @@ import type {
   Validation,
   Variable,
 } from '../../api/types/admissionregistration-v1.gen.ts';
-import type { Condition } from '../../api/types/meta-v1.gen.ts';
 import { validateExpression, validateMatchConditions, validateRule } from './admission-rules.ts';
+import { validateConditions } from './conditions.ts';
 import { validateEnum, validateQualifiedName, validateRequiredEnum, specOf, statusOf, invalidEach } from './field.ts';
 
 const maxAuditAnnotations = 20;
@@ -333,32 +325,6 @@ export function validateMutatingPolicyBinding(object: KubeObject): FieldError[] 
 
 // Status ---------------------------------------------------------------------------------------------------------------
 
-const reasonFormat = '[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?';
-const reasonMessage =
-  "a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric characters or '_,:', and must end with an alphanumeric character or '_'";
-const maxReasonBytes = 1024;
-const maxMessageBytes = 32 * 1024;
-
-function validateCondition(condition: Given<Condition>, path: string): FieldError[] {
-  const { type = '', status = '', observedGeneration = 0, lastTransitionTime, reason = '', message = '' } = condition;
-  const errors = validateLabelName(type, `${path}.type`);
-  const statuses = ['False', 'True', 'Unknown'];
-  if (!statuses.includes(status)) errors.push(notSupported(`${path}.status`, status, statuses));
-  if (observedGeneration < 0)
-    errors.push(invalid(`${path}.observedGeneration`, observedGeneration, 'must be greater than or equal to zero'));
-  if (lastTransitionTime === undefined) errors.push(required(`${path}.lastTransitionTime`, 'must be set'));
-  if (reason === '') errors.push(required(`${path}.reason`, 'must be set'));
-  else {
-    if (!new RegExp(`^${reasonFormat}$`).test(reason)) {
-      const examples = ['my_name', 'MY_NAME', 'MyName', 'ReasonA,ReasonB', 'ReasonA:ReasonB'];
-      errors.push(invalid(`${path}.reason`, reason, regexError(reasonMessage, reasonFormat, ...examples)));
-    }
-    if (Buffer.byteLength(reason) > maxReasonBytes) errors.push(tooLong(`${path}.reason`, maxReasonBytes));
-  }
-  if (Buffer.byteLength(message) > maxMessageBytes) errors.push(tooLong(`${path}.message`, maxMessageBytes));
-  return errors;
-}
-
 export function validateValidatingPolicyStatus(object: KubeObject): FieldError[] {
   const { typeChecking, conditions = [] } = statusOf<ValidatingAdmissionPolicyStatus>(object);
   return [
@@ -369,10 +335,6 @@ export function validateValidatingPolicyStatus(object: KubeObject): FieldError[]
         ...(fieldRef.trim() === '' ? [required(`${at}.fieldRef`)] : []),
       ];
     }),
-    ...conditions.flatMap((condition, i) => {
-      const at = `status.conditions[${i}]`;
-      const first = conditions.findIndex((c) => c.type === condition.type);
-      return [...(first < i ? [duplicate(`${at}.type`, condition.type)] : []), ...validateCondition(condition, at)];
-    }),
+    ...validateConditions(conditions, 'status.conditions', 'must be set'),
   ];
 }

@@ -2,7 +2,7 @@
 import { X509Certificate } from 'node:crypto';
 import { duplicate, forbiddenField, invalid, notSupported, required, type FieldError } from '../../api/field-error.ts';
 import { semanticEqual } from '../../api/helpers/deep-equal.ts';
-import { isDNS1123Subdomain } from '../../api/names.ts';
+import { isDNS1123Label, isDNS1123Subdomain } from '../../api/names.ts';
 import type { KubeObject } from '../../api/object.ts';
 import type {
   CertificateSigningRequestCondition,
@@ -55,13 +55,18 @@ export function validateSignerName(name: string | undefined, path: string): Fiel
     return [invalid(path, name, "must be a fully qualified domain and path of the form 'example.com/signer-name'")];
   const errors: FieldError[] = [];
   const [domain, rest] = segments as [string, string];
-  if (isDNS1123Subdomain(domain).length > 0)
-    for (const m of isDNS1123Subdomain(domain))
-      errors.push(invalid(path, domain, `validating label ${JSON.stringify(domain)}: ${m}`));
+  if (domain.length > 253)
+    errors.push({ type: 'FieldValueTooLong', field: path, detail: 'may not be more than 253 bytes' });
+  const label = domain.split('.').find((l) => isDNS1123Label(l).length > 0);
+  if (label !== undefined)
+    for (const m of isDNS1123Label(label))
+      errors.push(invalid(path, domain, `validating label ${JSON.stringify(label)}: ${m}`));
   if (domain.split('.').length < 2)
     errors.push(invalid(path, domain, 'should be a domain with at least two segments separated by dots'));
-  for (const m of isDNS1123Subdomain(rest))
-    errors.push(invalid(path, rest, `validating label ${JSON.stringify(rest)}: ${m}`));
+  const part = rest.split('.').find((l) => isDNS1123Subdomain(l).length > 0);
+  if (part !== undefined)
+    for (const m of isDNS1123Subdomain(part))
+      errors.push(invalid(path, rest, `validating label ${JSON.stringify(part)}: ${m}`));
   if (name.length > 571)
     errors.push({ type: 'FieldValueTooLong', field: path, detail: 'may not be more than 571 bytes' });
   return errors;

@@ -269,6 +269,7 @@ class KubeletImpl implements Kubelet, WorkerHome {
       },
       (node) => this.#setNode(node),
     );
+    this.ctx.volumes.onInUse = () => this.nodeStatus.reportSoon();
     if (configuration !== undefined)
       this.#managers = new KubeletManagers({
         ctx: this.ctx,
@@ -516,6 +517,7 @@ class KubeletImpl implements Kubelet, WorkerHome {
 
   #setNode(node: Node): void {
     this.#node = node;
+    for (const uid of this.ctx.volumes.readyToMount(node)) this.#workers.get(uid)?.notify();
     const cidrs = node.spec?.podCIDRs ?? (node.spec?.podCIDR === undefined ? [] : [node.spec.podCIDR]);
     if (cidrs.length > 0) void this.#setCidr(cidrs.join(','));
   }

@@ -44,6 +44,8 @@ export interface NodeStatusOptions {
 type Facts = readonly [MachineInfo, VersionInfo, readonly HostAddress[]];
 
 const leaseNamespace = 'kube-node-lease';
+/** Tells a cloud-controller-manager which addresses the node is to have: one, or one of each family. */
+const providedNodeIp = 'alpha.kubernetes.io/provided-node-ip';
 const maxImages = 50;
 /** For so long at most heartbeats are left out. */
 const maxUnseenMs = 900_000;
@@ -73,6 +75,8 @@ export class NodeStatusManager {
   #images: ContainerImage[] = [];
   #busy = false;
   #soon = false;
+  /** Something has changed that the report under way may not have seen. */
+  #again = false;
   #stopped = false;
   #runtimeStatus: RuntimeStatus | undefined;
   #runtimeError: string | undefined;
@@ -231,8 +235,8 @@ export class NodeStatusManager {
     const annotations: Record<string, string> = { ...this.#o.annotations };
     if (this.#o.cloudProvider === 'external') {
       taints.push({ key: 'node.cloudprovider.kubernetes.io/uninitialized', value: 'true', effect: 'NoSchedule' });
-      const ip = this.#ctx.nodeIps()[0];
-      if (ip !== undefined) annotations['alpha.kubernetes.io/provided-node-ip'] = ip;
+      const ips = this.#ctx.nodeIps().join(',');
+      if (ips !== '') annotations[providedNodeIp] = ips;
     }
     return {
       apiVersion: 'v1',
@@ -259,7 +263,14 @@ export class NodeStatusManager {
     const wanted = await this.#labels();
     const labels: Record<string, string> = {};
     for (const k in wanted) if (node.metadata.labels?.[k] !== wanted[k]) labels[k] = wanted[k]!;
-    return Object.keys(labels).length === 0 ? undefined : { labels };
+    const ips = this.#o.cloudProvider === 'external' ? this.#ctx.nodeIps().join(',') : '';
+    const annotations =
+      ips === '' || node.metadata.annotations?.[providedNodeIp] === ips ? undefined : { [providedNodeIp]: ips };
+    if (Object.keys(labels).length === 0 && annotations === undefined) return undefined;
+    return {
+      ...(Object.keys(labels).length === 0 ? {} : { labels }),
+      ...(annotations === undefined ? {} : { annotations }),
+    };
   }
 
   async #resources(): Promise<{ capacity: Record<string, string>; allocatable: Record<string, string> }> {
@@ -331,7 +342,8 @@ export class NodeStatusManager {
         .slice(0, maxImages)
         .map((i) => ({ names: [...i.repoDigests, ...i.repoTags].slice(0, 5), sizeBytes: i.size }));
     }
-    const { inUse: volumesInUse } = this.#ctx.volumes;
+    // Until what an earlier kubelet mounted has been looked through, what it said holds.
+    const volumesInUse = this.#ctx.volumes.inUse ?? old?.volumesInUse ?? [];
     return {
       ...old,
       capacity: resources.capacity,
@@ -376,7 +388,8 @@ export class NodeStatusManager {
     this.#soon = true;
     queueMicrotask(() => {
       this.#soon = false;
-      void this.report();
+      if (this.#busy) this.#again = true;
+      else void this.report();
     });
   }
 
@@ -404,7 +417,7 @@ export class NodeStatusManager {
         this.#runtimeError,
         this.pressure,
         this.#shutdown,
-        this.#ctx.volumes.inUse.join(),
+        this.#ctx.volumes.inUse?.join(),
       ];
       const settled = this.#settled;
       if (!due && !this.#imagesChanged && settled !== undefined && inputs.every((x, i) => x === settled[i])) return;
@@ -435,6 +448,10 @@ export class NodeStatusManager {
       this.#ctx.logger.warn('Error updating node status, will retry', { node: this.#o.nodeName, error });
     } finally {
       this.#busy = false;
+      if (this.#again) {
+        this.#again = false;
+        this.reportSoon();
+      }
     }
   }
 

@@ -47,6 +47,7 @@ export interface SyncedPod {
 }
 
 const retryMs = 10_000;
+const attachLookMs = 10_000;
 const mountRetryMs = 2000;
 const maxMountRetryMs = 120_000;
 
@@ -149,6 +150,11 @@ export class PodSync {
       return true;
     } catch (error) {
       if (!(error instanceof MountError)) throw error;
+      if (error.waiting) {
+        // Woken when it is done; else it looks again.
+        loop.wakeAt(ctx.clock.now() + attachLookMs);
+        return false;
+      }
       ctx.events.pod(pod, 'Warning', 'FailedMount', error.message);
       loop.wakeAt(ctx.clock.now() + Math.min(mountRetryMs * 2 ** this.#mountFailures++, maxMountRetryMs));
       return false;

@@ -4,6 +4,7 @@ import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { status } from '@grpc/grpc-js';
+import { attachmentName, uniqueVolumeName } from '../../src/api/helpers/csi-volumes.ts';
 import { TestCsiDriver } from './support/csi-driver.ts';
 import { ownNamespaces } from './support/namespaces.ts';
 import { RealNode, shell, sleeper } from './support/real-node.ts';
@@ -212,6 +213,48 @@ describe('CSI on a real node', { skip }, () => {
         .toString(),
       'knarr',
     );
+  });
+
+  test('a volume is mounted once its attacher has attached it, and detached after it is unmounted', async () => {
+    const attaching = new TestCsiDriver('attach.test.example', node.rootDir, join(node.containerd.dir, 'attach'));
+    await attaching.start();
+    await node.until(async () => attaching.registered !== undefined, 'the driver to be registered');
+    const { storage, core } = node.client;
+    const id = attachmentName('handle-attached', attaching.name, 'n1');
+    const finalizer = 'external-attacher/attach-test-example';
+    const found = async () => (await storage.volumeattachments.list()).items.find((a) => a.metadata.name === id);
+    const unique = uniqueVolumeName(attaching.name, 'handle-attached');
+    const status = async () => (await core.nodes.get('n1')).status;
+    await volume('attached', {}, { driver: attaching.name });
+    await node.create('attached', using('attached'));
+    await node.until(found, 'a VolumeAttachment');
+    await node.until(async () => (await status())?.volumesInUse?.includes(unique), 'the volume to be in use');
+    assert.equal(attaching.called('NodeStageVolume').length, 0, 'not before it is attached');
+    await storage.volumeattachments.patch(id, undefined, 'merge', { metadata: { finalizers: [finalizer] } });
+    const answer = { attached: true, attachmentMetadata: { devicePath: '/dev/xvdz' } };
+    await storage.volumeattachments.patch(id, undefined, 'merge', { status: answer }, { subresource: 'status' });
+    const at = Date.now();
+    await node.phase('attached', 'Running');
+    assert.ok(Date.now() - at < 8000, 'it is told and need not look again');
+    assert.deepEqual(attaching.called('NodeStageVolume')[0]!['publishContext'], { devicePath: '/dev/xvdz' });
+    assert.deepEqual((await status())?.volumesAttached, [{ name: unique, devicePath: '' }]);
+    assert.ok(
+      (await node.events('attached')).includes(
+        'SuccessfulAttachVolume: AttachVolume.Attach succeeded for volume "attached" ',
+      ),
+    );
+    // A kubelet that was restarted still uses what is mounted.
+    await node.stopKubelet();
+    await node.startKubelet();
+    assert.deepEqual((await status())?.volumesInUse, [unique]);
+    await node.delete('attached');
+    await node.until(async () => (await found())?.metadata.deletionTimestamp !== undefined, 'it to be detached');
+    assert.equal(attaching.called('NodeUnstageVolume').length, 1);
+    assert.deepEqual((await status())?.volumesInUse ?? [], []);
+    assert.deepEqual((await status())?.volumesAttached ?? [], []);
+    await storage.volumeattachments.patch(id, undefined, 'merge', { metadata: { finalizers: null } });
+    await node.until(async () => (await found()) === undefined, 'the VolumeAttachment to go');
+    await attaching.stop();
   });
 
   test('a driver that goes away is taken out', async () => {

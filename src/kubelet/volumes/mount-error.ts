@@ -3,10 +3,13 @@
 /** A volume could not be set up; the message is that of the FailedMount event. */
 export class MountError extends Error {
   readonly volume: string;
+  /** Nothing is wrong so far: others have to do their part first. Not worth an event. */
+  readonly waiting: boolean;
 
-  constructor(volume: string, message: string, options?: { cause?: unknown }) {
+  constructor(volume: string, message: string, options?: { cause?: unknown; waiting?: boolean }) {
     super(message, options);
     this.name = 'MountError';
     this.volume = volume;
+    this.waiting = options?.waiting ?? false;
   }
 }

@@ -85,12 +85,14 @@ export class PodVolumes {
       try {
         await this.#one(pod, v, fields);
       } catch (error) {
-        failed ??=
+        const why =
           error instanceof MountError
             ? error
             : new MountError(v.name, `MountVolume.SetUp failed for volume "${v.name}" : ${errorText(error)}`, {
                 cause: error,
               });
+        // What only takes its time is not what is wrong.
+        if (failed === undefined || (failed.waiting && !why.waiting)) failed = why;
       }
     }
     if (failed !== undefined) throw failed;

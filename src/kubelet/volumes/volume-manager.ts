@@ -3,7 +3,7 @@
  * away again. Taking away goes by what is on the disk, so that it is the same for a pod that has ended, and for one that ended
  * while no kubelet ran.
  */
-import type { PersistentVolume, Pod, Volume } from '../../api/types/index.gen.ts';
+import type { Node, PersistentVolume, Pod, Volume } from '../../api/types/index.gen.ts';
 import type { KubeletContext } from '../context.ts';
 import { podDir } from '../context.ts';
 import type { VolumeUsage } from '../host/node-host.ts';
@@ -22,6 +22,9 @@ export class VolumeManager {
   /** One piece of work at a time for one volume. */
   readonly #queues = new Map<string, Promise<unknown>>();
   #csi: CsiVolumes | undefined;
+  #started = false;
+  /** Called when `inUse` has changed. */
+  onInUse: (() => void) | undefined;
 
   constructor(ctx: KubeletContext) {
     this.#ctx = ctx;
@@ -31,20 +34,34 @@ export class VolumeManager {
   async start(): Promise<void> {
     const { host, rootDir } = this.#ctx;
     await host.prepare(rootDir);
-    if (host.socketAddress === undefined) return;
+    if (host.socketAddress === undefined) {
+      this.#started = true;
+      return;
+    }
     // CSI brings gRPC and its messages along.
     const { CsiVolumes: Csi } = await import('./csi/csi-volumes.ts');
-    this.#csi = new Csi(this.#ctx, (key, work) => this.#exclusive(key, work));
+    this.#csi = new Csi(
+      this.#ctx,
+      (key, work) => this.#exclusive(key, work),
+      () => this.onInUse?.(),
+    );
     await this.#csi.start();
+    this.#started = true;
+    this.onInUse?.();
   }
 
   async stop(): Promise<void> {
     await this.#csi?.stop();
   }
 
-  /** Names of attached volumes in use, for the node's status. */
-  get inUse(): readonly string[] {
-    return this.#csi?.inUse ?? [];
+  /** Names of attached volumes in use, for the node's status; undefined before that is known. */
+  get inUse(): readonly string[] | undefined {
+    return this.#started ? (this.#csi?.inUse ?? []) : undefined;
+  }
+
+  /** Uids of pods whose volumes are attached now. */
+  readyToMount(node: Node): readonly string[] {
+    return this.#csi?.readyToMount(node) ?? [];
   }
 
   /** Mounts a claim's or an inline CSI volume for a pod. Rejects with `MountError`. */

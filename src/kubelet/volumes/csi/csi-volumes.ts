@@ -6,11 +6,12 @@ import type { Timer } from '../../../base/clock.ts';
 import type {
   CSIDriver,
   CSIPersistentVolumeSource,
+  Node,
   PersistentVolume,
   Pod,
   Volume,
 } from '../../../api/types/index.gen.ts';
-import { attachmentName } from '../../../api/helpers/csi-volumes.ts';
+import { attachmentName, uniqueVolumeName } from '../../../api/helpers/csi-volumes.ts';
 import { isNotFound } from '../../../client/errors.ts';
 import type { KubeletContext } from '../../context.ts';
 import { podDir } from '../../context.ts';
@@ -62,16 +63,22 @@ export class CsiVolumes {
   /** Pods that a volume is published for, by driver and handle. */
   readonly #users = new Map<string, Set<string>>();
   readonly #published = new Map<string, Published>();
+  /** Pods that need an attached volume, by its unique name: from before it is attached until it is unstaged. */
+  readonly #needed = new Map<string, Set<string>>();
+  /** Volumes that are not attached yet, by the uid of the pod that waits for them. */
+  readonly #waiting = new Map<string, Set<string>>();
+  readonly #inUseChanged: () => void;
   /** Volumes that have been staged, by driver and handle. */
   readonly #staged = new Set<string>();
   readonly #updates = new Map<string, Timer>();
   #timer: Timer | undefined;
   #stopped = false;
 
-  /** `exclusive` lets one piece of work at a time touch a volume. */
-  constructor(ctx: KubeletContext, exclusive: Exclusive) {
+  /** `exclusive` lets one piece of work at a time touch a volume. `inUseChanged`: the node's status is to tell of it. */
+  constructor(ctx: KubeletContext, exclusive: Exclusive, inUseChanged: () => void) {
     this.#ctx = ctx;
     this.#exclusive = exclusive;
+    this.#inUseChanged = inUseChanged;
     this.#info = new CsiNodeInfo(ctx);
     const handler: PluginHandler = {
       register: (name, endpoint, versions) => this.#register(name, endpoint, versions),
@@ -101,8 +108,43 @@ export class CsiVolumes {
   /** Which pods an earlier kubelet had published volumes for, by the notes that stand in their directories. */
   async #reconstruct(): Promise<void> {
     const { host, rootDir } = this.#ctx;
+    // Which of them were attached only the earlier kubelet knew: it told the node's status.
+    const told = new Set(this.#ctx.node()?.status?.volumesInUse ?? []);
     for (const uid of await host.list(`${rootDir}/pods`))
-      for (const { data } of await this.#ofPod(uid)) this.#usersOf(data).add(uid);
+      for (const { data } of await this.#ofPod(uid)) {
+        this.#usersOf(data).add(uid);
+        const name = uniqueVolumeName(data.driverName, data.volumeHandle);
+        if (told.has(name)) this.#need(name, uid);
+      }
+  }
+
+  #need(name: string, uid: string): void {
+    let pods = this.#needed.get(name);
+    if (pods === undefined) this.#needed.set(name, (pods = new Set()));
+    if (pods.has(uid)) return;
+    pods.add(uid);
+    if (pods.size === 1) this.#inUseChanged();
+  }
+
+  /** The pod has let go of its volumes. */
+  #needNoMore(uid: string): void {
+    let changed = false;
+    for (const [name, pods] of this.#needed)
+      if (pods.delete(uid) && pods.size === 0) {
+        this.#needed.delete(name);
+        changed = true;
+      }
+    if (changed) this.#inUseChanged();
+  }
+
+  /** Pods that wait for the attach/detach controller and need do so no longer, now that the node is like this. */
+  readyToMount(node: Node): readonly string[] {
+    const out: string[] = [];
+    for (const uid of this.#waiting.keys()) {
+      const names = this.#waiting.get(uid)!;
+      if ([...names].some((name) => isAttached(node, name))) out.push(uid);
+    }
+    return out;
   }
 
   /** The CSI volumes in a pod's directories. */
@@ -132,10 +174,7 @@ export class CsiVolumes {
   }
 
   get inUse(): readonly string[] {
-    const out = new Set<string>();
-    for (const p of this.#published.values())
-      if (p.attached) out.add(`kubernetes.io/csi/${p.data.driverName}^${p.data.volumeHandle}`);
-    return [...out].sort();
+    return [...this.#needed.keys()].sort();
   }
 
   // Drivers
@@ -226,6 +265,7 @@ export class CsiVolumes {
     const uid = pod.metadata.uid!;
     const object = await this.#driverObject(source.driver);
     const attached = object?.spec?.attachRequired !== false;
+    if (attached) this.#needAttached(uid, v, uniqueVolumeName(source.driver, source.volumeHandle));
     const data: VolumeData = {
       specVolID: name,
       volumeHandle: source.volumeHandle,
@@ -237,7 +277,9 @@ export class CsiVolumes {
     const block = bound.mode === 'Block';
     const step = this.#steps(v, name);
     const publishContext = attached
-      ? await step('AttachVolume.Attach', () => this.#publishContext(source, data.attachmentID!))
+      ? await step(`${block ? 'MapVolume' : 'MountVolume'}.WaitForAttach`, () =>
+          this.#publishContext(source, data.attachmentID!),
+        )
       : {};
     let driver!: CsiDriverClient;
     let staging: string | undefined;
@@ -328,8 +370,33 @@ export class CsiVolumes {
     };
   }
 
+  /**
+   * The node's status tells the attach/detach controller what is in use here before anything is mounted, and the controller tells
+   * it what may be mounted. Throws a waiting `MountError` until both is the case.
+   */
+  #needAttached(uid: string, v: Volume, name: string): void {
+    this.#need(name, uid);
+    const node = this.#ctx.node();
+    const waiting = this.#waiting.get(uid);
+    if (node !== undefined && isAttached(node, name)) {
+      waiting?.delete(name);
+      if (waiting?.size === 0) this.#waiting.delete(uid);
+      return;
+    }
+    if (waiting === undefined) this.#waiting.set(uid, new Set([name]));
+    else waiting.add(name);
+    throw new MountError(v.name, `volume ${name} is not yet in node's status`, { waiting: true });
+  }
+
   async #publishContext(source: CSIPersistentVolumeSource, id: string): Promise<Readonly<Record<string, string>>> {
-    const attachment = await this.#ctx.client.storage.volumeattachments.get(id);
+    let attachment;
+    try {
+      attachment = await this.#ctx.client.storage.volumeattachments.get(id);
+    } catch (error) {
+      throw new Error(`volume ${source.volumeHandle} has GET error for volume attachment ${id}: ${errorText(error)}`, {
+        cause: error,
+      });
+    }
     if (attachment.metadata.deletionTimestamp !== undefined) throw new Error('volume attachment is being deleted');
     if (attachment.status?.attached === true) return attachment.status.attachmentMetadata ?? {};
     const error = attachment.status?.attachError?.message;
@@ -552,6 +619,8 @@ export class CsiVolumes {
         this.#unpublish(uid, found),
       );
     for (const key of this.#published.keys()) if (key.startsWith(`${uid}/`)) this.#published.delete(key);
+    this.#waiting.delete(uid);
+    this.#needNoMore(uid);
   }
 
   async #unpublish(
@@ -612,6 +681,12 @@ export class CsiVolumes {
       await host.remove(`${blockDir(rootDir)}/${name}`);
     } else await host.remove(path.slice(0, path.lastIndexOf('/')));
   }
+}
+
+/** Told as in use by the kubelet, and as attached by the controller. */
+function isAttached(node: Node, name: string): boolean {
+  const { volumesInUse, volumesAttached } = node.status ?? {};
+  return volumesInUse?.includes(name) === true && volumesAttached?.some((a) => a.name === name) === true;
 }
 
 const dataOf = (source: CSIPersistentVolumeSource): VolumeData => ({

@@ -6,6 +6,7 @@
 import { parseQuantity, newMilliQuantity, formatQuantity, quantityMilli } from '../quantity.ts';
 import { copyJson } from './decode.ts';
 import { coreHooks } from './defaults/core.ts';
+import { earlierVersionHooks } from './defaults/earlier-versions.ts';
 import type { DefaultsContext, Draft, Hook } from './defaults/hook.ts';
 import { internalFormHooks } from './defaults/internal-form.ts';
 import { otherHooks } from './defaults/other.ts';
@@ -14,7 +15,12 @@ import type { Field, ObjectSchema, Schema } from './schema.ts';
 
 export type { DefaultsContext } from './defaults/hook.ts';
 
-const before: ReadonlyMap<string, Hook> = new Map([...coreHooks, ...workloadHooks, ...otherHooks]);
+const before: ReadonlyMap<string, Hook> = new Map([
+  ...coreHooks,
+  ...workloadHooks,
+  ...otherHooks,
+  ...earlierVersionHooks,
+]);
 const after: ReadonlyMap<string, Hook> = new Map(internalFormHooks);
 
 interface Step {

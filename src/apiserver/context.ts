@@ -91,9 +91,17 @@ export interface Admission {
   validate(attributes: AdmissionAttributes): Promise<void>;
 }
 
+/** What is to be told of a request beside its answer. */
+export interface Remarks {
+  /** Adds a `Warning` header. */
+  warn(text: string): void;
+  /** Adds an audit annotation. */
+  annotate(key: string, value: string): void;
+}
+
 export interface Authenticator {
   /** undefined: this request carries no credentials it knows. Throws 401 for bad ones. */
-  authenticate(request: IncomingRequest): Promise<UserInfo | undefined>;
+  authenticate(request: IncomingRequest, remarks?: Remarks): Promise<UserInfo | undefined>;
   /**
    * The same answer without waiting, where these credentials were good before and nothing that they depend on has changed
    * since; undefined: ask `authenticate`. The same object each time, so that what follows from it can be kept beside it.

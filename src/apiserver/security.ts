@@ -6,16 +6,29 @@ import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
 import type { Random } from '../base/random.ts';
 import { createClientCertAuthenticator } from './authentication/client-cert.ts';
+import { audienceAgnostic } from './authentication/authenticator.ts';
 import type { TokenAuthenticator } from './authentication/authenticator.ts';
+import {
+  aggregateFieldErrors,
+  anonymousChange,
+  decodeAuthenticationConfiguration,
+  validateAuthenticationConfiguration,
+} from './authentication/config.ts';
+import type { AuthenticationConfiguration } from './authentication/config.ts';
+import { JwtAuthenticators } from './authentication/jwt-authenticators.ts';
+import { TokenMetrics } from './authentication/metrics.ts';
+import { signingAlgorithms } from './authentication/oidc/key-set.ts';
 import { oidcDocuments, type OidcDocument } from './authentication/oidc-discovery.ts';
 import { createRequestHeaderAuthenticator, type RequestHeaderOptions } from './authentication/request-header.ts';
 import { createSelfSubjectReviewHandler, createTokenReviewHandler } from './authentication/reviews.ts';
 import { ServiceAccountKeys } from './authentication/service-account-keys.ts';
 import { defaultIssuer, ServiceAccountTokens } from './authentication/service-account-token.ts';
 import { createBootstrapTokenAuthenticator } from './authentication/bootstrap-token.ts';
+import { TokenCache } from './authentication/token-cache.ts';
 import { createTokenFileAuthenticator } from './authentication/token-file.ts';
 import { createTokenRequestHandler } from './authentication/token-request.ts';
 import { createAuthenticator, unionTokens } from './authentication/union.ts';
+import { createWebhookTokenAuthenticator } from './authentication/webhook-token.ts';
 import { AbacAuthorizer, parseAbacPolicies } from './authorization/abac.ts';
 import { configurationOfModes } from './authorization/config.ts';
 import type { AuthorizationConfiguration, AuthorizationMode } from './authorization/config.ts';
@@ -27,9 +40,12 @@ import { NodeAuthorizer } from './authorization/node.ts';
 import { RbacAuthorizer } from './authorization/rbac.ts';
 import { createAuthorizationReviews } from './authorization/reviews.ts';
 import { nodeRules } from './bootstrap/policy.ts';
+import { followConfigFile } from './config-file.ts';
 import type { ConfigFile } from './config-file.ts';
+import { defaultReviewRetry, ReviewClient } from './connect/review-client.ts';
 import type { WebhookClientConfig, WebhookClients } from './connect/webhook-client.ts';
 import type { Authenticator, Authorizer } from './context.ts';
+import type { Dialer } from './dialer.ts';
 import type { Family } from './metrics/exposition.ts';
 import type { Registries } from './registry.ts';
 import type { UserInfo } from './request.ts';
@@ -49,11 +65,43 @@ export interface AuthorizationSettings {
   readonly policies?: { readonly text: string; readonly path: string };
 }
 
+/** Issuers outside whose tokens are logins, and who may be anonymous. */
+export interface AuthenticationSettings {
+  readonly configuration?: AuthenticationConfiguration;
+  /** Where the configuration was read, to follow it. */
+  readonly file?: ConfigFile;
+  /** `--oidc-signing-algs`; default all. */
+  readonly signingAlgorithms?: readonly string[];
+  /** `--authentication-token-webhook-*` */
+  readonly webhook?: {
+    readonly config: WebhookClientConfig;
+    readonly version: 'v1' | 'v1beta1';
+    readonly cacheTtlMs: number;
+  };
+}
+
 /** How servers outside are reached that authenticate and authorize. */
 export interface SecurityWebhooks {
   readonly clients: WebhookClients;
+  readonly dialer: Dialer;
   /** Reads a kubeconfig. */
-  readonly config: (kubeConfigFile: string) => Promise<WebhookClientConfig>;
+  readonly config?: ((kubeConfigFile: string) => Promise<WebhookClientConfig>) | undefined;
+}
+
+/** What an API server is told of its security beside the keys and certificates that it needs in any case. */
+export interface SecurityConfiguration {
+  readonly authentication?: AuthenticationSettings;
+  readonly authorization?: AuthorizationSettings;
+  /** Reads the kubeconfigs that lead to authorization webhooks. */
+  readonly webhookConfig?: (kubeConfigFile: string) => Promise<WebhookClientConfig>;
+  /** `--api-audiences` */
+  readonly audiences?: readonly string[];
+  /** `--service-account-jwks-uri` */
+  readonly jwksUri?: string;
+  /** `--service-account-extend-token-expiration` */
+  readonly extendTokenExpiration?: boolean;
+  /** `--service-account-max-token-expiration` */
+  readonly maxTokenExpirationSeconds?: number;
 }
 
 export interface SecurityOptions {
@@ -64,8 +112,9 @@ export interface SecurityOptions {
   readonly clientCertificates: boolean;
   /** `--requestheader-*`; undefined where there is no authority for authenticating proxies. */
   readonly requestHeader?: RequestHeaderOptions;
-  /** `--anonymous-auth` */
+  /** `--anonymous-auth`, where `authentication` says nothing of it. */
   readonly anonymous: boolean;
+  readonly authentication?: AuthenticationSettings;
   readonly logger: Logger;
   /** Of this API server, for metrics. */
   readonly serverId?: string;
@@ -102,19 +151,65 @@ export interface Security {
   close(): void;
 }
 
+/** How long a token of an issuer outside is taken for good without another look. */
+const tokenTtlMs = 10_000;
+const webhookTimeoutMs = 30_000;
+
 export function createSecurity(options: SecurityOptions): Security {
   const { registries, clock, random } = options;
   const issuers = options.issuers ?? [defaultIssuer];
   const audiences = options.audiences ?? issuers;
   const keys = new ServiceAccountKeys(options.serviceAccountKeys);
   const tokens = new ServiceAccountTokens({ issuers, audiences, keys, registries, clock, random });
+  const { logger, authentication = {}, webhooks } = options;
+  const tokenMetrics = new TokenMetrics(options.serverId ?? '');
+  const authenticationReloads = new ReloadMetrics('authentication', options.serverId ?? '');
+  const own = (inner: TokenAuthenticator): TokenAuthenticator => audienceAgnostic(inner, audiences);
+  const cached = (inner: TokenAuthenticator, successTtlMs: number, failureTtlMs: number): TokenAuthenticator =>
+    new TokenCache(inner, { clock, metrics: tokenMetrics, successTtlMs, failureTtlMs });
   const tokenAuthenticators: TokenAuthenticator[] = [];
-  if (options.staticTokens !== undefined) tokenAuthenticators.push(createTokenFileAuthenticator(options.staticTokens));
+  if (options.staticTokens !== undefined)
+    tokenAuthenticators.push(own(createTokenFileAuthenticator(options.staticTokens)));
   tokenAuthenticators.push(tokens);
   if (options.bootstrapTokens === true)
     tokenAuthenticators.push(
-      createBootstrapTokenAuthenticator({ clock, secret: (name) => tokens.secret('kube-system', name) }),
+      own(createBootstrapTokenAuthenticator({ clock, secret: (name) => tokens.secret('kube-system', name) })),
     );
+  // Behind the service accounts: an issuer may be asked for its keys for each token that it does not know.
+  let issuersOutside: JwtAuthenticators | undefined;
+  let issuersCache: TokenCache | undefined;
+  if (authentication.configuration !== undefined) {
+    if (webhooks === undefined) throw new Error('issuers of tokens cannot be reached without a dialer');
+    issuersOutside = new JwtAuthenticators({
+      jwt: authentication.configuration.jwt,
+      algorithms: authentication.signingAlgorithms ?? signingAlgorithms,
+      disallowedIssuers: issuers,
+      dialer: webhooks.dialer,
+      clock,
+      logger,
+      metrics: tokenMetrics,
+    });
+    issuersCache = new TokenCache(issuersOutside, {
+      clock,
+      metrics: tokenMetrics,
+      successTtlMs: tokenTtlMs,
+      failureTtlMs: 0,
+    });
+    tokenAuthenticators.push(own(issuersCache));
+  }
+  if (authentication.webhook !== undefined) {
+    if (webhooks === undefined) throw new Error('the authentication webhook cannot be reached without a dialer');
+    const { config, version, cacheTtlMs } = authentication.webhook;
+    const client = new ReviewClient({
+      clients: webhooks.clients,
+      random,
+      config,
+      timeoutMs: webhookTimeoutMs,
+      retry: defaultReviewRetry,
+    });
+    const webhook = createWebhookTokenAuthenticator({ client, version, implicitAudiences: audiences });
+    tokenAuthenticators.push(cached(webhook, cacheTtlMs, cacheTtlMs));
+  }
   const tokenAuthenticator = unionTokens(tokenAuthenticators);
   const { requestHeader } = options;
   const authenticator = createAuthenticator({
@@ -122,10 +217,10 @@ export function createSecurity(options: SecurityOptions): Security {
       requestHeader === undefined ? undefined : createRequestHeaderAuthenticator({ ...requestHeader, clock }),
     clientCertificates: options.clientCertificates ? createClientCertAuthenticator({ clock }) : undefined,
     tokens: tokenAuthenticator,
-    anonymous: options.anonymous,
+    anonymous: authentication.configuration?.anonymous ?? { enabled: options.anonymous },
   });
 
-  const { authorization, logger } = options;
+  const { authorization } = options;
   const configuration = authorization.configuration ?? configurationOfModes(authorization.modes ?? ['Node', 'RBAC']);
   const authorizationMetrics = new AuthorizationMetrics();
   const authorizationReloads = new ReloadMetrics('authorization', options.serverId ?? '');
@@ -137,8 +232,8 @@ export function createSecurity(options: SecurityOptions): Security {
     rbac,
     node: new NodeAuthorizer(graph, nodeRules()),
     abac: abacOf(authorization, logger),
-    clients: options.webhooks?.clients,
-    webhookClient: options.webhooks?.config,
+    clients: webhooks?.clients,
+    webhookClient: webhooks?.config,
     clock,
     random,
     logger,
@@ -162,6 +257,7 @@ export function createSecurity(options: SecurityOptions): Security {
     ...createAuthorizationReviews({ authorizer, rules: authorizer }),
   ]);
 
+  let stopFollowing = (): void => {};
   return {
     authenticator,
     authorizer,
@@ -170,6 +266,8 @@ export function createSecurity(options: SecurityOptions): Security {
     virtualResources,
     oidcDocuments: oidcDocuments({ keys, issuer: issuers[0]!, jwksUri: options.jwksUri }),
     families: [
+      ...tokenMetrics.families,
+      ...(authentication.file === undefined ? [] : authenticationReloads.families),
       ...authorizationMetrics.families,
       ...(authorization.file === undefined ? [] : authorizationReloads.families),
     ],
@@ -181,8 +279,29 @@ export function createSecurity(options: SecurityOptions): Security {
         types.has('Node') ? graph.start(registries) : undefined,
       ]);
       await authorizer.start();
+      if (authentication.file === undefined || issuersOutside === undefined) return;
+      const following = issuersOutside;
+      stopFollowing = followConfigFile({
+        file: authentication.file,
+        what: 'authentication config',
+        clock,
+        logger,
+        metrics: authenticationReloads,
+        async apply(given) {
+          const next = decodeAuthenticationConfiguration(given);
+          const errors = [
+            ...validateAuthenticationConfiguration(next, issuers),
+            ...anonymousChange(authentication.configuration?.anonymous, next.anonymous),
+          ];
+          if (errors.length > 0) throw new Error(aggregateFieldErrors(errors));
+          await following.update(next.jwt);
+          issuersCache?.clear();
+        },
+      });
     },
     close() {
+      stopFollowing();
+      issuersOutside?.close();
       authorizer.close();
       rbac.close();
       graph.close();

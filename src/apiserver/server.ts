@@ -30,10 +30,12 @@ import { AllocationRepair } from './allocators/repair.ts';
 import { createParamAccess } from './authorization/param-access.ts';
 import { defaultRequestHeaders, type RequestHeaderOptions } from './authentication/request-header.ts';
 import { bootstrap } from './bootstrap/bootstrap.ts';
-import { IdentityLease } from './bootstrap/identity-lease.ts';
+import { apiServerId, IdentityLease } from './bootstrap/identity-lease.ts';
 import { createConnectHandler, type Session } from './connect/connect.ts';
 import { Locations, isGlobalUnicast } from './connect/locations.ts';
 import { createServiceResolver } from './connect/service-resolver.ts';
+import { createWebhookClients } from './connect/webhook-client.ts';
+import type { WebhookClients } from './connect/webhook-client.ts';
 import type { AdmissionPlugin } from './context.ts';
 import type { Dialer } from './dialer.ts';
 import { createDirector } from './director.ts';
@@ -61,7 +63,7 @@ import { RegistriesImpl } from './registry/registries.ts';
 import type { IncomingRequest, OutgoingResponse, UserInfo } from './request.ts';
 import { ResourceDirectory } from './resource-directory.ts';
 import { Routes } from './routes.ts';
-import type { AuthorizationMode } from './security.ts';
+import type { AuthorizationMode, SecurityConfiguration } from './security.ts';
 import { createSecurity } from './security.ts';
 import { createStrategies } from './strategies/catalog.ts';
 import { customResourceDefinitionStrategies } from './strategies/custom-resource-definition.ts';
@@ -86,6 +88,8 @@ export interface ApiServerOptions {
   readonly serviceAccountIssuers?: readonly string[];
   /** Default Node, RBAC. */
   readonly authorizationModes?: readonly AuthorizationMode[];
+  /** Issuers and webhooks outside, authorization by configuration, what tokens may be. */
+  readonly security?: SecurityConfiguration;
   /** `--anonymous-auth`, default true. */
   readonly anonymous?: boolean;
   /** `--token-auth-file`, parsed. */
@@ -229,6 +233,7 @@ class ApiServerImpl implements ApiServer {
   readonly #logger: Logger;
   readonly #server: GenericServer;
   readonly #security: ReturnType<typeof createSecurity>;
+  readonly #reviewClients: WebhookClients;
   readonly #lease: IdentityLease;
   readonly #webhooks: WebhookAdmission;
   readonly #policies: PolicyAdmission;
@@ -274,6 +279,13 @@ class ApiServerImpl implements ApiServer {
     });
     const registries = this.registries;
     this.#customResources = new CustomResources({ registries, directory: this.directory, catalog, clock, logger });
+    const services = createServiceResolver({ registries, random, endpoints: options.aggregatorRouting ?? false });
+    const outside = options.security ?? {};
+    this.#reviewClients = createWebhookClients({
+      dialer: options.dialer,
+      services,
+      userAgent: `kube-apiserver/${gitVersion}`,
+    });
     const security = createSecurity({
       registries,
       clock,
@@ -284,17 +296,26 @@ class ApiServerImpl implements ApiServer {
         : { requestHeader: options.requestHeader ?? defaultRequestHeaders }),
       anonymous: options.anonymous ?? true,
       logger,
-      authorization: { modes: options.authorizationModes ?? ['Node', 'RBAC'] },
+      serverId: apiServerId(hostname()),
+      authorization: outside.authorization ?? { modes: options.authorizationModes ?? ['Node', 'RBAC'] },
+      ...(outside.authentication === undefined ? {} : { authentication: outside.authentication }),
+      webhooks: { clients: this.#reviewClients, dialer: options.dialer, config: outside.webhookConfig },
       serviceAccountKeys: options.serviceAccountKeys,
       ...(options.serviceAccountIssuers === undefined ? {} : { issuers: options.serviceAccountIssuers }),
-      jwksUri: `https://${options.advertiseAddress ?? '127.0.0.1'}:${options.advertisePort ?? 6443}/openid/v1/jwks`,
+      ...(outside.audiences === undefined ? {} : { audiences: outside.audiences }),
+      ...(outside.extendTokenExpiration === undefined ? {} : { extendTokenExpiration: outside.extendTokenExpiration }),
+      ...(outside.maxTokenExpirationSeconds === undefined
+        ? {}
+        : { maxTokenExpirationSeconds: outside.maxTokenExpirationSeconds }),
+      jwksUri:
+        outside.jwksUri ??
+        `https://${options.advertiseAddress ?? '127.0.0.1'}:${options.advertisePort ?? 6443}/openid/v1/jwks`,
       ...(options.staticTokens === undefined ? {} : { staticTokens: options.staticTokens }),
       ...(options.bootstrapTokens === undefined ? {} : { bootstrapTokens: options.bootstrapTokens }),
     });
     this.#security = security;
     const { authenticator, authorizer } = security;
     const admissionMetrics = new AdmissionMetrics();
-    const services = createServiceResolver({ registries, random, endpoints: options.aggregatorRouting ?? false });
     this.#webhooks = createWebhookAdmission({
       registries,
       directory: this.directory,
@@ -383,6 +404,7 @@ class ApiServerImpl implements ApiServer {
     this.health = new Health(logger);
     this.metrics = new RequestMetrics(clock, () => this.#server.inFlight);
     this.metrics.register(
+      ...security.families,
       ...admissionMetrics.families,
       ...this.#policies.families,
       ...podSecurityMetrics.families,
@@ -681,6 +703,7 @@ class ApiServerImpl implements ApiServer {
     this.#policies.close();
     this.#customResources.close();
     this.#security.close();
+    this.#reviewClients.close();
     this.registries.close();
     await this.#options.audit?.backend.close();
   }

@@ -1,4 +1,5 @@
 /** The seams between authenticators: of bearer tokens, and what is common to service account names. */
+import type { Remarks } from '../context.ts';
 import type { UserInfo } from '../request.ts';
 
 export interface TokenIdentity {
@@ -12,9 +13,27 @@ export interface TokenAuthenticator {
    * undefined: not a token of this kind. Throws (any Error; its text goes to TokenReview's status.error alone) for a token
    * of this kind that is not good. `audiences`: whom the token must be for; undefined means the API server.
    */
-  authenticateToken(token: string, audiences: readonly string[] | undefined): Promise<TokenIdentity | undefined>;
+  authenticateToken(
+    token: string,
+    audiences: readonly string[] | undefined,
+    remarks?: Remarks,
+  ): Promise<TokenIdentity | undefined>;
   /** The user of a token for the API server, where it is certain without waiting (see `Authenticator.known`). */
   known?(token: string): UserInfo | undefined;
+}
+
+/** For an authenticator that knows no audiences: its tokens are for the API server's own ones. */
+export function audienceAgnostic(inner: TokenAuthenticator, own: readonly string[]): TokenAuthenticator {
+  return {
+    async authenticateToken(token, audiences, remarks) {
+      if (audiences === undefined) return inner.authenticateToken(token, undefined, remarks);
+      const granted = audiences.filter((a) => own.includes(a));
+      if (granted.length === 0) return undefined;
+      const identity = await inner.authenticateToken(token, undefined, remarks);
+      return identity === undefined ? undefined : { user: identity.user, audiences: granted };
+    },
+    known: (token) => inner.known?.(token),
+  };
 }
 
 export const serviceAccountUserPrefix = 'system:serviceaccount:';

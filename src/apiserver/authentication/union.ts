@@ -3,20 +3,21 @@
  * credentials that nobody accepts is refused with 401, one without any is anonymous.
  */
 import { unauthorized } from '../../api/status.ts';
-import type { Authenticator } from '../context.ts';
+import type { Authenticator, Remarks } from '../context.ts';
 import type { IncomingRequest, UserInfo } from '../request.ts';
 import { anonymousUser } from './anonymous.ts';
+import type { AnonymousConfiguration } from './config.ts';
 import { withAuthenticatedGroup, type TokenAuthenticator, type TokenIdentity } from './authenticator.ts';
 import { bearerToken } from './bearer.ts';
 
 /** Asks each token authenticator in turn; the errors of all are kept when none accepts. */
 export function unionTokens(authenticators: readonly TokenAuthenticator[]): TokenAuthenticator {
   return {
-    async authenticateToken(token, audiences): Promise<TokenIdentity | undefined> {
+    async authenticateToken(token, audiences, remarks): Promise<TokenIdentity | undefined> {
       const errors: Error[] = [];
       for (const authenticator of authenticators) {
         try {
-          const identity = await authenticator.authenticateToken(token, audiences);
+          const identity = await authenticator.authenticateToken(token, audiences, remarks);
           if (identity !== undefined) return identity;
         } catch (error) {
           errors.push(error instanceof Error ? error : new Error(String(error)));
@@ -42,13 +43,16 @@ export interface AuthenticationOptions {
   /** Client certificates; undefined when there is no client CA. */
   readonly clientCertificates: Authenticator | undefined;
   readonly tokens: TokenAuthenticator;
-  /** `--anonymous-auth`; upstream's default is true. */
-  readonly anonymous: boolean;
+  /** Who may be anonymous; conditions: which path must be asked for. */
+  readonly anonymous: AnonymousConfiguration;
 }
 
 export function createAuthenticator(options: AuthenticationOptions): Authenticator {
+  const { enabled, conditions = [] } = options.anonymous;
+  const paths = new Set(conditions.map((c) => c.path));
+  const mayBeAnonymous = ({ path }: IncomingRequest): boolean => enabled && (paths.size === 0 || paths.has(path));
   return {
-    async authenticate(request: IncomingRequest): Promise<UserInfo | undefined> {
+    async authenticate(request: IncomingRequest, remarks?: Remarks): Promise<UserInfo | undefined> {
       if (request.identity !== undefined) return withAuthenticatedGroup(request.identity);
       let failure: unknown;
       if (request.peerCertificate !== undefined) {
@@ -64,14 +68,14 @@ export function createAuthenticator(options: AuthenticationOptions): Authenticat
       const token = bearerToken(request);
       if (token !== undefined) {
         try {
-          const identity = await options.tokens.authenticateToken(token, undefined);
+          const identity = await options.tokens.authenticateToken(token, undefined, remarks);
           if (identity !== undefined) return withAuthenticatedGroup(identity.user);
           failure = new Error('invalid bearer token');
         } catch (error) {
           failure = error;
         }
       }
-      if (failure !== undefined || !options.anonymous) {
+      if (failure !== undefined || !mayBeAnonymous(request)) {
         const refusal = unauthorized();
         if (failure !== undefined) refusal.cause = failure;
         throw refusal;

@@ -20,7 +20,7 @@ export function withAuthentication(
     const ask = async (scope: Scope): Promise<OutgoingResponse> => {
       let user;
       try {
-        user = await authenticator.authenticate(scope.request);
+        user = await authenticator.authenticate(scope.request, scope);
       } catch (error) {
         if (error instanceof StatusError && error.code !== 401) throw error;
         logger.warn('Unable to authenticate the request', { error });

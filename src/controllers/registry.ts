@@ -30,8 +30,10 @@ import { tokenCleanerController } from './token-cleaner.ts';
 import { ttlAfterFinishedController } from './ttl-after-finished.ts';
 import { validatingAdmissionPolicyStatusController } from './validatingadmissionpolicy-status.ts';
 import { attachDetachController } from './volume/attachdetach/attachdetach.ts';
+import { volumeAttributesClassProtectionController } from './volume/attributes-class-protection.ts';
 import { persistentVolumeBinderController } from './volume/binder.ts';
 import { ephemeralVolumeController } from './volume/ephemeral-volume.ts';
+import { volumeExpanderController } from './volume/expand.ts';
 import { pvcProtectionController, pvProtectionController } from './volume/protection.ts';
 
 export const allControllers: readonly ControllerDescriptor[] = [
@@ -67,6 +69,8 @@ export const allControllers: readonly ControllerDescriptor[] = [
   attachDetachController,
   pvcProtectionController,
   pvProtectionController,
+  volumeAttributesClassProtectionController,
+  volumeExpanderController,
   ephemeralVolumeController,
   serviceCIDRController,
   bootstrapSignerController,

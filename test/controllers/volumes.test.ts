@@ -170,3 +170,54 @@ test('classes: waiting for a consumer, a provisioner outside, one that is missin
   assert.equal((await w.admin.core.persistentvolumeclaims.get('any', ns)).spec?.storageClassName, 'standard');
   quiet(w);
 });
+
+test('a volume attributes class stays while a claim or a volume names it; a claim that is to grow is told who has to', async () => {
+  await using w = await world();
+  const { storage, core } = w.admin;
+  for (const name of ['gold', 'silver'])
+    await storage.volumeattributesclasses.create({
+      metadata: { name },
+      driverName: 'csi.example.com',
+      parameters: { iops: name === 'gold' ? '4000' : '1000' },
+    });
+  await storage.storageclasses.create({
+    metadata: { name: 'grows' },
+    provisioner: 'csi.example.com',
+    allowVolumeExpansion: true,
+  });
+  await claim(w, 'c', { storageClassName: 'grows', volumeAttributesClassName: 'silver', volumeName: 'v' });
+  const { hostPath: _, ...spec } = (await volume(w, 'template')).spec!;
+  await core.persistentvolumes.create({
+    metadata: { name: 'v' },
+    spec: {
+      ...spec,
+      capacity: { storage: '5Gi' },
+      storageClassName: 'grows',
+      volumeAttributesClassName: 'silver',
+      csi: { driver: 'csi.example.com', volumeHandle: 'h' },
+    },
+  });
+  await w.clock.advance(0);
+  assert.equal(await claimState(w, 'c'), 'Bound v 5Gi');
+  assert.equal((await core.persistentvolumeclaims.get('c', ns)).status?.currentVolumeAttributesClassName, 'silver');
+  const change = { volumeAttributesClassName: 'gold', resources: { requests: { storage: '8Gi' } } };
+  await core.persistentvolumeclaims.patch('c', ns, 'merge', { spec: change });
+  await w.clock.advance(0);
+  assert.ok(
+    (await eventsOf(w, 'PersistentVolumeClaim', 'c')).includes(
+      'Normal ExternalExpanding waiting for an external controller to expand this PVC',
+    ),
+  );
+  for (const name of ['gold', 'silver']) await storage.volumeattributesclasses.delete(name);
+  await w.clock.advance(0);
+  const names = async (): Promise<(string | undefined)[]> =>
+    (await storage.volumeattributesclasses.list()).items.map((c) => c.metadata.name);
+  assert.deepEqual(await names(), ['gold', 'silver'], 'one is wanted, the other there');
+  // What an external resizer writes when it has changed the volume.
+  const status = { currentVolumeAttributesClassName: 'gold' };
+  await core.persistentvolumeclaims.patch('c', ns, 'merge', { status }, { subresource: 'status' });
+  await core.persistentvolumes.patch('v', undefined, 'merge', { spec: { volumeAttributesClassName: 'gold' } });
+  await w.clock.advance(0);
+  assert.deepEqual(await names(), ['gold']);
+  quiet(w);
+});

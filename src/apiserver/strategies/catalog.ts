@@ -257,14 +257,8 @@ export function createStrategies(deps: StrategyDeps): StrategyCatalog {
     strategies(group, resource) {
       const key = `${group}/${resource}`;
       const found = deps.extra?.get(key) ?? groups[group]?.[resource] ?? usual;
-      const missing = withoutEffect[key] ?? deps.withoutEffect?.[key];
+      const missing = deps.withoutEffect?.[key];
       return missing === undefined ? found : { ...found, incomplete: found.incomplete ?? missing };
     },
   };
 }
-
-/** Kinds that are stored and judged as upstream does, but that nothing in here acts upon yet. */
-const withoutEffect: Readonly<Record<string, string>> = {
-  'storage.k8s.io/volumeattachments': 'knarr does not attach volumes yet',
-  'storage.k8s.io/volumeattributesclasses': 'knarr does not modify volumes yet',
-};

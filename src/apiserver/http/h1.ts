@@ -10,6 +10,7 @@ import { abandon } from './h2.ts';
 import { hasToken } from './headers.ts';
 import type { Peer } from './peer.ts';
 import type { Serve } from './serve.ts';
+import { openMessageSink, readerProtocol, speaksWebSocket } from './websocket-answer.ts';
 import { writeLongBody } from './write-body.ts';
 
 /** Upgrades that a handler may take over; others (h2c) are served as ordinary requests. */
@@ -132,6 +133,7 @@ export class Http1Connections {
     this.#serve.handle(exchange).then(
       (wire) => {
         if (taken) this.#serve.finished(wire.body);
+        else if (speaksWebSocket(request, wire)) void this.#tell(request, socket, head, wire);
         else this.#refuse(socket, wire);
       },
       (error: unknown) => {
@@ -139,6 +141,26 @@ export class Http1Connections {
         socket.destroy();
       },
     );
+  }
+
+  /** A watch or a log in messages. */
+  async #tell(request: http.IncomingMessage, socket: Duplex, head: Buffer, wire: WireResponse): Promise<void> {
+    const protocol = readerProtocol(request, wire);
+    if (protocol === undefined) {
+      abandon(wire.body);
+      this.#refuse(socket, { status: 403, headers: {}, body: { kind: 'none' } });
+      return;
+    }
+    try {
+      const sink = await openMessageSink(request, socket, head, wire, protocol);
+      await writeLongBody(sink, wire.body, false, this.#fanOut, this.#logger);
+    } catch (error) {
+      this.#logger.debug('client went away before its WebSocket was open', { error });
+      abandon(wire.body);
+      socket.destroy();
+    } finally {
+      this.#serve.finished(wire.body);
+    }
   }
 
   /** An ordinary answer to a request that wanted to upgrade: Node has let go of the socket, so it is written by hand. */

@@ -2,6 +2,7 @@
 import type { AddressInfo, Socket } from 'node:net';
 import * as tls from 'node:tls';
 import { ioTimer } from '../../base/io-time.ts';
+import { everyFamily } from '../../base/listen-address.ts';
 import type { Logger } from '../../base/logger.ts';
 import { Http1Connections } from './h1.ts';
 import { Http2Connections } from './h2.ts';
@@ -71,11 +72,11 @@ export class HttpsListener {
   listen(host: string, port: number): Promise<Listening> {
     return new Promise((resolve, reject) => {
       this.#server.once('error', reject);
-      this.#server.listen({ host, port, backlog: 1024 }, () => {
+      this.#server.listen({ host: everyFamily(host), port, backlog: 1024 }, () => {
         this.#server.off('error', reject);
         this.#server.on('error', (error) => this.#logger.error('listener failed', { error }));
         const address = this.#server.address() as AddressInfo;
-        resolve({ address: address.address, port: address.port });
+        resolve({ address: host === '0.0.0.0' ? host : address.address, port: address.port });
       });
     });
   }

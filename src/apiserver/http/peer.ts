@@ -38,7 +38,8 @@ export function localPeer(identity: UserInfo): Peer {
 }
 
 export function peerOf(socket: TLSSocket, authorities: ClientAuthorities): Peer {
-  const address = socket.remoteAddress ?? '';
+  // A socket of both families writes IPv4 callers as mapped addresses.
+  const address = (socket.remoteAddress ?? '').replace(/^::ffff:(?=\d+\.)/, '');
   const none = { address, certificate: undefined, authority: undefined, error: undefined, identity: undefined };
   // A resumed session still knows the certificate that its first handshake proved.
   const shown = socket.getPeerX509Certificate();

@@ -11,7 +11,7 @@ import type { Logger } from '../../base/logger.ts';
 import type { SpdyStream } from '../../base/spdy.ts';
 import { SpdyConnection } from '../../base/spdy.ts';
 import { HttpError } from './target.ts';
-import { messageBytes, sendMessage } from './websocket.ts';
+import { messageBytes, sendMessage } from '../../base/websocket.ts';
 
 /** The sub-protocol of SPDY inside a WebSocket. */
 export const tunnelProtocol = 'SPDY/3.1+portforward.k8s.io';

@@ -7,7 +7,7 @@ import type { WebSocket } from 'ws';
 import type { TerminalSize } from '../runtime/container-runtime.ts';
 import type { ClientSession, Outcome } from './session.ts';
 import { outcomeStatus } from './session.ts';
-import { messageBytes, sendMessage } from './websocket.ts';
+import { messageBytes, sendMessage } from '../../base/websocket.ts';
 
 export const webSocketCommandProtocols = [
   'v5.channel.k8s.io',

@@ -10,6 +10,7 @@ import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import type { Clock } from '../../base/clock.ts';
 import { ioNow } from '../../base/io-time.ts';
+import { everyFamily } from '../../base/listen-address.ts';
 import type { Pod } from '../../api/types/index.gen.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { NodeHost } from '../host/node-host.ts';
@@ -109,7 +110,7 @@ class HttpApi implements KubeletServer {
     server.on('tlsClientError', (error) => this.#o.logger.debug('TLS handshake failed', { error }));
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
-      server.listen(options.port, options.address, () => {
+      server.listen(options.port, everyFamily(options.address), () => {
         server.off('error', reject);
         resolve();
       });
@@ -118,7 +119,7 @@ class HttpApi implements KubeletServer {
     this.#secure.push(server);
     const bound = server.address();
     return typeof bound === 'object' && bound !== null
-      ? { address: bound.address, port: bound.port }
+      ? { address: options.address, port: bound.port }
       : { address: options.address, port: options.port };
   }
 

@@ -5,7 +5,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { StreamServer, StreamTarget, UpgradedStream } from '../runtime/container-runtime.ts';
-import { offeredProtocols, isWebSocketRequest } from './websocket.ts';
+import { offeredProtocols, isWebSocketRequest } from '../../base/websocket.ts';
 
 /** Headers of one hop, and those that say who asks: not the runtime's to see. */
 const ownHeaders: ReadonlySet<string> = new Set(['host', 'authorization', 'content-length', 'transfer-encoding']);

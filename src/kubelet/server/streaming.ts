@@ -19,7 +19,8 @@ import type { ClientSession } from './session.ts';
 import { runSession } from './session.ts';
 import { canHandOff, handOff, joinRaw, offeredStreamProtocols } from './stream-handoff.ts';
 import { findContainer, findPod, HttpError, httpErrorOf, podFullName } from './target.ts';
-import { acceptWebSocket, isWebSocketRequest, negotiate, offeredProtocols } from './websocket.ts';
+import { acceptWebSocket, isWebSocketRequest, offeredProtocols } from '../../base/websocket.ts';
+import { negotiate } from './websocket.ts';
 
 /** Streams in which nothing happens for so long are ended (`--streaming-connection-idle-timeout`). */
 const defaultIdleTimeout = 4 * 60 * 60 * 1000;

@@ -9,6 +9,7 @@ import { SystemClock } from '../base/clock.ts';
 import type { Clock } from '../base/clock.ts';
 import { DirectoryError, makeDirectory } from '../base/directories.ts';
 import { giveBackMemoryWhenIdle } from '../base/idle-memory.ts';
+import { parseCidr } from '../base/ip.ts';
 import { ioTimer } from '../base/io-time.ts';
 import { createLogger, formatJson, formatText } from '../base/logger.ts';
 import type { Logger, LogLevel } from '../base/logger.ts';
@@ -41,7 +42,7 @@ export function dataDirOf(values: FlagValues): string {
 
 type ClusterAddresses = Pick<
   ClusterOptions,
-  'serviceClusterIPRange' | 'clusterCIDR' | 'nodeCIDRMaskSizeIPv4' | 'nodeCIDRMaskSizeIPv6'
+  'serviceClusterIPRange' | 'clusterCIDR' | 'loadBalancerPool' | 'nodeCIDRMaskSizeIPv4' | 'nodeCIDRMaskSizeIPv6'
 >;
 
 export interface UpSettings {
@@ -144,6 +145,12 @@ const flags: readonly Flag[] = [
     help: 'range of pod addresses (default 10.244.0.0/16); two of different families for dual stack',
   },
   {
+    name: 'load-balancer-pool',
+    kind: 'list',
+    value: 'CIDR,…',
+    help: "addresses for Services of type LoadBalancer, free ones of the machine's network (default: a real node's own address; 127.0.1.0/24 with simulated ones)",
+  },
+  {
     name: 'node-cidr-mask-size-ipv4',
     kind: 'int',
     help: 'size of the range that a node gets of it (default 24)',
@@ -177,7 +184,14 @@ function rangesOf(values: FlagValues): ClusterAddresses {
   const services = text('service-cluster-ip-range');
   const pods = text('cluster-cidr');
   const [size4, size6] = [size('node-cidr-mask-size-ipv4'), size('node-cidr-mask-size-ipv6')];
+  const pool = values['load-balancer-pool'] as string[] | undefined;
+  for (const range of pool ?? [])
+    if (parseCidr(range) === undefined)
+      throw new UsageError(
+        `invalid argument "${range}" for "--load-balancer-pool": it is no range such as 192.0.2.240/28`,
+      );
   const given = {
+    ...(pool === undefined ? {} : { loadBalancerPool: pool }),
     ...(services === undefined ? {} : { serviceClusterIPRange: services }),
     ...(pods === undefined ? {} : { clusterCIDR: pods }),
     ...(size4 === undefined ? {} : { nodeCIDRMaskSizeIPv4: size4 }),

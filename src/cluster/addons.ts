@@ -19,7 +19,13 @@ export interface AddonOptions {
   readonly certificateAuthority: string | undefined;
   readonly server: string | undefined;
   /** What machines that join are told: ranges of all pods, and whether a cloud-controller-manager initialises nodes. */
-  readonly nodes?: { readonly clusterCIDR: string; readonly externalCloud: boolean; readonly overlay?: string };
+  readonly nodes?: {
+    readonly clusterCIDR: string;
+    readonly externalCloud: boolean;
+    readonly overlay?: string;
+    /** Comma-separated. */
+    readonly loadBalancerPool?: string;
+  };
   /** Components run as processes of their own. */
   readonly processes?: boolean;
 }
@@ -211,6 +217,7 @@ function wanted(options: AddonOptions): Wanted[] {
             dns: options.dns ? options.dnsServiceIP : '',
             externalCloud: String(options.nodes.externalCloud),
             overlay: options.nodes.overlay ?? 'auto',
+            loadBalancerPool: options.nodes.loadBalancerPool ?? '',
           },
         },
       });

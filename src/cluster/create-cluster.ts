@@ -79,6 +79,11 @@ export interface ClusterOptions {
   /** The cluster's ranges of Services and pods; for dual stack two of each, one a family, comma-separated, the primary one first. */
   readonly serviceClusterIPRange?: string;
   readonly clusterCIDR?: string;
+  /**
+   * Ranges that Services of type LoadBalancer get addresses of; with real nodes they are made known on the network. Default: for
+   * simulated nodes addresses of this machine alone (127.0.1.0/24), for real ones the nodes' own.
+   */
+  readonly loadBalancerPool?: readonly string[];
   /** Sizes of a node's ranges; 24 and 64 when left out. */
   readonly nodeCIDRMaskSizeIPv4?: number;
   readonly nodeCIDRMaskSizeIPv6?: number;
@@ -215,17 +220,33 @@ function admissionOptions(
   };
 }
 
-/** The provider of this machine: load balancer addresses answer where the cluster listens for others at all. */
+/** IPv6 has but one address of this machine alone; these are reached from inside the cluster. */
+const simulatedPool = { 4: '127.0.1.0/24', 6: 'fd00:127:1::/112' } as const;
+
+/**
+ * The provider of this machine. Of simulated nodes, load balancer addresses answer where the cluster listens for others at all; of real
+ * ones the nodes' rules do it.
+ */
 function localCloud(
   options: ClusterOptions,
+  families: readonly (4 | 6)[],
+  port: number,
   dial: (address: string, port: number) => Promise<Duplex>,
   logger: Logger,
   teardown: Teardown,
 ): LocalProvider {
-  if (options.https === undefined) return createLocalProvider();
+  const pool = options.loadBalancerPool;
+  if (options.machine !== undefined)
+    return createLocalProvider(
+      pool === undefined
+        ? { nodeAddresses: { reserved: [port, options.machine.options.kubeletPort ?? 10_250] } }
+        : { loadBalancerPool: pool },
+    );
+  const loadBalancerPool = pool ?? families.map((f) => simulatedPool[f]);
+  if (options.https === undefined) return createLocalProvider({ loadBalancerPool });
   const dataPlane = new LoadBalancerListeners({ logger, dial });
   teardown.add(() => dataPlane.close());
-  return createLocalProvider({ dataPlane });
+  return createLocalProvider({ loadBalancerPool, dataPlane });
 }
 
 export async function createCluster(options: ClusterOptions = {}): Promise<Cluster> {
@@ -371,6 +392,7 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
         clusterCIDR,
         externalCloud: !disabled.has('cloud-controller-manager'),
         ...(machine?.options.overlay === undefined ? {} : { overlay: machine.options.overlay }),
+        ...(options.loadBalancerPool === undefined ? {} : { loadBalancerPool: options.loadBalancerPool.join(',') }),
       },
       server: machine === undefined || listening === undefined ? url : serverUrl(advertise, listening.port),
     });
@@ -437,6 +459,15 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       });
       policies = proxy.policies;
       teardown.add(() => proxy.stop());
+      if (options.loadBalancerPool !== undefined) {
+        const { LoadBalancerAddresses } = await import('./real/load-balancer-addresses.ts');
+        const announced = new LoadBalancerAddresses({
+          ...{ clock, random, logger, nodeName: machine.nodeName, pool: options.loadBalancerPool },
+          client: clientFor(identities.proxy, 'kube-proxy'),
+        });
+        teardown.add(() => announced.stop());
+        starting.push(announced.start());
+      }
       // It may read policies by a role of the addons.
       starting.push(addons.then(() => proxy.start()));
     } else if (!disabled.has('kube-proxy')) {
@@ -486,7 +517,7 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
     }
     const cloud = disabled.has('cloud-controller-manager')
       ? undefined
-      : localCloud(options, (a, p) => dialer.dialTcp(a, p), logger, teardown);
+      : localCloud(options, ranges.podFamilies, listening?.port ?? 0, (a, p) => dialer.dialTcp(a, p), logger, teardown);
     if (cloud !== undefined) {
       const cloudManager = createCloudControllerManager({
         client: clientFor(identities.cloudControllerManager, 'cloud-controller-manager'),

@@ -42,6 +42,7 @@ interface ClusterFacts {
   readonly clusterCidrs: readonly string[];
   readonly externalCloud: boolean;
   readonly overlay?: OverlayMode;
+  readonly loadBalancerPool?: readonly string[];
 }
 
 async function exists(file: string): Promise<boolean> {
@@ -79,6 +80,7 @@ async function trust(flags: JoinFlags, env: ComponentEnvironment): Promise<void>
       clusterCidrs: (map.data?.['clusterCIDR'] ?? '').split(',').filter((c) => c !== ''),
       externalCloud: map.data?.['externalCloud'] === 'true',
       overlay: overlayMode(map.data?.['overlay']),
+      loadBalancerPool: (map.data?.['loadBalancerPool'] ?? '').split(',').filter((c) => c !== ''),
     };
   } catch (error) {
     throw new StartError(`${url} does not say what its nodes share: ${(error as Error).message}`, { cause: error });
@@ -184,15 +186,19 @@ async function network(
     nodeName,
     nftables: { detectLocal: { mode: 'ClusterCIDR', cidrs: facts.clusterCidrs } },
   });
+  const pool = facts.loadBalancerPool ?? [];
+  const { LoadBalancerAddresses } = await import('../real/load-balancer-addresses.ts');
+  const announced =
+    pool.length === 0 ? undefined : new LoadBalancerAddresses({ client, clock, random, logger, nodeName, pool });
   const cleaner = new LocalPathCleaner({ client, clock, random, logger, root: localPathRoot });
   try {
-    const started = Promise.all([proxy.start(), cleaner.start()]);
+    const started = Promise.all([proxy.start(), cleaner.start(), announced?.start()]);
     // A start that waits for the API server must not hold up the end.
     started.catch(() => {});
     await Promise.race([started, aborted(signal)]);
     await aborted(signal);
   } finally {
-    await Promise.all([proxy.stop(), cleaner.stop()]);
+    await Promise.all([proxy.stop(), cleaner.stop(), announced?.stop()]);
     await client.transport.close();
   }
 }

@@ -8,12 +8,13 @@ import { StatusError } from '../../api/status.ts';
 import type { Family } from '../../apiserver/metrics/exposition.ts';
 import { computed, expose } from '../../apiserver/metrics/exposition.ts';
 import type { Clock } from '../../base/clock.ts';
+import { everyFamily } from '../../base/listen-address.ts';
 import type { Logger } from '../../base/logger.ts';
 import { gitVersion, kubernetesVersion } from '../version.ts';
 import type { DelegatedAuth } from './delegated-auth.ts';
 import { pathAttributes } from './delegated-auth.ts';
 import type { KeyPair } from './environment.ts';
-import { hostPort, listenError } from './environment.ts';
+import { hostPort, isWildcard, listenError } from './environment.ts';
 
 /** Throws (or rejects) with the reason when unhealthy. */
 export type ComponentCheck = () => void | Promise<void>;
@@ -209,7 +210,7 @@ export async function serveComponent(options: ComponentServerOptions): Promise<C
   server.on('tlsClientError', (error) => logger.debug('TLS handshake failed', { error }));
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error) => reject(listenError(error, host, port, options.flag)));
-    server.listen({ host, port }, () => {
+    server.listen({ host: everyFamily(host), port }, () => {
       server.removeAllListeners('error');
       server.on('error', (error) => logger.error('listener failed', { error }));
       resolve();
@@ -218,7 +219,7 @@ export async function serveComponent(options: ComponentServerOptions): Promise<C
   const address = server.address() as AddressInfo;
   return {
     port: address.port,
-    url: `${tls === undefined ? 'http' : 'https'}://${hostPort(address.address, address.port)}`,
+    url: `${tls === undefined ? 'http' : 'https'}://${hostPort(isWildcard(host) ? host : address.address, address.port)}`,
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());

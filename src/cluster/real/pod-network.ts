@@ -11,6 +11,7 @@ import { Informer } from '../../client/informer.ts';
 import type { TypedClient } from '../../client/typed-client.ts';
 import { removeCniConfig, setKernelNetwork, writeCniConfig } from './cni.ts';
 import { ipList } from './ip-command.ts';
+import { withdrawAllAddresses } from './load-balancer-addresses.ts';
 import type { Family } from './overlay.ts';
 import { families, overhead, overlayDevice, removeOverlay, syncOverlay } from './overlay.ts';
 import { masqueradePods, removeMasquerade } from './pod-masquerade.ts';
@@ -292,6 +293,7 @@ export async function removePodNetwork(cniConfDir: string): Promise<string[]> {
   for (const [what, work] of [
     ['masquerading', () => removeMasquerade()],
     ['routes', () => removeRoutes()],
+    ['load balancer addresses', () => withdrawAllAddresses()],
     ['overlay', async () => void (await Promise.all(families.map(removeOverlay)))],
     ['network configuration', () => removeCniConfig(cniConfDir)],
   ] as const)

@@ -190,3 +190,26 @@ test('UDP connections to endpoints that are gone are ended, others not', async (
   assert.deepEqual(w.host.tracked, [], 'a Service without endpoints is left alone');
   await w.proxy.stop();
 });
+
+test('an address that the node gets while the rules are first written is in the next ones', async () => {
+  const host = new FakeHost();
+  const backend = new NftablesBackend({ host, clock: new VirtualClock(), logger: silentLogger });
+  const place = { node: 'n0', podCIDRs: [], serviceCIDRs: [] };
+  backend.placeChanged({ ...place, addresses: [] });
+  const written = Promise.withResolvers<void>();
+  const nft = host.nft.bind(host);
+  host.nft = async (text) => {
+    await nft(text);
+    await written.promise;
+  };
+  const replaced = backend.replace(new Map());
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(host.texts.length, 1);
+  backend.placeChanged({ ...place, addresses: ['192.0.2.7'] });
+  written.resolve();
+  await replaced;
+  assert.ok(!host.texts[0]!.includes('192.0.2.7'));
+  await backend.apply({ set: new Map(), removed: new Set() });
+  assert.match(host.texts[1]!, /192\.0\.2\.7/);
+  await backend.close();
+});

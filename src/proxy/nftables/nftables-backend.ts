@@ -74,10 +74,12 @@ export class NftablesBackend implements ProxyBackend {
 
   async #replace(all: ReadonlyMap<string, Frontend>): Promise<void> {
     await this.#prepare();
-    const own = await this.#ownAddresses();
+    // What changes from here on counts for the next transaction.
+    this.#placeDirty = false;
+    const place = this.#place;
+    const own = await this.#ownAddresses(place);
     const rules = new Map<4 | 6, FamilyRules>();
-    for (const family of this.#families)
-      rules.set(family, new FamilyRules(dialects[family], this.#o, this.#place, own));
+    for (const family of this.#families) rules.set(family, new FamilyRules(dialects[family], this.#o, place, own));
     const slice = new Slice();
     for (const [key, frontend] of all) {
       rules.get(frontend.source.family)?.set(key, frontend);
@@ -92,15 +94,15 @@ export class NftablesBackend implements ProxyBackend {
     await this.#o.host.nft(texts.join(''));
     for (const [, r] of rules) r.table.commit();
     this.#rules = rules;
-    this.#placeDirty = false;
     this.#track(all.values());
   }
 
   async #apply(changes: FrontendChanges): Promise<void> {
     if (this.#placeDirty) {
-      const own = await this.#ownAddresses();
-      for (const [, r] of this.#rules) r.placeChanged(this.#place, own);
       this.#placeDirty = false;
+      const place = this.#place;
+      const own = await this.#ownAddresses(place);
+      for (const [, r] of this.#rules) r.placeChanged(place, own);
     }
     const slice = new Slice();
     for (const key of changes.removed) for (const [, r] of this.#rules) r.remove(key);
@@ -126,9 +128,9 @@ export class NftablesBackend implements ProxyBackend {
     return this.#localhost;
   }
 
-  async #ownAddresses(): Promise<readonly string[]> {
+  async #ownAddresses(place: Place): Promise<readonly string[]> {
     const given = this.#o.nodePortAddresses ?? ['primary'];
-    if (given.includes('primary')) return primary(this.#place.addresses);
+    if (given.includes('primary')) return primary(place.addresses);
     const ranges = given.map((g) => parseCidr(g.trim())).filter((c) => c !== undefined);
     return (await this.#o.host.addresses()).filter((a) => {
       const ip = parseIp(a);

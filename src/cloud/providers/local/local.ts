@@ -1,6 +1,7 @@
 /**
  * The `local` cloud: this machine. Every Node that joins has an instance (until it is removed), in a zone of a configured region; a
- * Service of type LoadBalancer gets an address of a pool on this machine, `127.0.1.0/24` unless configured; routes are remembered.
+ * Service of type LoadBalancer gets an address of a pool, on this machine `127.0.1.0/24` unless configured, or the nodes' own
+ * addresses; routes are remembered.
  * What it must know after a restart it reads back from the objects of the cluster.
  */
 import type { LoadBalancerStatus, Node, NodeAddress, Service } from '../../../api/types/index.gen.ts';
@@ -52,6 +53,11 @@ export interface LoadBalancerDataPlane {
 export interface LocalProviderOptions {
   /** CIDRs of load balancer addresses, at most one range per family is needed. Default 127.0.1.0/24. */
   readonly loadBalancerPool?: readonly string[];
+  /**
+   * Instead of a pool: load balancers have the addresses of the nodes behind them, each port for one Service alone. `reserved`: ports
+   * that the nodes need themselves.
+   */
+  readonly nodeAddresses?: { readonly reserved: readonly number[] };
   /** Default `local`. */
   readonly region?: string;
   /** Nodes are spread over them by their names. Default `local-a`. */
@@ -232,7 +238,7 @@ class Local implements LocalProvider {
   #addressesOf(service: Service): string[] {
     return (service.status?.loadBalancer?.ingress ?? [])
       .map((i) => i.ip ?? '')
-      .filter((ip) => ip !== '' && this.#pool.contains(ip));
+      .filter((ip) => ip !== '' && (this.#o.nodeAddresses !== undefined || this.#pool.contains(ip)));
   }
 
   #taken(except: string): Set<string> {
@@ -244,7 +250,8 @@ class Local implements LocalProvider {
     return taken;
   }
 
-  #allocate(service: Service): string[] {
+  #allocate(service: Service, nodes: readonly Node[]): string[] {
+    if (this.#o.nodeAddresses !== undefined) return this.#nodeAddresses(service, nodes, this.#o.nodeAddresses.reserved);
     const uid = service.metadata.uid ?? '';
     const taken = this.#taken(uid);
     const wanted = service.spec?.loadBalancerIP ?? '';
@@ -264,8 +271,32 @@ class Local implements LocalProvider {
     });
   }
 
+  /** The nodes' addresses of the Service's families, if nobody else has its ports there. */
+  #nodeAddresses(service: Service, nodes: readonly Node[], reserved: readonly number[]): string[] {
+    const ports = (service.spec?.ports ?? []).map((p) => ({ port: p.port, protocol: p.protocol ?? 'TCP' }));
+    const own = ports.find((p) => p.protocol === 'TCP' && reserved.includes(p.port));
+    if (own !== undefined) throw new Error(`port ${own.port} of the nodes is their own`);
+    for (const other of this.#services?.lister.list() ?? []) {
+      if (other.metadata.uid === service.metadata.uid || (other.status?.loadBalancer?.ingress ?? []).length === 0)
+        continue;
+      for (const { port, protocol } of ports)
+        if (other.spec?.ports?.some((p) => p.port === port && (p.protocol ?? 'TCP') === protocol) === true)
+          throw new Error(
+            `port ${port}/${protocol} of the nodes is taken by the Service ${other.metadata.namespace}/${other.metadata.name}`,
+          );
+    }
+    const wanted = service.spec?.loadBalancerIP ?? '';
+    const internal = nodes.flatMap((n) => (n.status?.addresses ?? []).filter((a) => a.type === 'InternalIP'));
+    const all = (service.spec?.ipFamilies ?? ['IPv4']).flatMap((family) =>
+      internal.map((a) => a.address).filter((a) => a.includes(':') === (family === 'IPv6')),
+    );
+    if (wanted !== '' && !all.includes(wanted)) throw new Error(`requested address ${wanted} is none of the nodes'`);
+    if (all.length === 0) throw new Error('there is no node with an address for it');
+    return wanted === '' ? [...new Set(all)].sort() : [wanted];
+  }
+
   async #ensure(service: Service, nodes: readonly Node[]): Promise<LoadBalancerStatus> {
-    const balancer = this.#remember(service, this.#allocate(service), nodes);
+    const balancer = this.#remember(service, this.#allocate(service, nodes), nodes);
     await this.#o.dataPlane?.ensure(balancer);
     return statusOf(balancer.addresses);
   }

@@ -90,6 +90,11 @@ export interface KeyValueStore {
   grantLease(ttlSeconds: number): Promise<string>;
   revokeLease(id: string): Promise<void>;
   keepAliveLease(id: string): Promise<number>;
+  /**
+   * Where values are encrypted on their way: whether the one under this key should be written anew although nothing changes,
+   * because it is encrypted with what is no longer written with.
+   */
+  stale?(key: string): Promise<boolean>;
   /** Drops history before `revision`. */
   compact(revision: number): Promise<void>;
   /** Bytes used by the store. */

@@ -114,6 +114,13 @@ export const apiServerCommand = componentCommand({
       help: 'the two limits together are shared by priority levels, and requests wait in fair queues',
     },
     ...auditFlags,
+    file('encryption-provider-config', 'EncryptionConfiguration: how which resources are encrypted in the store'),
+    {
+      name: 'encryption-provider-config-automatic-reload',
+      kind: 'bool',
+      default: false,
+      help: 'take a changed encryption configuration without a restart',
+    },
     { name: 'feature-gates', kind: 'map', value: 'Name=bool,…', help: "checked for form; features are the release's" },
   ],
   examples: [
@@ -174,6 +181,10 @@ export const apiServerCommand = componentCommand({
         maxMutatingRequestsInflight: v.int('max-mutating-requests-inflight'),
         priorityAndFairness: v.bool('enable-priority-and-fairness'),
         audit: auditValues(v),
+        encryption: {
+          providerConfig: v.string('encryption-provider-config'),
+          automaticReload: v.bool('encryption-provider-config-automatic-reload'),
+        },
       },
       env,
     );

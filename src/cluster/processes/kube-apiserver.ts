@@ -12,6 +12,7 @@ import { networkDialer } from '../network-dialer.ts';
 import { gitVersion } from '../version.ts';
 import { readAdmissionConfiguration } from './admission-configuration.ts';
 import { createAudit, type AuditFlags } from './audit.ts';
+import { createEncryption, type EncryptionFlags } from './encryption.ts';
 import type { ComponentEnvironment } from './environment.ts';
 import {
   aborted,
@@ -77,6 +78,7 @@ export interface ApiServerFlags {
   readonly maxMutatingRequestsInflight: number;
   readonly priorityAndFairness: boolean;
   readonly audit: AuditFlags;
+  readonly encryption: EncryptionFlags;
 }
 
 /** Which plugins `--enable-admission-plugins` and `--disable-admission-plugins` ask for. */
@@ -148,6 +150,7 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
   const admissionConfiguration = await readAdmissionConfiguration(flags.admissionControlConfigFile, env.clock);
   const nodePorts = portRange(flags.serviceNodePortRange);
   const audit = await createAudit(flags.audit, env);
+  const encryption = await createEncryption(flags.encryption, catalog, env);
   const [
     etcdCa,
     etcdPair,
@@ -212,7 +215,7 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
   try {
     if (!(await waitForStore(store, flags.etcdServers, env))) return;
     apiServer = await createApiServer({
-      store,
+      store: encryption?.wrap(store) ?? store,
       embedded: false,
       clock,
       random,
@@ -264,6 +267,7 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
       priorityAndFairness: flags.priorityAndFairness,
       ...(audit === undefined ? {} : { audit }),
     });
+    encryption?.install(apiServer);
     let listening;
     try {
       listening = await apiServer.listen({ host, port: flags.securePort });
@@ -280,6 +284,7 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
     stopCompaction?.();
     await apiServer?.close();
     if (apiServer === undefined) await audit?.backend.close();
+    encryption?.close();
     await store.close();
   }
 }

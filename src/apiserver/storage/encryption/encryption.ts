@@ -1,0 +1,319 @@
+/**
+ * `Encryption`: which transformer each resource's values go through, made from an EncryptionConfiguration, and made anew when the
+ * configuration changes. What a configuration does not name is stored as it is.
+ */
+import { createHash } from 'node:crypto';
+import type { Clock } from '../../../base/clock.ts';
+import { ioTimer } from '../../../base/io-time.ts';
+import type { Logger } from '../../../base/logger.ts';
+import type { Random } from '../../../base/random.ts';
+import type { Catalog } from '../../../api/catalog/catalog.ts';
+import { Vector, type Family } from '../../metrics/exposition.ts';
+import { aesCbc, aesGcm } from './aes.ts';
+import { kmsTimeoutMs, parseEncryptionConfig, parseGroupResource } from './config.ts';
+import type { EncryptionKey, EncryptionProvider, EncryptionResources, GroupResource, KmsConfig } from './config.ts';
+import { KmsProvider } from './kms.ts';
+import { secretbox } from './secretbox.ts';
+import { identityTransformer, prefixTransformers, type PrefixTransformer, type Transformer } from './transformer.ts';
+
+export interface EncryptionOptions {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly catalog: Catalog;
+  /** `--encryption-provider-config-automatic-reload` */
+  readonly reload: boolean;
+  /** Key prefix in the store, `/registry` when left out. */
+  readonly root?: string;
+}
+
+/** One configuration put to work. */
+interface Active {
+  readonly transformers: ReadonlyMap<string, Transformer>;
+  readonly kms: readonly KmsProvider[];
+  readonly hash: string;
+  /** Real milliseconds that a call may still be under way when this is replaced. */
+  readonly graceMs: number;
+}
+
+function name(gr: GroupResource): string {
+  return `${gr.resource}.${gr.group}`;
+}
+
+/** As upstream writes a resource of a configuration: the core group's wildcard ends in a dot. */
+function text(gr: GroupResource): string {
+  if (gr.group === '') return gr.resource === '*' ? '*.' : gr.resource;
+  return name(gr);
+}
+
+function byKeys(
+  keys: readonly EncryptionKey[] | undefined,
+  prefix: string,
+  otherwise: string,
+  make: (secret: Buffer) => Transformer,
+): PrefixTransformer {
+  const all = (keys ?? []).map((k) => ({
+    prefix: Buffer.from(`${k.name}:`),
+    transformer: make(Buffer.from(k.secret!, 'base64')),
+  }));
+  return { prefix: Buffer.from(prefix), transformer: prefixTransformers(all, otherwise) };
+}
+
+const noAesKey = 'no matching key was found for the provided AES transformer';
+
+/** Resources whose keys do not tell them. */
+const special: Readonly<Record<string, string>> = {
+  'ranges/serviceips': 'serviceipallocations',
+  'ranges/servicenodeports': 'servicenodeportallocations',
+  masterleases: 'apiServerIPInfo',
+};
+
+/** Finds the resource that a key belongs to. */
+function resourceFinder(catalog: Catalog, root: string): (key: string) => GroupResource {
+  const known = new Map<string, GroupResource>();
+  for (const r of catalog.resources)
+    if (!r.custom && (r.storageGroup === undefined || r.storageGroup === r.group))
+      known.set(r.keyPrefix, { group: r.group, resource: r.resource });
+  for (const [prefix, resource] of Object.entries(special)) known.set(prefix, { group: '', resource });
+  const start = root.length + 1;
+  return (key) => {
+    const first = key.indexOf('/', start);
+    const second = first < 0 ? -1 : key.indexOf('/', first + 1);
+    const two = key.slice(start, second < 0 ? undefined : second);
+    const one = key.slice(start, first < 0 ? undefined : first);
+    const found = known.get(two) ?? known.get(one);
+    if (found !== undefined) return found;
+    return { group: one, resource: two.slice(one.length + 1) };
+  };
+}
+
+export class Encryption {
+  readonly #options: EncryptionOptions;
+  readonly #resource: (key: string) => GroupResource;
+  readonly #operations = new Vector(
+    'counter',
+    'apiserver_storage_transformation_operations_total',
+    '[ALPHA] Total number of transformations. Successful transformation will have a status of OK and a varied status string when the transformation fails.',
+  );
+  readonly #misses = new Vector(
+    'counter',
+    'apiserver_storage_envelope_transformation_cache_misses_total',
+    '[ALPHA] Total number of cache misses while accessing key decryption key(KEK).',
+  );
+  readonly #reloads = new Vector(
+    'counter',
+    'apiserver_encryption_config_controller_automatic_reloads_total',
+    '[ALPHA] Total number of reload successes and failures of encryption configuration split by apiserver identity.',
+  );
+  readonly #lastReload = new Vector(
+    'gauge',
+    'apiserver_encryption_config_controller_automatic_reload_last_timestamp_seconds',
+    '[ALPHA] Timestamp of the last successful or failed reload of encryption configuration split by apiserver identity.',
+  );
+  #active: Active = { transformers: new Map(), kms: [], hash: '', graceMs: 0 };
+  /** Of key prefixes up to the second segment; forgotten with each configuration. */
+  #byPrefix = new Map<string, Transformer>();
+  #loading: Promise<unknown> = Promise.resolve();
+  #closed = false;
+
+  constructor(options: EncryptionOptions) {
+    this.#options = options;
+    this.#resource = resourceFinder(options.catalog, options.root ?? '/registry');
+  }
+
+  get families(): readonly Family[] {
+    return [this.#operations, this.#misses, this.#reloads, this.#lastReload];
+  }
+
+  get usesKms(): boolean {
+    return this.#active.kms.length > 0;
+  }
+
+  /**
+   * Puts a configuration to work; the same one again changes nothing. `value`: the parsed file, `source` its bytes.
+   * @throws {Error} with upstream's message; what was there before goes on
+   */
+  load(value: unknown, source: string | Buffer): Promise<boolean> {
+    const next = this.#loading.then(() => this.#load(value, source));
+    this.#loading = next.catch(() => {});
+    return next;
+  }
+
+  async #load(value: unknown, source: string | Buffer): Promise<boolean> {
+    const hash = `sha256:${createHash('sha256').update(source).digest('hex')}`;
+    if (hash === this.#active.hash || this.#closed) return false;
+    const first = this.#active.hash === '';
+    try {
+      const active = await this.#build(parseEncryptionConfig(value, this.#options.reload), hash);
+      // A reload takes only what works; the first start waits for its providers with its health check.
+      if (!first)
+        try {
+          for (const provider of active.kms) await provider.check();
+        } catch (error) {
+          for (const provider of active.kms) provider.close();
+          throw error;
+        }
+      const before = this.#active;
+      this.#active = active;
+      this.#byPrefix = new Map();
+      if (before.kms.length > 0)
+        ioTimer(before.graceMs, () => {
+          for (const provider of before.kms) provider.close();
+        });
+      if (!first) this.#reloaded('success');
+      return true;
+    } catch (error) {
+      if (!first) this.#reloaded('failure');
+      throw error;
+    }
+  }
+
+  /** A changed file that could not even be read. */
+  failedReload(): void {
+    this.#reloaded('failure');
+  }
+
+  #reloaded(status: 'success' | 'failure'): void {
+    this.#reloads.series(status, () => ({ status })).inc();
+    this.#lastReload.series(status, () => ({ status })).value = this.#options.clock.now() / 1000;
+  }
+
+  async #build(all: readonly EncryptionResources[], hash: string): Promise<Active> {
+    const kms: KmsProvider[] = [];
+    const lists = new Map<string, PrefixTransformer[]>();
+    let timeouts = 0;
+    for (const { resources, providers } of all) {
+      const transformers: PrefixTransformer[] = [];
+      for (const provider of providers) {
+        if (provider.kms !== undefined) {
+          const made = await this.#kms(provider.kms);
+          kms.push(made);
+          timeouts += provider.kms.timeout ?? kmsTimeoutMs;
+          transformers.push({ prefix: Buffer.from(`k8s:enc:kms:v2:${made.name}:`), transformer: made });
+        } else transformers.push(this.#local(provider));
+      }
+      for (const resource of resources) {
+        const gr = parseGroupResource(resource);
+        for (const mask of [
+          { group: gr.group, resource: '*' },
+          { group: '*', resource: '*' },
+        ])
+          if (lists.has(name(mask)))
+            throw new Error(
+              `error while building transformers: resource ${JSON.stringify(text(gr))} is masked by earlier rule ${JSON.stringify(text(mask))}`,
+            );
+        lists.set(name(gr), [...(lists.get(name(gr)) ?? []), ...transformers]);
+      }
+    }
+    await Promise.all(kms.map((provider) => provider.start()));
+    const transformers = new Map(
+      [...lists].map(([gr, list]) => [gr, prefixTransformers(list, 'no matching prefix found')] as const),
+    );
+    return { transformers, kms, hash, graceMs: 2 * timeouts };
+  }
+
+  #local(provider: EncryptionProvider): PrefixTransformer {
+    const { random } = this.#options;
+    if (provider.aesgcm !== undefined)
+      return byKeys(provider.aesgcm.keys, 'k8s:enc:aesgcm:v1:', noAesKey, (secret) => aesGcm(secret, random));
+    if (provider.aescbc !== undefined)
+      return byKeys(provider.aescbc.keys, 'k8s:enc:aescbc:v1:', noAesKey, (secret) => aesCbc(secret, random));
+    if (provider.secretbox !== undefined)
+      return byKeys(
+        provider.secretbox.keys,
+        'k8s:enc:secretbox:v1:',
+        'no matching key was found for the provided Secretbox transformer',
+        (secret) => secretbox(secret, random),
+      );
+    return { prefix: Buffer.alloc(0), transformer: identityTransformer };
+  }
+
+  async #kms(config: KmsConfig): Promise<KmsProvider> {
+    if ((config.apiVersion ?? 'v1') === 'v1')
+      throw new Error(
+        'error while building transformers: KMSv1 is deprecated and will only receive security updates going forward. Use KMSv2 instead.  Set --feature-gates=KMSv1=true to use the deprecated KMSv1 feature.',
+      );
+    const { createKmsWire } = await import('./kms-channel.ts');
+    const { clock, random, logger } = this.#options;
+    return new KmsProvider({
+      name: config.name!,
+      endpoint: config.endpoint!,
+      timeoutMs: config.timeout ?? kmsTimeoutMs,
+      wire: createKmsWire(),
+      clock,
+      random,
+      logger,
+      onCacheMiss: () => this.#misses.series('', () => ({})).inc(),
+    });
+  }
+
+  /** What the value under this key goes through. */
+  transformer(key: string): Transformer {
+    const start = (this.#options.root ?? '/registry').length + 1;
+    const first = key.indexOf('/', start);
+    const second = first < 0 ? -1 : key.indexOf('/', first + 1);
+    const prefix = key.slice(0, second < 0 ? undefined : second);
+    const known = this.#byPrefix.get(prefix);
+    if (known !== undefined) return known;
+    const gr = this.#resource(key);
+    const { transformers } = this.#active;
+    const found =
+      transformers.get(name(gr)) ??
+      transformers.get(name({ group: gr.group, resource: '*' })) ??
+      transformers.get('*.*') ??
+      identityTransformer;
+    const counted = found === identityTransformer ? found : this.#counted(found, text(gr));
+    // Cluster-scoped objects' names stand where namespaces do: what is remembered is bounded.
+    if (this.#byPrefix.size > 10_000) this.#byPrefix.clear();
+    this.#byPrefix.set(prefix, counted);
+    return counted;
+  }
+
+  #counted(transformer: Transformer, resource: string): Transformer {
+    const count = (transformation_type: string, status: string): void =>
+      this.#operations
+        .series(`${transformation_type} ${status} ${resource}`, () => ({ resource, status, transformation_type }))
+        .inc();
+    const told = <T>(type: string, work: () => T | Promise<T>): T | Promise<T> => {
+      try {
+        const done = work();
+        if (done instanceof Promise)
+          return done.then(
+            (d) => {
+              count(type, 'OK');
+              return d;
+            },
+            (error: unknown) => {
+              count(type, 'Unknown');
+              throw error;
+            },
+          );
+        count(type, 'OK');
+        return done;
+      } catch (error) {
+        count(type, 'Unknown');
+        throw error;
+      }
+    };
+    return {
+      encrypt: (value, key) => told('to_storage', () => transformer.encrypt(value, key)),
+      decrypt: (data, key) => told('from_storage', () => transformer.decrypt(data, key)),
+    };
+  }
+
+  /** The health check `kms-providers`. @throws {Error} */
+  async check(): Promise<void> {
+    for (const [i, provider] of this.#active.kms.entries()) {
+      try {
+        await provider.check();
+      } catch (error) {
+        throw new Error(`kms-provider-${i}: ${(error as Error).message}`, { cause: error });
+      }
+    }
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const provider of this.#active.kms) provider.close();
+  }
+}

@@ -76,6 +76,11 @@ export class ObjectStore {
     }
   }
 
+  /** Whether an object should be written although nothing changes (see `KeyValueStore.stale`). */
+  stale(key: string): Promise<boolean> | boolean {
+    return this.#store.stale?.(key) ?? false;
+  }
+
   /** Deletes if the key is still at `current`; answers with the last state at the revision of its deletion. */
   async remove(current: StoredObject): Promise<Written> {
     const result = await this.#store.commit({

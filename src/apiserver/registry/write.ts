@@ -345,7 +345,8 @@ async function updateOnce(
   const { objects } = support;
   const { key } = current;
   const prepared = await prepareUpdate(support, ctx, namespace, name, current, updater, options, strategy);
-  if (prepared === undefined) return { created: false, committed: current };
+  if (prepared === undefined)
+    return options.dryRun ? { created: false, committed: current } : unchanged(support, current);
   const { object, finish, remove } = prepared;
   if (options.dryRun || remove) {
     await finish?.(false);
@@ -357,7 +358,7 @@ async function updateOnce(
   let committed = false;
   try {
     const bytes = objects.layout.encode(object);
-    if (bytes.equals(current.bytes)) return { created: false, committed: current };
+    if (bytes.equals(current.bytes) && !(await objects.stale(key))) return { created: false, committed: current };
     const lease = support.ttlSeconds === undefined ? undefined : await support.leases.lease(support.ttlSeconds);
     const result = await objects.put(key, current.revision, object, bytes, lease);
     if (!result.ok) return { object: result.current, fresh: true };
@@ -366,6 +367,16 @@ async function updateOnce(
   } finally {
     await finish?.(committed);
   }
+}
+
+/** A write that changes nothing happens all the same where the stored form is out of date. */
+async function unchanged(support: WriteSupport, current: StoredObject): Promise<WriteOutcome | Current> {
+  const { objects } = support;
+  const stale = objects.stale(current.key);
+  if (stale === false || !(await stale)) return { created: false, committed: current };
+  const lease = support.ttlSeconds === undefined ? undefined : await support.leases.lease(support.ttlSeconds);
+  const result = await objects.put(current.key, current.revision, current.object(), current.bytes, lease);
+  return result.ok ? { created: false, committed: result.object } : { object: result.current, fresh: true };
 }
 
 async function createByUpdate(

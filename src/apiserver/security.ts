@@ -16,7 +16,7 @@ import {
 } from './authentication/config.ts';
 import type { AuthenticationConfiguration } from './authentication/config.ts';
 import { JwtAuthenticators } from './authentication/jwt-authenticators.ts';
-import { TokenMetrics } from './authentication/metrics.ts';
+import { ServiceAccountTokenMetrics, TokenMetrics } from './authentication/metrics.ts';
 import { signingAlgorithms } from './authentication/oidc/key-set.ts';
 import { oidcDocuments, type OidcDocument } from './authentication/oidc-discovery.ts';
 import { createRequestHeaderAuthenticator, type RequestHeaderOptions } from './authentication/request-header.ts';
@@ -98,6 +98,8 @@ export interface SecurityConfiguration {
   readonly audiences?: readonly string[];
   /** `--service-account-jwks-uri` */
   readonly jwksUri?: string;
+  /** `--service-account-lookup` */
+  readonly legacyTokenLookup?: boolean;
   /** `--service-account-extend-token-expiration` */
   readonly extendTokenExpiration?: boolean;
   /** `--service-account-max-token-expiration` */
@@ -132,6 +134,7 @@ export interface SecurityOptions {
   readonly staticTokens?: ReadonlyMap<string, UserInfo>;
   /** `--enable-bootstrap-token-auth`; default false. */
   readonly bootstrapTokens?: boolean;
+  readonly legacyTokenLookup?: boolean;
   readonly extendTokenExpiration?: boolean;
   readonly maxTokenExpirationSeconds?: number;
 }
@@ -160,8 +163,14 @@ export function createSecurity(options: SecurityOptions): Security {
   const issuers = options.issuers ?? [defaultIssuer];
   const audiences = options.audiences ?? issuers;
   const keys = new ServiceAccountKeys(options.serviceAccountKeys);
-  const tokens = new ServiceAccountTokens({ issuers, audiences, keys, registries, clock, random });
-  const { logger, authentication = {}, webhooks } = options;
+  const accountMetrics = new ServiceAccountTokenMetrics();
+  const { logger } = options;
+  const tokens = new ServiceAccountTokens({
+    ...{ issuers, audiences, keys, registries, clock, random, logger },
+    metrics: accountMetrics,
+    lookup: options.legacyTokenLookup ?? true,
+  });
+  const { authentication = {}, webhooks } = options;
   const tokenMetrics = new TokenMetrics(options.serverId ?? '');
   const authenticationReloads = new ReloadMetrics('authentication', options.serverId ?? '');
   const own = (inner: TokenAuthenticator): TokenAuthenticator => audienceAgnostic(inner, audiences);
@@ -266,6 +275,7 @@ export function createSecurity(options: SecurityOptions): Security {
     virtualResources,
     oidcDocuments: oidcDocuments({ keys, issuer: issuers[0]!, jwksUri: options.jwksUri }),
     families: [
+      ...accountMetrics.families,
       ...tokenMetrics.families,
       ...(authentication.file === undefined ? [] : authenticationReloads.families),
       ...authorizationMetrics.families,

@@ -30,12 +30,15 @@ import { AllocationRepair } from './allocators/repair.ts';
 import { createParamAccess } from './authorization/param-access.ts';
 import { defaultRequestHeaders, type RequestHeaderOptions } from './authentication/request-header.ts';
 import { bootstrap } from './bootstrap/bootstrap.ts';
+import { LegacyTokenTracking } from './bootstrap/legacy-token-tracking.ts';
 import { apiServerId, IdentityLease } from './bootstrap/identity-lease.ts';
 import { createConnectHandler, type Session } from './connect/connect.ts';
 import { Locations, isGlobalUnicast } from './connect/locations.ts';
 import { createServiceResolver } from './connect/service-resolver.ts';
 import { createWebhookClients } from './connect/webhook-client.ts';
 import type { WebhookClients } from './connect/webhook-client.ts';
+import { ComputedApis } from './computed.ts';
+import type { ComputedApi } from './computed.ts';
 import type { AdmissionPlugin } from './context.ts';
 import type { Dialer } from './dialer.ts';
 import { createDirector } from './director.ts';
@@ -122,6 +125,8 @@ export interface ApiServerOptions {
   readonly disableAdmissionPlugins?: ReadonlySet<string>;
   /** `--admission-control-config-file`, parsed, by plugin. */
   readonly admissionConfiguration?: AdmissionConfiguration;
+  /** APIs that another component of this process answers for. */
+  readonly computedApis?: readonly ComputedApi[];
   readonly extraAdmissionPlugins?: readonly AdmissionPlugin[];
   /** `--audit-policy-file` and where its events go; the server closes the backend. */
   readonly audit?: AuditOptions;
@@ -235,6 +240,7 @@ class ApiServerImpl implements ApiServer {
   readonly #security: ReturnType<typeof createSecurity>;
   readonly #reviewClients: WebhookClients;
   readonly #lease: IdentityLease;
+  readonly #legacyTokens: LegacyTokenTracking;
   readonly #webhooks: WebhookAdmission;
   readonly #policies: PolicyAdmission;
   readonly #aggregation: Aggregation;
@@ -278,7 +284,15 @@ class ApiServerImpl implements ApiServer {
       ...(options.freeze === undefined ? {} : { freeze: options.freeze }),
     });
     const registries = this.registries;
-    this.#customResources = new CustomResources({ registries, directory: this.directory, catalog, clock, logger });
+    this.#customResources = new CustomResources({
+      registries,
+      directory: this.directory,
+      catalog,
+      clock,
+      random,
+      logger,
+      clients: () => this.#webhooks.clients,
+    });
     const services = createServiceResolver({ registries, random, endpoints: options.aggregatorRouting ?? false });
     const outside = options.security ?? {};
     this.#reviewClients = createWebhookClients({
@@ -303,6 +317,7 @@ class ApiServerImpl implements ApiServer {
       serviceAccountKeys: options.serviceAccountKeys,
       ...(options.serviceAccountIssuers === undefined ? {} : { issuers: options.serviceAccountIssuers }),
       ...(outside.audiences === undefined ? {} : { audiences: outside.audiences }),
+      legacyTokenLookup: outside.legacyTokenLookup ?? true,
       ...(outside.extendTokenExpiration === undefined ? {} : { extendTokenExpiration: outside.extendTokenExpiration }),
       ...(outside.maxTokenExpirationSeconds === undefined
         ? {}
@@ -362,12 +377,14 @@ class ApiServerImpl implements ApiServer {
     registries.setAdmission(admission);
     registries.setAuthorizer(authorizer);
     this.#lease = new IdentityLease({ registries, clock, random, logger, hostname: hostname() });
+    this.#legacyTokens = new LegacyTokenTracking({ registries, clock, logger });
 
     const protobuf = new ProtobufObjects(catalog);
     const encoder = new Encoder({
       tables: new TableMaker(clock),
       protobuf,
     });
+    const computed = new ComputedApis({ apis: options.computedApis ?? [], registries, directory: this.directory });
     const verbs = createVerbs({
       protobuf,
       registries,
@@ -375,6 +392,7 @@ class ApiServerImpl implements ApiServer {
       clock,
       admission: () => admission,
       virtual: security.virtualResources,
+      extra: computed.handlers,
     });
     const sessionStarted = (session: Session, scope: Scope): void => {
       const forget = this.#server.last(session);
@@ -391,6 +409,7 @@ class ApiServerImpl implements ApiServer {
       dialer: options.dialer,
       services,
       proxyClient: options.proxyClientCertificate,
+      computed,
       sessionStarted,
     });
     const routes = new Routes();
@@ -407,6 +426,7 @@ class ApiServerImpl implements ApiServer {
       ...security.families,
       ...admissionMetrics.families,
       ...this.#policies.families,
+      ...this.#customResources.metrics.families,
       ...podSecurityMetrics.families,
       ...this.#aggregation.families,
       ...(options.audit?.metrics.families ?? []),
@@ -679,6 +699,7 @@ class ApiServerImpl implements ApiServer {
     if (this.#closing !== undefined) return;
     await this.#flowControlMaintenance.start();
     await this.#lease.start();
+    await this.#legacyTokens.start();
     this.#bootstrapped = true;
   }
 
@@ -690,6 +711,7 @@ class ApiServerImpl implements ApiServer {
   async #close(): Promise<void> {
     const grace = this.#options.shutdownGraceMs ?? 5000;
     this.#lease.close();
+    this.#legacyTokens.close();
     this.#repair?.close();
     this.#flowControlMaintenance.close();
     // A bootstrap under way is let finish: it would otherwise write into a closed store.

@@ -6,7 +6,8 @@ import type { Command } from 'commander';
 import { CommanderError, Option } from 'commander';
 import { UsageError } from './errors.ts';
 
-export type FlagKind = 'string' | 'int' | 'bool' | 'list' | 'map' | 'duration';
+/** `pairs`: one key=value a time, whatever the value holds; `map`: several, separated by commas. */
+export type FlagKind = 'string' | 'int' | 'bool' | 'list' | 'map' | 'pairs' | 'duration';
 
 export interface Flag {
   readonly name: string;
@@ -67,6 +68,11 @@ function parseValue(flag: Flag, text: string, previous: unknown): unknown {
           throw wrong(`${i} is none of ${flag.choices.join(', ')}`);
       return [...(Array.isArray(previous) && previous !== flag.default ? (previous as string[]) : []), ...items];
     }
+    case 'pairs': {
+      const at = text.indexOf('=');
+      if (at < 1) throw wrong('it is not of the form key=value');
+      return { ...(previous as Record<string, string> | undefined), [text.slice(0, at)]: text.slice(at + 1) };
+    }
     case 'map': {
       const out: Record<string, string> = { ...(previous as Record<string, string> | undefined) };
       for (const pair of text.split(',').filter((s) => s !== '')) {
@@ -107,9 +113,15 @@ function valueName(flag: Flag): string {
   if (flag.value !== undefined) return flag.value;
   if (flag.choices !== undefined)
     return flag.kind === 'list' ? flag.choices.slice(0, 2).join(',') + ',…' : flag.choices.join('|');
-  return { string: 'string', int: 'n', bool: 'bool', list: 'a,b,…', map: 'key=value,…', duration: 'duration' }[
-    flag.kind
-  ];
+  return {
+    string: 'string',
+    int: 'n',
+    bool: 'bool',
+    list: 'a,b,…',
+    map: 'key=value,…',
+    pairs: 'key=value',
+    duration: 'duration',
+  }[flag.kind];
 }
 
 /** Undefined: the default goes without saying. */

@@ -12,6 +12,7 @@ import { endpointSliceController } from './endpointslice/endpointslice.ts';
 import { endpointSliceMirroringController } from './endpointslice/mirroring.ts';
 import { garbageCollectorController } from './garbagecollector/garbagecollector.ts';
 import { jobController } from './job/job.ts';
+import { legacyServiceAccountTokenCleaner } from './legacy-serviceaccount-token-cleaner.ts';
 import { namespaceController } from './namespace.ts';
 import { nodeIpamController } from './node-ipam.ts';
 import { ttlController } from './node-ttl.ts';
@@ -65,6 +66,7 @@ export const allControllers: readonly ControllerDescriptor[] = [
   csrApprovingController,
   csrSigningController,
   csrCleanerController,
+  legacyServiceAccountTokenCleaner,
   persistentVolumeBinderController,
   attachDetachController,
   pvcProtectionController,

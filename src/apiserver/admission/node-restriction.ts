@@ -6,7 +6,7 @@ import type { CertificateSigningRequest } from '../../api/types/certificates-v1.
 import type { Node, PersistentVolume, PersistentVolumeClaim, Pod } from '../../api/types/core-v1.gen.ts';
 import { notFound } from '../../api/status.ts';
 import { nodeIdentity } from '../authorization/node.ts';
-import { podConfigMapNames, podSecretNames } from '../authorization/pod-references.ts';
+import { podConfigMapNames, podSecretNames } from '../../api/helpers/pod-references.ts';
 import type { AdmissionAttributes, AdmissionPlugin, Authorizer } from '../context.ts';
 import type { Registries } from '../registry.ts';
 import { cachedObject, metadataOf, refuse } from './attributes.ts';

@@ -6,7 +6,7 @@ import type { Random } from '../../base/random.ts';
 import { ioTimer } from '../../base/io-time.ts';
 import type { Container, Pod, PodSpec, ServiceAccount, Volume, VolumeMount } from '../../api/types/core-v1.gen.ts';
 import { StatusError } from '../../api/status.ts';
-import { podSecretNames } from '../authorization/pod-references.ts';
+import { podSecretNames } from '../../api/helpers/pod-references.ts';
 import type { AdmissionAttributes, AdmissionPlugin } from '../context.ts';
 import { loopbackContext } from '../loopback.ts';
 import type { Registries } from '../registry.ts';

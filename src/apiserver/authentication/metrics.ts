@@ -1,6 +1,6 @@
-/** What authentication of tokens measures, with upstream's names: JWT authenticators, their key sets, the token cache. */
+/** What authentication of tokens measures, with upstream's names: service accounts, JWT authenticators and their key sets, the token cache. */
 import { createHash } from 'node:crypto';
-import type { Labels } from '../metrics/exposition.ts';
+import type { Labels, Value } from '../metrics/exposition.ts';
 import { computed, HistogramVector, Vector } from '../metrics/exposition.ts';
 import type { Family } from '../metrics/exposition.ts';
 
@@ -102,5 +102,31 @@ export class TokenMetrics {
 
   cacheFetched(status: 'ok' | 'error'): void {
     this.#fetches.series(status, () => ({ status })).inc();
+  }
+}
+
+export class ServiceAccountTokenMetrics {
+  readonly #families: Vector[] = [];
+  readonly legacy: Value = this.#counter('legacy_tokens_total', 'Cumulative legacy service account tokens used');
+  readonly stale: Value = this.#counter('stale_tokens_total', 'Cumulative stale projected service account tokens used');
+  readonly manual: Value = this.#counter(
+    'legacy_manual_token_uses_total',
+    'Cumulative manually created legacy tokens used',
+  );
+  readonly auto: Value = this.#counter('legacy_auto_token_uses_total', 'Cumulative auto-generated legacy tokens used');
+  readonly invalidAuto: Value = this.#counter(
+    'invalid_legacy_auto_token_uses_total',
+    'Cumulative invalid auto-generated legacy tokens used',
+  );
+  readonly valid: Value = this.#counter('valid_tokens_total', 'Cumulative valid projected service account tokens used');
+
+  get families(): readonly Family[] {
+    return this.#families;
+  }
+
+  #counter(name: string, help: string): Value {
+    const family = new Vector('counter', `serviceaccount_${name}`, help);
+    this.#families.push(family);
+    return family.series('', () => ({}));
   }
 }

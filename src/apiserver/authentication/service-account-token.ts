@@ -5,9 +5,12 @@
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { Clock } from '../../base/clock.ts';
+import type { Logger } from '../../base/logger.ts';
 import type { Random } from '../../base/random.ts';
 import { StatusError } from '../../api/status.ts';
 import type { Secret } from '../../api/types/index.gen.ts';
+import { BootstrapWriter } from '../bootstrap/writer.ts';
+import type { Remarks } from '../context.ts';
 import type { Registries } from '../registry.ts';
 import type { Committed, KubeObjectLike, UserInfo } from '../request.ts';
 import { loopbackContext } from '../loopback.ts';
@@ -19,11 +22,13 @@ import {
   type TokenAuthenticator,
   type TokenIdentity,
 } from './authenticator.ts';
+import type { ServiceAccountTokenMetrics } from './metrics.ts';
 import { parseToken, type ServiceAccountKeys } from './service-account-keys.ts';
 
 export const defaultIssuer = 'https://kubernetes.default.svc.cluster.local';
 const legacyIssuer = 'kubernetes/serviceaccount';
 const invalidSinceLabel = 'kubernetes.io/legacy-token-invalid-since';
+const lastUsedLabel = 'kubernetes.io/legacy-token-last-used';
 /** What clocks may differ by (go-jose's default leeway). */
 const leewaySeconds = 60;
 const cacheLimit = 8192;
@@ -58,6 +63,10 @@ export interface ServiceAccountTokensOptions {
   readonly registries: Registries;
   readonly clock: Clock;
   readonly random: Random;
+  readonly logger: Logger;
+  readonly metrics: ServiceAccountTokenMetrics;
+  /** `--service-account-lookup`: whether legacy tokens are held against their Secrets; default true. */
+  readonly lookup?: boolean;
 }
 
 /** A bound token that was good, and what that stood on. */
@@ -107,9 +116,13 @@ export class ServiceAccountTokens implements TokenAuthenticator {
   readonly #options: ServiceAccountTokensOptions;
   readonly #verified = new Map<string, VerifiedToken>();
   readonly #known = new Map<string, KnownToken>();
+  readonly #writer: BootstrapWriter;
+  /** Secrets whose last use is being written down. */
+  readonly #marking = new Set<string>();
 
   constructor(options: ServiceAccountTokensOptions) {
     this.#options = options;
+    this.#writer = new BootstrapWriter(options.registries);
   }
 
   get audiences(): readonly string[] {
@@ -141,7 +154,11 @@ export class ServiceAccountTokens implements TokenAuthenticator {
     return { token, id };
   }
 
-  async authenticateToken(token: string, audiences: readonly string[] | undefined): Promise<TokenIdentity | undefined> {
+  async authenticateToken(
+    token: string,
+    audiences: readonly string[] | undefined,
+    remarks?: Remarks,
+  ): Promise<TokenIdentity | undefined> {
     const verified = this.#verify(token);
     if (verified === undefined) return undefined;
     const { claims } = verified;
@@ -155,8 +172,9 @@ export class ServiceAccountTokens implements TokenAuthenticator {
       throw new Error(
         `token audiences ${quotedList(tokenAudiences)} is invalid for the target audiences ${quotedList(asked)}`,
       );
-    if (verified.legacy) return { user: await this.#legacyUser(token, claims), audiences: granted };
+    if (verified.legacy) return { user: await this.#legacyUser(token, claims, remarks), audiences: granted };
     const user = await this.#boundUser(claims);
+    this.#noteAge(claims, remarks);
     if (audiences === undefined) this.#keep(token, claims, user);
     return { user, audiences: granted };
   }
@@ -198,11 +216,16 @@ export class ServiceAccountTokens implements TokenAuthenticator {
       const value = claims[claim];
       return typeof value === 'number' ? value : otherwise;
     };
+    const warnAfter = kubernetes['warnafter'];
     if (this.#known.size >= knownLimit) this.#known.delete(this.#known.keys().next().value!);
     this.#known.set(token, {
       user: withAuthenticatedGroup(user),
       from: (Math.max(seconds('nbf', 0), seconds('iat', 0)) - leewaySeconds) * 1000,
-      until: (seconds('exp', Infinity) + leewaySeconds) * 1000,
+      // From then on each use is remarked on.
+      until: Math.min(
+        (seconds('exp', Infinity) + leewaySeconds) * 1000,
+        typeof warnAfter === 'number' ? warnAfter * 1000 : Infinity,
+      ),
       stands,
     });
   }
@@ -270,6 +293,23 @@ export class ServiceAccountTokens implements TokenAuthenticator {
     };
   }
 
+  /** A client that never reads its token file again is told of in the audit log. */
+  #noteAge(claims: Readonly<Record<string, unknown>>, remarks: Remarks | undefined): void {
+    const warnAfter = record(claims['kubernetes.io'])?.['warnafter'];
+    if (typeof warnAfter !== 'number' || warnAfter === 0) return;
+    const { clock, metrics } = this.#options;
+    const late = Math.floor(clock.now() / 1000) - warnAfter;
+    if (clock.now() <= warnAfter * 1000) {
+      metrics.valid.inc();
+      return;
+    }
+    metrics.stale.inc();
+    remarks?.annotate(
+      'authentication.k8s.io/stale-token',
+      `subject: ${text(claims['sub'])}, seconds after warning threshold: ${late}`,
+    );
+  }
+
   async #checkBound(resource: string, namespace: string, bound: Reference, what: string, claim: string): Promise<void> {
     const object = await this.#find(resource, namespace, bound.name);
     if (object === undefined) throw new Error('service account token has been invalidated');
@@ -287,7 +327,13 @@ export class ServiceAccountTokens implements TokenAuthenticator {
     return typeof at === 'string' && Date.parse(at) < this.#options.clock.now() - leewaySeconds * 1000;
   }
 
-  async #legacyUser(token: string, claims: Readonly<Record<string, unknown>>): Promise<UserInfo> {
+  async #legacyUser(
+    token: string,
+    claims: Readonly<Record<string, unknown>>,
+    remarks: Remarks | undefined,
+  ): Promise<UserInfo> {
+    const { metrics } = this.#options;
+    metrics.legacy.inc();
     const sub = text(claims['sub']);
     if (sub === '') throw new Error('sub claim is missing');
     const need = (claim: string, name: string): string => {
@@ -302,6 +348,8 @@ export class ServiceAccountTokens implements TokenAuthenticator {
     const subject = splitServiceAccountUser(sub);
     if (subject === undefined || subject.namespace !== namespace || subject.name !== name)
       throw new Error('sub claim is invalid');
+    const user = { name: serviceAccountUser(namespace, name), uid, groups: serviceAccountGroups(namespace) };
+    if (this.#options.lookup === false) return user;
     const secret = await this.#find('secrets', namespace, secretName);
     if (secret === undefined || secret.metadata['deletionTimestamp'] !== undefined)
       throw new Error('Token has been invalidated');
@@ -315,12 +363,53 @@ export class ServiceAccountTokens implements TokenAuthenticator {
       throw new Error(`ServiceAccount ${namespace}/${name} has been deleted`);
     if (account.metadata['uid'] !== uid)
       throw new Error(`ServiceAccount UID (${text(account.metadata['uid'])}) does not match claim (${uid})`);
+    this.#markUse(secret, namespace, secretName);
     const labels = record(secret.metadata['labels']);
-    if (text(labels?.[invalidSinceLabel]) !== '')
+    if (text(labels?.[invalidSinceLabel]) !== '') {
+      metrics.invalidAuto.inc();
+      remarks?.annotate('authentication.k8s.io/legacy-token-invalidated', `${secretName}/${namespace}`);
       throw new Error(
         `the token in secret ${namespace}/${secretName} for service account ${namespace}/${name} has been marked invalid. Use tokens from the TokenRequest API or manually created secret-based tokens, or remove the '${invalidSinceLabel}' label from the secret to temporarily allow use of this token`,
       );
-    return { name: serviceAccountUser(namespace, name), uid, groups: serviceAccountGroups(namespace) };
+    }
+    const references = account['secrets'];
+    if (Array.isArray(references) && references.some((r) => record(r)?.['name'] === secretName)) {
+      metrics.auto.inc();
+      remarks?.warn(
+        'Use tokens from the TokenRequest API or manually created secret-based tokens instead of auto-generated secret-based tokens.',
+      );
+      remarks?.annotate('authentication.k8s.io/legacy-token-autogenerated-secret', secretName);
+    } else {
+      metrics.manual.inc();
+      remarks?.annotate('authentication.k8s.io/legacy-token-manual-secret', secretName);
+    }
+    return user;
+  }
+
+  /** The day of the last use stands in a label, by which unused tokens are found. */
+  #markUse(secret: KubeObjectLike, namespace: string, name: string): void {
+    const { clock, logger } = this.#options;
+    const day = (ms: number): string => new Date(ms).toISOString().slice(0, 10);
+    const today = day(clock.now());
+    const last = text(record(secret.metadata['labels'])?.[lastUsedLabel]);
+    const key = `${namespace}/${name}`;
+    // Another server's clock may be past midnight already.
+    if (last === today || last === day(clock.now() + 86_400_000) || this.#marking.has(key)) return;
+    this.#marking.add(key);
+    const write = async (): Promise<void> => {
+      try {
+        await this.#writer.update('', 'secrets', { namespace, name }, (current) => {
+          if (current.metadata.uid !== secret.metadata['uid']) throw new Error('the secret is another one by now');
+          const labels = { ...current.metadata.labels, [lastUsedLabel]: today };
+          return { ...current, metadata: { ...current.metadata, labels } };
+        });
+      } catch (error) {
+        logger.error('Failed to label legacy service account token with last-used date', { secret: key, error });
+      } finally {
+        this.#marking.delete(key);
+      }
+    };
+    void clock.activity.track(write());
   }
 
   /** A Secret by name, from the watch cache where it is there. */

@@ -11,7 +11,7 @@ import {
   podResourceClaimNames,
   podSecretNames,
   volumeSecrets,
-} from './pod-references.ts';
+} from '../../api/helpers/pod-references.ts';
 
 export type NodeObjectType =
   | 'configmap'

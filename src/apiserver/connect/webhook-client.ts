@@ -25,6 +25,9 @@ export interface WebhookClientConfig {
   /** How the API server shows who it is; PEM. Not of the API: configuration files have it. */
   readonly clientCertificate?: { readonly certificate: string; readonly key: string };
   readonly token?: string;
+  /** Whom the server's certificate must name, where that is not the host of the URL; of configuration files as well. */
+  readonly serverName?: string;
+  readonly insecureSkipTLSVerify?: boolean;
 }
 
 export interface WebhookCall {
@@ -192,7 +195,13 @@ export function createWebhookClients(options: WebhookClientsOptions): WebhookCli
     if (url === '') throw new Error('webhook configuration must have either service or URL');
     const { host, authority, port, path } = splitUrl(url);
     return {
-      agent: new SecureAgent({ serverName: host, ca, clientCertificate, dial: () => dialHost(dialer, host, port) }),
+      agent: new SecureAgent({
+        serverName: config.serverName ?? host,
+        ca,
+        clientCertificate,
+        insecure: config.insecureSkipTLSVerify === true,
+        dial: () => dialHost(dialer, host, port),
+      }),
       url: `https://${authority}${path}`,
       host,
       port,

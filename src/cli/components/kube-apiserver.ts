@@ -1,8 +1,8 @@
 /** `knarr kube-apiserver` */
-import type { AuthorizationMode } from '../../cluster/processes/kube-apiserver.ts';
 import type { Flag } from '../flags.ts';
 import { auditFlags, auditValues } from './audit-flags.ts';
 import { componentCommand } from './component.ts';
+import { securityFlags, securityValues } from './security-flags.ts';
 
 const file = (name: string, help: string): Flag => ({ name, kind: 'string', value: 'FILE', help });
 const list = (name: string, value: string, preset: readonly string[], help: string): Flag => ({
@@ -48,13 +48,7 @@ export const apiServerCommand = componentCommand({
     list('requestheader-extra-headers-prefix', 'PREFIX,…', ['X-Remote-Extra-'], 'more about them'),
     file('proxy-client-cert-file', 'shown to aggregated API servers'),
     file('proxy-client-key-file', 'its key'),
-    { name: 'service-account-issuer', kind: 'list', value: 'URL', help: 'issuer of tokens; the first one signs' },
-    {
-      name: 'service-account-key-file',
-      kind: 'list',
-      value: 'FILE',
-      help: 'keys that verify tokens, besides the signing key',
-    },
+    ...securityFlags({ modes: ['AlwaysAllow'] }),
     file('service-account-signing-key-file', 'key that signs tokens'),
     {
       name: 'service-cluster-ip-range',
@@ -71,20 +65,11 @@ export const apiServerCommand = componentCommand({
       help: 'range of the node ports of Services',
     },
     {
-      name: 'authorization-mode',
-      kind: 'list',
-      choices: ['AlwaysAllow', 'Node', 'RBAC'],
-      default: ['AlwaysAllow'],
-      help: 'who decides what is allowed, in order',
-    },
-    { name: 'anonymous-auth', kind: 'bool', default: true, help: 'requests without credentials are system:anonymous' },
-    {
       name: 'enable-bootstrap-token-auth',
       kind: 'bool',
       default: false,
       help: 'take bootstrap tokens of kube-system as logins',
     },
-    file('token-auth-file', 'static tokens: token,user,uid,"group1,group2" a line'),
     { name: 'enable-admission-plugins', kind: 'list', value: 'NAME,…', help: 'admission plugins besides the default' },
     { name: 'disable-admission-plugins', kind: 'list', value: 'NAME,…', help: 'admission plugins to leave out' },
     file('admission-control-config-file', 'AdmissionConfiguration: what admission plugins are told'),
@@ -158,14 +143,9 @@ export const apiServerCommand = componentCommand({
         requestheaderExtraHeadersPrefix: v.list('requestheader-extra-headers-prefix'),
         proxyClientCertFile: v.string('proxy-client-cert-file'),
         proxyClientKeyFile: v.string('proxy-client-key-file'),
-        serviceAccountIssuer: v.list('service-account-issuer'),
-        serviceAccountKeyFile: v.list('service-account-key-file'),
         serviceAccountSigningKeyFile: v.string('service-account-signing-key-file'),
         serviceClusterIpRange: v.list('service-cluster-ip-range'),
         serviceNodePortRange: v.text('service-node-port-range'),
-        authorizationMode: v.list('authorization-mode') as readonly AuthorizationMode[],
-        anonymousAuth: v.bool('anonymous-auth'),
-        tokenAuthFile: v.string('token-auth-file'),
         enableBootstrapTokenAuth: v.bool('enable-bootstrap-token-auth'),
         enableAdmissionPlugins: v.list('enable-admission-plugins'),
         disableAdmissionPlugins: v.list('disable-admission-plugins'),
@@ -181,6 +161,7 @@ export const apiServerCommand = componentCommand({
         maxMutatingRequestsInflight: v.int('max-mutating-requests-inflight'),
         priorityAndFairness: v.bool('enable-priority-and-fairness'),
         audit: auditValues(v),
+        security: securityValues(v),
         encryption: {
           providerConfig: v.string('encryption-provider-config'),
           automaticReload: v.bool('encryption-provider-config-automatic-reload'),

@@ -1,8 +1,6 @@
 /** `knarr kube-apiserver`: the API server alone, over an etcd cluster and the network. */
 import { loadCatalog } from '../../api/catalog/catalog.ts';
 import { defaultPluginNames, optionalPluginNames, type PluginChoice } from '../../apiserver/admission/plugins.ts';
-import { parseTokenFile } from '../../apiserver/authentication/token-file.ts';
-import type { AuthorizationMode } from '../../apiserver/security.ts';
 import type { ApiServer } from '../../apiserver/server.ts';
 import { createApiServer } from '../../apiserver/server.ts';
 import { startPeriodicCompaction } from '../../etcd/periodic-compaction.ts';
@@ -23,17 +21,14 @@ import {
   probeAddress,
   readCertificates,
   readKeyPair,
-  readNamed,
-  readOptional,
   readPrivateKey,
   StartError,
 } from './environment.ts';
 import { runtimeConfig } from './runtime-config.ts';
+import { readSecurity, type SecurityFlags } from './security.ts';
 import { selfSigned } from './self-signed.ts';
 
 /** Named and defaulted as upstream's flags. */
-export type { AuthorizationMode } from '../../apiserver/security.ts';
-
 export interface ApiServerFlags {
   readonly etcdServers: readonly string[];
   readonly enableBootstrapTokenAuth: boolean;
@@ -55,15 +50,10 @@ export interface ApiServerFlags {
   readonly requestheaderExtraHeadersPrefix: readonly string[];
   readonly proxyClientCertFile: string | undefined;
   readonly proxyClientKeyFile: string | undefined;
-  readonly serviceAccountIssuer: readonly string[];
-  readonly serviceAccountKeyFile: readonly string[];
   readonly serviceAccountSigningKeyFile: string | undefined;
   readonly serviceClusterIpRange: readonly string[];
   /** `30000-32767` */
   readonly serviceNodePortRange: string;
-  readonly authorizationMode: readonly AuthorizationMode[];
-  readonly anonymousAuth: boolean;
-  readonly tokenAuthFile: string | undefined;
   readonly enableAdmissionPlugins: readonly string[];
   readonly disableAdmissionPlugins: readonly string[];
   readonly admissionControlConfigFile: string | undefined;
@@ -78,6 +68,7 @@ export interface ApiServerFlags {
   readonly maxMutatingRequestsInflight: number;
   readonly priorityAndFairness: boolean;
   readonly audit: AuditFlags;
+  readonly security: SecurityFlags;
   readonly encryption: EncryptionFlags;
 }
 
@@ -133,12 +124,18 @@ async function waitForStore(
   return false;
 }
 
+/** The certificates of a bundle, each as its base64. */
+function certificateBlocks(pem: string): string[] {
+  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g) ?? [];
+  return blocks.map((b) => b.replace(/-----[A-Z ]+-----|\s/g, ''));
+}
+
 export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironment): Promise<void> {
   const { clock, random, signal } = env;
   const { logger } = env;
   if (flags.etcdServers.length === 0)
     throw new StartError('--etcd-servers must be specified, such as https://127.0.0.1:2379 ("knarr etcd" is one)');
-  if (flags.serviceAccountIssuer.length === 0)
+  if (flags.security.serviceAccountIssuer.length === 0)
     throw new StartError('--service-account-issuer is a required flag, such as https://kubernetes.default.svc');
   if (flags.serviceAccountSigningKeyFile === undefined)
     throw new StartError(
@@ -149,38 +146,38 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
   const plugins = pluginChoice(flags);
   const admissionConfiguration = await readAdmissionConfiguration(flags.admissionControlConfigFile, env.clock);
   const nodePorts = portRange(flags.serviceNodePortRange);
+  const security = await readSecurity(flags.security, ['AlwaysAllow'], env);
   const audit = await createAudit(flags.audit, env);
   const encryption = await createEncryption(flags.encryption, catalog, env);
-  const [
-    etcdCa,
-    etcdPair,
-    given,
-    clientCA,
-    frontProxyCA,
-    signingKey,
-    verifyKeys,
-    tokens,
-    kubeletPair,
-    kubeletCA,
-    proxyPair,
-  ] = await Promise.all([
-    readCertificates('etcd-cafile', flags.etcdCaFile),
-    readKeyPair('etcd-certfile', flags.etcdCertFile, 'etcd-keyfile', flags.etcdKeyFile),
-    readKeyPair('tls-cert-file', flags.tlsCertFile, 'tls-private-key-file', flags.tlsPrivateKeyFile),
-    readCertificates('client-ca-file', flags.clientCaFile),
-    readCertificates('requestheader-client-ca-file', flags.requestheaderClientCaFile),
-    readPrivateKey('service-account-signing-key-file', flags.serviceAccountSigningKeyFile),
-    Promise.all(flags.serviceAccountKeyFile.map((f) => readNamed('service-account-key-file', f))),
-    readOptional('token-auth-file', flags.tokenAuthFile),
-    readKeyPair(
-      'kubelet-client-certificate',
-      flags.kubeletClientCertificate,
-      'kubelet-client-key',
-      flags.kubeletClientKey,
-    ),
-    readCertificates('kubelet-certificate-authority', flags.kubeletCertificateAuthority),
-    readKeyPair('proxy-client-cert-file', flags.proxyClientCertFile, 'proxy-client-key-file', flags.proxyClientKeyFile),
-  ]);
+  const [etcdCa, etcdPair, given, clientCA, frontProxyCA, signingKey, kubeletPair, kubeletCA, proxyPair] =
+    await Promise.all([
+      readCertificates('etcd-cafile', flags.etcdCaFile),
+      readKeyPair('etcd-certfile', flags.etcdCertFile, 'etcd-keyfile', flags.etcdKeyFile),
+      readKeyPair('tls-cert-file', flags.tlsCertFile, 'tls-private-key-file', flags.tlsPrivateKeyFile),
+      readCertificates('client-ca-file', flags.clientCaFile),
+      readCertificates('requestheader-client-ca-file', flags.requestheaderClientCaFile),
+      readPrivateKey('service-account-signing-key-file', flags.serviceAccountSigningKeyFile),
+      readKeyPair(
+        'kubelet-client-certificate',
+        flags.kubeletClientCertificate,
+        'kubelet-client-key',
+        flags.kubeletClientKey,
+      ),
+      readCertificates('kubelet-certificate-authority', flags.kubeletCertificateAuthority),
+      readKeyPair(
+        'proxy-client-cert-file',
+        flags.proxyClientCertFile,
+        'proxy-client-key-file',
+        flags.proxyClientKeyFile,
+      ),
+    ]);
+  if (clientCA !== undefined && frontProxyCA !== undefined && flags.requestheaderAllowedNames.length === 0) {
+    const clients = new Set(certificateBlocks(clientCA));
+    if (certificateBlocks(frontProxyCA).some((c) => clients.has(c)))
+      throw new StartError(
+        '--requestheader-client-ca-file and --client-ca-file contain overlapping certificates; --requestheader-allowed-names must be specified to ensure regular client certificates cannot set authenticating proxy headers for arbitrary users',
+      );
+  }
   const host = flags.bindAddress;
   await probeAddress(host, flags.securePort, '--secure-port');
   const pair =
@@ -192,11 +189,6 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
       'kubernetes.default.svc',
     ]));
   if (given === undefined) logger.info('no --tls-cert-file: serving with a certificate signed by itself');
-  let anonymous = flags.anonymousAuth;
-  if (anonymous && flags.authorizationMode.includes('AlwaysAllow')) {
-    anonymous = false;
-    logger.warn('anonymous requests are refused: with --authorization-mode=AlwaysAllow they could do everything');
-  }
   const store = await openRemoteStore({
     endpoints: flags.etcdServers,
     logger,
@@ -237,13 +229,13 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
       ...(proxyPair === undefined ? {} : { proxyClientCertificate: proxyPair }),
       serviceAccountKeys: {
         signingKey: signingKey!,
-        ...(verifyKeys.length === 0 ? {} : { verifyKeys }),
+        ...(security.verifyKeys.length === 0 ? {} : { verifyKeys: security.verifyKeys }),
       },
-      serviceAccountIssuers: flags.serviceAccountIssuer,
-      authorizationModes: flags.authorizationMode,
-      anonymous,
+      serviceAccountIssuers: flags.security.serviceAccountIssuer,
+      security: security.security,
+      anonymous: security.anonymous,
       bootstrapTokens: flags.enableBootstrapTokenAuth,
-      ...(tokens === undefined ? {} : { staticTokens: parseTokenFile(tokens, flags.tokenAuthFile!) }),
+      ...(security.staticTokens === undefined ? {} : { staticTokens: security.staticTokens }),
       dialer: networkDialer({
         ...(kubeletPair === undefined
           ? {}

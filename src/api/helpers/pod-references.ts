@@ -1,5 +1,5 @@
-/** Which Secrets, ConfigMaps, claims and accounts a pod (or a volume) refers to, for the Node authorizer and NodeRestriction. */
-import type { Container, PersistentVolume, Pod } from '../../api/types/core-v1.gen.ts';
+/** Which Secrets, ConfigMaps, claims and accounts a pod (or a volume) refers to: what its node may read, and what is in use. */
+import type { Container, PersistentVolume, Pod } from '../types/core-v1.gen.ts';
 
 /** Calls back for every container: init, ordinary and ephemeral. */
 function eachContainer(pod: Pod, visit: (c: Pick<Container, 'env' | 'envFrom'>) => void): void {

@@ -24,8 +24,11 @@ import type { KubeconfigEntry } from '../cluster/kubeconfig.ts';
 import { dataDirLayout, defaultDataDir, defaultKubeconfig } from '../cluster/paths.ts';
 import { ClusterRangeError, clusterRanges, defaultClusterCIDR, defaultServiceRange } from '../cluster/ranges.ts';
 import type { Machine, MachineOptions } from '../cluster/real/machine.ts';
+import type { SecurityFlags } from '../cluster/processes/security.ts';
 import { gitVersion } from '../cluster/version.ts';
 import { UsageError, UserError } from './errors.ts';
+import { valuesOf } from './components/component.ts';
+import { securityFlags, securityValues } from './components/security-flags.ts';
 import type { CommandSpec, Flag, FlagValues } from './flags.ts';
 import { createProgress } from './progress.ts';
 
@@ -61,6 +64,7 @@ export interface UpSettings {
   readonly etcdServers: readonly string[];
   /** PEM files for `etcdServers`: authority, client certificate, its key. */
   readonly etcdFiles: { readonly ca?: string; readonly cert?: string; readonly key?: string };
+  readonly security: SecurityFlags;
   readonly detach: boolean;
   readonly logLevel: LogLevel;
   readonly logFormat: 'text' | 'json';
@@ -167,6 +171,7 @@ const flags: readonly Flag[] = [
   { name: 'etcd-cafile', kind: 'string', value: 'FILE', help: "authority of etcd's certificate" },
   { name: 'etcd-certfile', kind: 'string', value: 'FILE', help: 'client certificate for etcd' },
   { name: 'etcd-keyfile', kind: 'string', value: 'FILE', help: 'its key' },
+  ...securityFlags({ issuer: 'https://kubernetes.default.svc.cluster.local', modes: ['Node', 'RBAC'] }),
   { name: 'detach', kind: 'bool', default: false, help: 'return when the cluster is ready and leave it running' },
   {
     name: 'log-level',
@@ -247,6 +252,7 @@ function settingsOf(values: FlagValues): UpSettings {
       ...(cert === undefined ? {} : { cert }),
       ...(key === undefined ? {} : { key }),
     },
+    security: securityValues(valuesOf(values)),
     detach: values['detach'] as boolean,
     logLevel: values['log-level'] as LogLevel,
     logFormat: values['log-format'] as 'text' | 'json',
@@ -434,6 +440,8 @@ async function serve(s: UpSettings, started: number): Promise<void> {
   process.on('SIGTERM', stop);
 
   const etcdTls = await readEtcdTls(s);
+  const { readSecurity } = await import('../cluster/processes/security.ts');
+  const { security, ...identities } = await readSecurity(s.security, ['Node', 'RBAC'], { clock, logger });
   const { machine, why } = await realMachine(s, clock, logger);
   makeDataDir(s.dataDir);
   const { createCluster } = await import('../cluster/create-cluster.ts');
@@ -447,6 +455,7 @@ async function serve(s: UpSettings, started: number): Promise<void> {
       nodeMonitorGracePeriodMs: s.nodeMonitorGracePeriodMs,
       ...s.ranges,
       disable: s.disable,
+      security: { ...security, ...identities, issuers: s.security.serviceAccountIssuer },
       etcdServers: s.etcdServers,
       ...(etcdTls === undefined ? {} : { etcdTls }),
       clock,

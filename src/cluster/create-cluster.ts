@@ -16,6 +16,7 @@ import { defaultPluginNames, optionalPluginNames } from '../apiserver/admission/
 import type { AdmissionConfiguration } from '../apiserver/admission/plugins.ts';
 import type { AuthorizationObserver } from '../apiserver/filters/authorization.ts';
 import type { ApiServer, ApiServerOptions } from '../apiserver/server.ts';
+import type { SecurityConfiguration } from '../apiserver/security.ts';
 import { createApiServer } from '../apiserver/server.ts';
 import type { UserInfo } from '../apiserver/request.ts';
 import { PacedTransport } from '../client/paced-transport.ts';
@@ -42,6 +43,10 @@ import { allComponents, identities } from './components.ts';
 import type { OptionalComponent } from './components.ts';
 import { certificates } from './cluster-certificates.ts';
 import { openStore } from './cluster-store.ts';
+import { metricsApi } from './metrics-server/metrics-api.ts';
+import { withdrawMetrics } from './metrics-server/metrics-addons.ts';
+import { simulatedUsage } from './metrics-server/simulated-usage.ts';
+import type { UsageSource } from './metrics-server/usage.ts';
 import { Teardown } from './teardown.ts';
 import { certificateSigner } from './certificate-signer.ts';
 import { legacyTokenSigner } from './legacy-token-signer.ts';
@@ -57,6 +62,16 @@ import type { Machine } from './real/machine.ts';
 import type { MachineNode } from './real/machine-node.ts';
 import { LocalPathProvisioner, localPathRoot } from './storage/local-path-provisioner.ts';
 import { passingTime } from './virtual-start.ts';
+
+export interface ClusterSecurity extends SecurityConfiguration {
+  /** Requests without credentials are system:anonymous; default true. */
+  readonly anonymous?: boolean;
+  readonly staticTokens?: ReadonlyMap<string, UserInfo> | undefined;
+  /** Issuers of service account tokens: the first one signs. */
+  readonly issuers?: readonly string[];
+  /** Keys that verify service account tokens besides the cluster's own, PEM. */
+  readonly verifyKeys?: readonly string[];
+}
 
 export interface ClusterOptions {
   /** Simulated nodes; default 1. */
@@ -98,6 +113,8 @@ export interface ClusterOptions {
     readonly disable?: readonly string[];
     readonly configuration?: AdmissionConfiguration;
   };
+  /** Who is let in beside the cluster's own, and who decides what is allowed. */
+  readonly security?: ClusterSecurity;
   /** Objects that clients get are frozen, so that a mutation throws where it happens. */
   readonly freeze?: boolean;
   /** Told of every authorization decision. */
@@ -220,6 +237,19 @@ function admissionOptions(
   };
 }
 
+function securityOptions(
+  security: ClusterSecurity | undefined,
+): Pick<ApiServerOptions, 'security' | 'anonymous' | 'staticTokens' | 'serviceAccountIssuers'> {
+  if (security === undefined) return {};
+  const { anonymous, staticTokens, issuers = [] } = security;
+  return {
+    security,
+    ...(anonymous === undefined ? {} : { anonymous }),
+    ...(staticTokens === undefined ? {} : { staticTokens }),
+    ...(issuers.length === 0 ? {} : { serviceAccountIssuers: issuers }),
+  };
+}
+
 /** IPv6 has but one address of this machine alone; these are reached from inside the cluster. */
 const simulatedPool = { 4: '127.0.1.0/24', 6: 'fd00:127:1::/112' } as const;
 
@@ -314,6 +344,12 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
             clientKey: pki.get('apiserver-kubelet-client.key')!,
           });
     const dialer = real === undefined ? nodes.dialer(network) : real.machineDialer(() => machineNode, network!);
+    let scraper: UsageSource | undefined;
+    const simulated = simulatedUsage((name) => nodes.kubelet(name));
+    const measured = metricsApi(
+      (name) => (nodes.has(name) || scraper === undefined ? simulated : scraper),
+      () => clock.now(),
+    );
     const signingKey = pki?.get('sa.key') ?? (await privateKeyPem((await generateSigningKey()).privateKey));
     const apiServer = await createApiServer({
       store,
@@ -331,10 +367,12 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
               frontProxyCA: pki.get('front-proxy-ca.crt')!,
             },
           }),
-      serviceAccountKeys: { signingKey },
+      serviceAccountKeys: { signingKey, verifyKeys: options.security?.verifyKeys ?? [] },
+      ...securityOptions(options.security),
       bootstrapTokens: true,
       ...(machine === undefined ? { withoutEffect: simulatedWithout } : {}),
       dialer,
+      ...(disabled.has('metrics-server') ? {} : { computedApis: [measured] }),
       serviceClusterIPRanges: ranges.services,
       advertiseAddress: advertise,
       ...(pki === undefined
@@ -387,6 +425,7 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       dnsServiceIP: ranges.serviceAddress(10),
       dns: !disabled.has('dns'),
       localPath: !disabled.has('local-path-provisioner'),
+      metrics: !disabled.has('metrics-server'),
       certificateAuthority: pki?.get('ca.crt'),
       nodes: {
         clusterCIDR,
@@ -503,6 +542,22 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       };
       starting.push(open());
     } else starting.push(addons.then(() => withdrawDns(client)));
+    if (disabled.has('metrics-server')) starting.push(addons.then(() => withdrawMetrics(client)));
+    else if (network !== undefined && !clock.virtual) {
+      // Nodes of other processes and machines may join where there is an address to join at.
+      const { KubeletScraper } = await import('./metrics-server/scraper.ts');
+      const started = new KubeletScraper({
+        client: clientFor(identities.metricsServer, 'metrics-server'),
+        clock,
+        random,
+        logger,
+        dial: (name, address, port) => dialer.dialNode(name, address, port),
+        skips: (name) => nodes.has(name),
+      });
+      scraper = started;
+      teardown.add(() => started.stop());
+      starting.push(addons.then(() => started.start()));
+    }
     if (!disabled.has('local-path-provisioner')) {
       const storage = clientFor(identities.controller('local-path-provisioner'), 'local-path-provisioner');
       const provisioner = new LocalPathProvisioner({ client: storage, clock, random, logger });

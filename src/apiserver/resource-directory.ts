@@ -47,11 +47,15 @@ export class ResourceDirectory implements ResourceResolver {
   #generation = 0;
   #groups: readonly ServedGroup[] | undefined;
 
-  /** `enabled` decides about each built-in group version. */
-  constructor(catalog: Catalog, enabled: (group: string, version: string) => boolean) {
+  /** `serves` decides about each built-in resource; a version without any is not there. */
+  constructor(catalog: Catalog, serves: (resource: ResourceInfo) => boolean) {
     const groups: ServedGroup[] = [];
     for (const g of catalog.groups) {
-      const versions = g.versions.filter((v) => enabled(g.group, v.version));
+      const versions = g.versions.flatMap((v) => {
+        const resources = v.resources.filter(serves);
+        if (resources.length === 0) return [];
+        return [resources.length === v.resources.length ? v : { ...v, resources }];
+      });
       if (versions.length === 0) continue;
       const preferred = versions.some((v) => v.version === g.preferredVersion)
         ? g.preferredVersion

@@ -8,7 +8,7 @@ import type { Logger } from '../base/logger.ts';
 import type { Random } from '../base/random.ts';
 import { loadCatalog } from '../api/catalog/catalog.ts';
 import type { Catalog } from '../api/catalog/catalog.ts';
-import type { FeatureGates } from '../api/features/feature-gates.ts';
+import { FeatureGates } from '../api/features/feature-gates.ts';
 import { ProtobufObjects } from '../api/protobuf.ts';
 import { loadDescriptions } from '../api/schema/descriptions.ts';
 import type { Describe } from '../api/schema/openapi.ts';
@@ -16,6 +16,7 @@ import type { ObjectSchema } from '../api/schema/schema.ts';
 import type { Transport } from '../client/transport.ts';
 import type { KeyValueStore } from '../etcd/store.ts';
 import { Aggregation } from './aggregation/aggregation.ts';
+import { servedResources, type RuntimeConfig } from './api-enablement.ts';
 import { createAdmissionChain } from './admission/chain.ts';
 import { AdmissionMetrics } from './admission/metrics.ts';
 import { builtInPlugins, type AdmissionConfiguration } from './admission/plugins.ts';
@@ -110,8 +111,8 @@ export interface ApiServerOptions {
   readonly advertiseAddress?: string;
   /** Port under which the `kubernetes` Service reaches this server where it does not listen itself; default 6443. */
   readonly advertisePort?: number;
-  /** `--runtime-config`: group versions switched on or off against the release's default, `group/version`. */
-  readonly runtimeConfig?: ReadonlyMap<string, boolean>;
+  /** `--runtime-config`: APIs switched on or off against the release's default. */
+  readonly runtimeConfig?: RuntimeConfig;
   /** `--feature-gates`; the release's defaults when left out. */
   readonly features?: FeatureGates;
   /** `--requestheader-*`: whom `certificates.frontProxyCA` signs for may speak for others; default as kubeadm sets it up. */
@@ -235,6 +236,7 @@ class ApiServerImpl implements ApiServer {
   readonly metrics: RequestMetrics;
   readonly incomplete: (group: string, resource: string) => string | undefined;
   readonly #options: ApiServerOptions;
+  readonly #features: FeatureGates;
   readonly #logger: Logger;
   readonly #server: GenericServer;
   readonly #security: ReturnType<typeof createSecurity>;
@@ -261,11 +263,9 @@ class ApiServerImpl implements ApiServer {
     const catalog = options.catalog ?? loadCatalog();
     const gitVersion = options.gitVersion ?? defaultGitVersion;
     this.#options = options;
+    this.#features = options.features ?? new FeatureGates();
     this.#logger = logger;
-    this.directory = new ResourceDirectory(
-      catalog,
-      (group, version) => options.runtimeConfig?.get(`${group}/${version}`) ?? catalog.isEnabled(group, version),
-    );
+    this.directory = new ResourceDirectory(catalog, servedResources(catalog, options.runtimeConfig, this.#features));
     // Made on first use: strategies allocate through the registries that ask for them.
     let made: StrategyCatalog | undefined;
     const strategies = (): StrategyCatalog => (made ??= this.#strategies(catalog));
@@ -514,7 +514,7 @@ class ApiServerImpl implements ApiServer {
         authorizer: this.#security.authorizer,
         resourceOf: (kind) => resourceOfKind(this.directory, kind)?.resource,
       }),
-      features: this.#options.features,
+      features: this.#features,
       authorizer: this.#security.authorizer,
       withoutEffect: this.#options.withoutEffect,
       extra: new Map([

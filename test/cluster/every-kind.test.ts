@@ -8,6 +8,7 @@ import * as http2 from 'node:http2';
 import { after, before, describe, test } from 'node:test';
 import { loadCatalog } from '../../src/api/catalog/catalog.ts';
 import type { ResourceInfo } from '../../src/api/catalog/resource.ts';
+import { FeatureGates } from '../../src/api/features/feature-gates.ts';
 import type { KubeObject } from '../../src/api/object.ts';
 import { ProtobufObjects } from '../../src/api/protobuf.ts';
 import { createApiServer, type ApiServer } from '../../src/apiserver/server.ts';
@@ -156,6 +157,12 @@ before(async () => {
     logger,
     catalog,
     freeze: true,
+    features: new FeatureGates({
+      ClusterTrustBundle: true,
+      PodCertificateRequest: true,
+      GenericWorkload: true,
+      StorageVersionMigrator: true,
+    }),
     runtimeConfig: new Map(catalog.groupVersions.map((v) => [`${v.group}/${v.version}`, true])),
     certificates: { certificate: pki.get('apiserver.crt')!, key: pki.get('apiserver.key')! },
     serviceAccountKeys: { signingKey: pki.get('sa.key')! },
@@ -196,7 +203,7 @@ async function wholeLife(r: ResourceInfo): Promise<void> {
   const verbs = new Set(r.verbs);
   const apiVersion = apiVersionOf(r);
   const collection = `${rootOf(r)}${r.namespaced ? '/namespaces/every' : ''}/${r.resource}`;
-  const nameOf = (suffix: string): string => sample.name?.(suffix) ?? `every-${r.version}-${suffix}`;
+  const nameOf = (suffix: string): string => sample.name?.(suffix, r.version) ?? `every-${r.version}-${suffix}`;
   const objectOf = (suffix: string): KubeObject => ({
     apiVersion,
     kind: r.kind,

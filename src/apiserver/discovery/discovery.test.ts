@@ -8,7 +8,7 @@ import { aggregatedList, apiResourceList } from './documents.ts';
 const catalog = loadCatalog();
 
 test('documents have the members of upstream', () => {
-  const directory = new ResourceDirectory(catalog, (g, v) => catalog.isEnabled(g, v));
+  const directory = new ResourceDirectory(catalog, (r) => catalog.isEnabled(r.group, r.version));
   const apps = directory.group('apps')!.versions[0]!;
   const list = apiResourceList(apps) as { resources: { name: string }[] };
   assert.deepEqual(
@@ -42,7 +42,7 @@ test('documents have the members of upstream', () => {
 });
 
 test('custom resources come after the built-in groups, newest version preferred', () => {
-  const directory = new ResourceDirectory(catalog, (g, v) => catalog.isEnabled(g, v));
+  const directory = new ResourceDirectory(catalog, (r) => catalog.isEnabled(r.group, r.version));
   const widget = (version: string): ResourceInfo => ({
     ...catalog.resource('', 'v1', 'configmaps')!,
     group: 'example.com',

@@ -6,7 +6,7 @@ import { OpenAPIDocuments } from './documents.ts';
 import { encodeDocumentV2 } from './proto-v2.ts';
 
 const catalog = loadCatalog();
-const directory = new ResourceDirectory(catalog, (g, v) => catalog.isEnabled(g, v));
+const directory = new ResourceDirectory(catalog, (r) => catalog.isEnabled(r.group, r.version));
 const documents = new OpenAPIDocuments({
   catalog,
   describe: () => undefined,
@@ -47,7 +47,7 @@ test('operation ids are unique and connections have their own', () => {
 });
 
 test('custom resources appear with their schema', () => {
-  const served = new ResourceDirectory(catalog, (g, v) => catalog.isEnabled(g, v));
+  const served = new ResourceDirectory(catalog, (r) => catalog.isEnabled(r.group, r.version));
   served.setCustom('crontabs.stable.example.com', [
     {
       ...catalog.resource('', 'v1', 'configmaps')!,

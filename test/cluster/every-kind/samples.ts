@@ -5,7 +5,7 @@ export interface Sample {
   /** Besides type and metadata. */
   readonly body: Readonly<Record<string, unknown>>;
   /** Where any name does not do. */
-  readonly name?: (suffix: string) => string;
+  readonly name?: (suffix: string, version: string) => string;
   readonly labels?: Readonly<Record<string, string>>;
   readonly metadata?: Readonly<Record<string, unknown>>;
   /** What a merge patch of `…/status` sets, and where it is seen to be set. */
@@ -217,7 +217,7 @@ export function samplesOf(trusted: string, request: string): Readonly<Record<str
       status: { loadBalancer: { ingress: [{ hostname: 'every.example.com' }] } },
     },
     'networking.k8s.io/ipaddresses': {
-      name: (suffix) => (suffix === 'a' ? '192.0.2.1' : suffix === 'b' ? '192.0.2.2' : '192.0.2.3'),
+      name: (suffix, version) => `${version === 'v1' ? '192.0.2' : '198.51.100'}.${suffix.charCodeAt(0)}`,
       body: { spec: { parentRef: { resource: 'services', namespace: 'every', name: 's' } } },
     },
     'networking.k8s.io/networkpolicies': { body: { spec: { podSelector: {} } } },

@@ -1,0 +1,117 @@
+/**
+ * Which APIs a server serves: the release's default, changed by `--runtime-config` (`api/all`, `api/ga`, `api/beta`,
+ * `api/alpha`, `group/version`, `group/version/resource`), less the kinds whose feature gate is off.
+ */
+import type { Catalog } from '../api/catalog/catalog.ts';
+import type { ResourceInfo } from '../api/catalog/resource.ts';
+import type { FeatureGateName, FeatureGates } from '../api/features/feature-gates.ts';
+
+const stability: readonly (readonly [name: string, versions: RegExp])[] = [
+  ['api/all', /./],
+  ['api/ga', /^v\d+$/],
+  ['api/beta', /^v\d+beta\d+$/],
+  ['api/alpha', /^v\d+alpha\d+$/],
+];
+
+const booleans: Readonly<Record<string, boolean>> = {
+  '': true,
+  '1': true,
+  t: true,
+  T: true,
+  true: true,
+  TRUE: true,
+  True: true,
+  '0': false,
+  f: false,
+  F: false,
+  false: false,
+  FALSE: false,
+  False: false,
+};
+
+/** What was told cannot be. */
+export class RuntimeConfigError extends Error {}
+
+/** By `group/version`, and by `group/version/resource` where a resource is switched by itself. */
+export type RuntimeConfig = ReadonlyMap<string, boolean>;
+
+/**
+ * Reads `--runtime-config`, in upstream's order: by stability first, then one version, then one resource.
+ * @throws {RuntimeConfigError}
+ */
+export function parseRuntimeConfig(
+  given: Readonly<Record<string, string | boolean>>,
+  catalog: Catalog,
+): Map<string, boolean> {
+  const out = new Map<string, boolean>();
+  const text = (name: string): string => String(given[name]);
+  const value = (name: string): boolean => {
+    const on = booleans[text(name)];
+    if (on !== undefined) return on;
+    const quoted = JSON.stringify(text(name));
+    throw new RuntimeConfigError(
+      `invalid value of ${name}: ${text(name)}, err: strconv.ParseBool: parsing ${quoted}: invalid syntax`,
+    );
+  };
+  const names = Object.keys(given);
+  if (names.length === 1 && text('api/all') === 'false')
+    throw new RuntimeConfigError('invalid runtime-config with only api/all=false');
+  for (const [name, versions] of stability) {
+    if (given[name] === undefined) continue;
+    if (text(name) !== 'true' && text(name) !== 'false')
+      throw new RuntimeConfigError(`invalid value ${name}=${text(name)}`);
+    // Nothing works without the core group: it is switched by its own name alone.
+    for (const v of catalog.groupVersions)
+      if (versions.test(v.version) && (v.group !== '' || value(name))) out.set(`${v.group}/${v.version}`, value(name));
+  }
+  const single = names.filter((n) => !stability.some(([name]) => name === n));
+  const unknown: string[] = [];
+  const resources: (readonly [key: string, on: boolean])[] = [];
+  for (const name of single) {
+    const [first = '', second, third, ...more] = name === 'v1' || name === 'api/v1' ? ['', 'v1'] : name.split('/');
+    if (second === undefined || more.length > 0) throw new RuntimeConfigError(`runtime-config invalid key ${name}`);
+    const group = first === 'core' ? '' : first;
+    const known = catalog.groups.find((g) => g.group === group);
+    if (known === undefined) {
+      unknown.push(`${first}/${second}`);
+      continue;
+    }
+    const version = known.versions.find((v) => v.version === second);
+    if (version === undefined)
+      throw new RuntimeConfigError(`group version ${first}/${second} that has not been registered`);
+    const key = `${group}/${second}`;
+    if (third === undefined) out.set(key, value(name));
+    else if (third !== third.toLowerCase())
+      throw new RuntimeConfigError(
+        `invalid key ${name}: group/version/resource and resource is always lowercase plural, not ${JSON.stringify(third)}`,
+      );
+    else resources.push([`${key}/${third}`, value(name)]);
+  }
+  if (unknown.length > 0) throw new RuntimeConfigError(`unknown api groups ${unknown.sort().join(',')}`);
+  for (const [key, on] of resources) out.set(key, on);
+  return out;
+}
+
+/** Kinds that are served only with a feature, by `group/resource`. */
+const gated: Readonly<Record<string, FeatureGateName>> = {
+  'certificates.k8s.io/clustertrustbundles': 'ClusterTrustBundle',
+  'certificates.k8s.io/podcertificaterequests': 'PodCertificateRequest',
+  'scheduling.k8s.io/workloads': 'GenericWorkload',
+  'scheduling.k8s.io/podgroups': 'GenericWorkload',
+  'storagemigration.k8s.io/storageversionmigrations': 'StorageVersionMigrator',
+};
+
+/** Decides about each built-in resource of each version. */
+export function servedResources(
+  catalog: Catalog,
+  config: RuntimeConfig | undefined,
+  features: FeatureGates,
+): (resource: ResourceInfo) => boolean {
+  return ({ group, version, resource }) => {
+    const key = `${group}/${version}`;
+    const on = config?.get(`${key}/${resource}`) ?? config?.get(key) ?? catalog.isEnabled(group, version);
+    if (!on) return false;
+    const gate = gated[`${group}/${resource}`];
+    return gate === undefined || features.enabled(gate);
+  };
+}

@@ -362,7 +362,7 @@ test('mandatory objects come back, suggested ones as long as nobody claims them,
   const clock = new VirtualClock();
   await using started = await start({}, clock);
   const transport = started.server.localTransport({ name: 'admin', groups: ['system:masters'] });
-  const call = async (method: string, path: string, body?: unknown, contentType?: string) =>
+  const call = async (method: HttpMethod, path: string, body?: unknown, contentType?: string) =>
     (
       await transport.request({
         method,

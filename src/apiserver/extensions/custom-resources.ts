@@ -4,6 +4,7 @@
  */
 import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/logger.ts';
+import type { Random } from '../../base/random.ts';
 import type { Catalog } from '../../api/catalog/catalog.ts';
 import type { ColumnInfo, ResourceInfo, SubresourceInfo } from '../../api/catalog/resource.ts';
 import { semanticEqual } from '../../api/helpers/deep-equal.ts';
@@ -18,12 +19,15 @@ import type {
   CustomResourceDefinitionNames,
   CustomResourceDefinitionVersion,
 } from '../../api/types/index.gen.ts';
+import type { ObjectSchema } from '../../api/schema/schema.ts';
+import type { WebhookClients } from '../connect/webhook-client.ts';
 import { loopbackContext } from '../loopback.ts';
+import type { CustomVersions } from '../registry/builtin-types.ts';
 import { CustomTypeSupport } from '../registry/custom-types.ts';
 import { defaultStrategiesFor } from '../registry/default-strategy.ts';
-import type { RegistriesImpl } from '../registry/registries.ts';
-import type { TypeSupport } from '../registry/type-support.ts';
+import type { CustomVersion, RegistriesImpl } from '../registry/registries.ts';
 import type { ResourceDirectory } from '../resource-directory.ts';
+import { ConversionMetrics, WebhookConversion } from './webhook-conversion.ts';
 
 const group = 'apiextensions.k8s.io';
 const resource = 'customresourcedefinitions';
@@ -38,7 +42,10 @@ export interface CustomResourcesOptions {
   readonly directory: ResourceDirectory;
   readonly catalog: Catalog;
   readonly clock: Clock;
+  readonly random: Random;
   readonly logger: Logger;
+  /** How conversion webhooks are called. */
+  readonly clients: () => WebhookClients;
 }
 
 function condition(crd: CustomResourceDefinition, type: string): CustomResourceDefinitionCondition | undefined {
@@ -55,6 +62,7 @@ function plain(names: CustomResourceDefinitionNames | undefined): Record<string,
 }
 
 export class CustomResources {
+  readonly metrics = new ConversionMetrics();
   readonly #o: CustomResourcesOptions;
   readonly #definitions = new Map<string, CustomResourceDefinition>();
   /** What is served now, by definition name, with the state it was made of. */
@@ -332,37 +340,64 @@ export class CustomResources {
     if (was !== undefined && was.uid !== uid) this.#withdraw(name);
     const storage = crd.spec.versions.find((v) => v.storage);
     if (storage === undefined) return;
-    const objectMeta = this.#o.catalog.schema(objectMetaName);
-    const versions = new Map<string, TypeSupport>();
-    const infos: ResourceInfo[] = [];
-    let hub: ResourceInfo | undefined;
-    for (const v of crd.spec.versions) {
-      const info = resourceInfo(crd, v, storage.name);
-      const schema = fromOpenAPI(v.schema?.openAPIV3Schema, { objectMeta });
-      const strategies = defaultStrategiesFor(info);
-      const scale = v.subresources?.scale;
-      versions.set(
-        apiVersionOf(info),
-        new CustomTypeSupport({
-          catalog: this.#o.catalog,
-          resource: info,
-          schema: crd.spec.preserveUnknownFields === true ? { ...schema, preserveUnknown: true } : schema,
-          fieldManaging: this.#o.registries.fieldManaging,
-          resetFields: (subresource) =>
-            (subresource === '' ? strategies.main : strategies.subresources[subresource])?.resetFields ?? [],
-          ...(scale === undefined ? {} : { scale }),
-        }),
-      );
-      if (v.served) infos.push(info);
-      if (v.storage) hub = info;
-    }
-    this.#o.registries.addCustom({ resource: hub!, versions, strategies: defaultStrategiesFor(hub!), served: infos });
+    const versions = this.#versions(crd, storage.name);
+    this.#o.registries.addCustom({
+      versions,
+      storageVersion: storage.name,
+      conversion: this.#conversion(crd),
+    });
     this.#o.directory.setCustom(
       name,
-      infos,
+      versions.filter((v) => v.served).map((v) => v.resource),
       (r) => crd.spec.versions.find((v) => v.name === r.version)?.schema?.openAPIV3Schema,
     );
     this.#served.set(name, { uid, spec, plural: crd.spec.names.plural, group: crd.spec.group });
+  }
+
+  #versions(crd: CustomResourceDefinition, storageVersion: string): CustomVersion[] {
+    const { catalog, registries } = this.#o;
+    const objectMeta = catalog.schema(objectMetaName);
+    const schemas = new Map<string, ObjectSchema>();
+    const conversion = this.#conversion(crd);
+    const convert = async (object: KubeObject, apiVersion: string): Promise<KubeObject> =>
+      (await conversion!.convert([object], apiVersion))[0]!;
+    const known: CustomVersions = {
+      schema: (apiVersion) => schemas.get(apiVersion),
+      convert: conversion === undefined ? undefined : convert,
+    };
+    return crd.spec.versions.map((v) => {
+      const resource = resourceInfo(crd, v, storageVersion);
+      const open = fromOpenAPI(v.schema?.openAPIV3Schema, { objectMeta });
+      const schema = crd.spec.preserveUnknownFields === true ? { ...open, preserveUnknown: true } : open;
+      schemas.set(apiVersionOf(resource), schema);
+      const strategies = defaultStrategiesFor(resource);
+      const scale = v.subresources?.scale;
+      const types = new CustomTypeSupport({
+        catalog,
+        resource,
+        schema,
+        fieldManaging: registries.fieldManaging,
+        resetFields: (subresource) =>
+          (subresource === '' ? strategies.main : strategies.subresources[subresource])?.resetFields ?? [],
+        versions: known,
+        ...(scale === undefined ? {} : { scale }),
+      });
+      const reading = [v.schema, crd.spec.preserveUnknownFields, v.selectableFields, crd.spec.scope, resource.kind];
+      return { resource, types, strategies, served: v.served, reading };
+    });
+  }
+
+  #conversion(crd: CustomResourceDefinition): WebhookConversion | undefined {
+    const { conversion } = crd.spec;
+    if (conversion?.strategy !== 'Webhook') return undefined;
+    const { clients, random } = this.#o;
+    return new WebhookConversion({
+      name: crd.metadata.name ?? '',
+      conversion,
+      clients: clients(),
+      random,
+      metrics: this.metrics,
+    });
   }
 }
 

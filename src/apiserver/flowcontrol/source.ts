@@ -31,10 +31,10 @@ export function registrySource(registries: RegistriesImpl, clock: Clock): FlowCo
         context,
         '',
         name,
-        (current) => {
+        async (current) => {
           if (current === undefined) throw notFound({ group: flowControlGroup, resource: 'flowschemas' }, name);
           const request = { manager, subresource: 'status', now: clock.now(), force: true };
-          const applied = types.fields.apply(current, patch, request);
+          const applied = await types.fields.apply(current, patch, request);
           return applied === current ? current : types.decode(applied, { strict: false, owned: false }).object;
         },
         {

@@ -20,6 +20,16 @@ export interface FieldManagingFacts {
   resetFields(subresource: string): readonly (readonly string[])[];
   /** Clean object of a raw one: pruned, defaulted, canonical. */
   complete(object: KubeObject): KubeObject;
+  /** The versions of a custom resource. */
+  readonly versions?: CustomVersions;
+}
+
+/** What the versions of a custom resource know of each other. */
+export interface CustomVersions {
+  /** undefined: there is no such version. */
+  schema(apiVersion: string): ObjectSchema | undefined;
+  /** By the conversion webhook; undefined where the versions differ in their name alone. */
+  readonly convert: ((object: KubeObject, apiVersion: string) => Promise<KubeObject>) | undefined;
 }
 
 export type FieldManagingFactory = (facts: FieldManagingFacts) => FieldManaging;

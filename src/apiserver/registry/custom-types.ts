@@ -15,7 +15,7 @@ import {
   validateListSetsAndMaps,
   validateStructural,
 } from '../../api/schema/validate-structural.ts';
-import type { FieldManagingFactory } from './builtin-types.ts';
+import type { CustomVersions, FieldManagingFactory } from './builtin-types.ts';
 import { validateObjectMeta } from './object-meta.ts';
 import type { DecodedObject, DecodeRequest, FieldManaging, ScalePaths, TypeSupport } from './type-support.ts';
 
@@ -28,6 +28,7 @@ export interface CustomTypeOptions {
   readonly fieldManaging: FieldManagingFactory;
   readonly resetFields: (subresource: string) => readonly (readonly string[])[];
   readonly scale?: ScalePaths;
+  readonly versions: CustomVersions;
 }
 
 /** Errors that keep CEL rules from being run: they rely on types, sizes and required members. */
@@ -64,6 +65,7 @@ export class CustomTypeSupport implements TypeSupport {
       resource,
       schema: this.schema,
       resetFields,
+      versions: this.#options.versions,
       complete: (object) => this.decode(object, { strict: false, owned: false }).object,
     }));
   }

@@ -110,7 +110,7 @@ export class GenericRegistry implements Registry {
     const { cache } = this;
     let object: StoredObject | undefined;
     if (resourceVersion === '') {
-      if (!cache.ready) await cache.start();
+      if (!cache.ready && !this.support.objects.converts) await cache.start();
       object = cache.current ? cache.get(key) : (await this.support.objects.readFresh(key)).object;
     } else {
       const revision = parseResourceVersion(resourceVersion);

@@ -27,9 +27,12 @@ export class ObjectStore {
   /** Writers that lost a race. */
   readonly queue = new KeyQueue();
   readonly #store: KeyValueStore;
+  /** Objects go through a conversion webhook on their way. */
+  readonly converts: boolean;
 
-  constructor(store: KeyValueStore, layout: StorageLayout, cache: WatchCache) {
+  constructor(store: KeyValueStore, layout: StorageLayout, cache: WatchCache, converts = false) {
     this.#store = store;
+    this.converts = converts;
     this.layout = layout;
     this.cache = cache;
   }
@@ -66,7 +69,12 @@ export class ObjectStore {
     try {
       const result = await this.#store.commit({ key, expectModRevision: expected, value: bytes, lease });
       if (!result.ok) return { ok: false, current: this.#stored(result.current) };
-      const cached = this.cache.get(key);
+      let cached = this.cache.get(key);
+      if (cached?.revision !== result.revision && this.converts) {
+        // What comes out may differ from what went in.
+        if (this.cache.ready) await this.cache.waitFor(result.revision);
+        cached = this.cache.ready ? this.cache.get(key) : (await this.readFresh(key)).object;
+      }
       if (cached?.revision === result.revision) return { ok: true, object: cached };
       const written = new StoredObject(this.layout, key, result.revision, bytes);
       written.adopt(object);

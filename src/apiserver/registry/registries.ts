@@ -7,9 +7,14 @@ import type { Logger } from '../../base/logger.ts';
 import type { Random } from '../../base/random.ts';
 import type { Catalog } from '../../api/catalog/catalog.ts';
 import type { ResourceInfo } from '../../api/catalog/resource.ts';
+import { semanticEqual } from '../../api/helpers/deep-equal.ts';
 import { apiVersionOf } from '../../api/object.ts';
+import type { KubeObject } from '../../api/object.ts';
+import { DecodeError } from '../../api/schema/decode.ts';
 import type { KeyValueStore } from '../../etcd/store.ts';
 import type { Admission, Authorizer } from '../context.ts';
+import { VersionedStore } from '../extensions/versioned-store.ts';
+import type { ObjectConversion } from '../extensions/webhook-conversion.ts';
 import type { Registries } from '../registry.ts';
 import type { Committed } from '../request.ts';
 import { ParsedCache, StorageLayout } from '../storage/codec.ts';
@@ -51,14 +56,50 @@ export interface RegistriesOptions {
   readonly windowMs?: number;
 }
 
-/** A custom resource with all its served versions. */
+/** One version of a custom resource. */
+export interface CustomVersion {
+  readonly resource: ResourceInfo;
+  readonly types: TypeSupport;
+  readonly strategies: ResourceStrategies;
+  readonly served: boolean;
+  /** Equal as long as what lies in the store is to be read the same way; a watch goes on then. */
+  readonly reading: readonly unknown[];
+}
+
+/** A custom resource with all its versions, those that are not served among them. */
 export interface CustomResource {
-  /** In the storage version. */
+  readonly versions: readonly CustomVersion[];
+  /** The name of one of them. */
+  readonly storageVersion: string;
+  /** undefined: the versions differ in their name alone. */
+  readonly conversion: ObjectConversion | undefined;
+}
+
+interface MadeVersion {
+  readonly registry: GenericRegistry;
+  readonly reading: readonly unknown[];
+  readonly versioned: VersionedStore | undefined;
+}
+
+interface StoredResource {
+  /** In the version that its registry works with. */
   readonly resource: ResourceInfo;
   readonly versions: ReadonlyMap<string, TypeSupport>;
   readonly strategies: ResourceStrategies;
-  /** Every served version, as requests find it. */
-  readonly served: readonly ResourceInfo[];
+  readonly store: KeyValueStore;
+  readonly embedded: boolean;
+  readonly converts?: boolean;
+  readonly complete?: (object: KubeObject) => KubeObject;
+}
+
+/** What lies in the store, as the schema of today has it; what it cannot read stays as it is. */
+function completed(types: TypeSupport, object: KubeObject): KubeObject {
+  try {
+    return types.decode(object, { strict: false, owned: false }).object;
+  } catch (error) {
+    if (error instanceof DecodeError) return object;
+    throw error;
+  }
 }
 
 const tickMs = 60_000;
@@ -80,6 +121,8 @@ export class RegistriesImpl implements Registries {
   readonly #quick = new Map<string, Map<string, GenericRegistry>>();
   /** Served versions of custom resources, by `group/version/resource`. */
   readonly #custom = new Map<string, ResourceInfo>();
+  /** The registries of each version of a custom resource, by `group/resource` and version, and how they read the store. */
+  readonly #versions = new Map<string, Map<string, MadeVersion>>();
   readonly #caches = new Set<WatchCache>();
   readonly #ticker: Timer;
   #admission: Admission | undefined;
@@ -107,7 +150,15 @@ export class RegistriesImpl implements Registries {
     this.#authorizer = authorizer;
   }
 
-  registry(group: string, resource: string): GenericRegistry | undefined {
+  /** A custom resource has a registry a version; that of the storage version where none is named. */
+  registry(group: string, resource: string, version?: string): GenericRegistry | undefined {
+    const found = this.#registry(group, resource);
+    if (version === undefined || found === undefined || !found.resource.custom || found.resource.version === version)
+      return found;
+    return this.#versions.get(`${group}/${resource}`)?.get(version)?.registry ?? found;
+  }
+
+  #registry(group: string, resource: string): GenericRegistry | undefined {
     // Asked several times a request: two looks in small maps cost less than one joined key.
     let ofGroup = this.#quick.get(group);
     if (ofGroup === undefined) this.#quick.set(group, (ofGroup = new Map()));
@@ -152,12 +203,13 @@ export class RegistriesImpl implements Registries {
       );
     }
     const ttl = group === '' && resource === 'events' ? (this.#options.eventTtlSeconds ?? 3600) : undefined;
-    return this.#make({ resource: hub, versions, strategies, served: [] }, ttl);
+    const { store, embedded } = this.#options;
+    return this.#make({ resource: hub, versions, strategies, store, embedded }, ttl);
   }
 
-  #make(custom: CustomResource, ttlSeconds: number | undefined, kept?: WatchCache): GenericRegistry {
+  #make(stored: StoredResource, ttlSeconds: number | undefined, kept?: WatchCache): GenericRegistry {
     const options = this.#options;
-    const { resource, versions, strategies } = custom;
+    const { resource, versions, strategies, store, embedded } = stored;
     const main = strategies.main;
     const layout =
       kept?.layout ??
@@ -172,16 +224,17 @@ export class RegistriesImpl implements Registries {
           main.selectableFields === undefined ? fieldsOf(resource) : (object) => main.selectableFields!(object),
         parsed: this.#parsed,
         freeze: options.freeze ?? false,
+        complete: stored.complete,
       });
     let cache = kept;
     if (cache === undefined) {
       cache = new WatchCache({
         layout,
-        store: options.store,
+        store,
         clock: options.clock,
         logger: options.logger,
         indexField: indexedFields.get(`${resource.group}/${resource.resource}`),
-        embedded: options.embedded,
+        embedded,
         windowBytes: options.windowBytes ?? 24 << 20,
         windowMs: options.windowMs ?? 5 * 60_000,
       });
@@ -194,7 +247,7 @@ export class RegistriesImpl implements Registries {
       versions,
       deadlines: this.#deadlines,
       support: {
-        objects: new ObjectStore(options.store, layout, cache),
+        objects: new ObjectStore(store, layout, cache, stored.converts),
         strategies,
         rules: deletionRules(resource.group, resource.resource),
         clock: options.clock,
@@ -212,40 +265,65 @@ export class RegistriesImpl implements Registries {
   }
 
   /**
-   * Serves a custom resource from now on, or with other versions, schemas or strategies than before. Its watches go on
-   * unless it is stored differently now.
+   * Serves a custom resource from now on, or with other versions, schemas or strategies than before. The watches of a version
+   * go on unless the store is read differently now.
    */
-  addCustom(custom: CustomResource): GenericRegistry {
-    const { group, resource: plural } = custom.resource;
+  addCustom(custom: CustomResource): void {
+    const { versions, storageVersion, conversion } = custom;
+    const { store, embedded, clock } = this.#options;
+    const stored = versions.find((v) => v.resource.version === storageVersion)!;
+    const { group, resource: plural } = stored.resource;
     const key = `${group}/${plural}`;
-    const old = this.#registries.get(key);
-    let kept: WatchCache | undefined;
-    if (old !== undefined) {
-      const same =
-        old.cache.layout.apiVersion === apiVersionOf(custom.resource) &&
-        old.cache.layout.kind === custom.resource.kind &&
-        old.cache.layout.namespaced === custom.resource.namespaced &&
-        old.resource.fieldLabels.join() === custom.resource.fieldLabels.join();
-      if (same) kept = old.cache;
-      else this.#drop(old);
+    const storedApiVersion = apiVersionOf(stored.resource);
+    const types = new Map(versions.map((v) => [apiVersionOf(v.resource), v.types]));
+    const before = this.#versions.get(key);
+    const made = new Map<string, MadeVersion>();
+    for (const v of versions) {
+      const apiVersion = apiVersionOf(v.resource);
+      const lags = conversion !== undefined && apiVersion !== storedApiVersion;
+      // Where the webhook is, it is of no matter to who only waits for it.
+      const reading = [v.reading, storedApiVersion, versions.length > 1, conversion !== undefined];
+      const old = before?.get(v.resource.version);
+      const same = !lags && semanticEqual(old?.reading, reading) ? old : undefined;
+      let versioned = same?.versioned;
+      if (versioned !== undefined) versioned.conversion = conversion;
+      else if (versions.length > 1)
+        versioned = new VersionedStore({ store, apiVersion, storedApiVersion, activity: clock.activity }, conversion);
+      const registry = this.#make(
+        {
+          resource: v.resource,
+          versions: types,
+          strategies: v.strategies,
+          store: versioned ?? store,
+          embedded: embedded && !lags,
+          converts: lags,
+          complete: (object) => completed(v.types, object),
+        },
+        undefined,
+        same?.registry.cache,
+      );
+      made.set(v.resource.version, { registry, reading, versioned });
     }
-    const made = this.#make(custom, undefined, kept);
-    this.#registries.set(key, made);
+    const kept = new Set([...made.values()].map((m) => m.registry.cache));
+    for (const { registry } of before?.values() ?? []) if (!kept.has(registry.cache)) this.#drop(registry);
+    this.#versions.set(key, made);
+    this.#registries.set(key, made.get(storageVersion)!.registry);
     this.#quick.delete(group);
     this.#forget(group, plural);
-    for (const r of custom.served) this.#custom.set(`${r.group}/${r.version}/${r.resource}`, r);
-    return made;
+    for (const { resource: r, served } of versions)
+      if (served) this.#custom.set(`${r.group}/${r.version}/${r.resource}`, r);
   }
 
   /** The custom resource is no longer served; its watches end. */
   removeCustom(group: string, resource: string): void {
     const key = `${group}/${resource}`;
-    const old = this.#registries.get(key);
-    if (old === undefined || !old.resource.custom) return;
+    const versions = this.#versions.get(key);
+    if (versions === undefined) return;
+    this.#versions.delete(key);
     this.#registries.delete(key);
     this.#quick.delete(group);
     this.#forget(group, resource);
-    this.#drop(old);
+    for (const { registry } of versions.values()) this.#drop(registry);
   }
 
   /** A served version of a custom resource. */
@@ -354,6 +432,7 @@ export class RegistriesImpl implements Registries {
     for (const cache of this.#caches) cache.close();
     this.#caches.clear();
     this.#registries.clear();
+    this.#versions.clear();
     this.#quick.clear();
   }
 }

@@ -27,10 +27,17 @@ export interface FieldManagerRequest {
   readonly now: number;
 }
 
-/** Server-side apply's bookkeeping for one kind in one version. Objects are in that version. */
+/**
+ * Server-side apply's bookkeeping for one kind in one version. Objects are in that version. A promise comes back only where a
+ * conversion webhook had to be asked.
+ */
 export interface FieldManaging {
   /** `next` with the managedFields of a write by `manager`. Never fails: what cannot be tracked is left out. */
-  update(live: KubeObject | undefined, next: KubeObject, request: FieldManagerRequest): KubeObject;
+  update(
+    live: KubeObject | undefined,
+    next: KubeObject,
+    request: FieldManagerRequest,
+  ): KubeObject | Promise<KubeObject>;
   /**
    * The object that results of applying a configuration, with its managedFields; not yet defaulted.
    * @throws {StatusError} 409 for conflicts
@@ -39,7 +46,7 @@ export interface FieldManaging {
     live: KubeObject | undefined,
     patch: Record<string, unknown>,
     request: FieldManagerRequest & { readonly force: boolean },
-  ): KubeObject;
+  ): KubeObject | Promise<KubeObject>;
 }
 
 /** Where a kind keeps what its scale subresource shows, as JSON paths (`.spec.replicas`). */

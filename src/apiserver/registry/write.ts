@@ -170,11 +170,12 @@ export async function createObject(
   object = withRequestNamespace(object, resource.namespaced ? namespace : '');
   object = dedupOwnerReferences(ctx, object, false);
   const types = support.types(ctx);
-  object = types.fields.update(undefined, object, {
+  const managed = types.fields.update(undefined, object, {
     manager: options.fieldManager,
     subresource: options.subresource,
     now: support.clock.now(),
   });
+  object = managed instanceof Promise ? await managed : managed;
   if (support.admission !== undefined) {
     const name = object.metadata.name ?? '';
     const scope = admissionNamespace(resource, namespace, name);
@@ -395,11 +396,12 @@ async function createByUpdate(
   const types = support.types(ctx);
   if (!options.apply) {
     object = dedupOwnerReferences(ctx, object, false);
-    object = types.fields.update(undefined, object, {
+    const managed = types.fields.update(undefined, object, {
       manager: options.fieldManager,
       subresource: options.subresource,
       now: support.clock.now(),
     });
+    object = managed instanceof Promise ? await managed : managed;
   }
   if (support.admission !== undefined) {
     const scope = admissionNamespace(resource, namespace, name);
@@ -471,11 +473,12 @@ async function prepareUpdate(
     if (!options.apply) next = dedupOwnerReferences(ctx, next, false);
   }
   if (!options.apply && options.keepManagedFields !== true) {
-    next = types.fields.update(live, next, {
+    const managed = types.fields.update(live, next, {
       manager: options.fieldManager,
       subresource: options.subresource,
       now: support.clock.now(),
     });
+    next = managed instanceof Promise ? await managed : managed;
   }
   const view = options.admissionView;
   if (support.admission !== undefined) {

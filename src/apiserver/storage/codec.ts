@@ -28,6 +28,8 @@ export interface LayoutOptions {
   readonly parsed: ParsedCache;
   /** Freezes parsed objects deeply, so that a mutation by a reader fails at once. */
   readonly freeze: boolean;
+  /** What its schema makes of an object that others stored (custom resources: pruned, with defaults). */
+  readonly complete?: ((object: KubeObject) => KubeObject) | undefined;
 }
 
 /** How one resource lies in the store; shared by all its objects. */
@@ -43,8 +45,10 @@ export class StorageLayout {
   readonly selectableFields: LayoutOptions['selectableFields'];
   readonly parsed: ParsedCache;
   readonly freeze: boolean;
+  readonly #complete: LayoutOptions['complete'];
 
   constructor(options: LayoutOptions) {
+    this.#complete = options.complete;
     this.prefix = `${options.root}/${options.keyPrefix}/`;
     this.namespaced = options.namespaced;
     this.apiVersion = options.apiVersion;
@@ -70,8 +74,15 @@ export class StorageLayout {
   /** Stored bytes in this layout; what another version or writer stored is converted. */
   normalize(bytes: Buffer): Buffer {
     const n = this.header.length;
-    if (bytes.length > n && bytes.compare(this.header, 0, n, 0, n) === 0) return bytes;
-    return this.encode(convert(parseTrustedJson(bytes) as KubeObject, this.apiVersion));
+    const ours = bytes.length > n && bytes.compare(this.header, 0, n, 0, n) === 0;
+    if (this.#complete === undefined) {
+      if (ours) return bytes;
+      return this.encode(convert(parseTrustedJson(bytes) as KubeObject, this.apiVersion));
+    }
+    const object = parseTrustedJson(bytes) as KubeObject;
+    const complete = this.#complete(ours ? object : { ...object, apiVersion: this.apiVersion });
+    const made = this.encode(complete);
+    return made.equals(bytes) ? bytes : made;
   }
 
   /** The bytes to store for an object of the storage version. */

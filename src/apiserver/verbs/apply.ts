@@ -78,12 +78,12 @@ export const handleApply: VerbHandler = async (verbs, ctx) => {
     ctx,
     namespaceOf(ctx),
     name,
-    (current) => {
+    async (current) => {
       if (current === undefined && subresource !== '') {
         const { group, resource } = ctx.resource!;
         throw notFound({ group, resource }, name);
       }
-      const applied = types.fields.apply(current, configuration.patch, {
+      const applied = await types.fields.apply(current, configuration.patch, {
         manager: fieldManager,
         subresource,
         now: verbs.clock.now(),

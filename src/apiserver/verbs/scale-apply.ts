@@ -37,11 +37,11 @@ export async function handleApplyScale(
     ctx,
     namespaceOf(ctx),
     name,
-    (current) => {
+    async (current) => {
       const { group, resource } = ctx.resource!;
       if (current === undefined) throw notFound({ group, resource: `${resource}/scale` }, name);
       const config = scaling.configuration(current, replicas);
-      const applied = types.fields.apply(current, config, {
+      const applied = await types.fields.apply(current, config, {
         manager: query.fieldManager,
         subresource: 'scale',
         now: verbs.clock.now(),

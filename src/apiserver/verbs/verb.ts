@@ -27,8 +27,8 @@ export type VerbHandler = (verbs: VerbContext, ctx: RequestContext) => Promise<O
 
 /** The registry of the request's resource. */
 export function registryOf(verbs: VerbContext, ctx: RequestContext): GenericRegistry {
-  const { group, resource } = ctx.resource!;
-  const registry = verbs.registries.registry(group, resource);
+  const { group, resource, version } = ctx.resource!;
+  const registry = verbs.registries.registry(group, resource, version);
   if (registry === undefined) throw notFound({ group, resource }, ctx.info.name);
   return registry;
 }

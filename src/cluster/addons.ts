@@ -6,6 +6,7 @@ import type { KubeObject } from '../api/object.ts';
 import { StatusError } from '../api/status.ts';
 import type { TypedClient } from '../client/typed-client.ts';
 import { localPathClass, localPathRules } from './storage/local-path-provisioner.ts';
+import { metricsAddons } from './metrics-server/metrics-addons.ts';
 import { dnsAddons } from './dns-addons.ts';
 import { networkPolicyRules } from '../proxy/policy/network-policy.ts';
 
@@ -15,6 +16,8 @@ export interface AddonOptions {
   readonly dns: boolean;
   /** The default StorageClass and what its provisioner may do. */
   readonly localPath?: boolean;
+  /** metrics.k8s.io, and who may read it. */
+  readonly metrics?: boolean;
   /** PEM; published in ConfigMap cluster-info. */
   readonly certificateAuthority: string | undefined;
   readonly server: string | undefined;
@@ -181,6 +184,7 @@ function wanted(options: AddonOptions): Wanted[] {
       ),
       { path: '/apis/storage.k8s.io/v1/storageclasses', object: localPathClass() },
     );
+  if (options.metrics === true) list.push(...metricsAddons());
   if (options.certificateAuthority !== undefined && options.server !== undefined) {
     const kubeconfig = [
       'apiVersion: v1',

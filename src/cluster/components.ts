@@ -8,9 +8,21 @@ export const optionalComponents = [
   'kube-proxy',
   'dns',
   'local-path-provisioner',
+  'metrics-server',
 ] as const;
 
 export type OptionalComponent = (typeof optionalComponents)[number];
+
+/** Those that are clients of the API server with an identity of upstream's, for which a kubeconfig can be had. */
+export const broughtComponents = [
+  'kube-scheduler',
+  'kube-controller-manager',
+  'cloud-controller-manager',
+  'kube-proxy',
+  'dns',
+] as const;
+
+export type BroughtComponent = (typeof broughtComponents)[number];
 
 export const allComponents = ['etcd', 'kube-apiserver', ...optionalComponents] as const;
 
@@ -25,6 +37,10 @@ export const identities = {
   proxy: { name: 'system:kube-proxy', groups: [] },
   dns: {
     name: 'system:serviceaccount:kube-system:coredns',
+    groups: ['system:serviceaccounts', 'system:serviceaccounts:kube-system'],
+  },
+  metricsServer: {
+    name: 'system:serviceaccount:kube-system:metrics-server',
     groups: ['system:serviceaccounts', 'system:serviceaccounts:kube-system'],
   },
   admin: { name: 'kubernetes-admin', groups: ['kubeadm:cluster-admins'] },

@@ -58,6 +58,7 @@ import type { NodeHandle } from './nodes.ts';
 import { controlPlaneLabel, nodesReady, SimulatedNodes } from './nodes.ts';
 import { ownAddress } from './processes/environment.ts';
 import { clusterRanges, defaultClusterCIDR, defaultServiceRange } from './ranges.ts';
+import { cniDataDir } from './real/cni.ts';
 import type { Machine } from './real/machine.ts';
 import type { MachineNode } from './real/machine-node.ts';
 import { LocalPathProvisioner, localPathRoot } from './storage/local-path-provisioner.ts';
@@ -304,7 +305,7 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
     if (machine !== undefined && clock.virtual) throw new Error('real containers do not run in virtual time');
     if (machine !== undefined && options.https === undefined)
       throw new Error('a real node needs an API server that its pods can reach: give `https`');
-    if (machine !== undefined) teardown.add(() => machine.runtime.close());
+    if (machine !== undefined) teardown.add(() => machine.runtime?.close());
     const machineAddresses = machine === undefined ? [] : nodeAddresses(machine.options.address, ranges.podFamilies);
     const advertise =
       machine === undefined ? advertisedAddress(host, ranges.primaryFamily) : (machineAddresses[0] ?? '');
@@ -586,7 +587,20 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       starting.push(addons.then(() => cloudManager.start()));
     }
     const count = disabled.has('kubelet') || machine !== undefined ? 0 : (options.nodes ?? 1);
-    if (machine !== undefined && !disabled.has('kubelet')) {
+    if (machine?.runtime === undefined && machine !== undefined) {
+      // Another kubelet runs the pods; their network is ours.
+      const { PodNetwork } = await import('./real/pod-network.ts');
+      const podNetwork = new PodNetwork({
+        ...{ clock, random, logger, nodeName: machine.nodeName, clusterCidrs: ranges.pods },
+        client: clientFor(identities.proxy, 'knarr-pod-network'),
+        cniConfDir: machine.cniConfDir,
+        cniDataDir: cniDataDir(machine.rootDir),
+        ...(machine.options.overlay === undefined ? {} : { overlay: machine.options.overlay }),
+      });
+      teardown.add(() => podNetwork.stop());
+      podNetwork.start();
+    }
+    if (machine?.runtime !== undefined && !disabled.has('kubelet')) {
       step('node');
       const { MachineNode: RealNode } = await import('./real/machine-node.ts');
       const nodeClient = clientFor(identities.node(machine.nodeName), 'kubelet');

@@ -128,6 +128,15 @@ export class SimulatedNodes {
     this.images = new SimulatedImages();
   }
 
+  /** The kubelet of one of these nodes; undefined while it is stopped. */
+  kubelet(name: string): Kubelet | undefined {
+    return this.#nodes.get(name)?.kubelet;
+  }
+
+  has(name: string): boolean {
+    return this.#nodes.has(name);
+  }
+
   /** @param others the way to nodes that are not simulated here */
   dialer(others: Dialer | undefined): Dialer {
     return {

@@ -48,4 +48,6 @@ export interface ResourceInfo {
   readonly definition: string;
   /** True for custom resources. */
   readonly custom: boolean;
+  /** Not stored: made of other objects when it is asked for. */
+  readonly computed?: true;
 }

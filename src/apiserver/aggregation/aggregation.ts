@@ -8,6 +8,7 @@ import type { Session } from '../connect/connect.ts';
 import type { ServiceResolver } from '../connect/service-resolver.ts';
 import type { Dialer } from '../dialer.ts';
 import type { Family } from '../metrics/exposition.ts';
+import type { ComputedApis } from '../computed.ts';
 import type { Registries } from '../registry.ts';
 import type { ResourceDirectory } from '../resource-directory.ts';
 import { ApiServices } from './api-services.ts';
@@ -26,6 +27,8 @@ export interface AggregationOptions {
   readonly services: ServiceResolver;
   /** PEM (`--proxy-client-cert-file`, `--proxy-client-key-file`). */
   readonly proxyClient: { readonly certificate: string; readonly key: string } | undefined;
+  /** Served where no server of their own is registered. */
+  readonly computed: ComputedApis;
   readonly sessionStarted: (session: Session, scope: Scope) => void;
 }
 
@@ -41,6 +44,7 @@ export class Aggregation {
     const { registries, directory, clock, logger } = options;
     const services = new ApiServices(options);
     this.#services = services;
+    options.computed.follow(services);
     this.#autoRegister = new AutoRegister({ registries, directory, services, clock, logger });
     this.#availability = new Availability({ registries, services, clock, logger });
     this.documents = new RemoteDocuments({ services, clock, logger });

@@ -89,8 +89,21 @@ export class Encoder {
   /** Table or metadata form of one object, where asked for. A Status is never transformed. */
   transform(scope: Scope, output: Negotiated, object: KubeObjectLike, hub = object): KubeObjectLike {
     if (output.as === '' || object.kind === 'Status' || scope.resource === undefined) return object;
+    const { items } = object;
+    if (scope.resource.computed === true && Array.isArray(items)) return this.#madeList(scope, output, items);
     if (output.as === 'Table') return this.tables.ofObject(scope, output, object, hub);
     return partialMetadata(object, output.asVersion);
+  }
+
+  /** Table or metadata form of a list that no store has. */
+  #madeList(scope: Scope, output: Negotiated, items: readonly KubeObjectLike[]): KubeObjectLike {
+    if (output.as === 'Table') return this.tables.ofList(scope, output, items);
+    return {
+      kind: 'PartialObjectMetadataList',
+      apiVersion: `meta.k8s.io/${output.asVersion}`,
+      metadata: {},
+      items: items.map((o) => partialMetadata(o, output.asVersion)),
+    };
   }
 
   #transformed(scope: Scope, output: Negotiated, committed: Committed): KubeObjectLike {

@@ -88,7 +88,7 @@ const addedColumns: Readonly<Record<string, readonly ColumnInfo[]>> = {
 };
 
 function columnsOf(resource: ResourceInfo): readonly ColumnInfo[] {
-  if (!resource.custom) {
+  if (!resource.custom || resource.computed === true) {
     if (resource.columns.length === 0) return defaultColumns;
     const added = addedColumns[`${resource.group}/${resource.kind}`] ?? [];
     return [...resource.columns, ...added.filter((a) => !resource.columns.some((c) => c.name === a.name))];
@@ -134,9 +134,10 @@ export class TableMaker {
   #printer(resource: ResourceInfo): Printer {
     let printer = this.#printers.get(resource);
     if (printer === undefined) {
-      printer = resource.custom
-        ? customCells(resource.columns)
-        : (printers[`${resource.storageGroup ?? resource.group}/${resource.kind}`] ?? nameAndCreation);
+      printer =
+        resource.custom && resource.computed !== true
+          ? customCells(resource.columns)
+          : (printers[`${resource.storageGroup ?? resource.group}/${resource.kind}`] ?? nameAndCreation);
       this.#printers.set(resource, printer);
     }
     return printer;
@@ -177,6 +178,18 @@ export class TableMaker {
         };
       },
       bookmark: (object) => ({ cells: columns.map(() => ''), object: included(object, true) }),
+    };
+  }
+
+  /** The table of a list that was made at once. */
+  ofList(scope: Scope, output: Negotiated, items: readonly KubeObjectLike[]): KubeObjectLike {
+    const rows = this.rows(scope, output);
+    return {
+      kind: 'Table',
+      apiVersion: `meta.k8s.io/${output.asVersion}`,
+      metadata: {},
+      columnDefinitions: rows.columns,
+      rows: items.map((o) => rows.row(o, o)),
     };
   }
 

@@ -30,7 +30,8 @@ import { NodePortAllocator } from './allocators/node-port.ts';
 import { AllocationRepair } from './allocators/repair.ts';
 import { createParamAccess } from './authorization/param-access.ts';
 import { defaultRequestHeaders, type RequestHeaderOptions } from './authentication/request-header.ts';
-import { bootstrap } from './bootstrap/bootstrap.ts';
+import { bootstrap, publishAuthentication } from './bootstrap/bootstrap.ts';
+import type { AuthenticationFiles } from './bootstrap/objects.ts';
 import { LegacyTokenTracking } from './bootstrap/legacy-token-tracking.ts';
 import { apiServerId, IdentityLease } from './bootstrap/identity-lease.ts';
 import { createConnectHandler, type Session } from './connect/connect.ts';
@@ -59,6 +60,7 @@ import { GenericServer } from './generic-server.ts';
 import { Health } from './health.ts';
 import type { ListenerCertificates, Listening } from './http/listener.ts';
 import { HttpsListener } from './http/listener.ts';
+import type { TlsSettings } from './http/tls-settings.ts';
 import { LocalTransport } from './local-transport.ts';
 import { computed } from './metrics/exposition.ts';
 import { RequestMetrics } from './metrics/request-metrics.ts';
@@ -86,6 +88,10 @@ export interface ApiServerOptions {
   readonly catalog?: Catalog;
   /** Needed to `listen`. PEM texts. */
   readonly certificates?: ListenerCertificates;
+  /** `--tls-min-version` and the like. */
+  readonly tls?: TlsSettings;
+  /** `--goaway-chance`: which part of the requests ends its HTTP/2 connection. */
+  readonly goawayChance?: number;
   /** PEM of the key that signs service account tokens, and further public keys that verify them. */
   readonly serviceAccountKeys: { readonly signingKey?: string; readonly verifyKeys?: readonly string[] };
   /** `--service-account-issuer` */
@@ -152,6 +158,11 @@ export interface ApiServer {
   /** Opens the HTTPS port. Port 0 takes a free one. */
   listen(address: { host: string; port: number }): Promise<Listening>;
   handle(request: IncomingRequest): Promise<OutgoingResponse>;
+  /**
+   * Serves with other certificates and authorities from now on.
+   * @throws {Error} for what is none; what was there goes on
+   */
+  updateCertificates(certificates: ListenerCertificates): Promise<void>;
   /** Resolves when the bootstrap objects are in place; the first call sees to them. */
   ready(): Promise<void>;
   /** Takes no new requests, lets those in flight finish, ends watches and connections. The store stays open. */
@@ -253,6 +264,8 @@ class ApiServerImpl implements ApiServer {
   readonly #transports = new Set<LocalTransport>();
   readonly #listeners: HttpsListener[] = [];
   #listening: Listening | undefined;
+  /** Those that took the place of the first ones. */
+  #certificates: ListenerCertificates | undefined;
   #ready: Promise<void> | undefined;
   #bootstrapped = false;
   #closing: Promise<void> | undefined;
@@ -656,12 +669,30 @@ class ApiServerImpl implements ApiServer {
   async listen(address: { host: string; port: number }): Promise<Listening> {
     const certificates = this.#options.certificates;
     if (certificates === undefined) throw new Error('the API server has no serving certificate to listen with');
-    const listener = new HttpsListener(this.#server, certificates, this.#logger);
+    const { goawayChance = 0, random, tls } = this.#options;
+    const leaves = goawayChance === 0 ? undefined : (): boolean => random.float() < goawayChance;
+    const listener = new HttpsListener(this.#server, this.#certificates ?? certificates, this.#logger, tls, leaves);
     const listening = await listener.listen(address.host, address.port);
     this.#listeners.push(listener);
     this.#listening ??= listening;
     this.#logger.info('serving securely', { address: listening.address, port: listening.port });
     return listening;
+  }
+
+  async updateCertificates(certificates: ListenerCertificates): Promise<void> {
+    for (const listener of this.#listeners) listener.update(certificates);
+    this.#certificates = certificates;
+    if (this.#bootstrapped) await publishAuthentication(this.registries, this.#authenticationFiles(certificates));
+  }
+
+  #authenticationFiles(certificates: ListenerCertificates | undefined): AuthenticationFiles {
+    const { clientCA, frontProxyCA } = certificates ?? {};
+    return {
+      ...(clientCA === undefined ? {} : { clientCa: clientCA }),
+      ...(frontProxyCA === undefined
+        ? {}
+        : { requestHeaderCa: frontProxyCA, requestHeader: this.#options.requestHeader ?? defaultRequestHeaders }),
+    };
   }
 
   handle(request: IncomingRequest): Promise<OutgoingResponse> {
@@ -683,15 +714,7 @@ class ApiServerImpl implements ApiServer {
     await bootstrap({
       registries: this.registries,
       logger: this.#logger,
-      authentication: {
-        ...(options.certificates?.clientCA === undefined ? {} : { clientCa: options.certificates.clientCA }),
-        ...(options.certificates?.frontProxyCA === undefined
-          ? {}
-          : {
-              requestHeaderCa: options.certificates.frontProxyCA,
-              requestHeader: options.requestHeader ?? defaultRequestHeaders,
-            }),
-      },
+      authentication: this.#authenticationFiles(this.#certificates ?? options.certificates),
       serviceCidrs,
       advertised: { ...this.#advertised(), serviceIp: firstServiceIP(serviceCidrs[0]!) },
     });

@@ -92,6 +92,11 @@ async function ensurePolicy(writer: BootstrapWriter, o: PolicyObject): Promise<v
   });
 }
 
+/** What aggregated API servers authenticate callers with, once it has changed. */
+export function publishAuthentication(registries: Registries, files: AuthenticationFiles): Promise<void> {
+  return ensureMembers(new BootstrapWriter(registries), authenticationConfigMap(files), ['data']);
+}
+
 /** Resolves when all of it is stored. The registries' caches must be filled; RBAC indexes follow by themselves. */
 export async function bootstrap(options: BootstrapOptions): Promise<void> {
   const writer = new BootstrapWriter(options.registries);

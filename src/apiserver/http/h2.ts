@@ -5,8 +5,7 @@ import type { Logger } from '../../base/logger.ts';
 import type { WireResponse } from '../encode/wire.ts';
 import { Exchange } from './exchange.ts';
 import { FanOut } from './fan-out.ts';
-import type { ClientAuthorities, Peer } from './peer.ts';
-import { peerOf } from './peer.ts';
+import type { Peer } from './peer.ts';
 import type { Serve } from './serve.ts';
 import { writeLongBody } from './write-body.ts';
 
@@ -43,19 +42,19 @@ function ignoreStreamError(): void {}
 
 export class Http2Connections {
   readonly #serve: Serve;
-  readonly #authorities: ClientAuthorities;
   readonly #logger: Logger;
+  readonly #leaves: (() => boolean) | undefined;
   readonly #sessions = new Set<http2.ServerHttp2Session>();
   readonly #fanOut = new FanOut();
 
-  constructor(serve: Serve, authorities: ClientAuthorities, logger: Logger) {
+  /** `leaves`: asked for each request whether its connection should end after it (`--goaway-chance`). */
+  constructor(serve: Serve, logger: Logger, leaves: (() => boolean) | undefined) {
     this.#serve = serve;
-    this.#authorities = authorities;
+    this.#leaves = leaves;
     this.#logger = logger;
   }
 
-  accept(socket: TLSSocket): void {
-    const peer = peerOf(socket, this.#authorities);
+  accept(socket: TLSSocket, peer: Peer): void {
     const session = http2.performServerHandshake(socket, {
       settings,
       maxSessionMemory: 64,
@@ -129,6 +128,8 @@ export class Http2Connections {
     }
     // What the client still sends of a refused body is read and dropped.
     if (!stream.readableEnded) stream.resume();
+    // Streams that are open go on; new ones come by another connection, perhaps to another server.
+    if (this.#leaves?.() === true) stream.session?.close();
   }
 
   /** Lets streams finish and takes no new ones. */

@@ -6,8 +6,9 @@ import { everyFamily } from '../../base/listen-address.ts';
 import type { Logger } from '../../base/logger.ts';
 import { Http1Connections } from './h1.ts';
 import { Http2Connections } from './h2.ts';
-import { type ClientAuthorities, parseBundle, peerOf } from './peer.ts';
+import { type ClientAuthorities, parseBundle, type Peer, peerOf } from './peer.ts';
 import type { Serve } from './serve.ts';
+import { type NamedCertificate, NamedContexts, type TlsSettings } from './tls-settings.ts';
 
 export interface ListenerCertificates {
   /** Serving certificate (chain) and key, PEM. */
@@ -17,6 +18,8 @@ export interface ListenerCertificates {
   readonly clientCA?: string;
   /** Signs the certificates of authenticating proxies. */
   readonly frontProxyCA?: string;
+  /** For clients that ask for a name (`--tls-sni-cert-key`). */
+  readonly named?: readonly NamedCertificate[];
 }
 
 export interface Listening {
@@ -34,23 +37,29 @@ export class HttpsListener {
   readonly #h2: Http2Connections;
   /** Raw TCP sockets, from before their handshake on. */
   readonly #raw = new Set<Socket>();
+  readonly #settings: TlsSettings;
+  readonly #authorities: ClientAuthorities = { client: [], frontProxy: [] };
+  /** Connections whose clients may have shown a certificate, with what that was found to be. */
+  readonly #peers = new Map<tls.TLSSocket, Peer>();
+  #named: NamedContexts | undefined;
   #closed = false;
 
-  constructor(serve: Serve, certificates: ListenerCertificates, logger: Logger) {
+  constructor(
+    serve: Serve,
+    certificates: ListenerCertificates,
+    logger: Logger,
+    settings: TlsSettings = {},
+    leaves?: () => boolean,
+  ) {
     this.#logger = logger;
-    const authorities: ClientAuthorities = {
-      client: parseBundle(certificates.clientCA),
-      frontProxy: parseBundle(certificates.frontProxyCA),
-    };
+    this.#settings = settings;
     this.#h1 = new Http1Connections(serve, logger);
-    this.#h2 = new Http2Connections(serve, authorities, logger);
-    const ca = [certificates.clientCA, certificates.frontProxyCA].filter((c) => c !== undefined);
+    this.#h2 = new Http2Connections(serve, logger, leaves);
     this.#server = tls.createServer({
-      cert: certificates.certificate,
-      key: certificates.key,
-      ...(ca.length === 0 ? {} : { ca, requestCert: true, rejectUnauthorized: false }),
-      ALPNProtocols: ['h2', 'http/1.1'],
-      minVersion: 'TLSv1.2',
+      ...this.#take(certificates),
+      ...(this.#asks ? { requestCert: true, rejectUnauthorized: false } : {}),
+      ALPNProtocols: settings.http2 === false ? ['http/1.1'] : ['h2', 'http/1.1'],
+      SNICallback: (name, done) => done(null, this.#named?.find(name)),
       handshakeTimeout,
       noDelay: true,
       keepAlive: true,
@@ -61,11 +70,50 @@ export class HttpsListener {
     });
     this.#server.on('secureConnection', (socket) => {
       socket.on('error', (error) => logger.debug('connection failed', { error }));
-      if (this.#closed) socket.destroy();
-      else if (socket.alpnProtocol === 'h2') this.#h2.accept(socket);
-      else this.#h1.accept(socket, peerOf(socket, authorities));
+      if (this.#closed) {
+        socket.destroy();
+        return;
+      }
+      const peer = peerOf(socket, this.#authorities);
+      if (this.#asks) {
+        this.#peers.set(socket, peer);
+        socket.on('close', () => this.#peers.delete(socket));
+      }
+      if (socket.alpnProtocol === 'h2') this.#h2.accept(socket, peer);
+      else this.#h1.accept(socket, peer);
     });
     this.#server.on('tlsClientError', (error) => logger.debug('http: TLS handshake error', { error }));
+  }
+
+  /** Clients are asked for certificates. */
+  get #asks(): boolean {
+    return this.#authorities.client.length > 0 || this.#authorities.frontProxy.length > 0;
+  }
+
+  /** What of the certificates concerns a handshake. */
+  #take(certificates: ListenerCertificates): tls.SecureContextOptions {
+    this.#authorities.client = parseBundle(certificates.clientCA);
+    this.#authorities.frontProxy = parseBundle(certificates.frontProxyCA);
+    const ca = [certificates.clientCA, certificates.frontProxyCA].filter((c) => c !== undefined);
+    const { minVersion = 'TLSv1.2', ciphers, curves } = this.#settings;
+    const common: tls.SecureContextOptions = {
+      ...(ca.length === 0 ? {} : { ca }),
+      minVersion,
+      ...(ciphers === undefined ? {} : { ciphers }),
+      ...(curves === undefined ? {} : { ecdhCurve: curves }),
+    };
+    const named = certificates.named ?? [];
+    this.#named = named.length === 0 ? undefined : new NamedContexts(named, common);
+    return { ...common, cert: certificates.certificate, key: certificates.key };
+  }
+
+  /**
+   * Takes other certificates: handshakes from now on, and requests on connections that stand, whose clients are looked at again.
+   * @throws {Error} for what is none; what was there goes on
+   */
+  update(certificates: ListenerCertificates): void {
+    this.#server.setSecureContext(this.#take(certificates));
+    for (const [socket, peer] of this.#peers) Object.assign(peer, peerOf(socket, this.#authorities));
   }
 
   /** Starts listening. Port 0 takes a free one. Rejects when the address cannot be used. */

@@ -16,10 +16,10 @@ export interface Peer {
   readonly identity: UserInfo | undefined;
 }
 
-/** The authorities that sign client certificates. */
+/** The authorities that sign client certificates; they may change. */
 export interface ClientAuthorities {
-  readonly client: readonly X509Certificate[];
-  readonly frontProxy: readonly X509Certificate[];
+  client: readonly X509Certificate[];
+  frontProxy: readonly X509Certificate[];
 }
 
 /** All certificates of a PEM bundle. */

@@ -67,28 +67,6 @@ export function mandatoryFlowControl(
   return flowControl[kind].find((o) => o.mandatory && o.name === name)?.spec;
 }
 
-/** Suggested and mandatory FlowSchemas and PriorityLevelConfigurations. */
-export function flowControlObjects(): BootstrapObject[] {
-  const apiVersion = 'flowcontrol.apiserver.k8s.io/v1';
-  const group = 'flowcontrol.apiserver.k8s.io';
-  const metadata = (name: string): KubeObject['metadata'] => ({
-    name,
-    annotations: { 'apf.kubernetes.io/autoupdate-spec': 'true' },
-  });
-  return [
-    ...flowControl.priorityLevelConfigurations.map((o) => ({
-      group,
-      resource: 'prioritylevelconfigurations',
-      object: { apiVersion, kind: 'PriorityLevelConfiguration', metadata: metadata(o.name), spec: o.spec },
-    })),
-    ...flowControl.flowSchemas.map((o) => ({
-      group,
-      resource: 'flowschemas',
-      object: { apiVersion, kind: 'FlowSchema', metadata: metadata(o.name), spec: o.spec },
-    })),
-  ];
-}
-
 export interface AuthenticationFiles {
   /** PEM of the CA that signs client certificates (`--client-ca-file`). */
   readonly clientCa?: string;

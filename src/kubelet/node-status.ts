@@ -6,7 +6,7 @@ import type { Timer } from '../base/clock.ts';
 import { nextTurn, turnSpent } from '../base/yield.ts';
 import { semanticEqual } from '../api/helpers/deep-equal.ts';
 import { parseQuantity, quantityMilli, quantityValue } from '../api/quantity.ts';
-import { formatMicroTime, formatTime } from '../api/time.ts';
+import { formatMicroTime, formatTime, parseDuration } from '../api/time.ts';
 import type { ContainerImage, Lease, Node, NodeCondition, NodeStatus, Taint } from '../api/types/index.gen.ts';
 import { isAlreadyExists, isConflict, isNotFound } from '../client/errors.ts';
 import type { KubeletConfiguration } from './configuration.ts';
@@ -80,6 +80,7 @@ export class NodeStatusManager {
   #stopped = false;
   #runtimeStatus: RuntimeStatus | undefined;
   #runtimeError: string | undefined;
+  #version: VersionInfo | undefined;
   #shutdown: string | undefined;
   /** What a status was computed of that the API has already: as long as it is the same, nothing is to be compared. */
   #settled: readonly unknown[] | undefined;
@@ -157,7 +158,9 @@ export class NodeStatusManager {
 
   /** Milliseconds from a heartbeat to the next: a quarter of the lease's duration and a little more. */
   #interval(): number {
-    return this.#o.leaseDurationSeconds * 250 * (1 + jitter * this.#ctx.random.float());
+    const c = this.#o.configuration;
+    const update = c === undefined ? Infinity : parseDuration(c.nodeStatusUpdateFrequency);
+    return Math.min(this.#o.leaseDurationSeconds * 250, update) * (1 + jitter * this.#ctx.random.float());
   }
 
   async #beat(): Promise<void> {
@@ -279,7 +282,7 @@ export class NodeStatusManager {
       cpu: String(machine.cpuCores),
       'ephemeral-storage': `${Math.floor(machine.rootFsBytes / 1024)}Ki`,
       memory: `${Math.floor(machine.memoryBytes / 1024)}Ki`,
-      pods: String(this.#o.maxPods),
+      pods: String(podsOf(this.#o, machine.cpuCores)),
     };
     for (const h of machine.hugepages)
       capacity[`hugepages-${pageSize(h.pageSizeBytes)}`] = String(h.pageSizeBytes * h.count);
@@ -327,7 +330,12 @@ export class NodeStatusManager {
   /** What the machine and the runtime say of themselves. */
   #facts(): Promise<Facts> {
     const { host, runtime } = this.#ctx;
-    return Promise.all([host.machineInfo(), runtime.version(), host.addresses()]);
+    const version = runtime.version().catch((error: unknown): VersionInfo => {
+      // A runtime that is down is told by the conditions; the rest of the status goes on.
+      if (this.#version !== undefined) return this.#version;
+      throw error;
+    });
+    return Promise.all([host.machineInfo(), version.then((v) => (this.#version = v)), host.addresses()]);
   }
 
   async #compute(old: NodeStatus | undefined, facts?: Facts): Promise<NodeStatus> {
@@ -337,9 +345,10 @@ export class NodeStatusManager {
     if (this.#imagesChanged) {
       this.#imagesChanged = false;
       const images = await runtime.listImages().catch(() => []);
+      const limit = this.#o.configuration?.nodeStatusMaxImages ?? maxImages;
       this.#images = [...images]
         .sort((a, b) => b.size - a.size)
-        .slice(0, maxImages)
+        .slice(0, limit < 0 ? images.length : limit)
         .map((i) => ({ names: [...i.repoDigests, ...i.repoTags].slice(0, 5), sizeBytes: i.size }));
     }
     // Until what an earlier kubelet mounted has been looked through, what it said holds.
@@ -540,6 +549,12 @@ export class NodeStatusManager {
     this.#timer = undefined;
     void this.#ctx.clock.activity.track(this.#shorten());
   }
+}
+
+/** How many pods the node takes: no more for each core than the configuration says. */
+function podsOf(o: NodeStatusOptions, cores: number): number {
+  const perCore = o.configuration?.podsPerCore ?? 0;
+  return perCore > 0 ? Math.min(o.maxPods, cores * perCore) : o.maxPods;
 }
 
 /** Capacity less what is reserved and what eviction keeps free, and less huge pages, which are no other memory. */

@@ -18,6 +18,6 @@ describe('kubectl on one process', () => {
   after(async () => knarr?.dispose());
   for (const [name, run] of cases)
     test(name, async (t) => {
-      if (requirePeer(t, 'kubectl') !== undefined) await run({ k: k! }, t);
+      if (requirePeer(t, 'kubectl') !== undefined) await run({ k: k!, metrics: true }, t);
     });
 });

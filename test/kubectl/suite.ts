@@ -29,6 +29,8 @@ function deployment(name: string, image: string, replicas = 2, extra: Record<str
 
 export interface Suite {
   readonly k: Kubectl;
+  /** The cluster has a metrics server. */
+  readonly metrics?: boolean;
 }
 
 /** Every case is a test of its own; they run in order on one cluster, each in a namespace of its own where it matters. */
@@ -517,9 +519,61 @@ export const cases: readonly [string, (s: Suite, t: TestContext) => Promise<void
     },
   ],
   [
+    'top tells what nodes, pods and containers use',
+    async ({ k, metrics }) => {
+      if (metrics !== true) {
+        assert.match(await k.fails('top nodes'), /Metrics API not available/);
+        return;
+      }
+      await k.ok('create namespace busy');
+      for (const [name, cpu] of [
+        ['little', '5m'],
+        ['much', '700m'],
+      ])
+        await k.apply({
+          apiVersion: 'v1',
+          kind: 'Pod',
+          metadata: {
+            name,
+            namespace: 'busy',
+            labels: { app: name },
+            annotations: { 'knarr.dev/simulated.cpu': cpu, 'knarr.dev/simulated.memory': '100Mi' },
+          },
+          spec: {
+            containers: [
+              { name: 'one', image: 'one' },
+              { name: 'two', image: 'two' },
+            ],
+          },
+        });
+      await k.ok('wait --for=condition=Ready pod --all -n busy --timeout=60s');
+      assert.match(
+        await k.ok('top nodes'),
+        /^NAME\s+CPU\(cores\)\s+CPU\(%\)\s+MEMORY\(bytes\)\s+MEMORY\(%\)\s*\nnode-1\s+\d+m\s+\d+%\s+\d+Mi\s+\d+%/,
+      );
+      const rows = async (args: string): Promise<string[]> =>
+        (await k.ok(`top pods -n busy --no-headers ${args}`))
+          .trimEnd()
+          .split('\n')
+          .map((l) => l.trim().split(/\s+/).join(' '));
+      assert.deepEqual(await rows('--sort-by=cpu'), ['much 1400m 200Mi', 'little 10m 200Mi']);
+      assert.deepEqual(await rows('-l app=little --containers'), ['little one 5m 100Mi', 'little two 5m 100Mi']);
+      assert.deepEqual(await rows('much'), ['much 1400m 200Mi']);
+      assert.deepEqual(await rows('--sum --sort-by=memory').then((r) => r.at(-1)), '1410m 400Mi');
+      assert.match(await k.ok('top pods -A'), /\nbusy\s+much\s+1400m/);
+      assert.match(await k.fails('top pod nobody -n busy'), /podmetrics.metrics.k8s.io "busy\/nobody" not found/);
+      assert.match(
+        await k.ok('get pods.metrics.k8s.io -n busy'),
+        /NAME\s+CPU\s+MEMORY\s+WINDOW\nlittle\s+10m\s+200Mi\s+15s/,
+      );
+      assert.match(await k.ok('explain pods --api-version=metrics.k8s.io/v1beta1'), /KIND: +PodMetrics/);
+      assert.match(await k.ok('get apiservice v1beta1.metrics.k8s.io'), /v1beta1.metrics.k8s.io\s+Local\s+True/);
+      await k.ok('delete namespace busy');
+    },
+  ],
+  [
     "what is missing or wrong is said in upstream's words",
     async ({ k }) => {
-      assert.match(await k.fails('top nodes'), /Metrics API not available/);
       assert.match(await k.fails('get pod nobody'), /Error from server \(NotFound\): pods "nobody" not found/);
       assert.match(
         await k.fails('create deployment UPPER --image=x'),

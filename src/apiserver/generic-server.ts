@@ -17,6 +17,7 @@ import type { AuthorizationObserver } from './filters/authorization.ts';
 import { withAuthorization } from './filters/authorization.ts';
 import { Deadlines, withDeadline } from './filters/deadline.ts';
 import { withImpersonation } from './filters/impersonation.ts';
+import type { ImpersonationMetrics } from './filters/impersonation.ts';
 import type { InFlight } from './filters/max-in-flight.ts';
 import { withMaxInFlight } from './filters/max-in-flight.ts';
 import { panicText, recovered, textResponse, withPanicRecovery } from './filters/panic.ts';
@@ -48,6 +49,7 @@ export interface GenericServerOptions {
   readonly handler: Handler;
   readonly observer?: RequestObserver;
   readonly onAuthorization?: AuthorizationObserver;
+  readonly impersonation?: ImpersonationMetrics;
   readonly audit?: AuditOptions;
   /** Upstream's defaults: 60 s, 400, 200. */
   readonly requestTimeoutMs?: number;
@@ -99,7 +101,7 @@ export class GenericServer implements Serve {
       withDeadline(this.#deadlines),
       withAuthentication(options.authenticator, options.logger, audit?.refused),
       ...(audit === undefined ? [] : [audit.filter]),
-      withImpersonation(options.authorizer, observe),
+      withImpersonation(options.authorizer, observe, options.impersonation),
       options.flowControl === undefined
         ? withMaxInFlight(
             options.maxRequestsInFlight ?? 400,

@@ -56,6 +56,7 @@ import { FlowControlMaintenance } from './bootstrap/flow-control.ts';
 import { installFlowControlDebug } from './flowcontrol/debug.ts';
 import { FlowControl } from './flowcontrol/flow-control.ts';
 import { registrySource } from './flowcontrol/source.ts';
+import { ImpersonationMetrics } from './filters/impersonation.ts';
 import { GenericServer } from './generic-server.ts';
 import { Health } from './health.ts';
 import type { ListenerCertificates, Listening } from './http/listener.ts';
@@ -344,6 +345,7 @@ class ApiServerImpl implements ApiServer {
     this.#security = security;
     const { authenticator, authorizer } = security;
     const admissionMetrics = new AdmissionMetrics();
+    const impersonationMetrics = new ImpersonationMetrics();
     this.#webhooks = createWebhookAdmission({
       registries,
       directory: this.directory,
@@ -437,6 +439,7 @@ class ApiServerImpl implements ApiServer {
     this.metrics = new RequestMetrics(clock, () => this.#server.inFlight);
     this.metrics.register(
       ...security.families,
+      ...impersonationMetrics.families,
       ...admissionMetrics.families,
       ...this.#policies.families,
       ...this.#customResources.metrics.families,
@@ -462,6 +465,7 @@ class ApiServerImpl implements ApiServer {
         remote: (scope) => this.#aggregation.proxy.find(scope),
       }),
       observer: this.metrics,
+      impersonation: impersonationMetrics,
       ...(options.onAuthorization === undefined ? {} : { onAuthorization: options.onAuthorization }),
       ...(this.#flowControl === undefined ? {} : { flowControl: this.#flowControl }),
       ...(options.audit === undefined ? {} : { audit: options.audit }),

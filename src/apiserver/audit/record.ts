@@ -167,6 +167,9 @@ export class AuditRecord {
       verb: scope.info.verb,
       user: this.#user,
       ...(scope.originalUser === undefined ? {} : { impersonatedUser: userOf(scope.user) }),
+      ...(scope.impersonationConstraint === ''
+        ? {}
+        : { authenticationMetadata: { impersonationConstraint: scope.impersonationConstraint } }),
       ...(ips.length === 0 ? {} : { sourceIPs: ips }),
       ...(userAgent === '' ? {} : { userAgent }),
       ...(ref === undefined ? {} : { objectRef: Object.fromEntries(Object.entries(ref).filter(([, v]) => v !== '')) }),

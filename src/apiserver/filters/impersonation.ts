@@ -1,24 +1,73 @@
 /**
- * `Impersonate-User`, `-Group`, `-Uid` and `-Extra-*`: every thing asked for is authorized against the real caller with
- * the verb `impersonate`, then the request goes on as the other user.
+ * `Impersonate-User`, `-Group`, `-Uid` and `-Extra-*`: the real caller is held against what they ask for, then the request goes
+ * on as the other user.
  */
 import { badRequest } from '../../api/status.ts';
+import { ioNow } from '../../base/io-time.ts';
 import type { AuthorizationAttributes, Authorizer } from '../context.ts';
-import type { IncomingRequest, UserInfo } from '../request.ts';
 import { headerValues } from '../http/headers.ts';
+import { HistogramVector, Vector } from '../metrics/exposition.ts';
+import type { Family } from '../metrics/exposition.ts';
+import type { IncomingRequest } from '../request.ts';
+import { attributesOf } from './authorization.ts';
 import type { AuthorizationObserver } from './authorization.ts';
-import { forbiddenByAuthorizer } from './authorization.ts';
+import { ImpersonationModes } from './impersonation-modes.ts';
+import type { WantedUser } from './impersonation-modes.ts';
 import type { Filter } from './scope.ts';
 
-interface Wish {
-  readonly kind: 'ServiceAccount' | 'User' | 'Group' | 'UserExtra' | 'UID';
-  readonly namespace: string;
-  readonly name: string;
-  /** Key of an extra. */
-  readonly key: string;
+const extraPrefix = 'impersonate-extra-';
+/** 1 ms, doubled fourteen times. */
+const buckets = Array.from({ length: 15 }, (_, i) => 0.001 * 2 ** i);
+
+/** What is counted of impersonation, with upstream's names. */
+export class ImpersonationMetrics {
+  readonly #attempts = new Vector(
+    'counter',
+    'apiserver_impersonation_attempts_total',
+    'Total number of impersonation attempts split by mode and decision.',
+  );
+  readonly #durations = new HistogramVector(
+    'apiserver_impersonation_attempts_duration_seconds',
+    'Latency of impersonation attempts in seconds split by mode and decision.',
+    buckets,
+  );
+  readonly #authorizations = new Vector(
+    'counter',
+    'apiserver_impersonation_authorization_attempts_total',
+    'Total number of authorization checks made by the impersonation handler split by mode and decision.',
+  );
+  readonly #authorizationDurations = new HistogramVector(
+    'apiserver_impersonation_authorization_attempts_duration_seconds',
+    'Latency of authorization checks made by the impersonation handler in seconds split by mode and decision.',
+    buckets,
+  );
+  readonly families: readonly Family[] = [
+    this.#attempts,
+    this.#durations,
+    this.#authorizations,
+    this.#authorizationDurations,
+  ];
+
+  attempt(mode: string, decision: 'allowed' | 'denied', seconds: number): void {
+    const key = `${mode} ${decision}`;
+    this.#attempts.series(key, () => ({ decision, mode })).inc();
+    this.#durations.series(key, () => ({ decision, mode })).observe(seconds);
+  }
+
+  authorization(verb: string, decision: 'allowed' | 'denied', seconds: number): void {
+    const mode = modeOfVerb(verb);
+    const key = `${mode} ${decision}`;
+    this.#authorizations.series(key, () => ({ decision, mode })).inc();
+    this.#authorizationDurations.series(key, () => ({ decision, mode })).observe(seconds);
+  }
 }
 
-const extraPrefix = 'impersonate-extra-';
+function modeOfVerb(verb: string): string {
+  if (verb === 'impersonate') return 'legacy';
+  return (
+    /^impersonate(?:-on)?:(associated-node|arbitrary-node|serviceaccount|user-info)(?::|$)/.exec(verb)?.[1] ?? 'unknown'
+  );
+}
 
 function asks(headers: Readonly<Record<string, string>>): boolean {
   for (const name in headers) if (name.charCodeAt(0) === 105 && name.startsWith('impersonate-')) return true;
@@ -34,121 +83,67 @@ function extraKey(encoded: string): string {
   }
 }
 
-/** Namespace and name of `system:serviceaccount:NS:NAME`. */
-function splitServiceAccount(username: string): { namespace: string; name: string } | undefined {
-  if (!username.startsWith('system:serviceaccount:')) return undefined;
-  const parts = username.slice('system:serviceaccount:'.length).split(':');
-  if (parts.length !== 2 || parts[0] === '' || parts[1] === '') return undefined;
-  return { namespace: parts[0]!, name: parts[1]! };
+/** A user as Go prints the struct. */
+function goSyntax({ name, uid, groups, extra }: WantedUser): string {
+  const q = JSON.stringify;
+  const strings = (values: readonly string[]): string => `[]string{${values.map((v) => q(v)).join(', ')}}`;
+  const entries = Object.entries(extra).toSorted(([a], [b]) => (a < b ? -1 : 1));
+  const map =
+    entries.length === 0
+      ? 'map[string][]string(nil)'
+      : `map[string][]string{${entries.map(([key, values]) => `${q(key)}:${strings(values)}`).join(', ')}}`;
+  const list = groups.length === 0 ? '[]string(nil)' : strings(groups);
+  return `&user.DefaultInfo{Name:${q(name)}, UID:${q(uid)}, Groups:${list}, Extra:${map}}`;
 }
 
-function wishesOf(request: IncomingRequest): Wish[] {
-  const wishes: Wish[] = [];
-  const user = request.headers['impersonate-user'] ?? '';
-  if (user !== '') {
-    const account = splitServiceAccount(user);
-    if (account !== undefined) wishes.push({ kind: 'ServiceAccount', ...account, key: '' });
-    else wishes.push({ kind: 'User', namespace: '', name: user, key: '' });
-  }
-  let more = false;
-  for (const group of headerValues(request, 'impersonate-group')) {
-    more = true;
-    wishes.push({ kind: 'Group', namespace: '', name: group, key: '' });
-  }
+/** undefined when no user is asked for. @throws {StatusError} 400 when more than a name is, but no name */
+function wantedUser(request: IncomingRequest): WantedUser | undefined {
+  const name = request.headers['impersonate-user'] ?? '';
+  const uid = request.headers['impersonate-uid'] ?? '';
+  const groups = headerValues(request, 'impersonate-group');
+  const extra: Record<string, string[]> = {};
   for (const header in request.headers) {
     if (!header.startsWith(extraPrefix)) continue;
-    more = true;
-    const key = extraKey(header.slice(extraPrefix.length));
-    for (const value of headerValues(request, header))
-      wishes.push({ kind: 'UserExtra', namespace: '', name: value, key });
+    (extra[extraKey(header.slice(extraPrefix.length))] ??= []).push(...headerValues(request, header));
   }
-  const uid = request.headers['impersonate-uid'] ?? '';
-  if (uid !== '') {
-    more = true;
-    wishes.push({ kind: 'UID', namespace: '', name: uid, key: '' });
-  }
-  if (more && user === '') {
-    const list = wishes.map((w) => `{${w.kind} ${w.namespace} ${w.name}}`).join(' ');
-    throw badRequest(`requested [${list}] without impersonating a user`);
-  }
-  return wishes;
+  const wanted: WantedUser = { name, uid, groups, extra };
+  if (name !== '') return wanted;
+  if (uid !== '' || groups.length > 0 || Object.keys(extra).length > 0)
+    throw badRequest(`requested ${goSyntax(wanted)} without impersonating a user name`);
+  return undefined;
 }
 
-const resourceOf: Record<Wish['kind'], string> = {
-  ServiceAccount: 'serviceaccounts',
-  User: 'users',
-  Group: 'groups',
-  UserExtra: 'userextras',
-  UID: 'uids',
-};
-
-function attributesOf(caller: UserInfo, wish: Wish): AuthorizationAttributes {
-  const authentication = wish.kind === 'UserExtra' || wish.kind === 'UID';
-  return {
-    user: caller,
-    verb: 'impersonate',
-    isResourceRequest: true,
-    group: authentication ? 'authentication.k8s.io' : '',
-    version: authentication ? 'v1' : '',
-    resource: resourceOf[wish.kind],
-    subresource: wish.key,
-    namespace: wish.namespace,
-    name: wish.name,
-    path: '',
-  };
-}
-
-export function withImpersonation(authorizer: Authorizer, observe: AuthorizationObserver | undefined): Filter {
-  return (next) => {
-    const impersonate = withWishes(authorizer, observe)(next);
-    return (scope) => (asks(scope.request.headers) ? impersonate(scope) : next(scope));
-  };
-}
-
-function withWishes(authorizer: Authorizer, observe: AuthorizationObserver | undefined): Filter {
-  return (next) => async (scope) => {
-    const wishes = wishesOf(scope.request);
-    if (wishes.length === 0) return next(scope);
-    let name = '';
-    let uid: string | undefined;
-    let groups: string[] = [];
-    const extra: Record<string, string[]> = {};
-    const groupsGiven = wishes.some((w) => w.kind === 'Group');
-    for (const wish of wishes) {
-      const attributes = attributesOf(scope.user, wish);
-      switch (wish.kind) {
-        case 'ServiceAccount':
-          name = `system:serviceaccount:${wish.namespace}:${wish.name}`;
-          if (!groupsGiven) groups = ['system:serviceaccounts', `system:serviceaccounts:${wish.namespace}`];
-          break;
-        case 'User':
-          name = wish.name;
-          break;
-        case 'Group':
-          groups.push(wish.name);
-          break;
-        case 'UserExtra':
-          (extra[wish.key] ??= []).push(wish.name);
-          break;
-        case 'UID':
-          uid = wish.name;
-          break;
-      }
-      const { decision, reason } = await authorizer.authorize(attributes);
-      observe?.(attributes, decision, reason);
-      if (decision !== 'allow') throw forbiddenByAuthorizer(attributes, reason);
-    }
-    if (name !== 'system:anonymous') {
-      if (!groups.includes('system:authenticated') && !groups.includes('system:unauthenticated'))
-        groups.push('system:authenticated');
-    } else if (!groups.includes('system:unauthenticated')) groups.push('system:unauthenticated');
-    scope.originalUser = scope.user;
-    scope.user = {
-      name,
-      groups,
-      ...(uid === undefined ? {} : { uid }),
-      ...(Object.keys(extra).length === 0 ? {} : { extra }),
-    };
-    return next(scope);
+export function withImpersonation(
+  authorizer: Authorizer,
+  observe: AuthorizationObserver | undefined,
+  metrics: ImpersonationMetrics = new ImpersonationMetrics(),
+): Filter {
+  const modes = new ImpersonationModes(async (attributes: AuthorizationAttributes) => {
+    const began = ioNow();
+    const outcome = await authorizer.authorize(attributes);
+    observe?.(attributes, outcome.decision, outcome.reason);
+    const decision = outcome.decision === 'allow' ? 'allowed' : 'denied';
+    metrics.authorization(attributes.verb, decision, (ioNow() - began) / 1000);
+    return outcome;
+  });
+  return (next) => (scope) => {
+    if (!asks(scope.request.headers)) return next(scope);
+    const wanted = wantedUser(scope.request);
+    if (wanted === undefined) return next(scope);
+    const began = ioNow();
+    const seconds = (): number => (ioNow() - began) / 1000;
+    return modes.become(wanted, attributesOf(scope)).then(
+      ({ user, constraint }) => {
+        metrics.attempt(constraint === '' ? 'legacy' : modeOfVerb(constraint), 'allowed', seconds());
+        scope.originalUser = scope.user;
+        scope.user = user;
+        scope.impersonationConstraint = constraint;
+        return next(scope);
+      },
+      (error: unknown) => {
+        metrics.attempt('', 'denied', seconds());
+        throw error;
+      },
+    );
   };
 }

@@ -40,6 +40,8 @@ export class Scope implements RequestContext {
   user: UserInfo = nobody;
   /** Who really asked, when `user` is impersonated. */
   originalUser: UserInfo | undefined = undefined;
+  /** The verb that let them act so; empty for the unlimited way. */
+  impersonationConstraint = '';
   resource: ResourceInfo | undefined = undefined;
   longRunning = false;
   /** What the client accepts, settled before the verb runs; undefined where the default applies. */

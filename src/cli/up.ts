@@ -24,10 +24,12 @@ import type { KubeconfigEntry } from '../cluster/kubeconfig.ts';
 import { dataDirLayout, defaultDataDir, defaultKubeconfig } from '../cluster/paths.ts';
 import { ClusterRangeError, clusterRanges, defaultClusterCIDR, defaultServiceRange } from '../cluster/ranges.ts';
 import type { Machine, MachineOptions } from '../cluster/real/machine.ts';
+import type { ApiChoice } from '../cluster/api-choice.ts';
 import type { SecurityFlags } from '../cluster/processes/security.ts';
 import { gitVersion } from '../cluster/version.ts';
 import { UsageError, UserError } from './errors.ts';
 import { valuesOf } from './components/component.ts';
+import { apiChoice, apiFlags } from './components/api-flags.ts';
 import { securityFlags, securityValues } from './components/security-flags.ts';
 import type { CommandSpec, Flag, FlagValues } from './flags.ts';
 import { createProgress } from './progress.ts';
@@ -65,6 +67,7 @@ export interface UpSettings {
   /** PEM files for `etcdServers`: authority, client certificate, its key. */
   readonly etcdFiles: { readonly ca?: string; readonly cert?: string; readonly key?: string };
   readonly security: SecurityFlags;
+  readonly apis: ApiChoice;
   readonly detach: boolean;
   readonly logLevel: LogLevel;
   readonly logFormat: 'text' | 'json';
@@ -171,6 +174,7 @@ const flags: readonly Flag[] = [
   { name: 'etcd-cafile', kind: 'string', value: 'FILE', help: "authority of etcd's certificate" },
   { name: 'etcd-certfile', kind: 'string', value: 'FILE', help: 'client certificate for etcd' },
   { name: 'etcd-keyfile', kind: 'string', value: 'FILE', help: 'its key' },
+  ...apiFlags,
   ...securityFlags({ issuer: 'https://kubernetes.default.svc.cluster.local', modes: ['Node', 'RBAC'] }),
   { name: 'detach', kind: 'bool', default: false, help: 'return when the cluster is ready and leave it running' },
   {
@@ -253,6 +257,7 @@ function settingsOf(values: FlagValues): UpSettings {
       ...(key === undefined ? {} : { key }),
     },
     security: securityValues(valuesOf(values)),
+    apis: apiChoice(valuesOf(values)),
     detach: values['detach'] as boolean,
     logLevel: values['log-level'] as LogLevel,
     logFormat: values['log-format'] as 'text' | 'json',
@@ -391,16 +396,25 @@ async function realMachine(
   logger: Logger,
 ): Promise<{ readonly machine?: Machine; readonly why?: string }> {
   const named = s.machine.endpoint !== undefined;
-  if (s.runtime === 'simulated' || s.disable.includes('kubelet')) return {};
+  const kubelet = !s.disable.includes('kubelet');
+  // Without a kubelet of ours this machine is a node where its address or its runtime is named.
+  const meant = kubelet || s.runtime === 'containerd' || s.machine.address !== undefined;
+  if (s.runtime === 'simulated' || !meant) return {};
   // Several nodes on one machine are simulated ones; one that was not asked for stays as it was.
-  if (s.runtime === 'auto' && !named && (s.nodes !== 1 || process.platform !== 'linux' || process.getuid?.() !== 0))
+  if (
+    kubelet &&
+    s.runtime === 'auto' &&
+    !named &&
+    (s.nodes !== 1 || process.platform !== 'linux' || process.getuid?.() !== 0)
+  )
     return {};
-  if (s.nodes !== 1)
+  if (kubelet && s.nodes !== 1)
     throw new UserError(
       `--nodes ${s.nodes} are simulated nodes: this machine is one real node, others come with "knarr join"`,
     );
   const { anyRuntime, NoRuntimeError } = await import('../cluster/real/runtime.ts');
-  if (s.runtime === 'auto' && !named && !(await anyRuntime())) return { why: 'no container runtime answers here' };
+  if (kubelet && s.runtime === 'auto' && !named && !(await anyRuntime()))
+    return { why: 'no container runtime answers here' };
   const { openMachine } = await import('../cluster/real/machine.ts');
   try {
     return {
@@ -409,11 +423,12 @@ async function realMachine(
         logger,
         owner: s.dataDir,
         kubeProxy: !s.disable.includes('kube-proxy'),
+        kubelet,
       }),
     };
   } catch (e) {
     if (!(e instanceof NoRuntimeError)) throw e;
-    if (s.runtime === 'auto' && !named) return { why: e.message };
+    if (kubelet && s.runtime === 'auto' && !named) return { why: e.message };
     throw new UserError(e.message, { cause: e });
   }
 }
@@ -455,6 +470,7 @@ async function serve(s: UpSettings, started: number): Promise<void> {
       nodeMonitorGracePeriodMs: s.nodeMonitorGracePeriodMs,
       ...s.ranges,
       disable: s.disable,
+      ...s.apis,
       security: { ...security, ...identities, issuers: s.security.serviceAccountIssuer },
       etcdServers: s.etcdServers,
       ...(etcdTls === undefined ? {} : { etcdTls }),
@@ -473,7 +489,7 @@ async function serve(s: UpSettings, started: number): Promise<void> {
     if (machine !== undefined)
       await writeWhole(
         layout.node,
-        `${JSON.stringify({ ...s.machine, endpoint: machine.runtime.endpoint, rootDir: machine.rootDir, cniConfDir: machine.cniConfDir })}\n`,
+        `${JSON.stringify({ ...s.machine, endpoint: machine.runtime?.endpoint ?? '', rootDir: machine.rootDir, cniConfDir: machine.cniConfDir })}\n`,
       );
     await writeWhole(layout.adminConf, renderKubeconfig(entry));
     const kubeconfig = await writeKubeconfig(s, entry);
@@ -482,7 +498,7 @@ async function serve(s: UpSettings, started: number): Promise<void> {
       version: gitVersion,
       url: cluster.url!,
       dataDir: s.dataDir,
-      runtime: machine === undefined ? 'simulated' : machine.runtime.endpoint,
+      runtime: machine === undefined ? 'simulated' : (machine.runtime?.endpoint ?? 'of another kubelet'),
       startedAt: new Date(started).toISOString(),
       ready: true,
       kubeconfig,
@@ -497,7 +513,11 @@ async function serve(s: UpSettings, started: number): Promise<void> {
         `nodes are simulated: pods start, log and answer, but no container runs${why === undefined ? '' : ` (${why})`}`,
       );
     if (machine !== undefined)
-      progress.line(`node ${machine.nodeName} runs real containers by ${machine.runtime.endpoint}`);
+      progress.line(
+        machine.runtime === undefined
+          ? `node ${machine.nodeName} is another kubelet's: docs/real-nodes.md tells how to start it`
+          : `node ${machine.nodeName} runs real containers by ${machine.runtime.endpoint}`,
+      );
     progress.line(`try: ${kubectlHint(s, kubeconfig)}`);
     if (process.send !== undefined) process.send({ ready: status() });
     // What the start has compiled is kept for the next one. Node would write it at the end of the process, which may come by a

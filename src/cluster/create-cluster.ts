@@ -17,6 +17,7 @@ import type { AdmissionConfiguration } from '../apiserver/admission/plugins.ts';
 import type { AuthorizationObserver } from '../apiserver/filters/authorization.ts';
 import type { ApiServer, ApiServerOptions } from '../apiserver/server.ts';
 import type { SecurityConfiguration } from '../apiserver/security.ts';
+import { loadCatalog } from '../api/catalog/catalog.ts';
 import { createApiServer } from '../apiserver/server.ts';
 import type { UserInfo } from '../apiserver/request.ts';
 import { PacedTransport } from '../client/paced-transport.ts';
@@ -38,6 +39,7 @@ import type { Scheduler } from '../scheduler/scheduler.ts';
 import type { NetworkPolicyEnforcer } from '../proxy/policy/network-policy.ts';
 import { createProxy } from '../proxy/proxy.ts';
 import { createScheduler } from '../scheduler/scheduler.ts';
+import { readApiChoice, type ApiChoice } from './api-choice.ts';
 import { bindAdministrators, installAddons } from './addons.ts';
 import { allComponents, identities } from './components.ts';
 import type { OptionalComponent } from './components.ts';
@@ -74,7 +76,7 @@ export interface ClusterSecurity extends SecurityConfiguration {
   readonly verifyKeys?: readonly string[];
 }
 
-export interface ClusterOptions {
+export interface ClusterOptions extends ApiChoice {
   /** Simulated nodes; default 1. */
   readonly nodes?: number;
   /** This machine as the one node of this process, with real containers, instead of simulated ones (`openMachine`). */
@@ -352,7 +354,10 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       () => clock.now(),
     );
     const signingKey = pki?.get('sa.key') ?? (await privateKeyPem((await generateSigningKey()).privateKey));
+    const catalog = loadCatalog();
+    const apis = readApiChoice(options, catalog);
     const apiServer = await createApiServer({
+      catalog,
       store,
       embedded,
       clock,
@@ -386,6 +391,7 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
           }),
       // Without a proxy nobody leads from cluster IPs to pods.
       aggregatorRouting: disabled.has('kube-proxy'),
+      ...apis,
       ...admissionOptions(options.admission),
       ...(options.freeze === undefined ? {} : { freeze: options.freeze }),
       ...(options.onAuthorization === undefined ? {} : { onAuthorization: options.onAuthorization }),

@@ -2,6 +2,7 @@
 import type { Flag } from '../flags.ts';
 import { auditFlags, auditValues } from './audit-flags.ts';
 import { componentCommand } from './component.ts';
+import { apiChoice, apiFlags } from './api-flags.ts';
 import { securityFlags, securityValues } from './security-flags.ts';
 
 const file = (name: string, help: string): Flag => ({ name, kind: 'string', value: 'FILE', help });
@@ -82,12 +83,7 @@ export const apiServerCommand = componentCommand({
     file('kubelet-client-certificate', 'shown to kubelets'),
     file('kubelet-client-key', 'its key'),
     file('kubelet-certificate-authority', "authority of the kubelets' certificates; any is taken when left out"),
-    {
-      name: 'runtime-config',
-      kind: 'map',
-      value: 'group/version=bool,…',
-      help: 'APIs to switch on or off; also api/all, api/ga, api/beta, api/alpha',
-    },
+    ...apiFlags,
     { name: 'event-ttl', kind: 'duration', default: 3_600_000, help: 'how long Events are kept' },
     { name: 'request-timeout', kind: 'duration', default: 60_000, help: 'how long a request may take' },
     { name: 'max-requests-inflight', kind: 'int', default: 400, help: 'reading requests at a time' },
@@ -106,7 +102,6 @@ export const apiServerCommand = componentCommand({
       default: false,
       help: 'take a changed encryption configuration without a restart',
     },
-    { name: 'feature-gates', kind: 'map', value: 'Name=bool,…', help: "checked for form; features are the release's" },
   ],
   examples: [
     [
@@ -120,8 +115,6 @@ export const apiServerCommand = componentCommand({
   ],
   async run(v, env) {
     const { runApiServer } = await import('../../cluster/processes/kube-apiserver.ts');
-    for (const [gate, on] of Object.entries(v.map('feature-gates')))
-      env.logger.warn('feature gates cannot be switched in this version', { gate, value: on });
     await runApiServer(
       {
         etcdServers: v.list('etcd-servers'),
@@ -154,7 +147,7 @@ export const apiServerCommand = componentCommand({
         kubeletClientCertificate: v.string('kubelet-client-certificate'),
         kubeletClientKey: v.string('kubelet-client-key'),
         kubeletCertificateAuthority: v.string('kubelet-certificate-authority'),
-        runtimeConfig: v.map('runtime-config'),
+        apis: apiChoice(v),
         eventTtlMs: v.ms('event-ttl'),
         requestTimeoutMs: v.ms('request-timeout'),
         maxRequestsInflight: v.int('max-requests-inflight'),

@@ -1,11 +1,13 @@
 /** `knarr kube-apiserver`: the API server alone, over an etcd cluster and the network. */
-import { loadCatalog } from '../../api/catalog/catalog.ts';
+import { loadCatalog, type Catalog } from '../../api/catalog/catalog.ts';
 import { defaultPluginNames, optionalPluginNames, type PluginChoice } from '../../apiserver/admission/plugins.ts';
 import type { ApiServer } from '../../apiserver/server.ts';
 import { createApiServer } from '../../apiserver/server.ts';
 import { startPeriodicCompaction } from '../../etcd/periodic-compaction.ts';
 import { openRemoteStore } from '../../etcd/remote-store.ts';
 import type { KeyValueStore } from '../../etcd/store.ts';
+import type { Logger } from '../../base/logger.ts';
+import { readApiChoice, type ApiChoice } from '../api-choice.ts';
 import { networkDialer } from '../network-dialer.ts';
 import { gitVersion } from '../version.ts';
 import { readAdmissionConfiguration } from './admission-configuration.ts';
@@ -24,7 +26,6 @@ import {
   readPrivateKey,
   StartError,
 } from './environment.ts';
-import { runtimeConfig } from './runtime-config.ts';
 import { readSecurity, type SecurityFlags } from './security.ts';
 import { selfSigned } from './self-signed.ts';
 
@@ -61,7 +62,7 @@ export interface ApiServerFlags {
   readonly kubeletClientCertificate: string | undefined;
   readonly kubeletClientKey: string | undefined;
   readonly kubeletCertificateAuthority: string | undefined;
-  readonly runtimeConfig: Readonly<Record<string, string>>;
+  readonly apis: ApiChoice;
   readonly eventTtlMs: number;
   readonly requestTimeoutMs: number;
   readonly maxRequestsInflight: number;
@@ -70,6 +71,16 @@ export interface ApiServerFlags {
   readonly audit: AuditFlags;
   readonly security: SecurityFlags;
   readonly encryption: EncryptionFlags;
+}
+
+function chooseApis(choice: ApiChoice, catalog: Catalog, logger: Logger): ReturnType<typeof readApiChoice> {
+  try {
+    const apis = readApiChoice(choice, catalog);
+    for (const warning of apis.features.warnings) logger.warn(warning);
+    return apis;
+  } catch (error) {
+    throw new StartError(error instanceof Error ? error.message : String(error), { cause: error });
+  }
 }
 
 /** Which plugins `--enable-admission-plugins` and `--disable-admission-plugins` ask for. */
@@ -142,7 +153,7 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
       '--service-account-signing-key-file is a required flag ("knarr certificates" makes pki/sa.key)',
     );
   const catalog = loadCatalog();
-  const config = runtimeConfig(flags.runtimeConfig, catalog);
+  const apis = chooseApis(flags.apis, catalog, logger);
   const plugins = pluginChoice(flags);
   const admissionConfiguration = await readAdmissionConfiguration(flags.admissionControlConfigFile, env.clock);
   const nodePorts = portRange(flags.serviceNodePortRange);
@@ -246,7 +257,7 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
       serviceNodePortRange: nodePorts,
       ...(flags.advertiseAddress === undefined ? {} : { advertiseAddress: flags.advertiseAddress }),
       ...(flags.securePort === 0 ? {} : { advertisePort: flags.securePort }),
-      runtimeConfig: config,
+      ...apis,
       aggregatorRouting: flags.enableAggregatorRouting,
       enableAdmissionPlugins: plugins.enable,
       disableAdmissionPlugins: plugins.disable,

@@ -7,7 +7,7 @@ import { CommanderError, Option } from 'commander';
 import { UsageError } from './errors.ts';
 
 /** `pairs`: one key=value a time, whatever the value holds; `map`: several, separated by commas. */
-export type FlagKind = 'string' | 'int' | 'bool' | 'list' | 'map' | 'pairs' | 'duration';
+export type FlagKind = 'string' | 'int' | 'bool' | 'list' | 'array' | 'map' | 'pairs' | 'duration';
 
 export interface Flag {
   readonly name: string;
@@ -73,6 +73,9 @@ function parseValue(flag: Flag, text: string, previous: unknown): unknown {
       if (at < 1) throw wrong('it is not of the form key=value');
       return { ...(previous as Record<string, string> | undefined), [text.slice(0, at)]: text.slice(at + 1) };
     }
+    // Given several times; commas are its own.
+    case 'array':
+      return [...(Array.isArray(previous) && previous !== flag.default ? (previous as string[]) : []), text];
     case 'map': {
       const out: Record<string, string> = { ...(previous as Record<string, string> | undefined) };
       for (const pair of text.split(',').filter((s) => s !== '')) {
@@ -118,6 +121,7 @@ function valueName(flag: Flag): string {
     int: 'n',
     bool: 'bool',
     list: 'a,b,…',
+    array: 'a',
     map: 'key=value,…',
     pairs: 'key=value',
     duration: 'duration',

@@ -1,6 +1,7 @@
 /** `knarr kube-apiserver` */
 import type { Flag } from '../flags.ts';
 import { auditFlags, auditValues } from './audit-flags.ts';
+import { servingFlags, tlsValues } from './serving-flags.ts';
 import { componentCommand } from './component.ts';
 import { apiChoice, apiFlags } from './api-flags.ts';
 import { securityFlags, securityValues } from './security-flags.ts';
@@ -40,6 +41,7 @@ export const apiServerCommand = componentCommand({
     },
     file('tls-cert-file', 'serving certificate; self-signed when left out'),
     file('tls-private-key-file', 'its key'),
+    ...servingFlags,
     file('client-ca-file', 'authorities of client certificates'),
     file('requestheader-client-ca-file', 'authorities of authenticating proxies'),
     list('requestheader-allowed-names', 'NAME,…', [], 'names of proxies that may speak for others; all when left out'),
@@ -153,6 +155,7 @@ export const apiServerCommand = componentCommand({
         maxRequestsInflight: v.int('max-requests-inflight'),
         maxMutatingRequestsInflight: v.int('max-mutating-requests-inflight'),
         priorityAndFairness: v.bool('enable-priority-and-fairness'),
+        tls: tlsValues(v),
         audit: auditValues(v),
         security: securityValues(v),
         encryption: {

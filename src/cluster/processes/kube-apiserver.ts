@@ -28,6 +28,12 @@ import {
 } from './environment.ts';
 import { readSecurity, type SecurityFlags } from './security.ts';
 import { selfSigned } from './self-signed.ts';
+import {
+  followServingCertificates,
+  readServingCertificates,
+  readTlsSettings,
+  type TlsFlags,
+} from './serving-certificates.ts';
 
 /** Named and defaulted as upstream's flags. */
 export interface ApiServerFlags {
@@ -68,6 +74,7 @@ export interface ApiServerFlags {
   readonly maxRequestsInflight: number;
   readonly maxMutatingRequestsInflight: number;
   readonly priorityAndFairness: boolean;
+  readonly tls: TlsFlags;
   readonly audit: AuditFlags;
   readonly security: SecurityFlags;
   readonly encryption: EncryptionFlags;
@@ -160,13 +167,22 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
   const security = await readSecurity(flags.security, ['AlwaysAllow'], env);
   const audit = await createAudit(flags.audit, env);
   const encryption = await createEncryption(flags.encryption, catalog, env);
-  const [etcdCa, etcdPair, given, clientCA, frontProxyCA, signingKey, kubeletPair, kubeletCA, proxyPair] =
+  const tls = readTlsSettings(flags.tls);
+  const host = flags.bindAddress;
+  const certificates = await readServingCertificates(flags, () => {
+    logger.info('no --tls-cert-file: serving with a certificate signed by itself');
+    return selfSigned(env, [
+      'localhost',
+      '127.0.0.1',
+      ...(isWildcard(host) ? [defaultAddress()] : [host]),
+      'kubernetes.default.svc',
+    ]);
+  });
+  const { clientCA, frontProxyCA } = certificates;
+  const [etcdCa, etcdPair, signingKey, kubeletPair, kubeletCA, proxyPair] =
     await Promise.all([
       readCertificates('etcd-cafile', flags.etcdCaFile),
       readKeyPair('etcd-certfile', flags.etcdCertFile, 'etcd-keyfile', flags.etcdKeyFile),
-      readKeyPair('tls-cert-file', flags.tlsCertFile, 'tls-private-key-file', flags.tlsPrivateKeyFile),
-      readCertificates('client-ca-file', flags.clientCaFile),
-      readCertificates('requestheader-client-ca-file', flags.requestheaderClientCaFile),
       readPrivateKey('service-account-signing-key-file', flags.serviceAccountSigningKeyFile),
       readKeyPair(
         'kubelet-client-certificate',
@@ -189,17 +205,7 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
         '--requestheader-client-ca-file and --client-ca-file contain overlapping certificates; --requestheader-allowed-names must be specified to ensure regular client certificates cannot set authenticating proxy headers for arbitrary users',
       );
   }
-  const host = flags.bindAddress;
   await probeAddress(host, flags.securePort, '--secure-port');
-  const pair =
-    given ??
-    (await selfSigned(env, [
-      'localhost',
-      '127.0.0.1',
-      ...(isWildcard(host) ? [defaultAddress()] : [host]),
-      'kubernetes.default.svc',
-    ]));
-  if (given === undefined) logger.info('no --tls-cert-file: serving with a certificate signed by itself');
   const store = await openRemoteStore({
     endpoints: flags.etcdServers,
     logger,
@@ -215,6 +221,7 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
   });
   let apiServer: ApiServer | undefined;
   let stopCompaction: (() => void) | undefined;
+  let unfollow: (() => void) | undefined;
   try {
     if (!(await waitForStore(store, flags.etcdServers, env))) return;
     apiServer = await createApiServer({
@@ -224,12 +231,9 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
       random,
       logger,
       catalog,
-      certificates: {
-        certificate: pair.certificate,
-        key: pair.key,
-        ...(clientCA === undefined ? {} : { clientCA }),
-        ...(frontProxyCA === undefined ? {} : { frontProxyCA }),
-      },
+      certificates,
+      tls,
+      goawayChance: flags.tls.goawayChance,
       requestHeader: {
         allowedNames: flags.requestheaderAllowedNames,
         usernameHeaders: flags.requestheaderUsernameHeaders,
@@ -280,11 +284,14 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
     if (flags.etcdCompactionIntervalMs > 0)
       stopCompaction = startPeriodicCompaction({ store, clock, logger, intervalMs: flags.etcdCompactionIntervalMs });
     await apiServer.ready();
+    const serving = apiServer;
+    unfollow = followServingCertificates(flags, certificates, (next) => serving.updateCertificates(next), env);
     const reachable = isWildcard(listening.address) ? '127.0.0.1' : listening.address;
     env.say(`kube-apiserver: serving on https://${hostPort(reachable, listening.port)}`);
     await aborted(signal);
   } finally {
     stopCompaction?.();
+    unfollow?.();
     await apiServer?.close();
     if (apiServer === undefined) await audit?.backend.close();
     encryption?.close();

@@ -1,0 +1,35 @@
+/** Flags of how the API server serves: TLS. */
+import type { TlsFlags } from '../../cluster/processes/serving-certificates.ts';
+import type { Flag } from '../flags.ts';
+import type { Values } from './component.ts';
+
+export const servingFlags: readonly Flag[] = [
+  {
+    name: 'tls-sni-cert-key',
+    kind: 'array',
+    value: 'CERT,KEY[:NAME,…]',
+    help: 'a certificate for clients that ask for these names; its own names where none are given. Repeated for more',
+  },
+  { name: 'tls-min-version', kind: 'string', default: '', value: 'VersionTLS12|…', help: 'oldest version of TLS' },
+  { name: 'tls-cipher-suites', kind: 'list', value: 'NAME,…', help: 'suites of TLS 1.2, by the names Go has for them' },
+  { name: 'tls-curve-preferences', kind: 'list', value: 'ID,…', help: "curves by Go's numbers, such as 29 for X25519" },
+  { name: 'disable-http2-serving', kind: 'bool', default: false, help: 'HTTP/1.1 alone' },
+  {
+    name: 'goaway-chance',
+    kind: 'string',
+    value: 'n',
+    default: '0',
+    help: 'part of the requests (0 to 0.02) whose HTTP/2 connection ends, so that clients find other servers',
+  },
+];
+
+export function tlsValues(v: Values): TlsFlags {
+  return {
+    minVersion: v.text('tls-min-version'),
+    cipherSuites: v.list('tls-cipher-suites'),
+    curvePreferences: v.list('tls-curve-preferences'),
+    sniCertKeys: v.list('tls-sni-cert-key'),
+    disableHttp2: v.bool('disable-http2-serving'),
+    goawayChance: Number(v.text('goaway-chance')),
+  };
+}

@@ -3,11 +3,14 @@ import { readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { SystemClock } from '../base/clock.ts';
 import { ioNow, ioSleep } from '../base/io-time.ts';
 import { silentLogger } from '../base/logger.ts';
+import { SystemRandom } from '../base/random.ts';
+import type { BroughtComponent } from '../cluster/components.ts';
+import { broughtComponents } from '../cluster/components.ts';
 import { askServer } from '../cluster/control.ts';
 import { BrokenKubeconfigError, removeFromKubeconfig } from '../cluster/kubeconfig.ts';
 import { dataDirLayout, defaultKubeconfig } from '../cluster/paths.ts';
 import { gitVersion, knarrVersion, kubernetesVersion } from '../cluster/version.ts';
-import { UserError } from './errors.ts';
+import { UsageError, UserError } from './errors.ts';
 import type { CommandSpec } from './flags.ts';
 import { dataDirFlag, dataDirOf } from './up.ts';
 
@@ -79,17 +82,48 @@ export const statusCommand: CommandSpec = {
 
 export const kubeconfigCommand: CommandSpec = {
   name: 'kubeconfig',
-  summary: "print the administrator's kubeconfig",
-  flags: [dataDirFlag],
-  examples: [['knarr kubeconfig > k; kubectl --kubeconfig k get nodes', 'use it from elsewhere']],
+  summary: "print the administrator's kubeconfig, or a component's",
+  flags: [
+    dataDirFlag,
+    {
+      name: 'component',
+      kind: 'string',
+      choices: broughtComponents,
+      help: 'of a component that you bring in place of ours, with its own identity',
+    },
+    {
+      name: 'server',
+      kind: 'string',
+      value: 'URL',
+      help: "another address of the API server than the administrator's",
+    },
+  ],
+  examples: [
+    ['knarr kubeconfig > k; kubectl --kubeconfig k get nodes', 'use it from elsewhere'],
+    [
+      'knarr kubeconfig --component kube-proxy > kube-proxy.conf',
+      'for upstream\'s, after "knarr up --disable kube-proxy"',
+    ],
+  ],
   async run(values) {
-    const file = dataDirLayout(dataDirOf(values)).adminConf;
+    const dataDir = dataDirOf(values);
+    const file = dataDirLayout(dataDir).adminConf;
+    const component = values['component'] as BroughtComponent | undefined;
+    const server = values['server'] as string | undefined;
+    if (component === undefined && server !== undefined) throw new UsageError('--server needs --component');
+    const { componentKubeconfig } = await import('../cluster/component-kubeconfig.ts');
     try {
-      process.stdout.write(await readFile(file, 'utf8'));
+      process.stdout.write(
+        component === undefined
+          ? await readFile(file, 'utf8')
+          : await componentKubeconfig({
+              ...{ dataDir, component, clock: new SystemClock(), random: new SystemRandom() },
+              ...(server === undefined ? {} : { server }),
+            }),
+      );
     } catch (e) {
-      throw new UserError(`no cluster has been started on ${dataDirOf(values)}: start one with "knarr up"`, {
-        cause: e,
-      });
+      if ((e as NodeJS.ErrnoException).code !== 'ENOENT') throw e;
+      throw new UserError(`no cluster has been started on ${dataDir}: start one with "knarr up"`, { cause: e });
     }
   },
 };

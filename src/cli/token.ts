@@ -51,8 +51,15 @@ const createCommand: CommandSpec = {
     { name: 'ttl', kind: 'duration', default: 24 * 3_600_000, help: 'how long it is good; 0: for ever' },
     { name: 'description', kind: 'string', value: 'TEXT', help: 'what it is for' },
     { name: 'print-token', kind: 'bool', default: false, help: 'print the token alone' },
+    {
+      name: 'bootstrap-kubeconfig',
+      kind: 'bool',
+      default: false,
+      help: "print a bootstrap kubeconfig with it, for upstream's kubelet",
+    },
   ],
   examples: [
+    ['knarr token create --bootstrap-kubeconfig > bootstrap-kubelet.conf', "for upstream's kubelet"],
     ['knarr token create', 'prints "knarr join …" for the other machine'],
     ['knarr token create --ttl 10m --print-token', 'for a script'],
   ],
@@ -65,6 +72,13 @@ const createCommand: CommandSpec = {
         ...(argument === undefined ? {} : { token: argument }),
         ...(description === undefined ? {} : { description }),
       });
+      if (values['bootstrap-kubeconfig'] === true) {
+        const { renderKubeconfig } = await import('../cluster/kubeconfig.ts');
+        if (ca === undefined) throw new UserError('the kubeconfig names no authority of the API server');
+        const server = await publicServer();
+        process.stdout.write(renderKubeconfig({ name: 'knarr', server, certificateAuthority: ca, token }));
+        return;
+      }
       const hash = ca === undefined ? '' : ` --ca-cert-hash ${publicKeyHash(ca)}`;
       process.stdout.write(
         values['print-token'] === true

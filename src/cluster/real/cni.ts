@@ -21,6 +21,11 @@ export interface CniOptions {
   readonly mtu?: number;
 }
 
+/** Where host-local keeps the addresses that it has given out to the pods of a node. */
+export function cniDataDir(rootDir: string): string {
+  return join(rootDir, 'cni-addresses');
+}
+
 /** The configuration as text. */
 export function cniConfig(options: Omit<CniOptions, 'confDir'>): string {
   const everywhere = options.podCidrs.map((cidr) => ({ dst: parseCidr(cidr)!.family === 6 ? '::/0' : '0.0.0.0/0' }));

@@ -2,7 +2,6 @@
  * This machine as a node: our kubelet over a real container runtime and the machine itself, its pod network, and its HTTPS
  * endpoint. Services and network policies are the proxy's (`createNodeProxy`).
  */
-import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/logger.ts';
@@ -14,6 +13,7 @@ import { createKubelet } from '../../kubelet/kubelet.ts';
 import { ensureSandboxImage } from '../../kubelet/runtime/cri/load.ts';
 import type { CriRuntime } from '../../kubelet/runtime/cri/open.ts';
 import type { KubeletListenOptions } from '../../kubelet/server/server.ts';
+import { cniDataDir } from './cni.ts';
 import { PodNetwork } from './pod-network.ts';
 import type { OverlayMode } from './routes.ts';
 
@@ -30,6 +30,8 @@ export interface MachineNodeOptions {
   readonly rootDir: string;
   readonly cniConfDir: string;
   readonly cgroupRoot?: string;
+  /** The resolver's file that pods inherit from; empty for none. */
+  readonly resolvConf?: string;
   readonly clusterDns: readonly string[];
   readonly clusterDomain: string;
   /** Ranges of all pods. */
@@ -59,6 +61,7 @@ export async function createMachineNode(o: MachineNodeOptions): Promise<NodeOfMa
       hostname: o.nodeName,
       rootDir: o.rootDir,
       ...(o.addresses === undefined ? {} : { addresses: o.addresses }),
+      ...(o.resolvConf === undefined ? {} : { resolvConf: o.resolvConf }),
       cgroups: { driver, ...(o.cgroupRoot === undefined ? {} : { cgroupRoot: o.cgroupRoot }) },
     }),
     ensureSandboxImage(o.runtime),
@@ -70,7 +73,7 @@ export async function createMachineNode(o: MachineNodeOptions): Promise<NodeOfMa
     logger: o.logger,
     nodeName: o.nodeName,
     cniConfDir: o.cniConfDir,
-    cniDataDir: join(o.rootDir, 'cni-addresses'),
+    cniDataDir: cniDataDir(o.rootDir),
     clusterCidrs: o.clusterCidrs,
     ...(o.overlay === undefined ? {} : { overlay: o.overlay }),
   });

@@ -13,7 +13,7 @@ import { createLinuxHost } from '../../proxy/host/linux-host.ts';
 import { selfSigned } from '../processes/self-signed.ts';
 import type { MachineNode } from './machine-node.ts';
 import type { OverlayMode } from './routes.ts';
-import { NoRuntimeError, openNodeRuntime } from './runtime.ts';
+import { checkMachine, NoRuntimeError, openNodeRuntime } from './runtime.ts';
 
 export interface MachineOptions {
   /** The runtime's socket (`--container-runtime-endpoint`); the usual ones are looked for when left out. */
@@ -38,7 +38,8 @@ export interface MachineOptions {
 
 export interface Machine {
   readonly nodeName: string;
-  readonly runtime: CriRuntime;
+  /** Undefined where another kubelet has it. */
+  readonly runtime: CriRuntime | undefined;
   readonly rootDir: string;
   readonly cniConfDir: string;
   readonly options: MachineOptions;
@@ -47,21 +48,32 @@ export interface Machine {
 /** Finds and opens what a real node needs. `owner`: what this cluster is told from others by; `kubeProxy`: ours brings Services. @throws NoRuntimeError */
 export async function openMachine(
   options: MachineOptions,
-  env: { readonly clock: Clock; readonly logger: Logger; readonly owner: string; readonly kubeProxy?: boolean },
+  env: {
+    readonly clock: Clock;
+    readonly logger: Logger;
+    readonly owner: string;
+    readonly kubeProxy?: boolean;
+    /** False: another one runs the pods of this machine; the rest of its node is here. */
+    readonly kubelet?: boolean;
+  },
 ): Promise<Machine> {
   const rootDir = options.rootDir ?? '/var/lib/kubelet';
-  const runtime = await openNodeRuntime({
-    endpoint: options.endpoint,
-    rootDir,
-    owner: env.owner,
-    clock: env.clock,
-    logger: env.logger,
-  });
+  if (env.kubelet === false) checkMachine();
+  const runtime =
+    env.kubelet === false
+      ? undefined
+      : await openNodeRuntime({
+          endpoint: options.endpoint,
+          rootDir,
+          owner: env.owner,
+          clock: env.clock,
+          logger: env.logger,
+        });
   if (env.kubeProxy !== false) {
     const host = createLinuxHost();
     const missing = await host.missing().finally(() => host.close());
     if (missing !== undefined) {
-      runtime.close();
+      runtime?.close();
       throw new NoRuntimeError(`Services of a real node need more: ${missing}`);
     }
   }

@@ -27,6 +27,10 @@ export interface FindRuntime {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly podLogsDir?: string;
+  /** `--image-service-endpoint` */
+  readonly imageEndpoint?: string;
+  /** `--runtime-request-timeout` */
+  readonly timeoutMs?: number;
 }
 
 /** Whether a runtime's socket is in one of the usual places. */
@@ -43,10 +47,15 @@ async function ownerOf(rootDir: string): Promise<string | undefined> {
   }
 }
 
-/** Opens the runtime for a node of this cluster. @throws NoRuntimeError */
-export async function openNodeRuntime(options: FindRuntime): Promise<CriRuntime> {
+/** @throws NoRuntimeError where no real node can be, whatever is installed */
+export function checkMachine(): void {
   if (process.platform !== 'linux') throw new NoRuntimeError('real nodes need Linux');
   if (process.getuid?.() !== 0) throw new NoRuntimeError('real nodes need root: run knarr with sudo');
+}
+
+/** Opens the runtime for a node of this cluster. @throws NoRuntimeError */
+export async function openNodeRuntime(options: FindRuntime): Promise<CriRuntime> {
+  checkMachine();
   const endpoint = options.endpoint ?? (await findRuntimeSocket());
   if (endpoint === undefined)
     throw new NoRuntimeError(
@@ -59,6 +68,8 @@ export async function openNodeRuntime(options: FindRuntime): Promise<CriRuntime>
       clock: options.clock,
       logger: options.logger,
       ...(options.podLogsDir === undefined ? {} : { podLogsDir: options.podLogsDir }),
+      ...(options.imageEndpoint === undefined ? {} : { imageEndpoint: options.imageEndpoint }),
+      ...(options.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs }),
     });
   } catch (error) {
     throw new NoRuntimeError(`no container runtime can be used at ${endpoint}: ${(error as Error).message}`, {

@@ -127,9 +127,18 @@ export class Sites {
     return this.families.map((f) => addresses[place][f]).join(',');
   }
 
+  get dataDir(): string {
+    return join(this.dir, 'data');
+  }
+
+  /** Where pods and machines reach the API server. */
+  get server(): string {
+    const host = addresses.one[this.families[0]!];
+    return `https://${host.includes(':') ? `[${host}]` : host}:${new URL(this.cluster.url!).port}`;
+  }
+
   async #up(options: SitesOptions): Promise<void> {
-    const { first } = this;
-    const dataDir = join(this.dir, 'data');
+    const { first, dataDir } = this;
     const machine = await openMachine(
       {
         endpoint: first.socket,
@@ -140,7 +149,13 @@ export class Sites {
         cgroupRoot: first.cgroupRoot,
         ...options.machine,
       },
-      { clock: new SystemClock(), logger: first.logger, owner: dataDir },
+      {
+        clock: new SystemClock(),
+        logger: first.logger,
+        owner: dataDir,
+        kubeProxy: options.cluster?.disable?.includes('kube-proxy') !== true,
+        kubelet: options.cluster?.disable?.includes('kubelet') !== true,
+      },
     );
     this.cluster = await createCluster({
       dataDir,
@@ -154,9 +169,7 @@ export class Sites {
   /** The second machine joins. */
   async join(): Promise<void> {
     const { second, cluster } = this;
-    const host = addresses.one[this.families[0]!];
     const token = await createToken(this.client, new SystemClock(), new SystemRandom(), { ttlMs: 600_000 });
-    const port = new URL(cluster.url!).port;
     this.#joined = spawn(
       'nsenter',
       [
@@ -167,7 +180,7 @@ export class Sites {
         ...['--data-dir', join(this.dir, 'two'), '--node-name', 'two', '--node-ip', this.address('two')],
         ...['--container-runtime-endpoint', second!.socket, '--root-dir', join(second!.dir, 'kubelet')],
         ...['--cni-conf-dir', second!.cniConfDir, '--cgroup-root', second!.cgroupRoot],
-        ...['--server', `https://${host.includes(':') ? `[${host}]` : host}:${port}`, '--token', token],
+        ...['--server', this.server, '--token', token],
         ...['--ca-cert-hash', publicKeyHash(cluster.adminCredentials!.certificateAuthority)],
       ],
       { stdio: ['ignore', 'ignore', 'inherit'] },

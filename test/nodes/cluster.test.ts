@@ -6,7 +6,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { SystemClock } from '../../src/base/clock.ts';
+import { parseQuantity, quantityToNumber } from '../../src/api/quantity.ts';
 import type { Pod, PodSpec } from '../../src/api/types/index.gen.ts';
+import { isNotFound } from '../../src/client/errors.ts';
 import type { Cluster } from '../../src/cluster/create-cluster.ts';
 import { createCluster } from '../../src/cluster/create-cluster.ts';
 import { openMachine } from '../../src/cluster/real/machine.ts';
@@ -19,6 +21,12 @@ import { until } from './support/until.ts';
 const skip = ownNamespaces();
 const image = 'local.test/busybox:1';
 const address = '192.168.77.1';
+
+/** NodeMetrics or PodMetrics. */
+interface Measured {
+  readonly usage?: Record<string, string>;
+  readonly containers?: readonly { readonly usage: Record<string, string> }[];
+}
 
 class World {
   readonly containerd: Containerd;
@@ -193,6 +201,51 @@ test('a claim just works: its data outlives the pod, and goes with the claim', {
   await client.core.persistentvolumeclaims.delete('data', 'default');
   await until('the directory to go', () => Promise.resolve(!existsSync(path)));
   assert.deepEqual((await client.core.persistentvolumes.list()).items, []);
+});
+
+test('what real containers use is measured', { skip }, async () => {
+  const { client } = world.cluster;
+  const { pods } = client.core;
+  const busy = `while :; do :; done`;
+  await pods.create({
+    metadata: { name: 'busy', namespace: 'default' },
+    spec: {
+      terminationGracePeriodSeconds: 0,
+      containers: [
+        {
+          name: 'c',
+          image,
+          imagePullPolicy: 'Never',
+          command: ['sh', '-c', busy],
+          resources: { limits: { cpu: '300m', memory: '64Mi' } },
+        },
+      ],
+    },
+  });
+  const read = async (path: string): Promise<Measured | undefined> => {
+    try {
+      return (await client.raw('GET', `/apis/metrics.k8s.io/v1beta1/${path}`)).body as Measured;
+    } catch (error) {
+      if (isNotFound(error)) return undefined;
+      throw error;
+    }
+  };
+  const cores = (usage: Record<string, string>): number => quantityToNumber(parseQuantity(usage['cpu']!));
+  let pod: Measured | undefined;
+  await until(
+    'the pod to be measured',
+    async () => {
+      pod = await read('namespaces/default/pods/busy');
+      return pod !== undefined;
+    },
+    60_000,
+  );
+  const { usage } = pod!.containers![0]!;
+  assert.ok(cores(usage) > 0.1 && cores(usage) < 0.45, `of 300m ${usage['cpu']} are used`);
+  assert.match(usage['memory']!, /^\d+Ki$/);
+  const node = (await read('nodes/here'))!;
+  assert.ok(cores(node.usage!) > cores(usage), 'the node uses more than its pod');
+  await pods.delete('busy', 'default');
 });
 
 test('containers outlive knarr, and the next one takes them over', { skip }, async () => {

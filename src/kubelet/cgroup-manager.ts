@@ -7,26 +7,16 @@ import { podLimits, podRequests } from '../api/helpers/pod-resources.ts';
 import type { Quantity } from '../api/quantity.ts';
 import { parseQuantity, quantityMilli, quantityValue } from '../api/quantity.ts';
 import type { Container, Pod } from '../api/types/index.gen.ts';
+import type { ContainerSettings } from './container-settings.ts';
+import { containerSettings } from './container-settings.ts';
 import type { KubeletEvents } from './context.ts';
+import { cpuQuota, cpuShares } from './cpu-quota.ts';
 import type { CgroupLimits, Cgroups, CgroupResources, CgroupStats } from './host/node-host.ts';
 import type { Logger } from '../base/logger.ts';
 import type { LinuxContainerResources } from './runtime/container-runtime.ts';
 
 const root = '/kubepods';
 const podPrefix = 'pod';
-
-/** The kernel's period of processor quotas, in microseconds. */
-export const cpuPeriod = 100_000;
-
-/** cgroup shares of a milli-CPU amount; never below the kernel's minimum of 2. */
-export function cpuShares(milli: number): number {
-  return milli === 0 ? 2 : Math.min(Math.max(Math.floor((milli * 1024) / 1000), 2), 262_144);
-}
-
-/** CFS quota of a milli-CPU amount; 0 for none, never below 1 ms. */
-export function cpuQuota(milli: number): number {
-  return milli === 0 ? 0 : Math.max(Math.floor((milli * cpuPeriod) / 1000), 1000);
-}
 
 const units = ['B', 'KB', 'MB', 'GB', 'TB', 'PB'];
 
@@ -48,7 +38,10 @@ export function podCgroup(pod: Pod): string {
 const isZero = (q: Quantity | undefined): boolean => q === undefined || quantityMilli(q) === 0;
 
 /** The limits of a pod's own cgroup (upstream's ResourceConfigForPod). */
-export function podResources(pod: Pod): LinuxContainerResources {
+export function podResources(
+  pod: Pod,
+  settings: ContainerSettings = containerSettings(undefined),
+): LinuxContainerResources {
   const requests = podRequests(pod as never, { useStatus: false });
   const limits = podLimits(pod as never, { useStatus: false });
   const own = pod.spec?.resources?.limits as Record<string, string> | undefined;
@@ -70,7 +63,9 @@ export function podResources(pod: Pod): LinuxContainerResources {
   const memory = limits.get('memory');
   return {
     cpuShares: cpuShares(milli(requests.get('cpu'))),
-    ...(qos === 'Guaranteed' || declared('cpu') ? { cpuPeriod, cpuQuota: cpuQuota(milli(cpuLimit)) } : {}),
+    ...(settings.cpuQuota && (qos === 'Guaranteed' || declared('cpu'))
+      ? { cpuPeriod: settings.cpuPeriod, cpuQuota: cpuQuota(milli(cpuLimit), settings.cpuPeriod) }
+      : {}),
     ...((qos === 'Guaranteed' || declared('memory')) && memory !== undefined
       ? { memoryLimitInBytes: quantityValue(memory) }
       : {}),
@@ -83,6 +78,7 @@ export interface CgroupManagerOptions {
   readonly cgroups: Cgroups | undefined;
   readonly logger: Logger;
   readonly events: KubeletEvents;
+  readonly settings: ContainerSettings;
   /** Processes of one pod; 0 for no limit. */
   readonly podPidsLimit: number;
   /** False: pods may use what the node reserves for itself. */
@@ -140,11 +136,11 @@ export class CgroupManager {
 
   /** Makes a pod's cgroup, or sets its limits anew. */
   async ensurePod(pod: Pod): Promise<void> {
-    const { cgroups, podPidsLimit } = this.#o;
+    const { cgroups, podPidsLimit, settings } = this.#o;
     if (cgroups === undefined) return;
     await this.#weigh(pod);
     await cgroups.ensure(podCgroup(pod), {
-      ...podResources(pod),
+      ...podResources(pod, settings),
       ...(podPidsLimit > 0 ? { pidsLimit: podPidsLimit } : {}),
     });
   }

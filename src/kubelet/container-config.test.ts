@@ -106,7 +106,7 @@ test('a sandbox and a container as upstream’s kubelet describes them', async (
         fsGroup: 2000,
         supplementalGroups: [3000],
         seccompProfile: { type: 'Localhost', localhostProfile: 'p.json' },
-        sysctls: [{ name: 'net.core.somaxconn', value: '1024' }],
+        sysctls: [{ name: 'net.ipv4.ip_unprivileged_port_start', value: '1024' }],
       },
       volumes: [{ name: 'e', emptyDir: {} }],
       containers: [
@@ -130,7 +130,7 @@ test('a sandbox and a container as upstream’s kubelet describes them', async (
   assert.equal(sandbox?.labels['app'], 'a');
   assert.equal(sandbox?.labels['io.kubernetes.pod.name'], 'p');
   assert.deepEqual(sandbox?.portMappings, [{ protocol: 'TCP', containerPort: 80, hostPort: 8080, hostIp: undefined }]);
-  assert.deepEqual(sandbox?.linux?.sysctls, { 'net.core.somaxconn': '1024' });
+  assert.deepEqual(sandbox?.linux?.sysctls, { 'net.ipv4.ip_unprivileged_port_start': '1024' });
   assert.deepEqual(sandbox?.linux?.securityContext?.seccomp, { profileType: 'RuntimeDefault' });
   const mapping = [{ hostId: 65_536, containerId: 0, length: 65_536 }];
   const userns = { mode: 'POD', uids: mapping, gids: mapping };

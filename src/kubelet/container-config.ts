@@ -110,8 +110,11 @@ export async function sandboxConfig(
       securityContext: await sandboxSecurityContext(ctx, pod, runtimeHandler),
       sysctls:
         sysctls === undefined ? undefined : Object.fromEntries(sysctls.map((x) => [sysctlName(x.name!), x.value])),
-      overhead: spec.overhead === undefined ? undefined : overheadResources(spec.overhead as Record<string, string>),
-      resources: ctx.cgroups.enabled ? sandboxResources(pod) : undefined,
+      overhead:
+        spec.overhead === undefined
+          ? undefined
+          : overheadResources(spec.overhead as Record<string, string>, ctx.settings),
+      resources: ctx.cgroups.enabled ? sandboxResources(pod, ctx.settings) : undefined,
     }),
   };
 }

@@ -4,8 +4,13 @@ import { podLimits, podRequests } from '../api/helpers/pod-resources.ts';
 import type { Quantity } from '../api/quantity.ts';
 import { parseQuantity, quantityMilli, quantityValue } from '../api/quantity.ts';
 import type { Container, Pod } from '../api/types/index.gen.ts';
-import { cpuPeriod, cpuQuota, cpuShares, hugepageSize } from './cgroup-manager.ts';
+import { hugepageSize } from './cgroup-manager.ts';
+import type { ContainerSettings } from './container-settings.ts';
+import { containerSettings } from './container-settings.ts';
 import type { KubeletContext } from './context.ts';
+import { cpuQuota, cpuShares } from './cpu-quota.ts';
+import type { MachineInfo } from './host/node-host.ts';
+import { isCriticalPod } from './pod-util.ts';
 import type { LinuxContainerResources } from './runtime/container-runtime.ts';
 
 type Texts = Record<string, string> | undefined;
@@ -23,28 +28,39 @@ function limitsOf(
   cpuRequest: Quantity | undefined,
   cpuLimit: Quantity | undefined,
   memory: Quantity | undefined,
+  settings: ContainerSettings,
 ): LinuxContainerResources {
   const bytes = memory === undefined ? 0 : quantityValue(memory);
   const shares = cpuRequest ?? cpuLimit;
   return {
     cpuShares: cpuShares(shares === undefined ? 0 : quantityMilli(shares)),
-    cpuPeriod,
-    cpuQuota: cpuLimit === undefined ? 0 : cpuQuota(quantityMilli(cpuLimit)),
+    ...(settings.cpuQuota
+      ? {
+          cpuPeriod: settings.cpuPeriod,
+          cpuQuota: cpuLimit === undefined ? 0 : cpuQuota(quantityMilli(cpuLimit), settings.cpuPeriod),
+        }
+      : {}),
     ...(bytes === 0 ? {} : { memoryLimitInBytes: bytes }),
   };
 }
 
 /** What a RuntimeClass adds to a pod: as much requested as allowed. */
-export function overheadResources(overhead: Record<string, string>): LinuxContainerResources {
+export function overheadResources(
+  overhead: Record<string, string>,
+  settings: ContainerSettings,
+): LinuxContainerResources {
   const cpu = quantity(overhead['cpu']);
-  return limitsOf(cpu, cpu, quantity(overhead['memory']));
+  return limitsOf(cpu, cpu, quantity(overhead['memory']), settings);
 }
 
 /** What all containers of a pod may have together, without its overhead. */
-export function sandboxResources(pod: Pod): LinuxContainerResources {
+export function sandboxResources(
+  pod: Pod,
+  settings: ContainerSettings = containerSettings(undefined),
+): LinuxContainerResources {
   const requests = podRequests(pod as never, { useStatus: false, excludeOverhead: true });
   const limits = podLimits(pod as never, { useStatus: false, excludeOverhead: true });
-  return limitsOf(requests.get('cpu'), limits.get('cpu'), limits.get('memory'));
+  return limitsOf(requests.get('cpu'), limits.get('cpu'), limits.get('memory'), settings);
 }
 
 /** A container's limit, or the pod's own where it has none (KEP-2837). */
@@ -76,14 +92,44 @@ export async function containerResources(
   container: Container,
 ): Promise<LinuxContainerResources> {
   const machine = await ctx.host.machineInfo();
+  const { settings } = ctx;
   const requests = container.resources?.requests as Texts;
+  const limits = limitsOf(
+    quantity(requests?.['cpu']),
+    limitOf(pod, container, 'cpu'),
+    limitOf(pod, container, 'memory'),
+    settings,
+  );
+  const unified: Record<string, string> = {};
+  const version = ctx.host.cgroups?.version;
+  // The kernel ends all processes of a container together, not the greediest alone.
+  if (version === 2 && settings.singleProcessOomKill !== true) unified['memory.oom.group'] = '1';
+  const swap = machine.swapBytes > 0 && version !== undefined;
+  if (swap && version === 2)
+    unified['memory.swap.max'] = String(settings.limitedSwap ? swapShare(pod, container, machine) : 0);
   return {
-    ...limitsOf(quantity(requests?.['cpu']), limitOf(pod, container, 'cpu'), limitOf(pod, container, 'memory')),
+    ...limits,
+    // On cgroup v1 the limit is of memory and swap together.
+    ...(swap && version === 1 && limits.memoryLimitInBytes !== undefined
+      ? { memorySwapLimitInBytes: limits.memoryLimitInBytes }
+      : {}),
     hugepageLimits: hugepageLimits(pod, container, machine.hugepages),
     oomScoreAdj: oomScoreAdjust(pod, container, machine.memoryBytes),
-    // The kernel ends all processes of a container together, not the greediest alone.
-    ...(ctx.host.cgroups?.version === 2 ? { unified: { 'memory.oom.group': '1' } } : {}),
+    ...(Object.keys(unified).length === 0 ? {} : { unified }),
   };
+}
+
+/** Bytes of swap that a container may use (KEP-2400): of the node's as much as it asks for of the node's memory. */
+export function swapShare(
+  pod: Pod,
+  container: Container,
+  machine: Pick<MachineInfo, 'memoryBytes' | 'swapBytes'>,
+): number {
+  const request = memoryRequest(container);
+  const limit = quantity((container.resources?.limits as Texts)?.['memory']);
+  const bound = limit === undefined ? 0 : quantityValue(limit);
+  if (isCriticalPod(pod) || podQOSClass(pod as never) !== 'Burstable' || request === bound) return 0;
+  return request > machine.memoryBytes ? 0 : Math.trunc((request / machine.memoryBytes) * machine.swapBytes);
 }
 
 function memoryRequest(container: Container): number {

@@ -5,6 +5,7 @@ import type { Random } from '../base/random.ts';
 import type { Node, Pod, Service } from '../api/types/index.gen.ts';
 import type { TypedClient } from '../client/typed-client.ts';
 import type { Backoff } from './backoff.ts';
+import type { ContainerSettings } from './container-settings.ts';
 import type { ServiceVariables } from './environment.ts';
 import type { NodeHost } from './host/node-host.ts';
 import type { ImageManager } from './image-manager.ts';
@@ -50,6 +51,7 @@ export interface KubeletContext {
   readonly crashLoop: Backoff;
   readonly shapes: ShapeCache;
   readonly cgroups: CgroupManager;
+  readonly settings: ContainerSettings;
   readonly probeMetrics: ProbeMetrics;
   readonly userNamespaces: UserNamespaces;
   /** Made of the context itself, right after it. */

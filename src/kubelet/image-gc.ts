@@ -104,6 +104,7 @@ export class ImageGc {
       else if (!record.pinned) out.push({ id: i.id, ...record });
     }
     for (const id of this.#records.keys()) if (!seen.has(id)) this.#records.delete(id);
+    await this.#ctx.images.prune(seen);
     return out.sort((a, b) => a.lastUsed - b.lastUsed || a.firstDetected - b.firstDetected);
   }
 

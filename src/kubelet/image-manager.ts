@@ -5,9 +5,13 @@ import { formatDuration } from '../api/time.ts';
 import type { Container, Pod } from '../api/types/index.gen.ts';
 import { Backoff } from './backoff.ts';
 import type { KubeletEvents } from './context.ts';
+import type { ImageCredential } from './image-credentials.ts';
+import { imageCredentials } from './image-credentials.ts';
 import { errorText } from './object-cache.ts';
 import type { ObjectCache } from './object-cache.ts';
-import type { AuthConfig, ContainerRuntime, Image, ImageSpec, PodSandboxConfig } from './runtime/container-runtime.ts';
+import type { PullLimits } from './pull-limits.ts';
+import type { PullRecords, PullSecret } from './pull-records.ts';
+import type { ContainerRuntime, Image, ImageSpec, PodSandboxConfig } from './runtime/container-runtime.ts';
 import { RuntimeError } from './runtime/container-runtime.ts';
 
 /** Why a container cannot be started now: the reason and message of its waiting state. */
@@ -39,6 +43,12 @@ function pulled(ref: string, image: Image | undefined): PulledImage {
   return { ref, uid: image?.uid ?? 0 };
 }
 
+interface Pull {
+  readonly ref: string;
+  /** Milliseconds, without waiting for its turn. */
+  readonly took: number;
+}
+
 const initialBackoffMs = 10_000;
 const maxBackoffMs = 300_000;
 /** How long a failed pull is what the status says before it says that the next is being put off. */
@@ -49,12 +59,23 @@ export class ImageManager {
   readonly #clock: Clock;
   readonly #events: KubeletEvents;
   readonly #objects: ObjectCache;
+  readonly #limits: PullLimits;
+  readonly #records: PullRecords;
   readonly #backoff: Backoff;
   readonly #lastError = new Map<string, string>();
-  readonly #pulling = new Map<string, Promise<string>>();
+  readonly #pulling = new Map<string, Promise<Pull>>();
   readonly #listeners = new Set<() => void>();
 
-  constructor(options: { runtime: ContainerRuntime; clock: Clock; events: KubeletEvents; objects: ObjectCache }) {
+  constructor(options: {
+    runtime: ContainerRuntime;
+    clock: Clock;
+    events: KubeletEvents;
+    objects: ObjectCache;
+    limits: PullLimits;
+    records: PullRecords;
+  }) {
+    this.#limits = options.limits;
+    this.#records = options.records;
     this.#runtime = options.runtime;
     this.#clock = options.clock;
     this.#events = options.events;
@@ -66,6 +87,11 @@ export class ImageManager {
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  /** Forgets who may use images that are gone. `present`: ids of those that are on the node. */
+  prune(present: ReadonlySet<string>): Promise<void> {
+    return this.#records.prune(present);
   }
 
   /** An image was removed from the node. */
@@ -107,7 +133,9 @@ export class ImageManager {
         event('Warning', 'InspectFailed', message);
         throw new StartError('ImageInspectError', message, { cause: error });
       }
-      if (found !== undefined) {
+      const credentials = async (): Promise<PullSecret[]> =>
+        (await this.#credentials(pod, spec.image)).map((c) => c.secret);
+      if (found !== undefined && !(await this.#records.mustPull(requested, found.id, credentials))) {
         event(
           'Normal',
           'Pulled',
@@ -134,13 +162,13 @@ export class ImageManager {
     event('Normal', 'Pulling', `Pulling image "${requested}"`);
     const began = this.#clock.now();
     try {
-      const ref = await this.#pull(pod, spec, sandbox);
+      const { ref, took } = await this.#pull(pod, spec, sandbox, requested);
       const image = await this.#runtime.imageStatus(spec);
-      const took = formatDuration(this.#clock.now() - began);
+      const waited = formatDuration(this.#clock.now() - began);
       event(
         'Normal',
         'Pulled',
-        `Successfully pulled image "${requested}" in ${took} (${took} including waiting). Image size: ${image?.size ?? 0} bytes.`,
+        `Successfully pulled image "${requested}" in ${formatDuration(took)} (${waited} including waiting). Image size: ${image?.size ?? 0} bytes.`,
       );
       return pulled(ref, image);
     } catch (error) {
@@ -156,51 +184,52 @@ export class ImageManager {
   }
 
   /** One pull at a time for one image and one pod's credentials; others wait for it. */
-  async #pull(pod: Pod, spec: ImageSpec, sandbox: PodSandboxConfig): Promise<string> {
+  async #pull(pod: Pod, spec: ImageSpec, sandbox: PodSandboxConfig, requested: string): Promise<Pull> {
     const secrets = pod.spec?.imagePullSecrets ?? [];
     const key = secrets.length === 0 && !hasOwnBehaviour(sandbox) ? spec.image : `${pod.metadata.uid}/${spec.image}`;
     let pull = this.#pulling.get(key);
     if (pull === undefined) {
-      pull = this.#attempt(pod, spec, sandbox).finally(() => this.#pulling.delete(key));
+      pull = this.#attempt(pod, spec, sandbox, requested).finally(() => this.#pulling.delete(key));
       this.#pulling.set(key, pull);
     }
     return pull;
   }
 
-  async #attempt(pod: Pod, spec: ImageSpec, sandbox: PodSandboxConfig): Promise<string> {
+  async #attempt(pod: Pod, spec: ImageSpec, sandbox: PodSandboxConfig, requested: string): Promise<Pull> {
     const credentials = await this.#credentials(pod, spec.image);
-    let failure: unknown;
-    for (const auth of credentials.length === 0 ? [undefined] : credentials) {
-      try {
-        const ref = await this.#runtime.pullImage(spec, auth, sandbox);
-        for (const l of this.#listeners) l();
-        return ref;
-      } catch (error) {
-        failure = error;
-      }
+    let done: Parameters<PullRecords['ended']>[1];
+    await this.#records.intend(requested);
+    try {
+      return await this.#limits.run(async () => {
+        const began = this.#clock.now();
+        let failure: unknown;
+        for (const c of credentials.length === 0 ? [undefined] : credentials) {
+          try {
+            const ref = await this.#runtime.pullImage(spec, c?.auth, sandbox);
+            for (const l of this.#listeners) l();
+            done = { imageRef: ref, secret: c?.secret };
+            return { ref, took: this.#clock.now() - began };
+          } catch (error) {
+            failure = error;
+          }
+        }
+        throw failure;
+      });
+    } finally {
+      await this.#records.ended(requested, done);
     }
-    throw failure;
   }
 
-  /** What the pod's pull secrets say about the image's registry. Missing secrets are skipped, as upstream does. */
-  async #credentials(pod: Pod, image: string): Promise<AuthConfig[]> {
-    const out: AuthConfig[] = [];
-    const name = parseImageName(image);
-    for (const ref of pod.spec?.imagePullSecrets ?? []) {
-      const secret = await this.#objects.secret(pod.metadata.namespace!, ref.name ?? '').catch(() => undefined);
-      const data = secret?.data?.['.dockerconfigjson'] ?? secret?.data?.['.dockercfg'];
-      if (data === undefined) {
-        this.#events.pod(
-          pod,
-          'Warning',
-          'FailedToRetrieveImagePullSecret',
-          `Unable to retrieve some image pull secrets (${ref.name}); attempting to pull the image may not succeed.`,
-        );
-        continue;
-      }
-      out.push(...matchingAuth(Buffer.from(data, 'base64').toString(), image, name));
-    }
-    return out;
+  /** What the pod's pull secrets say about the image's registry. */
+  #credentials(pod: Pod, image: string): Promise<ImageCredential[]> {
+    return imageCredentials(this.#objects, pod, image, (names) =>
+      this.#events.pod(
+        pod,
+        'Warning',
+        'FailedToRetrieveImagePullSecret',
+        `Unable to retrieve some image pull secrets (${names.join(', ')}); attempting to pull the image may not succeed.`,
+      ),
+    );
   }
 
   forget(uid: string): void {
@@ -230,43 +259,4 @@ function pullFailure(image: string, error: unknown): [reason: string, message: s
 function hasOwnBehaviour(sandbox: PodSandboxConfig): boolean {
   for (const k in sandbox.annotations) if (k.startsWith('knarr.dev/simulated.pull-')) return true;
   return false;
-}
-
-function matchingAuth(json: string, image: string, name: ReturnType<typeof parseImageName>): AuthConfig[] {
-  let auths: Record<string, { username?: string; password?: string; auth?: string; identitytoken?: string }>;
-  try {
-    const parsed = JSON.parse(json) as { auths?: typeof auths } & typeof auths;
-    auths = parsed.auths ?? parsed;
-  } catch {
-    return [];
-  }
-  const first = image.split('/')[0]!;
-  const host = image.includes('/') && /[.:]|^localhost$/.test(first) ? first : 'docker.io';
-  const path =
-    name === undefined
-      ? image
-      : `${host}/${image.startsWith(`${first}/`) && host === first ? image.slice(first.length + 1) : image}`;
-  const out: { key: string; auth: AuthConfig }[] = [];
-  for (const [key, value] of Object.entries(auths)) {
-    const bare = key
-      .replace(/^https?:\/\//, '')
-      .replace(/\/+$/, '')
-      .replace(/^index\.docker\.io(\/v[12])?$/, 'docker.io')
-      .replace(/^registry-1\.docker\.io$/, 'docker.io');
-    if (bare !== host && !path.startsWith(`${bare}/`) && !path.startsWith(`${bare}:`)) continue;
-    let { username, password } = value;
-    if (username === undefined && value.auth !== undefined) {
-      const decoded = Buffer.from(value.auth, 'base64').toString();
-      const colon = decoded.indexOf(':');
-      username = decoded.slice(0, colon);
-      password = decoded.slice(colon + 1);
-    }
-    out.push({
-      key: bare,
-      // The registry's address is not told, as upstream: runtimes take it for a URL, and know whom they ask.
-      auth: { username, password, identityToken: value.identitytoken },
-    });
-  }
-  // The most exact registry entry first.
-  return out.sort((a, b) => b.key.length - a.key.length).map((o) => o.auth);
 }

@@ -6,8 +6,10 @@ import type { Duplex } from 'node:stream';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
 import type { Random } from '../base/random.ts';
+import { TokenBucket } from '../base/token-bucket.ts';
 import type { KubeObject } from '../api/object.ts';
 import { parseQuantity, quantityMilli, quantityValue } from '../api/quantity.ts';
+import { parseDuration } from '../api/time.ts';
 import type { Node, Pod, Service, Taint } from '../api/types/index.gen.ts';
 import { EventRecorder } from '../client/event-recorder.ts';
 import { dropManagedFields, Informer } from '../client/informer.ts';
@@ -17,18 +19,22 @@ import { NodeAdmission } from './admission.ts';
 import { Backoff } from './backoff.ts';
 import { CgroupManager, podCgroup } from './cgroup-manager.ts';
 import type { KubeletConfiguration } from './configuration.ts';
+import { containerSettings } from './container-settings.ts';
 import { kubeletConfiguration, reserved } from './configuration.ts';
 import { podUidLabel } from './container-config.ts';
 import type { KubeletContext, KubeletEvents, ServiceSource } from './context.ts';
 import type { NodeHost } from './host/node-host.ts';
 import { ImageManager } from './image-manager.ts';
 import { KubeletManagers } from './managers.ts';
+import { deleteMirrorPod } from './mirror-pods.ts';
 import { NodeStatusManager } from './node-status.ts';
 import { ObjectCache } from './object-cache.ts';
 import type { RuntimeView } from './runtime-view.ts';
 import { isMirrorPod } from './pod-util.ts';
 import type { PodMirror, WorkerHome } from './pod-worker.ts';
 import { ProbeMetrics } from './probe-metrics.ts';
+import { PullLimits } from './pull-limits.ts';
+import { PullRecords } from './pull-records.ts';
 import { PodWorker } from './pod-worker.ts';
 import type { ContainerRuntime, PodSandboxStatus } from './runtime/container-runtime.ts';
 import type { KubeletListenOptions, KubeletServer } from './server/server.ts';
@@ -148,6 +154,11 @@ export function createKubelet(options: KubeletOptions): Kubelet {
   return new KubeletImpl(options);
 }
 
+/** The longest wait before a container is started again. */
+function restartMs(c: KubeletConfiguration | undefined): number {
+  return c === undefined ? 300_000 : parseDuration(c.crashLoopBackOff.maxContainerRestartPeriod);
+}
+
 /** How often a real host is searched for what is left of pods. */
 const housekeepingMs = 60_000;
 
@@ -186,6 +197,16 @@ class KubeletImpl implements Kubelet, WorkerHome {
     const { client, clock, random } = o;
     const logger = o.logger.with({ node: o.nodeName });
     const gate = o.writeGate ?? new WriteGate(clock);
+    const configuration = o.configuration === undefined ? undefined : kubeletConfiguration(o.configuration);
+    this.#configuration = configuration;
+    const settings = containerSettings(configuration);
+    const maxPods = o.maxPods ?? configuration?.maxPods ?? 110;
+    const bucket =
+      configuration === undefined
+        ? undefined
+        : new TokenBucket(configuration.eventRecordQPS || 5, configuration.eventBurst || 10, () => clock.monotonic());
+    const slow = (): Promise<void> | undefined =>
+      bucket === undefined || bucket.tryTake() ? undefined : clock.sleep(bucket.waitMs);
     if (o.services === undefined) this.#ownServices = serviceSource({ client, clock, random, logger });
     if (o.events === undefined)
       this.#recorder = new EventRecorder({
@@ -195,12 +216,10 @@ class KubeletImpl implements Kubelet, WorkerHome {
         logger,
         component: 'kubelet',
         host: o.nodeName,
-        hold: () => gate.wait(),
+        hold: () => gate.wait() ?? slow(),
       });
     const events = o.events ?? recorderEvents(this.#recorder!, o.nodeName);
     const objects = new ObjectCache({ client, clock, random, logger });
-    const configuration = o.configuration === undefined ? undefined : kubeletConfiguration(o.configuration);
-    this.#configuration = configuration;
     this.#admission = new NodeAdmission(configuration?.allowedUnsafeSysctls);
     const ctx: Omit<KubeletContext, 'volumes'> & { volumes?: VolumeManager } = {
       nodeName: o.nodeName,
@@ -215,26 +234,42 @@ class KubeletImpl implements Kubelet, WorkerHome {
       services: o.services ?? this.#ownServices!,
       objects,
       statuses: new StatusManager({ client, clock, logger, gate }),
-      images: new ImageManager({ runtime: o.runtime, clock, events, objects }),
+      images: new ImageManager({
+        runtime: o.runtime,
+        clock,
+        events,
+        objects,
+        limits: new PullLimits(configuration, () => clock.monotonic()),
+        records: new PullRecords({
+          configuration,
+          host: o.host,
+          rootDir: o.rootDir ?? '/var/lib/kubelet',
+          clock,
+          logger,
+        }),
+      }),
       shapes: o.shapes ?? new ShapeCache(),
       cgroups: new CgroupManager({
         cgroups: o.host.cgroups,
         logger,
         events,
+        settings,
         podPidsLimit: Math.max(configuration?.podPidsLimit ?? 0, 0),
         enforceAllocatable: configuration?.enforceNodeAllocatable.includes('pods') ?? true,
       }),
+      settings,
       probeMetrics: new ProbeMetrics(),
       userNamespaces: new UserNamespaces({
         runtime: o.runtime,
         host: o.host,
         rootDir: o.rootDir ?? '/var/lib/kubelet',
-        maxPods: o.maxPods ?? 110,
+        maxPods,
+        idsPerPod: configuration?.userNamespaces.idsPerPod ?? 65_536,
       }),
       serviceVariables: o.services?.variables ?? new Map(),
-      crashLoop: new Backoff(10_000, o.crashLoopBackoffMaxMs ?? 300_000, () => clock.now()),
+      crashLoop: new Backoff(10_000, o.crashLoopBackoffMaxMs ?? restartMs(configuration), () => clock.now()),
       rootDir: o.rootDir ?? '/var/lib/kubelet',
-      podLogsDir: o.podLogsDir ?? '/var/log/pods',
+      podLogsDir: o.podLogsDir ?? configuration?.podLogsDir ?? '/var/log/pods',
       runtimeName: 'unknown',
       clusterDns: o.clusterDns ?? [],
       clusterDomain: o.clusterDomain ?? 'cluster.local',
@@ -258,12 +293,14 @@ class KubeletImpl implements Kubelet, WorkerHome {
         unschedulable: o.registerSchedulable === false,
         capacity: o.capacity,
         allocatable: o.allocatable,
-        maxPods: o.maxPods ?? 110,
+        maxPods,
         podCidrs: o.podCidrs,
         kubeletVersion: o.kubeletVersion ?? kubeletVersion,
         port: o.port ?? 10250,
-        leaseDurationSeconds: o.leaseDurationSeconds ?? 40,
-        statusReportMs: o.statusReportMs ?? 300_000,
+        leaseDurationSeconds: o.leaseDurationSeconds ?? configuration?.nodeLeaseDurationSeconds ?? 40,
+        statusReportMs:
+          o.statusReportMs ??
+          (configuration === undefined ? 300_000 : parseDuration(configuration.nodeStatusReportFrequency)),
         register: o.registerNode ?? true,
         ...(configuration === undefined ? {} : { configuration }),
       },
@@ -288,8 +325,8 @@ class KubeletImpl implements Kubelet, WorkerHome {
       transform: dropManagedFields,
     });
     this.#pods.addHandler({
-      onAdd: (pod) => (isMirrorPod(pod) ? this.#managers?.staticPods?.observe(pod) : this.#addPod(pod)),
-      onUpdate: (_, pod) => (isMirrorPod(pod) ? this.#managers?.staticPods?.observe(pod) : this.#updatePod(pod)),
+      onAdd: (pod) => (isMirrorPod(pod) ? this.#observeMirror(pod) : this.#addPod(pod)),
+      onUpdate: (_, pod) => (isMirrorPod(pod) ? this.#observeMirror(pod) : this.#updatePod(pod)),
       onDelete: (pod) =>
         isMirrorPod(pod) ? this.#managers?.staticPods?.lost(pod) : this.#workers.get(pod.metadata.uid!)?.removed(),
     });
@@ -320,6 +357,8 @@ class KubeletImpl implements Kubelet, WorkerHome {
       ...(configuration === undefined
         ? {}
         : {
+            debugging: configuration.enableDebuggingHandlers,
+            streamingIdleTimeoutMs: parseDuration(configuration.streamingConnectionIdleTimeout),
             configuration: () => ({ ...o.configz, ...configuration }),
             diskOf: (pod: Pod) => this.#diskOf(pod),
           }),
@@ -482,6 +521,13 @@ class KubeletImpl implements Kubelet, WorkerHome {
       return;
     }
     this.#work(pod).notify();
+  }
+
+  #observeMirror(pod: Pod): void {
+    const all = this.#managers?.staticPods;
+    // Where there are no static pods, there is nothing that it could picture.
+    if (all === undefined) void this.ctx.clock.activity.track(deleteMirrorPod(this.ctx, pod));
+    else all.observe(pod);
   }
 
   #updatePod(pod: Pod): void {

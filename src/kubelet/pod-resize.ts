@@ -219,7 +219,7 @@ export class PodResize {
   ): Promise<void> {
     const { cgroups, runtime } = this.#ctx;
     const allocated = this.allocatedPod(pod);
-    const wanted = podResources(allocated);
+    const wanted = podResources(allocated, this.#ctx.settings);
     await this.#checkMemory(allocated, todo);
     this.#unfinished = true;
     // The pod grows before its containers, and shrinks after them.
@@ -243,7 +243,7 @@ export class PodResize {
   ): Promise<void> {
     const { cgroups, runtime } = this.#ctx;
     const errors: string[] = [];
-    const limit = podResources(allocated).memoryLimitInBytes;
+    const limit = podResources(allocated, this.#ctx.settings).memoryLimitInBytes;
     const current = limit === undefined ? undefined : await cgroups.limits(allocated);
     if (limit !== undefined && current !== undefined && (current.memoryLimitInBytes ?? Infinity) > limit) {
       const usage = (await cgroups.stats(allocated))?.memory.usageBytes;

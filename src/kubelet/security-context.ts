@@ -34,8 +34,10 @@ function seccomp(ctx: KubeletContext, profile: SeccompProfile | undefined): Secu
       if (profile.localhostProfile === undefined || profile.localhostProfile === '')
         throw new Error('localhostProfile must be set if seccompProfile type is Localhost.');
       return { profileType: 'Localhost', localhostRef: `${ctx.rootDir}/seccomp/${profile.localhostProfile}` };
-    default:
+    case 'Unconfined':
       return { profileType: 'Unconfined' };
+    default:
+      return { profileType: ctx.settings.seccompDefault ? 'RuntimeDefault' : 'Unconfined' };
   }
 }
 

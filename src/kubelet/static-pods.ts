@@ -10,10 +10,11 @@ import { decode } from '../api/schema/decode.ts';
 import { applyDefaults } from '../api/schema/defaults.ts';
 import { formatTime, parseDuration } from '../api/time.ts';
 import type { Pod, PodStatus } from '../api/types/index.gen.ts';
-import { isAlreadyExists, isConflict, isNotFound } from '../client/errors.ts';
+import { isAlreadyExists } from '../client/errors.ts';
 import { compareResourceVersions } from '../client/resource-version.ts';
 import type { KubeletConfiguration } from './configuration.ts';
 import type { KubeletContext } from './context.ts';
+import { deleteMirrorPod } from './mirror-pods.ts';
 import { formatPod } from './pod-util.ts';
 import type { PodMirror, PodWorker } from './pod-worker.ts';
 import type { StatusOwner } from './status-manager.ts';
@@ -260,7 +261,7 @@ export class StaticPods {
     mirror.timer?.cancel();
     this.#mirrors.delete(mirror.pod.metadata.uid!);
     const { api } = mirror;
-    if (api !== undefined) void this.#ctx.clock.activity.track(this.#delete(api));
+    if (api !== undefined) void this.#ctx.clock.activity.track(deleteMirrorPod(this.#ctx, api));
   }
 
   /** A worker is done; true when its pod was a static one. */
@@ -280,12 +281,12 @@ export class StaticPods {
     const mirror = this.#of(pod);
     if (mirror === undefined) {
       // A mirror of nothing, or of a file's earlier content.
-      void this.#ctx.clock.activity.track(this.#delete(pod));
+      void this.#ctx.clock.activity.track(deleteMirrorPod(this.#ctx, pod));
       return;
     }
     if (pod.metadata.deletionTimestamp !== undefined) {
       // Somebody asks for the static pod's end, which is not in the API's power.
-      void this.#ctx.clock.activity.track(this.#delete(pod));
+      void this.#ctx.clock.activity.track(deleteMirrorPod(this.#ctx, pod));
       return;
     }
     mirror.set(pod);
@@ -337,19 +338,6 @@ export class StaticPods {
       mirror.timer = clock.setTimer(wait, () => void this.#ensure(mirror));
     } finally {
       mirror.busy = false;
-    }
-  }
-
-  async #delete(pod: Pod): Promise<void> {
-    const { client, logger } = this.#ctx;
-    try {
-      await client.core.pods.delete(pod.metadata.name!, pod.metadata.namespace, {
-        gracePeriodSeconds: 0,
-        preconditions: { uid: pod.metadata.uid! },
-      });
-    } catch (error) {
-      if (!isNotFound(error) && !isConflict(error))
-        logger.warn('Failed deleting a mirror pod', { pod: formatPod(pod), error });
     }
   }
 }

@@ -6,7 +6,6 @@ import type { Pod } from '../api/types/index.gen.ts';
 import type { NodeHost } from './host/node-host.ts';
 import type { ContainerRuntime, IdMapping, NamespaceOption } from './runtime/container-runtime.ts';
 
-const length = 65_536;
 const file = 'userns';
 
 interface Mappings {
@@ -20,6 +19,8 @@ export interface UserNamespacesOptions {
   /** The kubelet's own directory. */
   readonly rootDir: string;
   readonly maxPods: number;
+  /** How many ids each pod has; a multiple of 65536. */
+  readonly idsPerPod: number;
 }
 
 export class UserNamespaces {
@@ -52,7 +53,7 @@ export class UserNamespaces {
     if (first === undefined) {
       first = this.#free();
       this.#used.set(uid, first);
-      const mapping: IdMapping = { hostId: first, containerId: 0, length };
+      const mapping: IdMapping = { hostId: first, containerId: 0, length: this.#o.idsPerPod };
       const mappings: Mappings = { uidMappings: [mapping], gidMappings: [mapping] };
       try {
         await this.#o.host.writeFile(this.#path(uid), JSON.stringify(mappings), 0o600);
@@ -61,7 +62,7 @@ export class UserNamespaces {
         throw error;
       }
     }
-    const mapping: IdMapping = { hostId: first, containerId: 0, length };
+    const mapping: IdMapping = { hostId: first, containerId: 0, length: this.#o.idsPerPod };
     return { mode: 'POD', uids: [mapping], gids: [mapping] };
   }
 
@@ -72,7 +73,8 @@ export class UserNamespaces {
   /** The ranges begin above the node's own ids. */
   #free(): number {
     const used = new Set(this.#used.values());
-    for (let i = 1; i <= this.#o.maxPods; i++) if (!used.has(i * length)) return i * length;
+    const { idsPerPod: length, maxPods } = this.#o;
+    for (let i = 1; i <= maxPods; i++) if (!used.has(i * length)) return i * length;
     throw new Error('create user namespace: could not find an empty slot to allocate a user namespace');
   }
 
@@ -84,7 +86,7 @@ export class UserNamespaces {
       if (data === undefined || data.length === 0) continue;
       const { uidMappings } = JSON.parse(data.toString()) as Mappings;
       const first = uidMappings[0]?.hostId;
-      if (uidMappings.length !== 1 || first === undefined || first % length !== 0)
+      if (uidMappings.length !== 1 || first === undefined || first % this.#o.idsPerPod !== 0)
         throw new Error(`user namespace: invalid user namespace mappings file of pod ${uid}`);
       this.#used.set(uid, first);
     }

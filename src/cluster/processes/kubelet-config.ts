@@ -1,104 +1,125 @@
 /**
- * The kubelet's settings from its flags and from a KubeletConfiguration file (`--config`): a flag goes before the file, the file
- * before the defaults, which are those of KubeletConfiguration. A field of the file that has no meaning here is refused by name.
+ * The kubelet's configuration from a KubeletConfiguration file (`--config`), drop-in files (`--config-dir`, in the order of their
+ * names) and flags: a flag goes before the files, a later file before an earlier one, all before upstream's defaults.
  */
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import type { Taint } from '../../api/types/index.gen.ts';
+import type { Logger } from '../../base/logger.ts';
+import type { KubeletConfiguration } from '../../kubelet/configuration.ts';
+import { kubeletConfiguration } from '../../kubelet/configuration.ts';
+import type { PlainObject } from '../../kubelet/configuration-fields.ts';
+import { mergeConfiguration, readConfiguration } from '../../kubelet/configuration-fields.ts';
+import { configurationGaps } from '../../kubelet/configuration-gaps.ts';
 import { loadYaml } from '../yaml.ts';
 import { StartError } from './environment.ts';
 
-/** What flag and file can both say. Undefined: neither does. */
-export interface KubeletSettings {
-  readonly address?: string | undefined;
-  readonly port?: number | undefined;
-  readonly healthzPort?: number | undefined;
-  readonly healthzBindAddress?: string | undefined;
-  readonly tlsCertFile?: string | undefined;
-  readonly tlsPrivateKeyFile?: string | undefined;
-  readonly clientCaFile?: string | undefined;
-  readonly anonymousAuth?: boolean | undefined;
-  readonly tokenWebhook?: boolean | undefined;
-  readonly authorizationMode?: 'AlwaysAllow' | 'Webhook' | undefined;
-  readonly clusterDns?: readonly string[] | undefined;
-  readonly clusterDomain?: string | undefined;
-  readonly maxPods?: number | undefined;
-  readonly podCidr?: string | undefined;
-  readonly providerId?: string | undefined;
-  readonly registerNode?: boolean | undefined;
-  readonly registerWithTaints?: readonly Taint[] | undefined;
-  readonly containerRuntimeEndpoint?: string | undefined;
-  readonly nodeLeaseDurationSeconds?: number | undefined;
+/** A Go duration of milliseconds, for flags. */
+export { formatDuration } from '../../api/time.ts';
+
+const apiVersion = 'kubelet.config.k8s.io/v1beta1';
+
+export interface KubeletConfigSources {
+  /** `--config` */
+  readonly file?: string | undefined;
+  /** `--config-dir` */
+  readonly directory?: string | undefined;
+  /** What flags say, in the form of a KubeletConfiguration. */
+  readonly flags?: PlainObject;
 }
 
-type Kind = 'string' | 'number' | 'boolean' | 'strings' | 'taints' | 'mode';
-
-/** Path in the file → setting and form. */
-const fields: Readonly<Record<string, readonly [keyof KubeletSettings, Kind]>> = {
-  address: ['address', 'string'],
-  port: ['port', 'number'],
-  healthzPort: ['healthzPort', 'number'],
-  healthzBindAddress: ['healthzBindAddress', 'string'],
-  tlsCertFile: ['tlsCertFile', 'string'],
-  tlsPrivateKeyFile: ['tlsPrivateKeyFile', 'string'],
-  'authentication.x509.clientCAFile': ['clientCaFile', 'string'],
-  'authentication.anonymous.enabled': ['anonymousAuth', 'boolean'],
-  'authentication.webhook.enabled': ['tokenWebhook', 'boolean'],
-  'authorization.mode': ['authorizationMode', 'mode'],
-  clusterDNS: ['clusterDns', 'strings'],
-  clusterDomain: ['clusterDomain', 'string'],
-  maxPods: ['maxPods', 'number'],
-  podCIDR: ['podCidr', 'string'],
-  providerID: ['providerId', 'string'],
-  registerNode: ['registerNode', 'boolean'],
-  registerWithTaints: ['registerWithTaints', 'taints'],
-  containerRuntimeEndpoint: ['containerRuntimeEndpoint', 'string'],
-  nodeLeaseDurationSeconds: ['nodeLeaseDurationSeconds', 'number'],
-};
-const branches = new Set(
-  Object.keys(fields).flatMap((p) => p.split('.').map((_, i, all) => all.slice(0, i).join('.'))),
-);
-
-function fits(value: unknown, kind: Kind): boolean {
-  switch (kind) {
-    case 'strings':
-      return Array.isArray(value) && value.every((v) => typeof v === 'string');
-    case 'taints':
-      return Array.isArray(value) && value.every((v) => typeof v === 'object' && v !== null && 'key' in v);
-    case 'mode':
-      return value === 'AlwaysAllow' || value === 'Webhook';
-    default:
-      return typeof value === kind;
-  }
+async function load(path: string): Promise<PlainObject> {
+  const text = await readFile(path, 'utf8');
+  if (text.trim() === '') throw new Error(`kubelet config file ${JSON.stringify(path)} was empty`);
+  const value = (await loadYaml(text)) as PlainObject | null;
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw new Error("couldn't get version/kind; json parse error: it is no object");
+  const { kind, apiVersion: version } = value;
+  if (typeof kind !== 'string' || kind === '') throw new Error("Object 'Kind' is missing");
+  if (kind !== 'KubeletConfiguration' || version !== apiVersion)
+    throw new Error(`no kind ${JSON.stringify(kind)} is registered for version ${JSON.stringify(version ?? '')}`);
+  return readConfiguration(value, (relative) => resolve(dirname(resolve(path)), relative));
 }
 
-/** Reads a KubeletConfiguration. Throws one line for what cannot be used. */
-export async function readKubeletConfig(file: string): Promise<KubeletSettings> {
-  let value: unknown;
-  try {
-    value = await loadYaml(await readFile(file, 'utf8'));
-  } catch (error) {
-    throw new StartError(`cannot read ${file} (--config): ${(error as Error).message.split('\n')[0]}`, {
-      cause: error,
-    });
+const reason = (error: unknown): string => (error instanceof Error ? error.message : String(error)).split('\n')[0]!;
+
+/** Drop-in files of a directory and of those below, in the order of their names; others are passed over. */
+async function dropIns(directory: string): Promise<string[]> {
+  const out: string[] = [];
+  const entries = await readdir(directory, { withFileTypes: true });
+  for (const e of entries.toSorted((a, b) => (a.name < b.name ? -1 : 1))) {
+    const path = join(directory, e.name);
+    if (e.isDirectory()) out.push(...(await dropIns(path)));
+    else if (e.name.endsWith('.conf')) out.push(path);
   }
-  const root = value as Record<string, unknown> | null;
-  if (typeof root !== 'object' || root === null || root['kind'] !== 'KubeletConfiguration')
-    throw new StartError(`${file} (--config) is no KubeletConfiguration`);
-  const out: Record<string, unknown> = {};
-  const walk = (object: Record<string, unknown>, prefix: string): void => {
-    for (const [name, v] of Object.entries(object)) {
-      const path = prefix === '' ? name : `${prefix}.${name}`;
-      if (path === 'kind' || path === 'apiVersion' || v === null) continue;
-      const field = fields[path];
-      if (field !== undefined) {
-        if (!fits(v, field[1])) throw new StartError(`${file} (--config): ${path} has a value of the wrong form`);
-        out[field[0]] = v;
-      } else if (branches.has(path) && typeof v === 'object') walk(v as Record<string, unknown>, path);
-      else throw new StartError(`${file} (--config): ${path} is not known to this version; take it out`);
+  return out;
+}
+
+/** The whole configuration, and what of it was given. */
+export interface ReadConfiguration {
+  readonly configuration: KubeletConfiguration;
+  readonly given: PlainObject;
+}
+
+/** The configuration by its sources. @throws StartError one line, for what cannot be read or used */
+export async function readKubeletConfig(sources: KubeletConfigSources): Promise<ReadConfiguration> {
+  const { file, directory, flags = {} } = sources;
+  let merged: PlainObject = {};
+  if (file !== undefined && file !== '')
+    try {
+      merged = await load(file);
+    } catch (error) {
+      throw new StartError(`failed to load kubelet config file, path: ${file}, error: ${reason(error)}`, {
+        cause: error,
+      });
     }
-  };
-  walk(root, '');
-  return out as KubeletSettings;
+  if (directory !== undefined && directory !== '') {
+    let path = '';
+    try {
+      for (path of await dropIns(directory)) merged = mergeConfiguration(merged, await load(path));
+    } catch (error) {
+      throw new StartError(
+        path === ''
+          ? `failed to walk through kubelet dropin directory ${JSON.stringify(directory)}: ${reason(error)}`
+          : `failed to load kubelet dropin file, path: ${path}, error: ${reason(error)}`,
+        { cause: error },
+      );
+    }
+  }
+  try {
+    const { featureGates = {} } = merged as { featureGates?: PlainObject };
+    const told = readConfiguration(flags, (relative) => resolve(relative));
+    // What a map flag says takes the place of the file's map; feature gates alone are joined.
+    merged = overlay(merged, told);
+    if (told['featureGates'] !== undefined)
+      merged = { ...merged, featureGates: { ...featureGates, ...(told['featureGates'] as PlainObject) } };
+    return { configuration: kubeletConfiguration(merged as Partial<KubeletConfiguration>), given: merged };
+  } catch (error) {
+    throw new StartError(`failed to validate kubelet configuration, error: ${reason(error)}`, { cause: error });
+  }
+}
+
+const structs = new Set([
+  'authentication',
+  'authorization',
+  'x509',
+  'webhook',
+  'anonymous',
+  'memorySwap',
+  'userNamespaces',
+  'crashLoopBackOff',
+]);
+
+function overlay(base: PlainObject, over: PlainObject): PlainObject {
+  const out: Record<string, unknown> = { ...base };
+  for (const [name, value] of Object.entries(over))
+    out[name] = structs.has(name) ? overlay((base[name] ?? {}) as PlainObject, value as PlainObject) : value;
+  return out;
+}
+
+/** Tells each field that has no effect, one line each. */
+export function tellGaps(c: KubeletConfiguration, logger: Logger): void {
+  for (const line of configurationGaps(c)) logger.warn(`KubeletConfiguration: ${line}`);
 }
 
 /** `key=value:effect`, comma-separated, as `--register-with-taints` has it. */
@@ -108,4 +129,52 @@ export function parseTaints(list: readonly string[]): Taint[] {
     if (m === null) throw new StartError(`--register-with-taints: ${text} is not of the form key=value:effect`);
     return { key: m[1]!, ...(m[2] === undefined || m[2] === '' ? {} : { value: m[2] }), effect: m[3]! };
   });
+}
+
+/** `memory.available<1Gi,nodefs.available<10%`, as the eviction flags have it. */
+export function parseThresholds(flag: string, text: string): Record<string, string> {
+  const out: Record<string, string> = {};
+  for (const pair of text.split(',').filter((p) => p !== '')) {
+    const at = pair.indexOf('<');
+    if (at < 1) throw new StartError(`--${flag}: malformed pair, expect string<string: ${pair}`);
+    out[pair.slice(0, at).trim()] = pair.slice(at + 1).trim();
+  }
+  return out;
+}
+
+/** `0:memory=1Gi,hugepages-1Gi=2Gi,1:memory=2Gi`, as `--reserved-memory` has it. */
+export function parseReservedMemory(text: string): { numaNode: number; limits: Record<string, string> }[] {
+  const out: { numaNode: number; limits: Record<string, string> }[] = [];
+  for (const part of text.split(/[,;]/).filter((p) => p !== '')) {
+    const m = /^(?:(\d+):)?([^=:]+)=(.+)$/.exec(part);
+    if (m === null || (m[1] === undefined && out.length === 0))
+      throw new StartError(`--reserved-memory: the reserved memory has incorrect format ${part}`);
+    if (m[1] !== undefined) out.push({ numaNode: Number(m[1]), limits: {} });
+    out.at(-1)!.limits[m[2]!] = m[3]!;
+  }
+  return out;
+}
+
+/** `a:hello,b:again`, as `--manifest-url-header` has it. */
+export function parseHeaders(text: string): Record<string, string[]> {
+  const out: Record<string, string[]> = {};
+  for (const pair of text.split(',').filter((p) => p !== '')) {
+    const at = pair.indexOf(':');
+    if (at < 1) throw new StartError(`--manifest-url-header: malformed pair, expect string:string: ${pair}`);
+    (out[pair.slice(0, at).trim()] ??= []).push(pair.slice(at + 1).trim());
+  }
+  return out;
+}
+
+/** `Name=true,Other=false`. */
+export function parseBools(flag: string, map: Readonly<Record<string, string>>): Record<string, boolean> {
+  const out: Record<string, boolean> = {};
+  for (const [name, text] of Object.entries(map)) {
+    if (!/^(true|false|True|False|TRUE|FALSE|t|f|T|F|1|0)$/.test(text))
+      throw new StartError(
+        `--${flag}: invalid value of ${name}: ${text}, err: strconv.ParseBool: parsing ${JSON.stringify(text)}: invalid syntax`,
+      );
+    out[name] = /^(t|1)/i.test(text);
+  }
+  return out;
 }

@@ -1,7 +1,12 @@
 /** `knarr kubelet`: one node's agent alone, over a real container runtime or the simulated one. */
 import { hostname } from 'node:os';
+import { watchFile } from '../../base/file-watch.ts';
+import { parseDuration } from '../../api/time.ts';
 import type { ConnectionConfig } from '../../client/kubeconfig.ts';
+import type { TypedClient } from '../../client/typed-client.ts';
 import { SimulatedHost } from '../../kubelet/host/simulated/host.ts';
+import type { KubeletConfiguration } from '../../kubelet/configuration.ts';
+import type { PlainObject } from '../../kubelet/configuration-fields.ts';
 import type { Kubelet } from '../../kubelet/kubelet.ts';
 import { createKubelet } from '../../kubelet/kubelet.ts';
 import type { CriRuntime } from '../../kubelet/runtime/cri/open.ts';
@@ -9,14 +14,16 @@ import { SimulatedImages } from '../../kubelet/runtime/simulated/images.ts';
 import { SimulatedNetwork } from '../../kubelet/runtime/simulated/network.ts';
 import { SimulatedRuntime } from '../../kubelet/runtime/simulated/runtime.ts';
 import { createDelegatedAuth } from '../../kubelet/server/auth.ts';
+import type { KubeletListenOptions } from '../../kubelet/server/server.ts';
 import { NodeCertificate, writeNodeKubeconfig } from '../joining/node-certificate.ts';
+import { keepServingCertificate } from '../joining/serving-certificate.ts';
 import { createMachineNode } from '../real/machine-node.ts';
 import type { OverlayMode } from '../real/routes.ts';
 import { NoRuntimeError, openNodeRuntime } from '../real/runtime.ts';
 import { connect, connectionOf, userAgent, waitForServer } from './api-connection.ts';
 import type { ComponentServer } from './component-server.ts';
 import { serveComponent } from './component-server.ts';
-import type { ComponentEnvironment } from './environment.ts';
+import type { ComponentEnvironment, KeyPair } from './environment.ts';
 import {
   aborted,
   defaultAddress,
@@ -29,22 +36,25 @@ import {
   readKeyPair,
   StartError,
 } from './environment.ts';
-import type { KubeletSettings } from './kubelet-config.ts';
-import { readKubeletConfig } from './kubelet-config.ts';
+import { readKubeletConfig, tellGaps } from './kubelet-config.ts';
+import { checkMachine, setOomScore } from './kubelet-machine.ts';
 import { selfSigned } from './self-signed.ts';
+import { tlsOptions } from './tls-options.ts';
 
-export interface KubeletFlags extends KubeletSettings {
+export interface KubeletFlags {
   readonly kubeconfig: string | undefined;
   /** With a bootstrap token: gets the certificate that `kubeconfig` is then written for. */
   readonly bootstrapKubeconfig: string | undefined;
   readonly certDir: string;
-  readonly rotateCertificates: boolean;
   readonly cniConfDir: string;
-  readonly cgroupRoot: string;
   readonly clusterCidrs: readonly string[];
   /** How pods of other nodes are reached; `auto` when left out. */
   readonly overlay?: OverlayMode;
-  readonly config: string | undefined;
+  /** A KubeletConfiguration, and a folder of files that go before it. */
+  readonly config?: string | undefined;
+  readonly configDir?: string | undefined;
+  /** What flags say in the form of a KubeletConfiguration: it goes before the files. A port of 0 is a free one. */
+  readonly configuration: PlainObject;
   readonly hostnameOverride: string | undefined;
   readonly nodeIp: readonly string[];
   readonly nodeLabels: Readonly<Record<string, string>>;
@@ -52,11 +62,8 @@ export interface KubeletFlags extends KubeletSettings {
   readonly rootDir: string;
 }
 
-/** Only flags that were given go before the file. */
-function merged(flags: KubeletSettings, config: KubeletSettings): KubeletSettings {
-  const given = Object.entries(flags).filter(([, v]) => v !== undefined && !(Array.isArray(v) && v.length === 0));
-  return { ...config, ...Object.fromEntries(given) };
-}
+/** The socket that stands for "where runtimes usually are". */
+const usualEndpoint = 'unix:///run/containerd/containerd.sock';
 
 /** The certificate of TLS bootstrapping, and the connection with it; undefined where a kubeconfig says it all. */
 async function nodeIdentity(
@@ -88,29 +95,36 @@ export async function runKubelet(
   onRunning?: () => void,
 ): Promise<void> {
   const { clock, random, logger, signal } = env;
-  const s = merged(flags, flags.config === undefined ? {} : await readKubeletConfig(flags.config));
-  const simulated = s.containerRuntimeEndpoint?.startsWith('simulated://') === true;
+  const anyPort = flags.configuration['port'] === 0;
+  const read = await readKubeletConfig({ file: flags.config, directory: flags.configDir, flags: flags.configuration });
+  const c = read.configuration;
+  const simulated = c.containerRuntimeEndpoint.startsWith('simulated://');
+  if (!simulated) await checkMachine(read);
+  tellGaps(c, logger);
+  const tls = tlsOptions({
+    minVersion: c.tlsMinVersion,
+    cipherSuites: c.tlsCipherSuites,
+    curves: c.tlsCurvePreferences,
+  });
   const nodeName = (flags.hostnameOverride ?? hostname()).trim().toLowerCase();
-  const address = s.address ?? '0.0.0.0';
+  const { address } = c;
   const identity = await nodeIdentity(flags, nodeName, env);
   const config = identity?.config ?? (await connectionOf(flags, env));
   const [pair, clientCA] = await Promise.all([
-    readKeyPair('tls-cert-file', s.tlsCertFile, 'tls-private-key-file', s.tlsPrivateKeyFile),
-    readCertificates('client-ca-file', s.clientCaFile),
+    readKeyPair('tls-cert-file', named(c.tlsCertFile), 'tls-private-key-file', named(c.tlsPrivateKeyFile)),
+    readCertificates('client-ca-file', named(c.authentication.x509.clientCAFile)),
   ]);
-  const healthHost = s.healthzBindAddress ?? '127.0.0.1';
-  const healthPort = s.healthzPort ?? 10_248;
-  await probeAddress(address, s.port ?? 10_250, '--port');
-  const port = s.port === 0 ? await freePort(address) : (s.port ?? 10_250);
+  if (!anyPort) await probeAddress(address, c.port, '--port');
+  const port = anyPort ? await freePort(address) : c.port;
   const addresses = flags.nodeIp.length > 0 ? flags.nodeIp : [isWildcard(address) ? defaultAddress() : address];
   const client = connect(config, env, userAgent('kubelet'));
   let health: ComponentServer | undefined;
   try {
-    if (healthPort !== 0)
+    if (c.healthzPort !== 0)
       health = await serveComponent({
         component: 'kubelet',
-        host: healthHost,
-        port: healthPort,
+        host: c.healthzBindAddress,
+        port: c.healthzPort,
         flag: '--healthz-port (0 serves none)',
         clock,
         logger,
@@ -120,7 +134,7 @@ export async function runKubelet(
         checks: new Map(),
       });
     if (!(await waitForServer(client, config, env))) return;
-    if (identity !== undefined && flags.rotateCertificates) void identity.certificate.renew(client);
+    if (identity !== undefined && c.rotateCertificates) void identity.certificate.renew(client);
     const shared = {
       nodeName,
       client,
@@ -128,18 +142,18 @@ export async function runKubelet(
       random,
       logger,
       rootDir: flags.rootDir,
-      clusterDns: s.clusterDns ?? [],
-      clusterDomain: s.clusterDomain ?? 'cluster.local',
+      clusterDns: c.clusterDNS,
+      clusterDomain: c.clusterDomain === '' ? 'cluster.local' : c.clusterDomain,
     };
     const settings = {
       port,
       nodeLabels: flags.nodeLabels,
-      maxPods: s.maxPods ?? 110,
-      registerNode: s.registerNode ?? true,
-      leaseDurationSeconds: s.nodeLeaseDurationSeconds ?? 40,
-      ...(s.registerWithTaints === undefined ? {} : { registerWithTaints: s.registerWithTaints }),
-      ...(s.podCidr === undefined || s.podCidr === '' ? {} : { podCidrs: s.podCidr.split(',') }),
-      ...(s.providerId === undefined ? {} : { providerId: s.providerId }),
+      maxPods: c.maxPods,
+      registerNode: c.registerNode,
+      leaseDurationSeconds: c.nodeLeaseDurationSeconds,
+      ...(c.registerWithTaints.length === 0 ? {} : { registerWithTaints: c.registerWithTaints }),
+      ...(c.podCIDR === '' ? {} : { podCidrs: c.podCIDR.split(',') }),
+      ...(c.providerID === '' ? {} : { providerId: c.providerID }),
       ...(flags.cloudProvider === undefined ? {} : { cloudProvider: flags.cloudProvider }),
     };
     let runtime: CriRuntime | undefined;
@@ -151,7 +165,10 @@ export async function runKubelet(
       node = kubelet = createKubelet({ ...shared, ...settings, runtime: machine, host });
     } else {
       runtime = await openNodeRuntime({
-        endpoint: s.containerRuntimeEndpoint,
+        endpoint: c.containerRuntimeEndpoint === usualEndpoint ? undefined : c.containerRuntimeEndpoint,
+        podLogsDir: c.podLogsDir,
+        timeoutMs: parseDuration(c.runtimeRequestTimeout),
+        ...(c.imageServiceEndpoint === '' ? {} : { imageEndpoint: c.imageServiceEndpoint }),
         rootDir: flags.rootDir,
         owner: config.ca ?? config.server,
         clock,
@@ -164,44 +181,27 @@ export async function runKubelet(
         runtime,
         addresses,
         cniConfDir: flags.cniConfDir,
-        cgroupRoot: flags.cgroupRoot,
+        cgroupRoot: c.cgroupRoot === '' ? '/' : c.cgroupRoot,
+        ...(read.given['resolvConf'] === undefined ? {} : { resolvConf: c.resolvConf }),
         clusterCidrs: flags.clusterCidrs,
         ...(flags.overlay === undefined ? {} : { overlay: flags.overlay }),
-        kubelet: { ...settings, configuration: {} },
+        kubelet: { ...settings, configuration: c },
       });
+      await setOomScore(c, logger);
       node = real;
       kubelet = real.kubelet;
     }
     try {
-      const own = pair ?? (await selfSigned(env, [nodeName, 'localhost', '127.0.0.1', ...addresses]));
-      const delegated = createDelegatedAuth({ client, clock, anonymous: s.anonymousAuth ?? false });
-      const webhook = (s.authorizationMode ?? 'Webhook') === 'Webhook';
-      const listening = await kubelet
-        .listen({
-          address,
-          port,
-          cert: own.certificate,
-          key: own.key,
-          ...(clientCA === undefined ? {} : { clientCA }),
-          auth: {
-            authenticate: (request) => {
-              if (s.tokenWebhook === false) delete request.headers.authorization;
-              return delegated.authenticate(request);
-            },
-            authorize: (user, access, subresource) =>
-              webhook ? delegated.authorize(user, access, subresource) : Promise.resolve(true),
-          },
-        })
-        .catch((error: unknown) => {
-          throw listenError(error, address, port, '--port');
-        });
+      const listening = c.enableServer
+        ? await serve({ c, env, kubelet, client, nodeName, address, port, addresses, pair, clientCA, tls, flags })
+        : undefined;
       const started = node.start();
       started.catch(() => {});
       await Promise.race([started, aborted(signal)]);
       if (!signal.aborted) onRunning?.();
       if (!signal.aborted)
         env.say(
-          `kubelet: node ${nodeName} with ${config.server}, serving on https://${hostPort(listening.address, listening.port)}`,
+          `kubelet: node ${nodeName} with ${config.server}${listening === undefined ? '' : `, serving on https://${hostPort(listening.address, listening.port)}`}`,
         );
       await aborted(signal);
     } finally {
@@ -212,4 +212,109 @@ export async function runKubelet(
     await health?.close();
     await client.transport.close();
   }
+}
+
+const named = (file: string): string | undefined => (file === '' ? undefined : file);
+
+interface Serving {
+  readonly c: KubeletConfiguration;
+  readonly env: ComponentEnvironment;
+  readonly kubelet: Kubelet;
+  readonly client: TypedClient;
+  readonly nodeName: string;
+  readonly address: string;
+  readonly port: number;
+  readonly addresses: readonly string[];
+  /** Of files. */
+  readonly pair: KeyPair | undefined;
+  readonly clientCA: string | undefined;
+  readonly tls: ReturnType<typeof tlsOptions>;
+  readonly flags: KubeletFlags;
+}
+
+/** Opens the kubelet's endpoint, with a certificate of files, of the cluster's authority, or of its own. */
+async function serve(s: Serving): Promise<{ readonly address: string; readonly port: number }> {
+  const { c, env, kubelet, client, nodeName, address, port } = s;
+  const { authentication, authorization } = c;
+  const bootstrap = s.pair === undefined && c.serverTLSBootstrap;
+  const own =
+    s.pair ?? (bootstrap ? undefined : await selfSigned(env, [nodeName, 'localhost', '127.0.0.1', ...s.addresses]));
+  const delegated = createDelegatedAuth({
+    client,
+    clock: env.clock,
+    anonymous: authentication.anonymous.enabled,
+    tokenTtlMs: parseDuration(authentication.webhook.cacheTTL),
+    allowTtlMs: parseDuration(authorization.webhook.cacheAuthorizedTTL),
+    denyTtlMs: parseDuration(authorization.webhook.cacheUnauthorizedTTL),
+  });
+  return kubelet
+    .listen({
+      address,
+      port,
+      tls: s.tls,
+      ...(own === undefined ? {} : { cert: own.certificate, key: own.key }),
+      ...(s.clientCA === undefined ? {} : { clientCA: s.clientCA }),
+      auth: {
+        authenticate: (request) => {
+          if (!authentication.webhook.enabled) delete request.headers.authorization;
+          return delegated.authenticate(request);
+        },
+        authorize: (user, access, subresource) =>
+          authorization.mode === 'Webhook' ? delegated.authorize(user, access, subresource) : Promise.resolve(true),
+      },
+      follow: (use) => {
+        if (bootstrap)
+          void keepServingCertificate({
+            dir: s.flags.certDir,
+            nodeName,
+            client,
+            env,
+            addresses: () => kubelet.node?.status?.addresses ?? [],
+            use: ({ certificate, key }) => use({ cert: certificate, key }),
+          });
+        return followFiles(c, env, use);
+      },
+    })
+    .catch((error: unknown) => {
+      throw listenError(error, address, port, '--port');
+    });
+}
+
+/** Reads certificate, key and client authorities again when their files have changed. Returns what ends it. */
+function followFiles(
+  c: KubeletConfiguration,
+  env: ComponentEnvironment,
+  use: Parameters<NonNullable<KubeletListenOptions['follow']>>[0],
+): () => void {
+  const ends: (() => void)[] = [];
+  const follow = (files: readonly string[], load: () => Promise<Parameters<typeof use>[0]>): void => {
+    let before: string | undefined;
+    const look = async (): Promise<void> => {
+      try {
+        const read = await load();
+        const text = JSON.stringify(read);
+        if (before !== undefined && before !== text) {
+          use(read);
+          env.logger.info('certificates were read again', { files: files.join(', ') });
+        }
+        before = text;
+      } catch (error) {
+        env.logger.warn('certificates cannot be read again; those in use stay', { why: (error as Error).message });
+      }
+    };
+    void look();
+    for (const file of files) ends.push(watchFile(file, () => void look()));
+  };
+  const { tlsCertFile, tlsPrivateKeyFile } = c;
+  if (tlsCertFile !== '')
+    follow([tlsCertFile, tlsPrivateKeyFile], async () => {
+      const pair = await readKeyPair('tls-cert-file', tlsCertFile, 'tls-private-key-file', tlsPrivateKeyFile);
+      return { cert: pair!.certificate, key: pair!.key };
+    });
+  const { clientCAFile } = c.authentication.x509;
+  if (clientCAFile !== '')
+    follow([clientCAFile], async () => ({ clientCA: (await readCertificates('client-ca-file', clientCAFile))! }));
+  return () => {
+    for (const end of ends.splice(0)) end();
+  };
 }

@@ -7,7 +7,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { createServer } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
 import type { Duplex } from 'node:stream';
-import type { TLSSocket } from 'node:tls';
+import type { SecureContextOptions, SecureVersion, TLSSocket } from 'node:tls';
 import type { Clock } from '../../base/clock.ts';
 import { ioNow } from '../../base/io-time.ts';
 import { everyFamily } from '../../base/listen-address.ts';
@@ -42,6 +42,8 @@ export interface KubeletServerOptions {
   readonly cgroupOf?: (pod: Pod | undefined) => string | undefined;
   /** What pods' volumes and logs take of the disk. */
   readonly diskOf?: (pod: Pod) => Promise<PodDisk>;
+  /** False: no logs, commands or streams of containers (`enableDebuggingHandlers`). */
+  readonly debugging?: boolean;
   /** Metrics of probes, for `/metrics/probes`. */
   readonly probeMetrics?: () => string | Promise<string>;
   /** The KubeletConfiguration that `/configz` shows. */
@@ -54,12 +56,16 @@ export interface KubeletListenOptions {
   readonly address: string;
   /** 10250; 0 picks a free one. */
   readonly port: number;
-  /** PEM. */
-  readonly cert: string;
-  readonly key: string;
+  /** PEM. Without them no connection can be made until `follow` brings them. */
+  readonly cert?: string;
+  readonly key?: string;
   /** PEM of the authority of client certificates (`--client-ca-file`). */
   readonly clientCA?: string;
   readonly auth: KubeletAuth;
+  /** Versions, suites and curves, as `node:tls` names them. */
+  readonly tls?: { readonly minVersion?: SecureVersion; readonly ciphers?: string; readonly ecdhCurve?: string };
+  /** Begins to tell of newer certificates; connections that stand keep theirs. Returns what ends it. */
+  follow?(use: (files: Partial<Pick<KubeletListenOptions, 'cert' | 'key' | 'clientCA'>>) => void): () => void;
 }
 
 export interface KubeletServer {
@@ -97,14 +103,23 @@ class HttpApi implements KubeletServer {
   }
 
   async listen(options: KubeletListenOptions): Promise<{ readonly address: string; readonly port: number }> {
+    let files: Partial<Pick<KubeletListenOptions, 'cert' | 'key' | 'clientCA'>> = options;
+    const context = (): SecureContextOptions => ({
+      ...options.tls,
+      ...(files.cert === undefined ? {} : { cert: files.cert, key: files.key }),
+      ...(files.clientCA === undefined ? {} : { ca: files.clientCA }),
+    });
     const server = createSecureServer({
-      cert: options.cert,
-      key: options.key,
+      ...context(),
       requestCert: true,
       // A caller without a certificate may still show a token.
       rejectUnauthorized: false,
-      ...(options.clientCA === undefined ? {} : { ca: options.clientCA }),
     });
+    const end = options.follow?.((newer) => {
+      files = { cert: files.cert, key: files.key, clientCA: files.clientCA, ...newer } as typeof files;
+      server.setSecureContext(context());
+    });
+    if (end !== undefined) server.once('close', end);
     this.#attach(server, options.auth);
     server.on('secureConnection', (socket: TLSSocket) => this.#track(socket));
     server.on('tlsClientError', (error) => this.#o.logger.debug('TLS handshake failed', { error }));
@@ -148,7 +163,10 @@ class HttpApi implements KubeletServer {
       const done = this.#metrics.begin(request.method ?? 'GET', request.url ?? '/');
       socket.once('close', () => done((ioNow() - started) / 1000));
       socket.on('error', () => socket.destroy());
-      void serveUpgrade(this.#o, request, socket, head, () => refusalOf(auth, this.#o.nodeName, request));
+      void serveUpgrade(this.#o, request, socket, head, async () => {
+        if (this.#o.debugging === false) throw disabled();
+        await refusalOf(auth, this.#o.nodeName, request);
+      });
     });
   }
 
@@ -177,6 +195,7 @@ class HttpApi implements KubeletServer {
     const method = request.method ?? 'GET';
     const get = method === 'GET' || method === 'HEAD';
     const o = this.#o;
+    if (o.debugging === false && debugPaths.has(segments[0]!)) throw disabled();
     switch (segments[0]) {
       case 'containerLogs':
         if (segments.length !== 4) break;
@@ -215,7 +234,7 @@ class HttpApi implements KubeletServer {
       case 'logs':
         throw new HttpError(405, 'logs endpoint is disabled.\n');
       case 'debug':
-        throw new HttpError(405, 'Debug endpoints are disabled.\n');
+        throw disabled();
       default:
         break;
     }
@@ -289,6 +308,16 @@ class HttpApi implements KubeletServer {
   }
 }
 
+const debugPaths: ReadonlySet<string> = new Set([
+  'run',
+  'exec',
+  'attach',
+  'portForward',
+  'containerLogs',
+  'runningpods',
+  'configz',
+]);
+const disabled = (): HttpError => new HttpError(405, 'Debug endpoints are disabled.\n');
 const notFound = (): HttpError => new HttpError(404, '404 page not found\n');
 const notAllowed = (): HttpError => new HttpError(405, '405: Method Not Allowed');
 

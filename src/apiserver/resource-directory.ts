@@ -18,6 +18,8 @@ export interface ServedGroup {
   readonly preferredVersion: string;
   readonly versions: readonly ServedVersion[];
   readonly custom: boolean;
+  /** Made of other groups' objects; stands last. */
+  readonly computed?: true;
 }
 
 /** Upstream's order of versions (apimachinery version.CompareKubeAwareVersionStrings): GA, beta, alpha, newest first. */
@@ -144,6 +146,7 @@ export class ResourceDirectory implements ResourceResolver {
       }
     }
     const groups = [...this.#builtIn];
+    const last: ServedGroup[] = [];
     for (const group of [...custom.keys()].sort()) {
       const versions = [...custom.get(group)!]
         .sort(([a], [b]) => compareVersions(a, b))
@@ -152,8 +155,15 @@ export class ResourceDirectory implements ResourceResolver {
           version,
           resources: resources.sort((a, b) => (a.resource < b.resource ? -1 : 1)),
         }));
-      groups.push({ group, preferredVersion: versions[0]!.version, versions, custom: true });
+      const computed = versions.every((v) => v.resources.every((r) => r.computed === true));
+      (computed ? last : groups).push({
+        group,
+        preferredVersion: versions[0]!.version,
+        versions,
+        custom: true,
+        ...(computed ? { computed } : {}),
+      });
     }
-    return groups;
+    return [...groups, ...last];
   }
 }

@@ -42,8 +42,12 @@ export function builtInPriority(group: string, version: string): Priority | unde
   return ofVersion === undefined ? undefined : { group: found![0], version: ofVersion };
 }
 
+/** What is made of others' objects stands behind all: metrics-server's place. */
+const computedPriority = 100;
+
 /** A group of discovery's list; the aggregator's own group stands before all. */
-export function groupPriority(group: string, custom: boolean): number {
+export function groupPriority(group: string, custom: boolean, computed = false): number {
+  if (computed) return computedPriority;
   if (group === 'apiregistration.k8s.io') return Infinity;
   return custom ? customPriority.group : (builtIn[group]?.[0] ?? 0);
 }

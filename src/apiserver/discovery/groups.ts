@@ -28,7 +28,7 @@ export function discoveredGroups(
 ): readonly DiscoveredGroup[] {
   if (remote.length === 0) return served;
   const groups = new Map<string, { priority: number; group: DiscoveredGroup }>();
-  for (const g of served) groups.set(g.group, { priority: groupPriority(g.group, g.custom), group: g });
+  for (const g of served) groups.set(g.group, { priority: groupPriority(g.group, g.custom, g.computed), group: g });
   for (const name of new Set(remote.map((r) => r.group))) {
     const own = served.find((g) => g.group === name);
     const theirs = remote.filter((r) => r.group === name);

@@ -27,15 +27,27 @@ export interface Api {
   close(): void;
 }
 
-export function connectApi(cluster: Pick<Cluster, 'adminCredentials'>): Api {
+/** Who asks, instead of the administrator: by a token, by a certificate, by nothing (`{}`). */
+export interface Caller {
+  readonly token?: string;
+  /** PEM. */
+  readonly certificate?: string;
+  readonly key?: string;
+}
+
+export function connectApi(cluster: Pick<Cluster, 'adminCredentials'>, caller?: Caller): Api {
   const credentials = cluster.adminCredentials!;
   const url = new URL(credentials.server);
   const agent = new https.Agent({
     ca: credentials.certificateAuthority,
-    cert: credentials.clientCertificate,
-    key: credentials.clientKey,
+    ...(caller === undefined
+      ? { cert: credentials.clientCertificate, key: credentials.clientKey }
+      : caller.certificate === undefined
+        ? {}
+        : { cert: caller.certificate, key: caller.key }),
     keepAlive: true,
   });
+  const own = caller?.token === undefined ? {} : { authorization: `Bearer ${caller.token}` };
   const request: Api['request'] = (method, path, body, headers = {}) =>
     new Promise((resolve, reject) => {
       const payload = body === undefined ? undefined : typeof body === 'string' ? body : JSON.stringify(body);
@@ -47,6 +59,7 @@ export function connectApi(cluster: Pick<Cluster, 'adminCredentials'>): Api {
           method,
           path,
           headers: {
+            ...own,
             // Node sends bodies of DELETE without a length unless it is told.
             ...(payload === undefined
               ? {}

@@ -88,7 +88,9 @@ export async function handleVirtual(
   ctx: RequestContext,
   create: VirtualCreate,
 ): Promise<OutgoingResponse> {
-  const { object, admit } = await readVirtual(verbs, ctx);
+  // Whose token is asked for may be told by its uid.
+  const keepSystemFields = ctx.info.subresource === 'token';
+  const { object, admit } = await readVirtual(verbs, ctx, { keepSystemFields });
   return created(await create(ctx, object, admit));
 }
 

@@ -61,12 +61,19 @@ for (const definition of [...catalog.definitions(), ...special]) {
   }
   if (Object.keys(about).length > 0) result[definition] = about;
 }
-// The client has no comment on members that are structs of their own: they are told by their type.
+// The client has no comment on members that are structs of their own. Those of metadata are looked for by tools; the others
+// are told by their type.
+const conventions = 'More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md';
+const metadataTexts: Readonly<Record<string, string>> = {
+  'io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta': `Standard object's metadata. ${conventions}#metadata`,
+  'io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta': `Standard list metadata. ${conventions}#types-kinds`,
+};
 for (const definition of catalog.definitions()) {
   for (const field of catalog.schema(definition).fields.values()) {
     const known = result[definition];
     if (known === undefined || known[field.name] !== undefined || field.schema.kind !== 'object') continue;
-    const ofType = result[field.schema.name]?.[''];
+    const ofType =
+      (field.name === 'metadata' ? metadataTexts[field.schema.name] : undefined) ?? result[field.schema.name]?.[''];
     if (ofType !== undefined) known[field.name] = ofType;
   }
 }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { goSyntaxError, JsonSyntaxError, parseJson, stringifyJson, typeMetaOf } from './json.ts';
+import { goSyntaxError, JsonSyntaxError, parseJson, strictErrorsInOrder, stringifyJson, typeMetaOf } from './json.ts';
 
 test('syntax errors are Go’s', () => {
   const table: [string, string][] = [
@@ -66,6 +66,17 @@ test('duplicate fields', () => {
   ]);
   assert.deepEqual(parseJson(text).strictErrors, []);
   assert.deepEqual(parseJson('{"a:b":":","c":[1,{"d":{}}]}', { strict: true }).strictErrors, []);
+});
+
+test('unknown and duplicate fields in the order of the text', () => {
+  const text = '{"spec":{"no":{"a":1,"a":2},"n":1,"n":2,"z":[{"no":1}]},"spec":{}}';
+  const unknown = new Set(['unknown field "spec.no"', 'unknown field "spec.z[0].no"']);
+  assert.deepEqual(strictErrorsInOrder(text, unknown), [
+    'unknown field "spec.no"',
+    'duplicate field "spec.n"',
+    'unknown field "spec.z[0].no"',
+    'duplicate field "spec"',
+  ]);
 });
 
 test('big integers survive', () => {

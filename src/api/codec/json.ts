@@ -225,6 +225,15 @@ const maxStrictErrors = 100;
 
 /** The duplicate fields of valid JSON text, in upstream's words, in the order of the text. */
 function findDuplicates(text: string): string[] {
+  return strictErrorsInOrder(text, new Set());
+}
+
+/**
+ * The duplicate fields of valid JSON text together with those fields that a type does not know (`unknown field "spec.x"`), in
+ * the order of the text; duplicates inside an unknown field are nobody's concern.
+ */
+export function strictErrorsInOrder(data: string | Uint8Array, unknown: ReadonlySet<string>): string[] {
+  const text = textOf(data);
   const errors = new Set<string>();
   let i = 0;
   const space = (): void => {
@@ -261,9 +270,14 @@ function findDuplicates(text: string): string[] {
         if (seen.has(key)) {
           if (errors.size < maxStrictErrors) errors.add(`duplicate field ${goQuote(at)}`);
         } else seen.add(key);
+        const stranger = unknown.size > 0 ? `unknown field ${goQuote(at)}` : '';
+        const skipped = unknown.has(stranger);
+        if (skipped && errors.size < maxStrictErrors) errors.add(stranger);
         space();
         i++; // the colon
+        const before = skipped ? new Set(errors) : undefined;
         value(at);
+        if (before !== undefined) for (const e of errors) if (!before.has(e)) errors.delete(e);
         space();
         if (text.charCodeAt(i) === 44) i++;
       }

@@ -8,6 +8,7 @@ import type { Logger } from '../base/logger.ts';
 import type { Random } from '../base/random.ts';
 import { loadCatalog } from '../api/catalog/catalog.ts';
 import type { Catalog } from '../api/catalog/catalog.ts';
+import { CborObjects } from '../api/codec/cbor-objects.ts';
 import { FeatureGates } from '../api/features/feature-gates.ts';
 import { ProtobufObjects } from '../api/protobuf.ts';
 import { loadDescriptions } from '../api/schema/descriptions.ts';
@@ -395,13 +396,16 @@ class ApiServerImpl implements ApiServer {
     this.#legacyTokens = new LegacyTokenTracking({ registries, clock, logger });
 
     const protobuf = new ProtobufObjects(catalog);
+    const cbor = this.#features.enabled('CBORServingAndStorage') ? new CborObjects(catalog) : undefined;
     const encoder = new Encoder({
       tables: new TableMaker(clock),
       protobuf,
+      cbor,
     });
     const computed = new ComputedApis({ apis: options.computedApis ?? [], registries, directory: this.directory });
     const verbs = createVerbs({
       protobuf,
+      cbor: cbor !== undefined,
       registries,
       catalog,
       clock,

@@ -66,6 +66,14 @@ export class ObjectCodec {
   }
 }
 
+/** CBOR, where its feature is on. */
+export interface CborCodec {
+  /** One item with its tag; the schema of built-in kinds tells the binary members. */
+  encode(object: KubeObjectLike): Buffer;
+  /** One item of a watch's sequence. */
+  event(type: string, object: Buffer): Buffer;
+}
+
 /** Protobuf, where it is built in: the one seam for `application/vnd.kubernetes.protobuf` answers. */
 export interface ProtobufCodec {
   /** True when this kind has a protobuf form. */

@@ -13,7 +13,7 @@ import { acceptsGzip } from '../http/headers.ts';
 import type { Committed, KubeObjectLike, OutgoingResponse, ResponseBody } from '../request.ts';
 import type { TableMaker } from '../tables/table.ts';
 import { ObjectCodec } from './codec.ts';
-import type { ProtobufCodec } from './codec.ts';
+import type { CborCodec, ProtobufCodec } from './codec.ts';
 import { ChunkBuffers, listChunks, listObject } from './list.ts';
 import { partialMetadata } from './metadata.ts';
 import { type Negotiated, Negotiator, type Offer, mediaTypes, plainJson } from './negotiate.ts';
@@ -26,15 +26,19 @@ const gzipThreshold = 128 * 1024;
 export interface EncoderOptions {
   readonly tables: TableMaker;
   readonly protobuf?: ProtobufCodec;
+  readonly cbor?: CborCodec | undefined;
 }
 
 /** Verbs whose answers may be asked for as Table or PartialObjectMetadata. */
-const plainOffer = { transforms: false, watch: false, protobuf: false };
+const plainOffer = { transforms: false, tables: false, watch: false, protobuf: false };
+/** Subresources whose answers have no columns. */
+const onlyAsked: ReadonlySet<string> = new Set(['binding', 'eviction', 'token']);
 
 export class Encoder {
   readonly codec = new ObjectCodec();
   readonly tables: TableMaker;
   readonly protobuf: ProtobufCodec | undefined;
+  readonly cbor: CborCodec | undefined;
   readonly negotiator = new Negotiator();
   readonly #watch: WatchEncoder;
   readonly #offers = new WeakMap<ResourceInfo, { readonly once: Offer; readonly watch: Offer }>();
@@ -42,6 +46,7 @@ export class Encoder {
   constructor(options: EncoderOptions) {
     this.tables = options.tables;
     this.protobuf = options.protobuf;
+    this.cbor = options.cbor;
     this.#watch = new WatchEncoder(this);
   }
 
@@ -50,13 +55,16 @@ export class Encoder {
     let offers = this.#offers.get(resource);
     if (offers === undefined) {
       const protobuf = this.protobuf?.supports(apiVersionOf(resource), resource.kind) ?? false;
+      const cbor = this.cbor !== undefined;
+      const tables = resource.verbs.includes('get') || resource.verbs.includes('list');
       offers = {
-        once: { transforms: true, watch: false, protobuf },
-        watch: { transforms: true, watch: true, protobuf },
+        once: { transforms: true, tables, watch: false, protobuf, cbor },
+        watch: { transforms: true, tables, watch: true, protobuf, cbor },
       };
       this.#offers.set(resource, offers);
     }
-    const offer = scope.info.verb === 'watch' ? offers.watch : offers.once;
+    let offer = scope.info.verb === 'watch' ? offers.watch : offers.once;
+    if (onlyAsked.has(scope.info.subresource)) offer = { ...offer, tables: false };
     const output = this.negotiator.negotiate(scope.request, offer);
     if (output.as === 'Table') this.tables.includeObject(scope.request.query);
     scope.output = output;
@@ -157,7 +165,11 @@ export class Encoder {
       case 'watch': {
         const output = scope.output ?? plainJson;
         const contentType =
-          output.format === 'protobuf' ? `${mediaTypes.protobuf};stream=watch` : mediaTypes[output.format];
+          output.format === 'protobuf'
+            ? `${mediaTypes.protobuf};stream=watch`
+            : output.format === 'cbor'
+              ? 'application/cbor-seq'
+              : mediaTypes[output.format];
         return this.#finish(scope, response, contentType, {
           kind: 'watch',
           watch: this.#watch.wire(scope, output, body.source),
@@ -175,6 +187,8 @@ export class Encoder {
         return Buffer.from(stringifyYaml(object));
       case 'protobuf':
         return this.protobuf!.encode(object);
+      case 'cbor':
+        return this.cbor!.encode(object);
     }
   }
 
@@ -183,6 +197,7 @@ export class Encoder {
     const found = this.negotiator.find(scope.request, {
       ...plainOffer,
       protobuf: this.protobuf?.supports('v1', 'Status') ?? false,
+      cbor: this.cbor !== undefined,
     });
     if (found === undefined && status < 400) return plainJson;
     return found;

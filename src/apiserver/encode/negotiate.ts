@@ -5,7 +5,7 @@
 import { StatusError } from '../../api/status.ts';
 import type { IncomingRequest } from '../request.ts';
 
-export type Format = 'json' | 'yaml' | 'protobuf';
+export type Format = 'json' | 'yaml' | 'protobuf' | 'cbor';
 
 /** What the answer shall look like. */
 export interface Negotiated {
@@ -19,12 +19,16 @@ export interface Negotiated {
 
 /** What an endpoint offers. */
 export interface Offer {
-  /** Table and PartialObjectMetadata. */
+  /** PartialObjectMetadata, and Table where `tables` says so, too. */
   readonly transforms: boolean;
+  /** False for what is only asked and never kept (reviews, bindings, evictions): nothing knows their columns. */
+  readonly tables: boolean;
   /** The answer is a stream of events. */
   readonly watch: boolean;
   /** The kind can be written as protobuf, and so can its events. */
   readonly protobuf: boolean;
+  /** CBORServingAndStorage is on. */
+  readonly cbor?: boolean;
 }
 
 export const plainJson: Negotiated = { format: 'json', pretty: false, as: '', asVersion: 'v1' };
@@ -34,6 +38,7 @@ export const mediaTypes: Readonly<Record<Format, string>> = {
   json: 'application/json',
   yaml: 'application/yaml',
   protobuf: 'application/vnd.kubernetes.protobuf',
+  cbor: 'application/cbor',
 };
 
 interface Clause {
@@ -75,6 +80,7 @@ const formats: readonly { format: Format; subtype: string }[] = [
   { format: 'json', subtype: 'json' },
   { format: 'yaml', subtype: 'yaml' },
   { format: 'protobuf', subtype: 'vnd.kubernetes.protobuf' },
+  { format: 'cbor', subtype: 'cbor' },
 ];
 
 function accepts(clause: Clause, format: Format, offer: Offer): Negotiated | undefined {
@@ -90,7 +96,7 @@ function accepts(clause: Clause, format: Format, offer: Offer): Negotiated | und
   if (!offer.transforms || group !== 'meta.k8s.io' || (version !== 'v1' && version !== 'v1beta1')) return undefined;
   switch (as) {
     case 'Table':
-      return format === 'protobuf' ? undefined : { format, pretty, as, asVersion: version };
+      return format === 'protobuf' || !offer.tables ? undefined : { format, pretty, as, asVersion: version };
     case 'PartialObjectMetadata':
     case 'PartialObjectMetadataList':
       return { format, pretty, as, asVersion: version };
@@ -100,11 +106,12 @@ function accepts(clause: Clause, format: Format, offer: Offer): Negotiated | und
 }
 
 /** 406 with upstream's text. */
-export function notAcceptable(watch: boolean): StatusError {
+export function notAcceptable(watch: boolean, cbor = false): StatusError {
   const types = watch
     ? 'application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch'
     : 'application/json, application/yaml, application/vnd.kubernetes.protobuf';
-  return new StatusError(406, 'NotAcceptable', `only the following media types are accepted: ${types}`);
+  const more = cbor ? (watch ? ', application/cbor-seq' : ', application/cbor') : '';
+  return new StatusError(406, 'NotAcceptable', `only the following media types are accepted: ${types}${more}`);
 }
 
 /** Go's strconv.ParseBool, false for what it does not know. */
@@ -147,6 +154,7 @@ export class Negotiator {
       search: for (const clause of this.#clauses(header)) {
         for (const { format, subtype } of formats) {
           if (format === 'protobuf' && !offer.protobuf) continue;
+          if (format === 'cbor' && offer.cbor !== true) continue;
           const typeFits = clause.type === 'application' || clause.type === '*';
           const fits =
             typeFits && (clause.subtype === '*' || (clause.type === 'application' && clause.subtype === subtype));
@@ -166,7 +174,7 @@ export class Negotiator {
     const found = this.find(request, offer);
     // Only what could be given, but not streamed, is told the types of streams.
     if (found === undefined)
-      throw notAcceptable(offer.watch && this.find(request, { ...offer, watch: false }) !== undefined);
+      throw notAcceptable(offer.watch && this.find(request, { ...offer, watch: false }) !== undefined, offer.cbor);
     return found;
   }
 }

@@ -142,6 +142,10 @@ export class WatchEncoder {
       const protobuf = this.#encoder.protobuf!;
       return protobuf.frame(type, protobuf.encode(object));
     }
+    if (output.format === 'cbor') {
+      const cbor = this.#encoder.cbor!;
+      return cbor.event(type, cbor.encode(object));
+    }
     return Buffer.from(`{"type":"${type}","object":${stringifyJson(object)}}\n`);
   }
 

@@ -1,4 +1,5 @@
 /** Server-side apply: PATCH with `application/apply-patch+yaml`. Creates what does not exist. */
+import { CborError, decodeCbor } from '../../api/codec/cbor.ts';
 import { parseYaml, YamlError, yamlStrictErrorText } from '../../api/codec/yaml.ts';
 import type { KubeObject } from '../../api/object.ts';
 import { isObject } from '../../api/patch/values.ts';
@@ -11,6 +12,8 @@ import { namespaceOf, readWriteQuery } from './options.ts';
 import type { WriteQuery } from './options.ts';
 import { answer, registryOf, typesOf } from './verb.ts';
 import type { VerbHandler } from './verb.ts';
+
+export const applyCborType = 'application/apply-patch+cbor';
 
 export interface ApplyConfiguration {
   readonly patch: Record<string, unknown>;
@@ -30,8 +33,10 @@ export async function readApplyConfiguration(
   else {
     const bytes = await readBytes(ctx);
     try {
-      ({ value, strictErrors } = await parseYaml(bytes, { strict: fieldValidation !== 'Ignore' }));
+      if (ctx.request.headers['content-type']?.startsWith(applyCborType) === true) value = decodeCbor(bytes);
+      else ({ value, strictErrors } = await parseYaml(bytes, { strict: fieldValidation !== 'Ignore' }));
     } catch (error) {
+      if (error instanceof CborError) throw badRequest(`error decoding CBOR: ${error.message}`, error);
       if (error instanceof YamlError)
         throw badRequest(`error decoding YAML: error converting YAML to JSON: ${error.message}`, error);
       throw error;

@@ -19,7 +19,7 @@ import type { StatusError } from '../../api/status.ts';
 import type { RequestContext } from '../context.ts';
 import type { TypeSupport } from '../registry/type-support.ts';
 import { withRequestNamespace } from '../registry/object-meta.ts';
-import { handleApply } from './apply.ts';
+import { applyCborType, handleApply } from './apply.ts';
 import { checkName, readBytes, unsupportedMediaType, warnStrict } from './body.ts';
 import { managerOf, namespaceOf, readWriteQuery } from './options.ts';
 import type { WriteQuery } from './options.ts';
@@ -31,8 +31,8 @@ const mergePatchType = 'application/merge-patch+json';
 const strategicMergePatchType = 'application/strategic-merge-patch+json';
 export const applyPatchType = 'application/apply-patch+yaml';
 
-/** The patch type of a request. @throws {StatusError} 415 */
-export function patchTypeOf(ctx: RequestContext): string {
+/** The patch type of a request; `cbor`: applied configurations may be CBOR too. @throws {StatusError} 415 */
+export function patchTypeOf(ctx: RequestContext, cbor: boolean): string {
   const contentType = ctx.request.headers['content-type'] ?? '';
   const semi = contentType.indexOf(';');
   const type = semi > 0 ? contentType.slice(0, semi) : contentType;
@@ -40,7 +40,8 @@ export function patchTypeOf(ctx: RequestContext): string {
     ctx.resource?.custom === true
       ? [jsonPatchType, mergePatchType, applyPatchType]
       : [jsonPatchType, mergePatchType, strategicMergePatchType, applyPatchType];
-  if (!accepted.includes(type)) throw unsupportedMediaType(accepted);
+  if (cbor && type === applyCborType) return applyPatchType;
+  if (!accepted.includes(type)) throw unsupportedMediaType(cbor ? [...accepted, applyCborType] : accepted);
   return type;
 }
 
@@ -144,7 +145,7 @@ export function readPatched(
 }
 
 export const handlePatch: VerbHandler = async (verbs, ctx) => {
-  const type = patchTypeOf(ctx);
+  const type = patchTypeOf(ctx, verbs.body.cbor);
   if (type === applyPatchType) return handleApply(verbs, ctx);
   const registry = registryOf(verbs, ctx);
   const types = typesOf(registry, ctx);

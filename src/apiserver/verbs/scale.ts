@@ -178,7 +178,7 @@ export const handleScale: VerbHandler = async (verbs, ctx) => {
     return response(scaling.of(objectIn(current, apiVersion)));
   }
   const asScale = scaleTypes(verbs);
-  const patchType = verb === 'patch' ? patchTypeOf(ctx) : '';
+  const patchType = verb === 'patch' ? patchTypeOf(ctx, verbs.body.cbor) : '';
   if (patchType === applyPatchType) return handleApplyScale(verbs, ctx, scaling, asScale);
   const query = readWriteQuery(ctx, verb === 'patch' ? 'PatchOptions' : 'UpdateOptions');
   let change: (scale: KubeObject, first: boolean) => KubeObject;

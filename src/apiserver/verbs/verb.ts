@@ -17,6 +17,8 @@ export interface VerbDeps {
   /** For what is not stored (reviews, bindings, evictions). */
   readonly admission: () => Admission | undefined;
   readonly protobuf?: ProtobufReader;
+  /** CBORServingAndStorage is on. */
+  readonly cbor?: boolean;
 }
 
 export interface VerbContext extends VerbDeps {

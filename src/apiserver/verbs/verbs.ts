@@ -52,7 +52,10 @@ const ofPart: Readonly<Record<string, VerbHandler>> = {
 
 export function createVerbs(options: VerbsOptions): Verbs {
   const { virtual, extra } = options;
-  const verbs: VerbContext = { ...options, body: { catalog: options.catalog, protobuf: options.protobuf } };
+  const verbs: VerbContext = {
+    ...options,
+    body: { catalog: options.catalog, protobuf: options.protobuf, cbor: options.cbor ?? false },
+  };
   const find = (ctx: RequestContext): VerbHandler | undefined => {
     const { verb, subresource } = ctx.info;
     const { group, resource } = ctx.resource!;

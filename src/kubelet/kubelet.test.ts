@@ -490,3 +490,42 @@ test('a pod that ends before its containers began says so of each', async (t) =>
   const ended = status?.containerStatuses?.[0]?.state?.terminated;
   assert.deepEqual([ended?.exitCode, ended?.reason], [137, 'ContainerStatusUnknown']);
 });
+
+test('a critical pod takes the room of others; what no room helps is refused', async (t) => {
+  const c = await cluster(t, { cpu: '1' });
+  const cpu = (amount: string): Partial<PodSpec> => ({
+    containers: [{ name: 'c', image: 'nginx', resources: { requests: { cpu: amount } } }],
+  });
+  await c.run('best-effort', {});
+  await c.run('burstable', { ...cpu('600m'), terminationGracePeriodSeconds: 0 });
+  await c.run('refused', cpu('500m'));
+  assert.equal((await c.pod('refused')).status?.reason, 'OutOfcpu');
+  await c.run('critical', { ...cpu('700m'), priority: 2_000_000_000, priorityClassName: 'system-cluster-critical' });
+  await c.clock.advance(1000);
+  assert.equal((await c.pod('critical')).status?.phase, 'Running');
+  const { status } = await c.pod('burstable');
+  assert.deepEqual(
+    [status?.phase, status?.reason, status?.message],
+    ['Failed', 'Preempting', 'Preempted in order to admit critical pod'],
+  );
+  const disruption = status?.conditions?.find((x) => x.type === 'DisruptionTarget');
+  assert.deepEqual(
+    [disruption?.reason, disruption?.message],
+    ['TerminationByKubelet', 'Pod was preempted by Kubelet to accommodate a critical pod.'],
+  );
+  assert.ok(c.events('burstable').includes('Preempting: Preempted in order to admit critical pod'));
+  assert.equal((await c.pod('best-effort')).status?.phase, 'Running');
+  await c.run('too-much', { ...cpu('2'), priority: 2_000_000_000 });
+  const refused = (await c.pod('too-much')).status;
+  assert.equal(refused?.reason, 'UnexpectedAdmissionError');
+  assert.match(
+    refused?.message ?? '',
+    /^Pod was rejected: Unexpected error while attempting to recover from admission failure: preemption: error finding a set of pods to preempt: no set of running pods found to reclaim resources: \[\(res: cpu, q: 1700\), \]$/,
+  );
+});
+
+test('a mirror pod of nothing is deleted', async (t) => {
+  const c = await cluster(t);
+  await c.run('ghost', {}, { annotations: { 'kubernetes.io/config.mirror': 'abc' }, finalizers: [] });
+  await assert.rejects(c.pod('ghost'), /not found/);
+});

@@ -15,7 +15,8 @@ import { EventRecorder } from '../client/event-recorder.ts';
 import { dropManagedFields, Informer } from '../client/informer.ts';
 import type { ResourceClient } from '../client/client.ts';
 import type { TypedClient } from '../client/typed-client.ts';
-import { NodeAdmission } from './admission.ts';
+import type { Refusal } from './admission.ts';
+import { appArmorFault, infeasible, NodeAdmission } from './admission.ts';
 import { Backoff } from './backoff.ts';
 import { CgroupManager, podCgroup } from './cgroup-manager.ts';
 import type { KubeletConfiguration } from './configuration.ts';
@@ -28,9 +29,11 @@ import { ImageManager } from './image-manager.ts';
 import { KubeletManagers } from './managers.ts';
 import { deleteMirrorPod } from './mirror-pods.ts';
 import { NodeStatusManager } from './node-status.ts';
-import { ObjectCache } from './object-cache.ts';
+import { errorText, ObjectCache } from './object-cache.ts';
 import type { RuntimeView } from './runtime-view.ts';
-import { isMirrorPod } from './pod-util.ts';
+import { isCriticalPod, isMirrorPod } from './pod-util.ts';
+import type { Holder, Shortage } from './preemption.ts';
+import { podsToPreempt, preemption } from './preemption.ts';
 import type { PodMirror, WorkerHome } from './pod-worker.ts';
 import { ProbeMetrics } from './probe-metrics.ts';
 import { PullLimits } from './pull-limits.ts';
@@ -382,6 +385,7 @@ class KubeletImpl implements Kubelet, WorkerHome {
     this.ctx.runtimeName = (await runtime.version()).runtimeName;
     this.#ips = (await host.addresses()).filter((a) => a.type === 'InternalIP').map((a) => a.address);
     if (this.#o.podCidrs !== undefined && this.#o.podCidrs.length > 0) await this.#setCidr(this.#o.podCidrs.join(','));
+    this.#admission.appArmorFault = await appArmorFault(host);
     await this.#findSandboxes();
     this.#unlisten.push(
       runtime.events((e) => this.#workers.get(e.podUid)?.onRuntimeEvent(e)),
@@ -536,14 +540,42 @@ class KubeletImpl implements Kubelet, WorkerHome {
     else worker.update(pod);
   }
 
-  admit(worker: PodWorker, adopted: boolean): { reason: string; message: string } | undefined {
+  admit(worker: PodWorker, adopted: boolean): Refusal | undefined | Promise<Refusal | undefined> {
     const pod = worker.allocatedPod;
-    const refused = adopted ? undefined : this.#managers?.admit(pod);
-    return refused ?? this.#admission.admit(pod, adopted ? undefined : this.#node, this.#o.watchNode ?? true);
+    const managers = adopted ? undefined : this.#managers?.admit(pod);
+    if (managers !== undefined) return managers;
+    const node = adopted ? undefined : this.#node;
+    const refused = this.#admission.admit(pod, node, this.#o.watchNode ?? true);
+    return refused?.missing !== undefined && isCriticalPod(pod) ? this.#preempt(worker, refused.missing) : refused;
   }
 
-  admitResize(pod: Pod): { reason: string; message: string } | undefined {
-    return this.#admission.resize(pod, this.#node);
+  /** Ends pods that a critical one must have the room of, and takes it in. */
+  async #preempt(worker: PodWorker, missing: Shortage): Promise<Refusal | undefined> {
+    const pod = worker.allocatedPod;
+    const holders = [...this.#workers.values()]
+      .filter((w) => w !== worker && !w.terminated)
+      .map((w) => ({ pod: w.allocatedPod, worker: w, request: (name: string) => this.#admission.held(w.uid, name) }));
+    let chosen: readonly Holder[];
+    try {
+      chosen = podsToPreempt(pod, holders, missing);
+    } catch (error) {
+      return {
+        reason: 'UnexpectedAdmissionError',
+        message: `Unexpected error while attempting to recover from admission failure: preemption: error finding a set of pods to preempt: ${errorText(error)}`,
+      };
+    }
+    await Promise.all(
+      chosen.map((h) => {
+        const eviction = preemption(h.pod);
+        this.ctx.events.pod(h.pod, 'Warning', eviction.reason, eviction.message);
+        return (h as (typeof holders)[number]).worker.evict(eviction);
+      }),
+    );
+    return this.#admission.admit(pod, this.#node, this.#o.watchNode ?? true);
+  }
+
+  admitResize(pod: Pod): Refusal | undefined {
+    return infeasible(pod, this.#node) ?? this.#admission.resize(pod, this.#node);
   }
 
   released(worker: PodWorker): void {

@@ -43,6 +43,14 @@ export interface NodeStatusOptions {
 
 type Facts = readonly [MachineInfo, VersionInfo, readonly HostAddress[]];
 
+/** Features of the release that a scheduler and an API server want to know of (KEP-5328), in the order of their names. */
+const declaredFeatures: readonly string[] = [
+  'ExtendWebSocketsToKubelet',
+  'InPlacePodLevelResourcesVerticalScaling',
+  'InPlacePodVerticalScalingInitContainers',
+  'RestartAllContainersOnContainerExits',
+];
+
 const leaseNamespace = 'kube-node-lease';
 /** Tells a cloud-controller-manager which addresses the node is to have: one, or one of each family. */
 const providedNodeIp = 'alpha.kubernetes.io/provided-node-ip';
@@ -381,6 +389,7 @@ export class NodeStatusManager {
         ...(machine.swapBytes > 0 ? { swap: { capacity: machine.swapBytes } } : {}),
       },
       ...(this.#images.length === 0 ? {} : { images: this.#images }),
+      declaredFeatures: [...declaredFeatures],
       runtimeHandlers: (this.#runtimeStatus?.runtimeHandlers ?? []).map((h) => ({
         name: h.name,
         ...(h.features === undefined ? {} : { features: { ...h.features } }),

@@ -131,9 +131,10 @@ export class PodResize {
     const refused = this.#home.admitResize(pod);
     if (refused !== undefined) {
       const before = this.pending;
-      this.pending = { reason: 'Deferred', message: refused.message, generation };
-      if (before?.generation !== generation)
-        this.#event(pod, 'Warning', 'ResizeDeferred', 'Pod resize Deferred', generation, refused.message);
+      const reason = refused.reason === 'Infeasible' ? 'Infeasible' : 'Deferred';
+      this.pending = { reason, message: refused.message, generation };
+      if (before?.generation !== generation || before?.reason !== reason)
+        this.#event(pod, 'Warning', `Resize${reason}`, `Pod resize ${reason}`, generation, refused.message);
       return;
     }
     this.#allocated = wanted;
@@ -188,7 +189,8 @@ export class PodResize {
   /** Gives running containers what is allocated. False when it could not be done now; the condition says why. */
   async actuate(pod: Pod, running: readonly RuntimeContainer[], sandboxId: string | undefined): Promise<boolean> {
     const todo = [...this.#running(pod, running)];
-    if (todo.length > 0 || this.#unfinished) {
+    const whole = !same(this.#allocated.get(''), this.#actuated.get(''));
+    if (todo.length > 0 || whole || this.#unfinished) {
       this.inProgress ??= { reason: '', message: '', generation: pod.metadata.generation };
       try {
         await this.#update(pod, todo, sandboxId);
@@ -233,6 +235,8 @@ export class PodResize {
     }
     if (sandboxId !== undefined) await runtime.updatePodSandboxResources(sandboxId, wanted);
     await cgroups.resizePod(allocated, wanted, 'shrink');
+    const own = this.#allocated.get('');
+    if (own !== undefined) this.#actuated.set('', own);
     this.#unfinished = false;
   }
 

@@ -2,6 +2,7 @@
  * `PodWorker`: one pod on this node from its arrival to its removal. Works in passes: look at what the runtime has, do what is
  * missing, report the status. An idle pod holds no timer and no promise.
  */
+import type { Refusal } from './admission.ts';
 import { deepEqual } from '../api/helpers/deep-equal.ts';
 import { timeMs } from '../api/time.ts';
 import type { Container, Pod, PodStatus } from '../api/types/index.gen.ts';
@@ -36,7 +37,7 @@ import { PodVolumes } from './volumes/pod-volumes.ts';
 export interface WorkerHome {
   readonly ctx: KubeletContext;
   /** Whether the pod fits on the node; says why not. Called once. `adopted`: it is there already. */
-  admit(worker: PodWorker, adopted: boolean): { reason: string; message: string } | undefined;
+  admit(worker: PodWorker, adopted: boolean): Refusal | undefined | Promise<Refusal | undefined>;
   /** Takes the room that a running pod asks for now instead of what it had; says why not. */
   admitResize(pod: Pod): { reason: string; message: string } | undefined;
   /** The pod no longer takes room on the node: its containers are dead. */
@@ -270,7 +271,9 @@ export class PodWorker implements StatusOwner, SyncedPod {
     }
     if (!this.#admitted && !ended && pod.metadata.deletionTimestamp === undefined && !this.#leaving) {
       // What ran before this kubelet was started has its place already.
-      const refused = this.home.admit(this, this.view.containers.length > 0);
+      const answer = this.home.admit(this, this.view.containers.length > 0);
+      // A critical pod waits until others have made room.
+      const refused = answer instanceof Promise ? await answer : answer;
       if (refused !== undefined) {
         this.#reject(refused);
         return;

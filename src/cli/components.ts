@@ -7,6 +7,7 @@ import { apiServerCommand } from './components/kube-apiserver.ts';
 import { controllerManagerCommand } from './components/kube-controller-manager.ts';
 import { kubeletCommand } from './components/kubelet.ts';
 import { proxyCommand } from './components/kube-proxy.ts';
+import { podNetworkCommand } from './components/pod-network.ts';
 import { schedulerCommand } from './components/kube-scheduler.ts';
 import type { CommandSpec } from './flags.ts';
 
@@ -19,6 +20,7 @@ export const componentCommands: readonly CommandSpec[] = [
   kubeletCommand,
   proxyCommand,
   dnsCommand,
+  podNetworkCommand,
 ];
 
 /** What goes with them: the installer's part. */

@@ -4,10 +4,11 @@
  */
 import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
-import { execFileSync, spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { execFile, spawn } from 'node:child_process';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { promisify } from 'node:util';
 import { SystemClock } from '../../src/base/clock.ts';
 import { SystemRandom } from '../../src/base/random.ts';
 import type { Deployment } from '../../src/api/types/index.gen.ts';
@@ -15,8 +16,10 @@ import { componentKubeconfig } from '../../src/cluster/component-kubeconfig.ts';
 import { createToken } from '../../src/cluster/joining/tokens.ts';
 import { renderKubeconfig } from '../../src/cluster/kubeconfig.ts';
 import { ociImage } from '../../src/kubelet/runtime/cri/oci-archive.ts';
+import { bundle } from '../support/knarr.ts';
 import { findPeer } from '../support/peers.ts';
 import { architecture } from './images/busybox.ts';
+import type { Containerd } from './support/containerd.ts';
 import { ownNamespaces } from './support/namespaces.ts';
 import { addresses, ask, firstWords, inside, sh, Sites } from './support/sites.ts';
 import { until } from './support/until.ts';
@@ -76,10 +79,11 @@ async function smoke(sites: Sites): Promise<void> {
   if (kubectl !== undefined) {
     const config = join(sites.dir, 'kubeconfig');
     writeFileSync(config, sites.cluster.kubeconfig!);
-    const run = (...args: string[]): string =>
-      execFileSync(kubectl, ['--kubeconfig', config, ...args], { encoding: 'utf8', timeout: 30_000 });
-    assert.equal(run('exec', pod.metadata.name!, '--', 'sh', '-c', 'echo $NODE'), 'one\n');
-    assert.match(run('get', 'nodes'), /one\s+Ready/);
+    // The API server is in this process.
+    const run = async (...args: string[]): Promise<string> =>
+      (await promisify(execFile)(kubectl, ['--kubeconfig', config, ...args], { timeout: 30_000 })).stdout;
+    assert.equal(await run('exec', pod.metadata.name!, '--', 'sh', '-c', 'echo $NODE'), 'one\n');
+    assert.match(await run('get', 'nodes'), /one\s+Ready/);
   }
   // A rolling update, and the end of a pod.
   await client.apps.daemonsets.delete('web', 'default');
@@ -98,81 +102,126 @@ async function smoke(sites: Sites): Promise<void> {
   });
 }
 
+async function proxyCommand(sites: Sites, node: string): Promise<string[]> {
+  const { dataDir, server } = sites;
+  const config = join(sites.dir, 'kube-proxy.conf');
+  writeFileSync(config, await componentKubeconfig({ dataDir, component: 'kube-proxy', server, clock, random }));
+  return [
+    ...[kubeProxy.path, '--kubeconfig', config, '--hostname-override', node, '--proxy-mode', 'nftables'],
+    ...['--cluster-cidr', '10.244.0.0/16', '--conntrack-max-per-core', '0'],
+  ];
+}
+
+/** The kubelet with a configuration and a bootstrap kubeconfig, as docs/real-nodes.md tells. */
+async function kubeletCommand(sites: Sites, containerd: Containerd, node: 'one' | 'two'): Promise<string[]> {
+  const rootDir = join(containerd.dir, 'kubelet');
+  mkdirSync(rootDir, { recursive: true });
+  const token = await createToken(sites.client, clock, random, { ttlMs: 600_000 });
+  const bootstrap = join(sites.dir, 'bootstrap-kubelet.conf');
+  const { certificateAuthority } = sites.cluster.adminCredentials!;
+  writeFileSync(bootstrap, renderKubeconfig({ name: 'knarr', server: sites.server, certificateAuthority, token }));
+  const configuration = join(sites.dir, 'kubelet.yaml');
+  writeFileSync(
+    configuration,
+    JSON.stringify({
+      apiVersion: 'kubelet.config.k8s.io/v1beta1',
+      kind: 'KubeletConfiguration',
+      authentication: { x509: { clientCAFile: join(sites.dataDir, 'pki/ca.crt') } },
+      containerRuntimeEndpoint: `unix://${containerd.socket}`,
+      clusterDNS: ['10.96.0.10'],
+      clusterDomain: 'cluster.local',
+      rotateCertificates: true,
+      // Of this machine: cgroups of the first version, and no right to make oneself hard to kill.
+      cgroupDriver: 'cgroupfs',
+      cgroupsPerQOS: false,
+      enforceNodeAllocatable: [],
+      failCgroupV1: false,
+      failSwapOn: false,
+      evictionHard: { 'memory.available': '0%', 'nodefs.available': '0%', 'imagefs.available': '0%' },
+      imageGCHighThresholdPercent: 100,
+      podLogsDir: containerd.podLogsDir,
+    }),
+  );
+  return [
+    ...[kubelet.path, '--config', configuration, '--kubeconfig', join(sites.dir, 'kubelet.conf')],
+    ...['--bootstrap-kubeconfig', bootstrap, '--cert-dir', join(sites.dir, 'kubelet-pki'), '--root-dir', rootDir],
+    ...['--hostname-override', node, '--node-ip', addresses[node][4]],
+  ];
+}
+
 test('upstream’s kube-proxy', { skip: kubeProxy.skip }, async () => {
   const sites = await Sites.start({ second: false, cluster: { disable: ['kube-proxy'] } });
-  let process: Foreign | undefined;
+  let theirs: Foreign | undefined;
   try {
-    const config = join(sites.dir, 'kube-proxy.conf');
-    const { dataDir, server } = sites;
-    writeFileSync(config, await componentKubeconfig({ dataDir, component: 'kube-proxy', server, clock, random }));
-    process = new Foreign(sites, 'kube-proxy', [
-      kubeProxy.path,
-      ...['--kubeconfig', config, '--hostname-override', 'one', '--proxy-mode', 'nftables'],
-      ...['--cluster-cidr', '10.244.0.0/16', '--conntrack-max-per-core', '0', '--v', '2'],
-    ]);
+    theirs = new Foreign(sites, 'kube-proxy', await proxyCommand(sites, 'one'));
     await smoke(sites).catch((error: unknown) => {
-      throw new Error(`${String(error)}\n${process!.log.slice(-4000)}`, { cause: error });
+      throw new Error(`${String(error)}\n${theirs!.log.slice(-4000)}`, { cause: error });
     });
   } finally {
-    await process?.stop();
+    await theirs?.stop();
     await sites.stop();
   }
 });
 
 test('upstream’s kubelet', { skip: kubelet.skip }, async () => {
   const sites = await Sites.start({ second: false, cluster: { disable: ['kubelet'] } });
-  let process: Foreign | undefined;
-  const rootDir = join(sites.first.dir, 'kubelet');
+  let theirs: Foreign | undefined;
   try {
-    mkdirSync(rootDir, { recursive: true });
-    const token = await createToken(sites.client, clock, random, { ttlMs: 600_000 });
-    const bootstrap = join(sites.dir, 'bootstrap-kubelet.conf');
-    const certificateAuthority = sites.cluster.adminCredentials!.certificateAuthority;
-    writeFileSync(bootstrap, renderKubeconfig({ name: 'knarr', server: sites.server, certificateAuthority, token }));
-    const configuration = join(sites.dir, 'kubelet.yaml');
-    writeFileSync(
-      configuration,
-      JSON.stringify({
-        apiVersion: 'kubelet.config.k8s.io/v1beta1',
-        kind: 'KubeletConfiguration',
-        authentication: { x509: { clientCAFile: join(sites.dataDir, 'pki/ca.crt') } },
-        containerRuntimeEndpoint: `unix://${sites.first.socket}`,
-        clusterDNS: ['10.96.0.10'],
-        clusterDomain: 'cluster.local',
-        rotateCertificates: true,
-        // Of this machine: cgroups of the first version, and no right to make oneself hard to kill.
-        cgroupDriver: 'cgroupfs',
-        cgroupsPerQOS: false,
-        enforceNodeAllocatable: [],
-        failCgroupV1: false,
-        failSwapOn: false,
-        evictionHard: { 'memory.available': '0%', 'nodefs.available': '0%', 'imagefs.available': '0%' },
-        imageGCHighThresholdPercent: 100,
-        podLogsDir: sites.first.podLogsDir,
-      }),
-    );
-    process = new Foreign(sites, 'kubelet', [
-      kubelet.path,
-      ...['--config', configuration, '--kubeconfig', join(sites.dir, 'kubelet.conf')],
-      ...['--bootstrap-kubeconfig', bootstrap, '--cert-dir', join(sites.dir, 'kubelet-pki'), '--root-dir', rootDir],
-      ...['--hostname-override', 'one', '--node-ip', addresses.one[4]],
-    ]);
-    await until('the node', async () => {
-      const node = (await sites.client.core.nodes.list()).items[0];
-      return node?.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') === true;
-    })
+    theirs = new Foreign(sites, 'kubelet', await kubeletCommand(sites, sites.first, 'one'));
+    await until('the node', () => sites.ready('one'))
       .then(() => smoke(sites))
       .catch((error: unknown) => {
-        throw new Error(`${String(error)}\n${process!.log.slice(-6000)}`, { cause: error });
+        throw new Error(`${String(error)}\n${theirs!.log.slice(-6000)}`, { cause: error });
       });
     const node = await sites.client.core.nodes.get('one');
-    assert.match(node.status!.nodeInfo!.kubeletVersion, /^v1\.\d+\.\d+/);
     assert.ok(!node.status!.nodeInfo!.kubeletVersion.includes('knarr'));
   } finally {
-    await process?.stop();
+    await theirs?.stop();
     await sites.stop();
   }
 });
+
+test(
+  'upstream’s kubelet and kube-proxy join as a second machine',
+  { skip: kubelet.skip || kubeProxy.skip },
+  async () => {
+    const sites = await Sites.start({ joins: false });
+    const started: Foreign[] = [];
+    const c = sites.second!;
+    try {
+      const on = ['nsenter', '--net=/run/netns/two'];
+      started.push(new Foreign(sites, 'kubelet', [...on, ...(await kubeletCommand(sites, c, 'two'))]));
+      const config = join(sites.dir, 'kubelet.conf');
+      await until(
+        'its identity',
+        async () => existsSync(config) && readFileSync(config, 'utf8').includes('kubelet-client'),
+      );
+      started.push(
+        new Foreign(sites, 'pod-network', [
+          ...[...on, process.execPath, bundle, 'pod-network', '--kubeconfig', config, '--hostname-override', 'two'],
+          ...['--cni-conf-dir', c.cniConfDir, '--cni-data-dir', join(c.dir, 'addresses')],
+        ]),
+        new Foreign(sites, 'kube-proxy', [...on, ...(await proxyCommand(sites, 'two'))]),
+      );
+      await until('the node', () => sites.ready('two'))
+        .then(() => sites.webServers())
+        .catch((error: unknown) => {
+          throw new Error(`${String(error)}\n${started.map((p) => p.log.slice(-3000)).join('\n')}`, { cause: error });
+        });
+      for (const node of ['one', 'two'])
+        assert.deepEqual(firstWords(await sites.run(`from-${node}`, node, ask('http://web/cgi-bin/who'))), [
+          'one',
+          'two',
+        ]);
+      const vip = (await sites.client.core.services.get('web', 'default')).spec!.clusterIP!;
+      const text = inside('two', `for i in $(seq 12); do curl -s -m 5 http://${vip}/cgi-bin/who; done`);
+      assert.deepEqual(firstWords(text), ['one', 'two']);
+    } finally {
+      for (const p of started.reverse()) await p.stop();
+      await sites.stop();
+    }
+  },
+);
 
 test('CoreDNS as a Deployment', { skip: coredns.skip }, async () => {
   const sites = await Sites.start({ second: false, cluster: { disable: ['dns'] } });

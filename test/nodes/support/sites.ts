@@ -44,6 +44,8 @@ export interface SitesOptions {
   readonly machine?: Partial<MachineOptions>;
   /** Default true. */
   readonly second?: boolean;
+  /** False: the second machine has a runtime, and nothing of ours. */
+  readonly joins?: boolean;
 }
 
 const netns = '/run/netns/two';
@@ -115,7 +117,7 @@ export class Sites {
     try {
       await Promise.all(containerds.map((c) => c.load(busyboxImage(), image)));
       await sites.#up(options);
-      if (options.second !== false) await sites.join();
+      if (options.second !== false && options.joins !== false) await sites.join();
       return sites;
     } catch (error) {
       await sites.stop();
@@ -185,11 +187,14 @@ export class Sites {
       ],
       { stdio: ['ignore', 'ignore', 'inherit'] },
     );
-    await until('the second node', async () => {
-      const node = (await this.client.core.nodes.list()).items.find((n) => n.metadata.name === 'two');
-      const ready = node?.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') === true;
-      return ready && node?.spec?.taints === undefined;
-    });
+    await until('the second node', () => this.ready('two'));
+  }
+
+  /** Whether a node takes pods. */
+  async ready(name: string): Promise<boolean> {
+    const node = (await this.client.core.nodes.list()).items.find((n) => n.metadata.name === name);
+    const ready = node?.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') === true;
+    return ready && node?.spec?.taints === undefined;
   }
 
   /** A web server on each node, which answers with the node's name and the client's address. */

@@ -437,12 +437,30 @@ export class SocketRuntime implements CriRuntime {
   }
 
   async listPodSandboxStats(filter?: PodSandboxFilter): Promise<readonly PodSandboxStats[]> {
-    const m = await this.#channel.call<{ stats?: SandboxStatsMessage[] }>('ListPodSandboxStats', {
-      filter: filter === undefined ? undefined : { id: filter.id, labelSelector: filter.labelSelector },
-    });
-    const all = (m.stats ?? []).map((s) => toSandboxStats(s, this.#rates));
+    const found = await this.#channel
+      .call<{ stats?: SandboxStatsMessage[] }>('ListPodSandboxStats', {
+        filter: filter === undefined ? undefined : { id: filter.id, labelSelector: filter.labelSelector },
+      })
+      .then(
+        (m) => m.stats ?? [],
+        (error: unknown) => {
+          // containerd 1.6 gives nobody's when it has none of one that has ended.
+          if (!(error instanceof RuntimeError) || error.code !== 'Unknown') throw error;
+          return this.#readySandboxStats(filter);
+        },
+      );
+    const all = found.map((s) => toSandboxStats(s, this.#rates));
     if (filter === undefined) this.#rates.keep(new Set(all.flatMap((s) => [s.id, ...s.containers.map((c) => c.id)])));
     return all;
+  }
+
+  /** One by one; one that ends meanwhile is left out. */
+  async #readySandboxStats(filter: PodSandboxFilter | undefined): Promise<SandboxStatsMessage[]> {
+    const ready = await this.listPodSandbox({ ...filter, state: 'SANDBOX_READY' });
+    const all = await Promise.allSettled(
+      ready.map((s) => this.#channel.call<{ stats?: SandboxStatsMessage }>('PodSandboxStats', { podSandboxId: s.id })),
+    );
+    return all.flatMap((r) => (r.status === 'fulfilled' && r.value.stats ? [r.value.stats] : []));
   }
 
   // Images.

@@ -11,6 +11,7 @@ import { Informer } from '../../client/informer.ts';
 import type { TypedClient } from '../../client/typed-client.ts';
 import { removeCniConfig, setKernelNetwork, writeCniConfig } from './cni.ts';
 import { ipList } from './ip-command.ts';
+import { watchLinks } from './link-watch.ts';
 import { withdrawAllAddresses } from './load-balancer-addresses.ts';
 import type { Family } from './overlay.ts';
 import { families, overhead, overlayDevice, removeOverlay, syncOverlay } from './overlay.ts';
@@ -19,8 +20,10 @@ import type { OverlayMode, Reach, RouteTo, WantedRoute } from './routes.ts';
 import { canonicalRange, internalAddress, rangesOf, reach, removeRoutes, routesTo, syncRoutes } from './routes.ts';
 
 const retryMs = 10_000;
-/** The kernel's tables are looked at so often, in case an interface has gone and come, or a network has another shape. */
+/** The kernel's tables are looked at so often besides, in case a network has another shape. */
 const resyncMs = 60_000;
+/** An interface that comes up has its addresses and routes a moment later. */
+const linkSettlesMs = 500;
 /** So long the first configuration waits to know whether there are nodes on other networks, for its MTU. */
 const nodesWaitMs = 3000;
 
@@ -67,6 +70,7 @@ export class PodNetwork {
   #again = false;
   #timer: Timer | undefined;
   #stopped = false;
+  #unwatch: (() => void) | undefined;
   #told = '';
   #whose: 'ours' | 'other' | undefined;
   /** Ranges that masquerading is set up for. */
@@ -108,6 +112,8 @@ export class PodNetwork {
   /** Follows the nodes; does nothing to the machine before its ranges are known. */
   start(): void {
     this.#nodes.start();
+    // The kernel forgets the routes by an interface that goes down.
+    this.#unwatch = watchLinks(() => this.#later(linkSettlesMs));
     const known = (): void => {
       this.#settled = true;
       this.#sync();
@@ -144,6 +150,7 @@ export class PodNetwork {
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#timer?.cancel();
+    this.#unwatch?.();
     this.#ready.resolve();
     await this.#nodes.stop();
     await this.#running;

@@ -153,7 +153,7 @@ nsenter --net=${secondNetwork} sh -c 'ip link set lo up && ip addr add ${secondA
       ...['--cni-conf-dir', c.cniConfDir, '--cgroup-root', c.cgroupRoot],
     ];
     this.#joined = spawn(program!, rest, {
-      stdio: ['ignore', 'ignore', 'inherit'],
+      stdio: ['ignore', 'ignore', process.env['KNARR_TEST_LOG'] === undefined ? 'ignore' : 'inherit'],
       env: { ...process.env, HOME: this.dir },
     });
     await until('node two', async () => (await this.kubectl.run(['get', 'node', 'two'])).code === 0);

@@ -90,6 +90,7 @@ export function createDirector(options: DirectorOptions): Handler {
       if (resource !== undefined) {
         scope.resource = resource;
         checkRoute(scope, info, resource);
+        if (resource.warning !== undefined) scope.warn(resource.warning);
         if (info.subresource !== '' && connectSubresources.has(info.subresource)) return connect(scope);
         encoder.negotiate(scope, resource);
         return verbs.handle(scope);

@@ -45,7 +45,7 @@ export class ResourceDirectory implements ResourceResolver {
   readonly #byPath = new Map<string, ResourceInfo>();
   /** Resources of each definition, all its served versions. */
   readonly #custom = new Map<string, readonly ResourceInfo[]>();
-  readonly #schemas = new WeakMap<ResourceInfo, JSONSchemaProps>();
+  readonly #schemas = new WeakMap<ResourceInfo, () => JSONSchemaProps | undefined>();
   #generation = 0;
   #groups: readonly ServedGroup[] | undefined;
 
@@ -86,7 +86,7 @@ export class ResourceDirectory implements ResourceResolver {
 
   /**
    * Serves the versions of a custom resource, in place of those that were served for `definition` (the CRD's name) before.
-   * `schema`: the OpenAPI v3 schema of each version, for publication.
+   * `schema`: the OpenAPI v3 schema of each version, for publication; asked when it is needed.
    */
   setCustom(
     definition: string,
@@ -94,10 +94,7 @@ export class ResourceDirectory implements ResourceResolver {
     schema?: (resource: ResourceInfo) => JSONSchemaProps | undefined,
   ): void {
     this.#forget(definition);
-    for (const r of resources) {
-      const published = schema?.(r);
-      if (published !== undefined) this.#schemas.set(r, published);
-    }
+    if (schema !== undefined) for (const r of resources) this.#schemas.set(r, () => schema(r));
     if (resources.length > 0) this.#custom.set(definition, resources);
     for (const r of resources) this.#byPath.set(`${r.group}/${r.version}/${r.resource}`, r);
     this.#changed();
@@ -105,7 +102,7 @@ export class ResourceDirectory implements ResourceResolver {
 
   /** The published schema of a custom resource's version. */
   customSchema(resource: ResourceInfo): JSONSchemaProps | undefined {
-    return this.#schemas.get(resource);
+    return this.#schemas.get(resource)?.();
   }
 
   removeCustom(definition: string): void {

@@ -30,6 +30,12 @@ export interface ResourceInfo {
   readonly listKind: string;
   readonly namespaced: boolean;
   readonly verbs: readonly string[];
+  /** In discovery, where those are not the ones that are answered. */
+  readonly shownVerbs?: readonly string[];
+  /** Of custom resources: another one with every change of their schema. */
+  readonly schemaDigest?: string;
+  /** Told with every answer: this version is deprecated. */
+  readonly warning?: string;
   readonly shortNames: readonly string[];
   readonly categories: readonly string[];
   readonly subresources: readonly SubresourceInfo[];

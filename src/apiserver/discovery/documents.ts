@@ -36,7 +36,7 @@ function apiResources(r: ResourceInfo): Json[] {
       singularName: r.singular,
       namespaced: r.namespaced,
       kind: r.kind,
-      verbs: r.verbs,
+      verbs: r.shownVerbs ?? r.verbs,
       ...optional(r),
       ...(r.storageVersionHash === undefined ? {} : { storageVersionHash: r.storageVersionHash }),
     });
@@ -67,7 +67,7 @@ export function apiResourceList(v: ServedVersion): Json {
 
 /** Kinds of the own group version stand without one, as upstream's handlers write them. */
 function responseKind(r: ResourceInfo, group: string, version: string, kind: string): Json {
-  const foreign = group !== r.group || version !== r.version;
+  const foreign = r.custom || group !== r.group || version !== r.version;
   return { group: foreign ? group : '', version: foreign ? version : '', kind };
 }
 
@@ -82,7 +82,7 @@ function discoveryResource(r: ResourceInfo): Json {
     responseKind: responseKind(r, r.group, r.version, r.kind),
     scope: r.namespaced ? 'Namespaced' : 'Cluster',
     singularResource: r.singular,
-    verbs: r.verbs,
+    verbs: r.shownVerbs ?? r.verbs,
     ...optional(r),
     ...(subresources.length === 0 ? {} : { subresources }),
   };

@@ -2,23 +2,20 @@
  * `CustomResources`: what makes CustomResourceDefinitions work inside the API server. It accepts names, establishes, serves and
  * withdraws the resources they define, and empties them before a definition goes (apiextensions-apiserver's controllers).
  */
+import { createHash } from 'node:crypto';
 import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { Random } from '../../base/random.ts';
 import type { Catalog } from '../../api/catalog/catalog.ts';
-import type { ColumnInfo, ResourceInfo, SubresourceInfo } from '../../api/catalog/resource.ts';
+import type { ResourceInfo } from '../../api/catalog/resource.ts';
 import { semanticEqual } from '../../api/helpers/deep-equal.ts';
 import { apiVersionOf } from '../../api/object.ts';
 import type { KubeObject } from '../../api/object.ts';
 import { fromOpenAPI } from '../../api/schema/from-openapi.ts';
-import { StatusError } from '../../api/status.ts';
-import { formatTime } from '../../api/time.ts';
-import type {
-  CustomResourceDefinition,
-  CustomResourceDefinitionCondition,
-  CustomResourceDefinitionNames,
-  CustomResourceDefinitionVersion,
-} from '../../api/types/index.gen.ts';
+import { forbidden, StatusError } from '../../api/status.ts';
+import { timeMs } from '../../api/time.ts';
+import type { CustomResourceDefinition, CustomResourceDefinitionCondition } from '../../api/types/index.gen.ts';
+import type { JSONSchemaProps } from '../../api/schema/json-schema.ts';
 import type { ObjectSchema } from '../../api/schema/schema.ts';
 import type { WebhookClients } from '../connect/webhook-client.ts';
 import { loopbackContext } from '../loopback.ts';
@@ -27,6 +24,18 @@ import { CustomTypeSupport } from '../registry/custom-types.ts';
 import { defaultStrategiesFor } from '../registry/default-strategy.ts';
 import type { CustomVersion, RegistriesImpl } from '../registry/registries.ts';
 import type { ResourceDirectory } from '../resource-directory.ts';
+import type { ResourceStrategies } from '../strategy.ts';
+import { customResourceInfo } from './custom-resource-info.ts';
+import {
+  acceptNames,
+  approvalCondition,
+  conditionOf,
+  establishedCondition,
+  isTrue,
+  nonStructuralCondition,
+  plainNames,
+  withCondition,
+} from './definition-conditions.ts';
 import { ConversionMetrics, WebhookConversion } from './webhook-conversion.ts';
 
 const group = 'apiextensions.k8s.io';
@@ -36,6 +45,10 @@ const objectMetaName = 'io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta';
 /** Waiting before a failed reconciliation is tried again: doubled up to the bound. */
 const retryMs = 50;
 const maxRetryMs = 30_000;
+/** Definitions that are reconciled at the same time. */
+const maxReconciling = 64;
+/** How often is looked whether the last instances have gone. */
+const checkEveryMs = 5000;
 
 export interface CustomResourcesOptions {
   readonly registries: RegistriesImpl;
@@ -48,29 +61,71 @@ export interface CustomResourcesOptions {
   readonly clients: () => WebhookClients;
 }
 
-function condition(crd: CustomResourceDefinition, type: string): CustomResourceDefinitionCondition | undefined {
-  return crd.status?.conditions?.find((c) => c.type === type);
+type NamedDefinition = Pick<CustomResourceDefinition, 'status'> & {
+  readonly metadata: { readonly uid?: string | undefined };
+  readonly spec: { readonly group: string };
+};
+
+interface Served {
+  readonly uid: string;
+  readonly generation: number | undefined;
+  readonly state: unknown;
+  readonly plural: string;
+  readonly group: string;
 }
 
-const isTrue = (crd: CustomResourceDefinition, type: string): boolean => condition(crd, type)?.status === 'True';
+type Status = NonNullable<CustomResourceDefinition['status']>;
 
-/** Names without empty members, for comparison. */
-function plain(names: CustomResourceDefinitionNames | undefined): Record<string, unknown> {
-  return Object.fromEntries(
-    Object.entries(names ?? {}).filter(([, v]) => v !== '' && !(Array.isArray(v) && v.length === 0)),
-  );
+/** Waiting this long for instances is told. */
+const checkMs = 60_000;
+
+/** Instances with finalizers are still there. */
+class InstancesLeft extends Error {}
+
+/** Nothing is created any more of a definition that is going. */
+function closed(strategies: ResourceStrategies, info: ResourceInfo): ResourceStrategies {
+  return {
+    ...strategies,
+    main: {
+      ...strategies.main,
+      prepareForCreate(_ctx, object) {
+        const { group: of, resource: plural } = info;
+        const why = 'create not allowed while custom resource definition is terminating';
+        throw forbidden({ group: of, resource: plural }, object.metadata.name ?? '', why);
+      },
+    },
+  };
+}
+
+// What lives as long as a version is served holds on to nothing of its definition: these are functions for that reason.
+
+function knownVersions(
+  makers: ReadonlyMap<string, () => ObjectSchema>,
+  conversion: WebhookConversion | undefined,
+): CustomVersions {
+  return {
+    schema: (apiVersion) => makers.get(apiVersion)?.(),
+    convert:
+      conversion === undefined
+        ? undefined
+        : async (object, apiVersion) => (await conversion.convert([object], apiVersion))[0]!,
+  };
+}
+
+function resets(strategies: ResourceStrategies): (subresource: string) => readonly (readonly string[])[] {
+  return (subresource) =>
+    (subresource === '' ? strategies.main : strategies.subresources[subresource])?.resetFields ?? [];
 }
 
 export class CustomResources {
   readonly metrics = new ConversionMetrics();
   readonly #o: CustomResourcesOptions;
-  readonly #definitions = new Map<string, CustomResourceDefinition>();
+  /** What there is, without the schemas: names that are decided on but not written yet count as accepted. */
+  readonly #definitions = new Map<string, NamedDefinition>();
   /** What is served now, by definition name, with the state it was made of. */
-  readonly #served = new Map<
-    string,
-    { readonly uid: string; readonly spec: unknown; readonly plural: string; readonly group: string }
-  >();
+  readonly #served = new Map<string, Served>();
   readonly #pending = new Set<string>();
+  readonly #reconciling = new Map<string, Promise<void>>();
   readonly #failures = new Map<string, number>();
   readonly #timers = new Set<{ cancel(): void }>();
   #running = false;
@@ -86,13 +141,18 @@ export class CustomResources {
     this.#unfollow = await this.#o.registries.follow(group, resource, (type, committed) => {
       const name = committed.name;
       if (type === 'delete') {
+        const gone = this.#definitions.get(name);
         this.#definitions.delete(name);
         this.#withdraw(name);
-        for (const other of this.#definitions.keys()) this.#enqueue(other);
+        for (const [other, d] of this.#definitions) if (d.spec.group === gone?.spec.group) this.#enqueue(other);
         return;
       }
       const crd = committed.object() as unknown as CustomResourceDefinition;
-      this.#definitions.set(name, crd);
+      this.#definitions.set(name, {
+        metadata: { uid: crd.metadata.uid },
+        spec: { group: crd.spec.group },
+        status: crd.status,
+      });
       // Serving is synchronous: who sees Established finds the resource.
       this.#serve(name, crd);
       this.#enqueue(name);
@@ -121,135 +181,95 @@ export class CustomResources {
   async #drain(): Promise<void> {
     // Whoever is calling from a delivery of the watch cache goes on first.
     await Promise.resolve();
-    for (const name of this.#pending) {
-      this.#pending.delete(name);
-      if (this.#closed) return;
-      try {
-        await this.#reconcile(name);
-        this.#failures.delete(name);
-      } catch (error) {
-        const failures = (this.#failures.get(name) ?? 0) + 1;
-        this.#failures.set(name, failures);
-        this.#o.logger.warn('reconciling a CustomResourceDefinition failed', { name, error });
-        const timer = this.#o.clock.setTimer(Math.min(retryMs * 2 ** failures, maxRetryMs), () => {
-          this.#timers.delete(timer);
-          this.#enqueue(name);
-        });
-        this.#timers.add(timer);
+    while (this.#pending.size > 0 && !this.#closed) {
+      for (const name of this.#pending) {
+        // One at a time of each definition; writes of different ones share the store's flushes.
+        if (this.#reconciling.has(name)) continue;
+        if (this.#reconciling.size >= maxReconciling) break;
+        this.#pending.delete(name);
+        const work = this.#attempt(name).finally(() => void this.#reconciling.delete(name));
+        this.#reconciling.set(name, work);
       }
+      await Promise.race(this.#reconciling.values());
+    }
+    await Promise.all(this.#reconciling.values());
+    // What came up with the last of them.
+    if (this.#pending.size > 0 && !this.#closed) await this.#drain();
+  }
+
+  async #attempt(name: string): Promise<void> {
+    try {
+      await this.#reconcile(name);
+      this.#failures.delete(name);
+    } catch (error) {
+      const failures = (this.#failures.get(name) ?? 0) + 1;
+      this.#failures.set(name, failures);
+      const waits = error instanceof InstancesLeft;
+      if (!waits) this.#o.logger.warn('reconciling a CustomResourceDefinition failed', { name, error });
+      const most = waits ? checkEveryMs : maxRetryMs;
+      const timer = this.#o.clock.setTimer(Math.min(retryMs * 2 ** failures, most), () => {
+        this.#timers.delete(timer);
+        this.#enqueue(name);
+      });
+      this.#timers.add(timer);
     }
   }
 
+  /** The definition as it is now. */
+  #definition(name: string): CustomResourceDefinition | undefined {
+    const found = this.#o.registries.cachedGet(group, resource, '', name);
+    return found?.object() as unknown as CustomResourceDefinition | undefined;
+  }
+
   async #reconcile(name: string): Promise<void> {
-    const crd = this.#definitions.get(name);
-    if (crd === undefined) return;
+    const crd = this.#definition(name);
+    if (crd === undefined) {
+      this.#failures.delete(name);
+      return;
+    }
     if (crd.metadata.deletionTimestamp !== undefined) {
       await this.#finalize(name, crd);
       return;
     }
     const status = this.#status(crd);
     if (status === undefined) return;
-    await this.#writeStatus(name, (current) => ({ ...current, ...status }));
+    const before = this.#definitions.get(name);
+    if (before !== undefined) this.#definitions.set(name, { ...before, status: { ...crd.status, ...status } });
+    try {
+      await this.#writeStatus(name, (current) => ({ ...current, ...status }));
+    } catch (error) {
+      if (before !== undefined && this.#definitions.has(name)) this.#definitions.set(name, before);
+      throw error;
+    }
   }
 
   /** The status this definition should have; undefined when it has it. */
-  #status(crd: CustomResourceDefinition): Partial<NonNullable<CustomResourceDefinition['status']>> | undefined {
-    const { accepted, reason, message } = this.#accept(crd);
-    const ok = reason === 'NoConflicts';
-    const now = formatTime(this.#o.clock.now());
-    const named: CustomResourceDefinitionCondition = {
-      type: 'NamesAccepted',
-      status: ok ? 'True' : 'False',
-      lastTransitionTime: now,
-      reason,
-      message,
-    };
-    let established = condition(crd, 'Established');
-    if (established?.status !== 'True')
-      established = ok
-        ? {
-            type: 'Established',
-            status: 'True',
-            lastTransitionTime: now,
-            reason: 'InitialNamesAccepted',
-            message: 'the initial names have been accepted',
-          }
-        : {
-            type: 'Established',
-            status: 'False',
-            lastTransitionTime: now,
-            reason: 'NotAccepted',
-            message: 'not all names are accepted',
-          };
-    const conditions = [...(crd.status?.conditions ?? [])];
-    for (const wanted of [named, established]) {
-      const at = conditions.findIndex((c) => c.type === wanted.type);
-      const old = conditions[at];
-      if (old === undefined) conditions.push(wanted);
-      else if (old.status !== wanted.status || old.reason !== wanted.reason || old.message !== wanted.message)
-        conditions[at] =
-          old.status === wanted.status ? { ...wanted, lastTransitionTime: old.lastTransitionTime } : wanted;
-    }
-    if (
-      semanticEqual(plain(crd.status?.acceptedNames), plain(accepted)) &&
-      semanticEqual(conditions, crd.status?.conditions)
-    )
+  #status(crd: CustomResourceDefinition): Partial<Status> | undefined {
+    const now = this.#o.clock.now();
+    const { accepted, condition } = acceptNames(crd, this.#definitions.values());
+    const before = crd.status?.conditions ?? [];
+    let conditions: readonly CustomResourceDefinitionCondition[] = before;
+    const wanted = [
+      condition,
+      establishedCondition(crd, condition.status === 'True'),
+      nonStructuralCondition(crd),
+      approvalCondition(crd),
+    ];
+    for (const w of wanted) if (w !== undefined) conditions = withCondition(conditions, w, now);
+    if (wanted[2] === undefined && conditions.some((c) => c.type === 'NonStructuralSchema'))
+      conditions = conditions.filter((c) => c.type !== 'NonStructuralSchema');
+    if (semanticEqual(plainNames(crd.status?.acceptedNames), plainNames(accepted)) && conditions === before)
       return undefined;
-    return { acceptedNames: accepted, conditions };
-  }
-
-  /** Names are first come, first served within a group. */
-  #accept(crd: CustomResourceDefinition): { accepted: CustomResourceDefinitionNames; reason: string; message: string } {
-    const resources = new Set<string>();
-    const kinds = new Set<string>();
-    for (const other of this.#definitions.values()) {
-      if (other.metadata.uid === crd.metadata.uid || other.spec.group !== crd.spec.group) continue;
-      const names = other.status?.acceptedNames;
-      if (names === undefined) continue;
-      for (const n of [names.plural, names.singular, ...(names.shortNames ?? [])]) if (n) resources.add(n);
-      for (const k of [names.kind, names.listKind]) if (k) kinds.add(k);
-    }
-    const wanted = crd.spec.names;
-    const had = crd.status?.acceptedNames;
-    const accepted: Record<string, unknown> = { ...plain(had) };
-    let reason = 'NoConflicts';
-    let message = 'no conflicts found';
-    const take = (
-      member: 'plural' | 'singular' | 'kind' | 'listKind',
-      used: ReadonlySet<string>,
-      why: string,
-    ): void => {
-      const value = wanted[member] ?? '';
-      if (value !== had?.[member] && used.has(value)) {
-        reason = why;
-        message = `${JSON.stringify(value)} is already in use`;
-      } else accepted[member] = value;
-    };
-    take('plural', resources, 'PluralConflict');
-    take('singular', resources, 'SingularConflict');
-    const taken = (wanted.shortNames ?? []).filter((s) => !(had?.shortNames ?? []).includes(s) && resources.has(s));
-    if (taken.length > 0) {
-      reason = 'ShortNamesConflict';
-      const lines = taken.map((s) => `${JSON.stringify(s)} is already in use`);
-      message = lines.length === 1 ? lines[0]! : `[${lines.join(', ')}]`;
-    } else if (wanted.shortNames === undefined) delete accepted['shortNames'];
-    else accepted['shortNames'] = wanted.shortNames;
-    take('kind', kinds, 'KindConflict');
-    take('listKind', kinds, 'ListKindConflict');
-    if (wanted.categories === undefined) delete accepted['categories'];
-    else accepted['categories'] = wanted.categories;
-    return { accepted: accepted as unknown as CustomResourceDefinitionNames, reason, message };
+    return { acceptedNames: accepted, conditions: [...conditions] };
   }
 
   async #writeStatus(
     name: string,
-    change: (
-      status: NonNullable<CustomResourceDefinition['status']>,
-    ) => NonNullable<CustomResourceDefinition['status']>,
-    finalizers?: (list: readonly string[]) => readonly string[],
+    change: (status: Status) => Status,
+    finalizers: (list: readonly string[]) => readonly string[] = (list) => list,
   ): Promise<void> {
     const registry = this.#o.registries.registry(group, resource)!;
-    const subresource = finalizers === undefined ? 'status' : '';
+    const subresource = 'status';
     const context = loopbackContext({ verb: 'update', resource: registry.resource, name, subresource });
     try {
       await registry.update(
@@ -258,16 +278,14 @@ export class CustomResources {
         name,
         (current) => {
           if (current === undefined) throw new StatusError(404, 'NotFound', `${resource}.${group} "${name}" not found`);
-          if (finalizers !== undefined) {
-            const list = finalizers(current.metadata.finalizers ?? []);
-            return {
-              ...current,
-              metadata: { ...current.metadata, finalizers: list.length === 0 ? undefined : [...list] },
-            };
-          }
+          const before = current.metadata.finalizers ?? [];
+          const list = finalizers(before);
           return {
             ...current,
-            status: change((current['status'] ?? {}) as NonNullable<CustomResourceDefinition['status']>),
+            ...(list === before
+              ? {}
+              : { metadata: { ...current.metadata, finalizers: list.length === 0 ? undefined : [...list] } }),
+            status: change((current['status'] ?? {}) as Status),
           } as KubeObject;
         },
         {
@@ -285,39 +303,73 @@ export class CustomResources {
     }
   }
 
+  #tell(name: string, status: 'True' | 'False', reason: string, message: string): Promise<void> {
+    return this.#writeStatus(name, this.#terminating(status, reason, message));
+  }
+
+  #terminating(status: 'True' | 'False', reason: string, message: string): (s: Status) => Status {
+    return (s) => ({
+      ...s,
+      conditions: [
+        ...withCondition(s.conditions ?? [], { type: 'Terminating', status, reason, message }, this.#o.clock.now()),
+      ],
+    });
+  }
+
   /** Deletes the instances of a definition that is going, then lets it go. */
   async #finalize(name: string, crd: CustomResourceDefinition): Promise<void> {
     if (!(crd.metadata.finalizers ?? []).includes(finalizer)) return;
-    const registry = isTrue(crd, 'Established')
-      ? this.#o.registries.registry(crd.spec.group, crd.spec.names.plural)
-      : undefined;
-    if (registry !== undefined) {
-      const all = {
-        namespace: '',
-        labelSelector: '',
-        fieldSelector: '',
-        limit: 0,
-        continue: '',
-        resourceVersion: '',
-        resourceVersionMatch: '',
-      };
-      const context = loopbackContext({ verb: 'deletecollection', resource: registry.resource });
-      await registry.deleteCollection(context, all, {
-        dryRun: false,
-        gracePeriodSeconds: undefined,
-        propagationPolicy: undefined,
-        orphanDependents: undefined,
-        preconditions: undefined,
-        options: {},
-      });
-      const left = [...this.#o.registries.cached(crd.spec.group, crd.spec.names.plural)].length;
-      if (left > 0) throw new Error(`${left} ${crd.spec.names.plural} have finalizers and are waited for`);
+    const going = conditionOf(crd, 'Terminating')?.reason;
+    if (going === 'InstanceDeletionPending')
+      await this.#tell(name, 'True', 'InstanceDeletionInProgress', 'CustomResource deletion is in progress');
+    let reason = 'NeverEstablished';
+    let message = 'resource was never established';
+    if (isTrue(crd, 'Established')) {
+      reason = 'InstanceDeletionCompleted';
+      message = 'removed all instances';
+      try {
+        await this.#deleteInstances(crd);
+      } catch (error) {
+        if (!(error instanceof InstancesLeft)) {
+          const why = `could not issue all deletes: ${(error as Error).message}`;
+          await this.#tell(name, 'True', 'InstanceDeletionFailed', why);
+        } else if (this.#o.clock.now() - timeMs(crd.metadata.deletionTimestamp!) > checkMs) {
+          const why = 'could not confirm zero CustomResources remaining: context deadline exceeded';
+          await this.#tell(name, 'True', 'InstanceDeletionCheck', why);
+        }
+        throw error;
+      }
     }
-    await this.#writeStatus(
-      name,
-      (s) => s,
-      (list) => list.filter((f) => f !== finalizer),
+    await this.#writeStatus(name, this.#terminating('False', reason, message), (list) =>
+      list.filter((f) => f !== finalizer),
     );
+  }
+
+  async #deleteInstances(crd: CustomResourceDefinition): Promise<void> {
+    const { registries } = this.#o;
+    const plural = crd.spec.names.plural;
+    const registry = registries.registry(crd.spec.group, plural);
+    if (registry === undefined) return;
+    const all = {
+      namespace: '',
+      labelSelector: '',
+      fieldSelector: '',
+      limit: 0,
+      continue: '',
+      resourceVersion: '',
+      resourceVersionMatch: '',
+    };
+    const context = loopbackContext({ verb: 'deletecollection', resource: registry.resource });
+    await registry.deleteCollection(context, all, {
+      dryRun: false,
+      gracePeriodSeconds: undefined,
+      propagationPolicy: undefined,
+      orphanDependents: undefined,
+      preconditions: undefined,
+      options: {},
+    });
+    const left = [...registries.cached(crd.spec.group, plural)].length;
+    if (left > 0) throw new InstancesLeft(`${left} ${plural} have finalizers and are waited for`);
   }
 
   #withdraw(name: string): void {
@@ -334,57 +386,75 @@ export class CustomResources {
       return;
     }
     const uid = crd.metadata.uid ?? '';
+    const { generation } = crd.metadata;
     const was = this.#served.get(name);
-    const spec = [crd.spec, crd.status?.acceptedNames];
-    if (was !== undefined && was.uid === uid && semanticEqual(was.spec, spec)) return;
+    const state = [crd.status?.acceptedNames, isTrue(crd, 'Terminating')];
+    if (was !== undefined && was.uid === uid && was.generation === generation && semanticEqual(was.state, state))
+      return;
     if (was !== undefined && was.uid !== uid) this.#withdraw(name);
     const storage = crd.spec.versions.find((v) => v.storage);
     if (storage === undefined) return;
-    const versions = this.#versions(crd, storage.name);
-    this.#o.registries.addCustom({
-      versions,
-      storageVersion: storage.name,
-      conversion: this.#conversion(crd),
-    });
+    const conversion = this.#conversion(crd);
+    const versions = this.#versions(crd, storage.name, conversion);
+    this.#o.registries.addCustom({ versions, storageVersion: storage.name, conversion });
     this.#o.directory.setCustom(
       name,
       versions.filter((v) => v.served).map((v) => v.resource),
-      (r) => crd.spec.versions.find((v) => v.name === r.version)?.schema?.openAPIV3Schema,
+      (r) => this.#schema(name, r.version),
     );
-    this.#served.set(name, { uid, spec, plural: crd.spec.names.plural, group: crd.spec.group });
+    this.#served.set(name, { uid, generation, state, plural: crd.spec.names.plural, group: crd.spec.group });
   }
 
-  #versions(crd: CustomResourceDefinition, storageVersion: string): CustomVersion[] {
-    const { catalog, registries } = this.#o;
-    const objectMeta = catalog.schema(objectMetaName);
-    const schemas = new Map<string, ObjectSchema>();
-    const conversion = this.#conversion(crd);
-    const convert = async (object: KubeObject, apiVersion: string): Promise<KubeObject> =>
-      (await conversion!.convert([object], apiVersion))[0]!;
-    const known: CustomVersions = {
-      schema: (apiVersion) => schemas.get(apiVersion),
-      convert: conversion === undefined ? undefined : convert,
-    };
-    return crd.spec.versions.map((v) => {
-      const resource = resourceInfo(crd, v, storageVersion);
-      const open = fromOpenAPI(v.schema?.openAPIV3Schema, { objectMeta });
-      const schema = crd.spec.preserveUnknownFields === true ? { ...open, preserveUnknown: true } : open;
-      schemas.set(apiVersionOf(resource), schema);
-      const strategies = defaultStrategiesFor(resource);
+  /** The schema of a version as the definition has it now. */
+  #schema(name: string, version: string): JSONSchemaProps | undefined {
+    return this.#definition(name)?.spec.versions.find((v) => v.name === version)?.schema?.openAPIV3Schema;
+  }
+
+  #versions(
+    crd: CustomResourceDefinition,
+    storageVersion: string,
+    conversion: WebhookConversion | undefined,
+  ): CustomVersion[] {
+    const { spec } = crd;
+    const name = crd.metadata.name ?? '';
+    const open = spec.preserveUnknownFields === true;
+    const terminating = isTrue(crd, 'Terminating');
+    const makers = new Map<string, () => ObjectSchema>();
+    const known = knownVersions(makers, conversion);
+    const versions: CustomVersion[] = [];
+    for (const v of spec.versions) {
+      const digest = createHash('sha1')
+        .update(JSON.stringify([v.schema, v.selectableFields, open, spec.scope, spec.names.kind]))
+        .digest('base64');
+      const resource = customResourceInfo(crd, v, storageVersion, digest);
+      const make = this.#maker(name, v.name, open);
+      makers.set(apiVersionOf(resource), make);
+      const usual = defaultStrategiesFor(resource);
+      const strategies = terminating ? closed(usual, resource) : usual;
       const scale = v.subresources?.scale;
       const types = new CustomTypeSupport({
-        catalog,
+        catalog: this.#o.catalog,
         resource,
-        schema,
-        fieldManaging: registries.fieldManaging,
-        resetFields: (subresource) =>
-          (subresource === '' ? strategies.main : strategies.subresources[subresource])?.resetFields ?? [],
+        schema: make,
+        fieldManaging: this.#o.registries.fieldManaging,
+        resetFields: resets(strategies),
         versions: known,
-        ...(scale === undefined ? {} : { scale }),
+        ...(scale === undefined ? {} : { scale: { ...scale } }),
       });
-      const reading = [v.schema, crd.spec.preserveUnknownFields, v.selectableFields, crd.spec.scope, resource.kind];
-      return { resource, types, strategies, served: v.served, reading };
-    });
+      versions.push({ resource, types, strategies, served: v.served, reading: [digest] });
+    }
+    return versions;
+  }
+
+  /** Makes the schema of a version when it is first asked for. The definition itself is not held on to. */
+  #maker(name: string, version: string, open: boolean): () => ObjectSchema {
+    const { catalog } = this.#o;
+    let schema: ObjectSchema | undefined;
+    return () => {
+      if (schema !== undefined) return schema;
+      const own = fromOpenAPI(this.#schema(name, version), { objectMeta: catalog.schema(objectMetaName) });
+      return (schema = open ? { ...own, preserveUnknown: true } : own);
+    };
   }
 
   #conversion(crd: CustomResourceDefinition): WebhookConversion | undefined {
@@ -399,64 +469,4 @@ export class CustomResources {
       metrics: this.metrics,
     });
   }
-}
-
-const customVerbs = ['delete', 'deletecollection', 'get', 'list', 'patch', 'create', 'update', 'watch'];
-
-function resourceInfo(
-  crd: CustomResourceDefinition,
-  v: CustomResourceDefinitionVersion,
-  storageVersion: string,
-): ResourceInfo {
-  const { spec } = crd;
-  const names = crd.status?.acceptedNames?.plural ? crd.status.acceptedNames : spec.names;
-  const subresources: SubresourceInfo[] = [];
-  if (v.subresources?.status !== undefined)
-    subresources.push({
-      name: 'status',
-      group: spec.group,
-      version: v.name,
-      kind: spec.names.kind,
-      verbs: ['get', 'patch', 'update'],
-    });
-  if (v.subresources?.scale !== undefined)
-    subresources.push({
-      name: 'scale',
-      group: 'autoscaling',
-      version: 'v1',
-      kind: 'Scale',
-      verbs: ['get', 'patch', 'update'],
-    });
-  const columns: ColumnInfo[] = (v.additionalPrinterColumns ?? []).map((c) => ({
-    name: c.name,
-    type: c.type,
-    format: c.format ?? '',
-    priority: c.priority ?? 0,
-    description: c.description ?? '',
-    jsonPath: c.jsonPath,
-  }));
-  const namespaced = spec.scope === 'Namespaced';
-  return {
-    group: spec.group,
-    version: v.name,
-    resource: spec.names.plural,
-    singular: names.singular ?? '',
-    kind: spec.names.kind,
-    listKind: names.listKind ?? `${spec.names.kind}List`,
-    namespaced,
-    verbs: customVerbs,
-    shortNames: names.shortNames ?? [],
-    categories: names.categories ?? [],
-    subresources,
-    columns,
-    fieldLabels: [
-      'metadata.name',
-      ...(namespaced ? ['metadata.namespace'] : []),
-      ...(v.selectableFields ?? []).map((f) => f.jsonPath.replace(/^\./, '')),
-    ],
-    storageVersion,
-    keyPrefix: `${spec.group}/${spec.names.plural}`,
-    definition: '',
-    custom: true,
-  };
 }

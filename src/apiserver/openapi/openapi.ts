@@ -129,7 +129,9 @@ export class OpenAPIService {
       if (g.group !== '') hashes.set(`apis/${g.group}`, hash(this.#gitVersion, g.group));
       for (const v of g.versions) {
         const content = g.custom
-          ? v.resources.map((r) => JSON.stringify([r, this.#customSchema(r) ?? null])).join('\n')
+          ? v.resources
+              .map((r) => JSON.stringify([r, r.schemaDigest === undefined ? this.#customSchema(r) : '']))
+              .join('\n')
           : '';
         const key = g.group === '' ? `api/${v.version}` : `apis/${g.group}/${v.version}`;
         hashes.set(key, hash(this.#gitVersion, g.group, v.version, content));

@@ -23,8 +23,8 @@ export interface CustomTypeOptions {
   readonly catalog: Catalog;
   /** In this version. */
   readonly resource: ResourceInfo;
-  /** With `preserveUnknown` where the CRD says so. */
-  readonly schema: ObjectSchema;
+  /** With `preserveUnknown` where the CRD says so. Made when it is first needed: most definitions are idle. */
+  readonly schema: () => ObjectSchema;
   readonly fieldManaging: FieldManagingFactory;
   readonly resetFields: (subresource: string) => readonly (readonly string[])[];
   readonly scale?: ScalePaths;
@@ -45,7 +45,6 @@ const objectMetaName = 'io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta';
 export class CustomTypeSupport implements TypeSupport {
   readonly apiVersion: string;
   readonly kind: string;
-  readonly schema: ObjectSchema;
   readonly scale: ScalePaths | undefined;
   readonly #options: CustomTypeOptions;
   #fields: FieldManaging | undefined;
@@ -55,8 +54,11 @@ export class CustomTypeSupport implements TypeSupport {
     this.#options = options;
     this.apiVersion = apiVersionOf(options.resource);
     this.kind = options.resource.kind;
-    this.schema = options.schema;
     this.scale = options.scale;
+  }
+
+  get schema(): ObjectSchema {
+    return this.#options.schema();
   }
 
   get fields(): FieldManaging {

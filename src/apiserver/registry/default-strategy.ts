@@ -12,9 +12,9 @@ function copyStatus(object: Draft, old: KubeObject): void {
   else object['status'] = old['status'];
 }
 
-/** Everything but type, metadata and status. */
+/** Everything but type and metadata (a status that has its own subresource is the old one here). */
 function specChanged(object: KubeObject, old: KubeObject): boolean {
-  const ignored = new Set(['apiVersion', 'kind', 'metadata', 'status']);
+  const ignored = new Set(['apiVersion', 'kind', 'metadata']);
   for (const member of new Set([...Object.keys(object), ...Object.keys(old)])) {
     if (!ignored.has(member) && object[member] !== old[member] && !jsonEqual(object[member], old[member])) return true;
   }

@@ -193,18 +193,22 @@ function conversion(c: CustomResourceConversion | undefined, field: string): Err
 const approvedAnnotation = 'api-approved.kubernetes.io';
 const approvalDocument = 'see https://github.com/kubernetes/enhancements/pull/1111';
 
-type Approval = 'missing' | 'unapproved' | 'approved' | 'invalid';
+export type Approval = 'missing' | 'unapproved' | 'approved' | 'invalid';
 
-function approvalOf(crd: CustomResourceDefinition): Approval {
+export function approvalOf(crd: CustomResourceDefinition): Approval {
   const text = crd.metadata.annotations?.[approvedAnnotation] ?? '';
   if (text === '') return 'missing';
   if (text.startsWith('unapproved')) return 'unapproved';
   return URL.canParse(text) && new URL(text).host !== '' ? 'approved' : 'invalid';
 }
 
+export function isProtectedGroup(group: string | undefined): boolean {
+  return /(^|\.)(k8s|kubernetes)\.io$/.test(group ?? '');
+}
+
 /** Groups of the Kubernetes community need an approval; who had none before may go on without. */
 function apiApproval(crd: CustomResourceDefinition, old: CustomResourceDefinition | undefined): Errors {
-  if (!/(^|\.)(k8s|kubernetes)\.io$/.test(crd.spec.group ?? '')) return [];
+  if (!isProtectedGroup(crd.spec.group)) return [];
   const approval = approvalOf(crd);
   if (old !== undefined && approvalOf(old) === approval) return [];
   const field = `metadata.annotations[${approvedAnnotation}]`;

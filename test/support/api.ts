@@ -11,6 +11,7 @@ export interface Answer {
   readonly status: number;
   readonly body: Json;
   readonly text: string;
+  readonly bytes: Buffer;
   /** Texts of the `Warning` headers. */
   readonly warnings: readonly string[];
   readonly headers: IncomingHttpHeaders;
@@ -50,7 +51,8 @@ export function connectApi(cluster: Pick<Cluster, 'adminCredentials'>, caller?: 
   const own = caller?.token === undefined ? {} : { authorization: `Bearer ${caller.token}` };
   const request: Api['request'] = (method, path, body, headers = {}) =>
     new Promise((resolve, reject) => {
-      const payload = body === undefined ? undefined : typeof body === 'string' ? body : JSON.stringify(body);
+      const payload =
+        body === undefined || typeof body === 'string' || Buffer.isBuffer(body) ? body : JSON.stringify(body);
       const outgoing = https.request(
         {
           agent,
@@ -72,7 +74,8 @@ export function connectApi(cluster: Pick<Cluster, 'adminCredentials'>, caller?: 
           response.on('data', (c: Buffer) => chunks.push(c));
           response.on('error', reject);
           response.on('end', () => {
-            const text = Buffer.concat(chunks).toString('utf8');
+            const bytes = Buffer.concat(chunks);
+            const text = bytes.toString('utf8');
             let parsed: unknown;
             try {
               parsed = JSON.parse(text);
@@ -82,7 +85,7 @@ export function connectApi(cluster: Pick<Cluster, 'adminCredentials'>, caller?: 
             const warnings = (response.headersDistinct['warning'] ?? [])
               .flatMap((w) => [...w.matchAll(/299 - "((?:[^"\\]|\\.)*)"/g)].map((m) => m[1]!))
               .map((w) => Buffer.from(w.replace(/\\(.)/g, '$1'), 'latin1').toString('utf8'));
-            resolve({ status: response.statusCode!, body: parsed, text, warnings, headers: response.headers });
+            resolve({ status: response.statusCode!, body: parsed, text, bytes, warnings, headers: response.headers });
           });
         },
       );

@@ -140,7 +140,7 @@ function urlErrors(text: string, disallowed: readonly string[], path: string): F
     errors.push(invalid(path, text, `parse ${JSON.stringify(text)}: net/url: invalid control character in URL`));
     return errors;
   }
-  if (/^:/.test(text)) {
+  if (text.startsWith(':')) {
     errors.push(invalid(path, text, `parse ${JSON.stringify(text)}: missing protocol scheme`));
     return errors;
   }

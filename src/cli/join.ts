@@ -2,8 +2,10 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { logFlags, runWithSignals, valuesOf } from './components/component.ts';
+import { dataDirLayout } from '../cluster/paths.ts';
 import { UserError } from './errors.ts';
 import type { CommandSpec, Flag } from './flags.ts';
+import { stopServer } from './stop-server.ts';
 
 const dataDirFlag: Flag = {
   name: 'data-dir',
@@ -103,12 +105,10 @@ export const leaveCommand: CommandSpec = {
   name: 'leave',
   summary: 'drain this machine and take it out of its cluster',
   description:
-    'Moves the pods of this node elsewhere, deletes the Node, and forgets the cluster. It needs the rights to do so: an administrator’s kubeconfig. Stop "knarr join" afterwards.',
+    'Moves the pods of this node elsewhere, stops "knarr join", deletes the Node, takes what it made off this machine, and forgets the cluster. It needs the rights to do so: an administrator’s kubeconfig.',
   flags: [
     dataDirFlag,
     nodeNameFlag,
-    rootDirFlag,
-    cniFlag,
     { name: 'kubeconfig', kind: 'string', value: 'FILE', help: "an administrator's kubeconfig" },
     { name: 'timeout', kind: 'duration', default: 300_000, help: 'how long pods may take to go' },
     ...logFlags,
@@ -122,16 +122,25 @@ export const leaveCommand: CommandSpec = {
       const { hostname } = await import('node:os');
       const client = connect(await connectionOf({ kubeconfig: v.string('kubeconfig') }, env), env, userAgent('knarr'));
       const nodeName = (v.string('node-name') ?? hostname()).trim().toLowerCase();
+      const dir = v.text('data-dir');
       try {
-        const left = await drainAndDelete(client, nodeName, { ...env, timeoutMs: v.ms('timeout') });
+        const left = await drainAndDelete(client, nodeName, {
+          ...env,
+          timeoutMs: v.ms('timeout'),
+          stopNode: async () => void (await stopServer(dir)),
+        });
         if (left.length > 0)
           throw new UserError(`these pods have not gone: ${left.join(', ')}; the node stays, and takes no new ones`);
       } finally {
         await client.transport.close();
       }
-      const dir = v.text('data-dir');
-      for (const file of ['bootstrap-kubelet.conf', 'kubelet.conf', 'cluster.json', 'ca.crt', 'pki'])
+      const { readRecord, removeRealNode } = await import('../cluster/real/remove.ts');
+      const record = await readRecord(dataDirLayout(dir).node);
+      const left =
+        record === undefined ? [] : await removeRealNode({ ...record, clock: env.clock, logger: env.logger });
+      for (const what of left) env.say(`not removed: ${what}`);
+      for (const file of ['bootstrap-kubelet.conf', 'kubelet.conf', 'cluster.json', 'ca.crt', 'pki', 'node.json'])
         await rm(join(dir, file), { recursive: true, force: true });
-      env.say(`node ${nodeName} has left; stop "knarr join" on it`);
+      env.say(`node ${nodeName} has left`);
     }),
 };

@@ -1,7 +1,6 @@
 /** `knarr down | status | kubeconfig | reset | version`: what is said to, or about, a running cluster. */
 import { readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { SystemClock } from '../base/clock.ts';
-import { ioNow, ioSleep } from '../base/io-time.ts';
 import { silentLogger } from '../base/logger.ts';
 import { SystemRandom } from '../base/random.ts';
 import type { BroughtComponent } from '../cluster/components.ts';
@@ -12,27 +11,11 @@ import { dataDirLayout, defaultKubeconfig } from '../cluster/paths.ts';
 import { gitVersion, knarrVersion, kubernetesVersion } from '../cluster/version.ts';
 import { UsageError, UserError } from './errors.ts';
 import type { CommandSpec } from './flags.ts';
+import { stopServer } from './stop-server.ts';
 import { dataDirFlag, dataDirOf } from './up.ts';
 
 function say(text: string): void {
   process.stdout.write(`${text}\n`);
-}
-
-/** Asks the server to stop and waits until it has. False: none was running. */
-async function stopServer(dataDir: string): Promise<boolean> {
-  const status = await askServer(dataDir, 'stop');
-  if (status === undefined) return false;
-  const until = ioNow() + 60_000;
-  for (;;) {
-    try {
-      process.kill(status.pid, 0);
-    } catch (e) {
-      if ((e as NodeJS.ErrnoException).code === 'ESRCH') return true;
-      throw e;
-    }
-    if (ioNow() > until) throw new UserError(`process ${status.pid} has not stopped within a minute`);
-    await ioSleep(20);
-  }
 }
 
 export const downCommand: CommandSpec = {

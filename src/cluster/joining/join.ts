@@ -9,15 +9,20 @@ import { makeDirectory } from '../../base/directories.ts';
 import { HttpTransport } from '../../client/http-transport.ts';
 import { loadKubeconfig } from '../../client/kubeconfig.ts';
 import { createClient } from '../../client/typed-client.ts';
-import { nodeFactsName } from '../addons.ts';
+import { findRuntimeSocket } from '../../kubelet/runtime/cri/open.ts';
+import { serveControl } from '../control.ts';
+import { dataDirLayout } from '../paths.ts';
 import { userAgent } from '../processes/api-connection.ts';
 import type { ComponentEnvironment } from '../processes/environment.ts';
 import { aborted, StartError } from '../processes/environment.ts';
 import { runKubelet } from '../processes/kubelet.ts';
-import type { OverlayMode } from '../real/routes.ts';
+import type { RealNodeRecord } from '../real/remove.ts';
 import { localPathRoot } from '../storage/local-path-provisioner.ts';
+import { gitVersion } from '../version.ts';
 import { discoverCluster } from './discover.ts';
 import { currentCredentials } from './node-certificate.ts';
+import type { NodeFacts } from './node-facts.ts';
+import { readNodeFacts } from './node-facts.ts';
 
 export interface JoinFlags {
   readonly server: string | undefined;
@@ -35,14 +40,9 @@ export interface JoinFlags {
   readonly kubeProxy: boolean;
 }
 
-/** What a cluster's nodes share; published by the cluster, kept here. */
-interface ClusterFacts {
+/** What is kept of the cluster. */
+interface ClusterFacts extends NodeFacts {
   readonly server: string;
-  readonly dns: string;
-  readonly clusterCidrs: readonly string[];
-  readonly externalCloud: boolean;
-  readonly overlay?: OverlayMode;
-  readonly loadBalancerPool?: readonly string[];
 }
 
 async function exists(file: string): Promise<boolean> {
@@ -52,13 +52,17 @@ async function exists(file: string): Promise<boolean> {
   );
 }
 
-function overlayMode(text: string | undefined): OverlayMode {
-  return text === 'always' || text === 'never' ? text : 'auto';
-}
-
 async function write(file: string, text: string): Promise<void> {
   await writeFile(`${file}.new`, text, { mode: 0o600 });
   await rename(`${file}.new`, file);
+}
+
+/** Where the node's parts are, for `knarr leave`. */
+async function recordNode(flags: JoinFlags): Promise<void> {
+  const { rootDir, cniConfDir, cgroupRoot } = flags;
+  const endpoint = flags.containerRuntimeEndpoint ?? (await findRuntimeSocket()) ?? '';
+  const record: RealNodeRecord = { rootDir, cniConfDir, cgroupRoot, endpoint };
+  await write(dataDirLayout(flags.dataDir).node, `${JSON.stringify(record)}\n`);
 }
 
 /** Writes `bootstrap-kubelet.conf` and `ca.crt`, after the cluster has shown that it is the one that is meant. */
@@ -73,15 +77,7 @@ async function trust(flags: JoinFlags, env: ComponentEnvironment): Promise<void>
   );
   let facts: ClusterFacts;
   try {
-    const map = await client.core.configmaps.get(nodeFactsName, 'kube-public');
-    facts = {
-      server: url,
-      dns: map.data?.['dns'] ?? '',
-      clusterCidrs: (map.data?.['clusterCIDR'] ?? '').split(',').filter((c) => c !== ''),
-      externalCloud: map.data?.['externalCloud'] === 'true',
-      overlay: overlayMode(map.data?.['overlay']),
-      loadBalancerPool: (map.data?.['loadBalancerPool'] ?? '').split(',').filter((c) => c !== ''),
-    };
+    facts = { server: url, ...(await readNodeFacts(client)) };
   } catch (error) {
     throw new StartError(`${url} does not say what its nodes share: ${(error as Error).message}`, { cause: error });
   } finally {
@@ -112,11 +108,13 @@ export async function runJoin(flags: JoinFlags, env: ComponentEnvironment): Prom
   const facts = JSON.parse(await readFile(join(flags.dataDir, 'cluster.json'), 'utf8')) as ClusterFacts;
   const kubeconfig = join(flags.dataDir, 'kubelet.conf');
   const nodeName = (flags.nodeName ?? hostname()).trim().toLowerCase();
+  const startedAt = new Date(env.clock.now()).toISOString();
   const simulated = flags.containerRuntimeEndpoint?.startsWith('simulated://') === true;
   const ended = new AbortController();
   const stop = (): void => ended.abort(env.signal.reason);
   env.signal.addEventListener('abort', stop, { once: true });
   const inner = { ...env, signal: ended.signal };
+  if (!simulated) await recordNode(flags);
   // The machine is left alone until its kubelet has found all that it needs.
   const registered = Promise.withResolvers<void>();
   const kubelet = runKubelet(
@@ -153,15 +151,31 @@ export async function runJoin(flags: JoinFlags, env: ComponentEnvironment): Prom
   const certDir = join(flags.dataDir, 'pki');
   if (flags.kubeProxy && !simulated)
     work.push(registered.promise.then(() => network(kubeconfig, certDir, nodeName, facts, inner)));
+  const control = await serveControl(flags.dataDir, {
+    stop: () => ended.abort(new Error('told to stop')),
+    status: () => ({
+      pid: process.pid,
+      version: gitVersion,
+      url: facts.server,
+      dataDir: flags.dataDir,
+      runtime: flags.containerRuntimeEndpoint ?? '',
+      startedAt,
+      ready: true,
+      kubeconfig,
+      components: flags.kubeProxy ? ['kubelet', 'kube-proxy'] : ['kubelet'],
+      nodes: 1,
+    }),
+  });
   try {
     await Promise.race(work);
-    if (!env.signal.aborted) throw new StartError('the node has ended by itself');
+    if (!ended.signal.aborted) throw new StartError('the node has ended by itself');
   } finally {
     // One without the other is no node.
     ended.abort(env.signal.reason ?? new Error('the node is stopping'));
     env.signal.removeEventListener('abort', stop);
     registered.resolve();
     await Promise.allSettled(work);
+    await control.close();
   }
 }
 

@@ -12,6 +12,8 @@ export interface DrainOptions {
   readonly signal: AbortSignal;
   readonly timeoutMs: number;
   say(line: string): void;
+  /** Called when the pods have gone, before the Node goes. */
+  stopNode?(): Promise<void>;
 }
 
 /** Pods that stay: a DaemonSet's would come back at once, mirror pods are the kubelet's own, and what has ended needs no new place. */
@@ -48,6 +50,7 @@ export async function drainAndDelete(client: TypedClient, nodeName: string, o: D
     if (o.clock.monotonic() > until) return left.map((p) => `${p.metadata.namespace}/${p.metadata.name}`);
     await o.clock.sleep(pollMs, o.signal);
   }
+  await o.stopNode?.();
   await client.core.nodes.delete(nodeName).catch((error: unknown) => {
     if (!isNotFound(error)) throw error;
   });

@@ -4,16 +4,18 @@
  * the other.
  */
 import type { ChildProcess } from 'node:child_process';
-import { execFileSync, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { execFile, execFileSync, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { SystemClock } from '../../../src/base/clock.ts';
 import { SystemRandom } from '../../../src/base/random.ts';
 import type { PodSpec } from '../../../src/api/types/index.gen.ts';
 import type { TypedClient } from '../../../src/client/typed-client.ts';
 import type { Cluster, ClusterOptions } from '../../../src/cluster/create-cluster.ts';
 import { createCluster } from '../../../src/cluster/create-cluster.ts';
+import { renderKubeconfig } from '../../../src/cluster/kubeconfig.ts';
 import { createToken, publicKeyHash } from '../../../src/cluster/joining/tokens.ts';
 import type { MachineOptions } from '../../../src/cluster/real/machine.ts';
 import { openMachine } from '../../../src/cluster/real/machine.ts';
@@ -254,6 +256,16 @@ export class Sites {
     const { body } = await this.client.raw('GET', `/api/v1/namespaces/default/pods/${name}/log`);
     if (pod.status?.phase !== 'Succeeded') throw new Error(`pod ${name} failed: ${String(body)}`);
     return String(body);
+  }
+
+  /** The second machine leaves, as a person lets it. */
+  async leave(): Promise<void> {
+    const config = join(this.dir, 'admin.conf');
+    const { certificateAuthority, clientCertificate, clientKey } = this.cluster.adminCredentials!;
+    const entry = { name: 'knarr', server: this.server, certificateAuthority, clientCertificate, clientKey };
+    writeFileSync(config, renderKubeconfig(entry));
+    const args = [`--net=${netns}`, process.execPath, bundle, 'leave', '--kubeconfig', config, '--node-name', 'two'];
+    await promisify(execFile)('nsenter', [...args, '--data-dir', join(this.dir, 'two')], { timeout: 60_000 });
   }
 
   async stopJoined(): Promise<void> {

@@ -27,6 +27,7 @@ import type { Handler } from './filters/scope.ts';
 import { Scope } from './filters/scope.ts';
 import type { FlowControl } from './flowcontrol/flow-control.ts';
 import type { Serve } from './http/serve.ts';
+import type { AccessMetrics } from './metrics/access-metrics.ts';
 import type { IncomingRequest, OutgoingResponse } from './request.ts';
 
 /** Told how requests went; the metrics are one. */
@@ -37,6 +38,8 @@ export interface RequestObserver {
   dropped(scope: Scope): void;
   watchStarted(scope: Scope): void;
   watchEnded(scope: Scope): void;
+  /** A request that lasts, other than a watch, begins or ends. */
+  lasting(scope: Scope, by: 1 | -1): void;
 }
 
 export interface GenericServerOptions {
@@ -50,6 +53,7 @@ export interface GenericServerOptions {
   readonly observer?: RequestObserver;
   readonly onAuthorization?: AuthorizationObserver;
   readonly impersonation?: ImpersonationMetrics;
+  readonly access?: AccessMetrics;
   readonly audit?: AuditOptions;
   /** Upstream's defaults: 60 s, 400, 200. */
   readonly requestTimeoutMs?: number;
@@ -99,7 +103,7 @@ export class GenericServer implements Serve {
     const filters = [
       withRequestInfo(),
       withDeadline(this.#deadlines),
-      withAuthentication(options.authenticator, options.logger, audit?.refused),
+      withAuthentication(options.authenticator, options.logger, audit?.refused, options.access),
       ...(audit === undefined ? [] : [audit.filter]),
       withImpersonation(options.authorizer, observe, options.impersonation),
       options.flowControl === undefined
@@ -115,7 +119,7 @@ export class GenericServer implements Serve {
             requestTimeoutMs: this.#deadlines.limit,
             onDropped,
           }),
-      withAuthorization(options.authorizer, observe),
+      withAuthorization(options.authorizer, observe, options.access),
       // What a handler refuses is known as a response to every filter around it.
       withPanicRecovery(options.logger),
     ];
@@ -188,7 +192,11 @@ export class GenericServer implements Serve {
         break;
       case 'stream': {
         const stream = body.stream;
-        this.#lasts(body, { close: () => stream.destroy() }, () => this.observed(scope, wire.status));
+        if (scope.longRunning) this.#observer?.lasting(scope, 1);
+        this.#lasts(body, { close: () => stream.destroy() }, () => {
+          if (scope.longRunning) this.#observer?.lasting(scope, -1);
+          this.observed(scope, wire.status);
+        });
         break;
       }
       case 'bytes':

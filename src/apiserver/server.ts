@@ -65,6 +65,8 @@ import { HttpsListener } from './http/listener.ts';
 import type { TlsSettings } from './http/tls-settings.ts';
 import { LocalTransport } from './local-transport.ts';
 import { computed } from './metrics/exposition.ts';
+import { AccessMetrics } from './metrics/access-metrics.ts';
+import { buildFamilies } from './metrics/process-metrics.ts';
 import { RequestMetrics } from './metrics/request-metrics.ts';
 import { OpenAPIService } from './openapi/openapi.ts';
 import { RegistriesImpl } from './registry/registries.ts';
@@ -73,6 +75,8 @@ import { ResourceDirectory } from './resource-directory.ts';
 import { Routes } from './routes.ts';
 import type { AuthorizationMode, SecurityConfiguration } from './security.ts';
 import { createSecurity } from './security.ts';
+import { MeteredStore } from './storage/metered-store.ts';
+import { resourceOfKey } from './storage/resource-of-key.ts';
 import { createStrategies } from './strategies/catalog.ts';
 import { customResourceDefinitionStrategies } from './strategies/custom-resource-definition.ts';
 import type { StrategyCatalog } from './strategy.ts';
@@ -273,11 +277,12 @@ class ApiServerImpl implements ApiServer {
   #closing: Promise<void> | undefined;
 
   constructor(options: ApiServerOptions) {
-    const { clock, random, store } = options;
+    const { clock, random } = options;
     const logger = options.logger.with({ component: 'kube-apiserver' });
     const catalog = options.catalog ?? loadCatalog();
     const gitVersion = options.gitVersion ?? defaultGitVersion;
-    this.#options = options;
+    const store = new MeteredStore(options.store, resourceOfKey(catalog));
+    this.#options = { ...options, store };
     this.#features = options.features ?? new FeatureGates();
     this.#logger = logger;
     this.directory = new ResourceDirectory(catalog, servedResources(catalog, options.runtimeConfig, this.#features));
@@ -415,8 +420,10 @@ class ApiServerImpl implements ApiServer {
     });
     const sessionStarted = (session: Session, scope: Scope): void => {
       const forget = this.#server.last(session);
+      this.metrics.lasting(scope, 1);
       void session.closed.finally(() => {
         forget();
+        this.metrics.lasting(scope, -1);
         this.#server.sessionEnded(scope);
       });
     };
@@ -441,7 +448,12 @@ class ApiServerImpl implements ApiServer {
     });
     this.health = new Health(logger);
     this.metrics = new RequestMetrics(clock, () => this.#server.inFlight);
+    encoder.watchEncoder().observer = this.metrics;
+    const access = new AccessMetrics();
     this.metrics.register(
+      ...store.families,
+      ...access.families,
+      ...buildFamilies(gitVersion, this.#features),
       ...security.families,
       ...impersonationMetrics.families,
       ...admissionMetrics.families,
@@ -469,6 +481,7 @@ class ApiServerImpl implements ApiServer {
         remote: (scope) => this.#aggregation.proxy.find(scope),
       }),
       observer: this.metrics,
+      access,
       impersonation: impersonationMetrics,
       ...(options.onAuthorization === undefined ? {} : { onAuthorization: options.onAuthorization }),
       ...(this.#flowControl === undefined ? {} : { flowControl: this.#flowControl }),
@@ -680,6 +693,7 @@ class ApiServerImpl implements ApiServer {
     const { goawayChance = 0, random, tls } = this.#options;
     const leaves = goawayChance === 0 ? undefined : (): boolean => random.float() < goawayChance;
     const listener = new HttpsListener(this.#server, this.#certificates ?? certificates, this.#logger, tls, leaves);
+    listener.onHandshakeError = () => this.metrics.tlsHandshakeFailed();
     const listening = await listener.listen(address.host, address.port);
     this.#listeners.push(listener);
     this.#listening ??= listening;

@@ -19,6 +19,13 @@ interface Shared {
   readonly form: string;
 }
 
+/** Counts what goes out over watches. */
+export interface WatchObserver {
+  watchEvents(scope: Scope): { inc(by: number): void };
+  /** The initial events of a watch have been sent. */
+  watchListed(scope: Scope): void;
+}
+
 interface Batch {
   readonly lines: readonly Buffer[];
   readonly bytes: Buffer;
@@ -38,6 +45,8 @@ export function bookmarkObject(scope: Scope, event: CommittedEvent): KubeObjectL
 
 export class WatchEncoder {
   readonly #encoder: Encoder;
+  /** Told of what is sent. */
+  observer: WatchObserver | undefined = undefined;
   /** Lines of the newest events, oldest first. */
   readonly #shared = new Map<Committed, Shared>();
   #sharedBytes = 0;
@@ -107,6 +116,7 @@ export class WatchEncoder {
   /** The events of a source as buffers, one a batch; a last ERROR event tells why the watch ended, when there is a reason. */
   wire(scope: Scope, output: Negotiated, source: WatchSource): WireWatch {
     const one = this.#encode(scope, output);
+    const sent = this.observer?.watchEvents(scope);
     let ended = false;
     return {
       take: (ready) => {
@@ -117,6 +127,8 @@ export class WatchEncoder {
           ended = true;
           return source.error === undefined ? null : this.#error(output, source.error);
         }
+        sent?.inc(batch.length);
+        if (batch[batch.length - 1]!.bookmark?.initialEventsEnd === true) this.observer?.watchListed(scope);
         if (batch.length === 1) return one(batch[0]!);
         return this.#join(batch.map(one));
       },

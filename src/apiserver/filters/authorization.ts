@@ -1,9 +1,11 @@
 /** Asks the authorizer whether the caller may do this; 403 with upstream's wording when it may not. */
 import { goQuote } from '../../api/codec/json.ts';
 import { forbidden } from '../../api/status.ts';
+import { ioNow } from '../../base/io-time.ts';
 import type { StatusError } from '../../api/status.ts';
 import type { AuthorizationAttributes, AuthorizationOutcome, Authorizer, Decision } from '../context.ts';
 import { textResponse } from './panic.ts';
+import type { AccessMetrics } from '../metrics/access-metrics.ts';
 import type { Filter, Handler, Scope } from './scope.ts';
 
 /** Told of every decision, for audit and for the tests that look for privileges we should not need. */
@@ -50,7 +52,11 @@ function requestUri({ request }: Scope): string {
   return query === '' ? request.path : `${request.path}?${query}`;
 }
 
-export function withAuthorization(authorizer: Authorizer, observe: AuthorizationObserver | undefined): Filter {
+export function withAuthorization(
+  authorizer: Authorizer,
+  observe: AuthorizationObserver | undefined,
+  metrics?: AccessMetrics,
+): Filter {
   return (next) => {
     const decide = (
       scope: Scope,
@@ -76,8 +82,19 @@ export function withAuthorization(authorizer: Authorizer, observe: Authorization
     };
     return (scope) => {
       const attributes = attributesOf(scope);
+      if (metrics === undefined) {
+        const plain = authorizer.authorize(attributes);
+        if (plain instanceof Promise) return plain.then((a) => decide(scope, attributes, a));
+        return decide(scope, attributes, plain);
+      }
+      const began = ioNow();
       const answer = authorizer.authorize(attributes);
-      if (answer instanceof Promise) return answer.then((a) => decide(scope, attributes, a));
+      if (answer instanceof Promise)
+        return answer.then((a) => {
+          metrics.authorized(a.decision, a.error, began);
+          return decide(scope, attributes, a);
+        });
+      metrics.authorized(answer.decision, answer.error, began);
       return decide(scope, attributes, answer);
     };
   };

@@ -51,6 +51,7 @@ export function withPriorityAndFairness(options: PriorityAndFairnessOptions): Fi
         const now = ioNow();
         waiting.add(-1, now);
         flow.metrics.waited(executes).observe((now - ticket.arrivedAt) / 1000);
+        scope.waitedMs += now - ticket.arrivedAt;
         resolve(executes);
       };
       const leave = (): void => {

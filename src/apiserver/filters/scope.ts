@@ -54,6 +54,8 @@ export class Scope implements RequestContext {
   audit: AuditRecord | undefined = undefined;
   /** Its handling threw what is no Status. */
   panicked = false;
+  /** Real milliseconds that it waited for its turn. */
+  waitedMs = 0;
   #deadline: AbortController | undefined = undefined;
   #signal: AbortSignal | undefined = undefined;
   #expired = false;

@@ -43,6 +43,7 @@ export class HttpsListener {
   readonly #peers = new Map<tls.TLSSocket, Peer>();
   #named: NamedContexts | undefined;
   #closed = false;
+  onHandshakeError: (() => void) | undefined = undefined;
 
   constructor(
     serve: Serve,
@@ -82,7 +83,10 @@ export class HttpsListener {
       if (socket.alpnProtocol === 'h2') this.#h2.accept(socket, peer);
       else this.#h1.accept(socket, peer);
     });
-    this.#server.on('tlsClientError', (error) => logger.debug('http: TLS handshake error', { error }));
+    this.#server.on('tlsClientError', (error) => {
+      logger.debug('http: TLS handshake error', { error });
+      this.onHandshakeError?.();
+    });
   }
 
   /** Clients are asked for certificates. */

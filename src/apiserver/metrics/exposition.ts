@@ -152,10 +152,10 @@ export function computed(
 }
 
 /** The text format, version 0.0.4. */
-export function expose(families: Iterable<Family>): string {
+export function expose(families: Iterable<Family>, help: (family: Family) => string = (f) => f.help): string {
   const out: string[] = [];
   for (const f of families) {
-    out.push(`# HELP ${f.name} ${f.help}`, `# TYPE ${f.name} ${f.type}`);
+    out.push(`# HELP ${f.name} ${help(f)}`, `# TYPE ${f.name} ${f.type}`);
     for (const line of f.lines()) out.push(line);
   }
   return `${out.join('\n')}\n`;

@@ -8,11 +8,16 @@ import type { RequestObserver } from '../generic-server.ts';
 import type { Handler } from '../filters/scope.ts';
 import type { Distribution, Family, Value } from './exposition.ts';
 import { HistogramVector, Vector, computed, expose } from './exposition.ts';
+import { processFamilies } from './process-metrics.ts';
+import { helpOf, metaFamilies } from './stability.ts';
 
 /** Upstream's buckets of apiserver_request_duration_seconds. */
 const durationBuckets = [
   0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60,
 ];
+/** Without the time that webhooks and queues took. */
+const sliBuckets = durationBuckets.slice(2);
+const watchListBuckets = [0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 2, 4, 6, 8, 10, 15, 20, 30, 45, 60];
 const sizeBuckets = [1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
 
 const methodVerbs: Readonly<Record<string, string>> = {
@@ -41,8 +46,41 @@ function verbOf(scope: Scope): string {
 function scopeOf(scope: Scope): string {
   const info = scope.info;
   if (!info.isResourceRequest) return '';
-  if (info.name !== '') return 'resource';
+  if (info.name !== '' || info.verb === 'create') return 'resource';
   return info.namespace !== '' ? 'namespace' : 'cluster';
+}
+
+/** Clients whose requests are told apart. */
+const systemClients = new Set([
+  'kube-apiserver',
+  'kube-controller-manager',
+  'kube-scheduler',
+  'cluster-policy-controller',
+]);
+
+function systemClient(scope: Scope): string {
+  const agent = scope.request.headers['user-agent'];
+  if (agent === undefined || (!agent.startsWith('kube-') && !agent.startsWith('cluster-'))) return '';
+  const slash = agent.indexOf('/');
+  const name = slash < 0 ? '' : agent.slice(0, slash);
+  return systemClients.has(name) ? name : '';
+}
+
+/** What `dryRun` says, sorted and each value once. */
+function dryRun(scope: Scope): string {
+  const { request } = scope;
+  if (request.rawQuery === '' || request.rawQuery?.includes('dryRun') === false) return '';
+  const values = request.query.getAll('dryRun');
+  if (values.some((v) => v !== 'All')) return 'invalid';
+  return values.length === 0 ? '' : 'All';
+}
+
+/** Paths that are no resource and stand as subresource. */
+const plainPaths = new Set(['/healthz', '/livez', '/readyz', '/metrics', '/version', '/openapi/v2', '/openapi/v3']);
+
+function pathOf(path: string): string {
+  if (plainPaths.has(path)) return path;
+  return /^\/(?:healthz|livez|readyz)\//.test(path) ? path.slice(0, path.indexOf('/', 1)) : '';
 }
 
 /** The series that one sort of request is counted in, found again without joining their labels. */
@@ -51,9 +89,11 @@ interface Counted {
   readonly where: string;
   readonly subresource: string;
   readonly status: number;
+  readonly client: string;
   readonly requests: Value;
   readonly durations: Distribution;
-  readonly sizes: Distribution;
+  readonly withoutWaiting: Distribution;
+  readonly sizes: Distribution | undefined;
 }
 
 /** Sorts of requests of a resource that are remembered. */
@@ -75,6 +115,37 @@ export class RequestMetrics implements RequestObserver {
     'Response size distribution in bytes for each group, version, verb, resource, subresource, scope and component.',
     sizeBuckets,
   );
+  readonly #withoutWaiting = new HistogramVector(
+    'apiserver_request_sli_duration_seconds',
+    'Response latency distribution (not counting webhook duration and priority & fairness queue wait times) in seconds for each verb, group, version, resource, subresource, scope and component.',
+    sliBuckets,
+  );
+  readonly #watchLists = new HistogramVector(
+    'apiserver_watch_list_duration_seconds',
+    'Response latency distribution in seconds for watch list requests broken by group, version, resource and scope.',
+    watchListBuckets,
+  );
+  readonly #watchEvents = new Vector(
+    'counter',
+    'apiserver_watch_events_total',
+    'Number of events sent in watch clients',
+  );
+  readonly #deprecated = new Vector(
+    'gauge',
+    'apiserver_requested_deprecated_apis',
+    'Gauge of deprecated APIs that have been requested, broken out by API group, version, resource, subresource, and removed_release.',
+  );
+  readonly #selfRequests = new Vector(
+    'counter',
+    'apiserver_selfrequest_total',
+    'Counter of apiserver self-requests broken out for each verb, API resource and subresource.',
+  );
+  readonly #tlsErrors = new Vector(
+    'counter',
+    'apiserver_tls_handshake_errors_total',
+    "Number of requests dropped with 'TLS handshake error from' error",
+  );
+  readonly #tlsError = this.#tlsErrors.series('', () => ({}));
   readonly #longRunning = new Vector(
     'gauge',
     'apiserver_longrunning_requests',
@@ -92,17 +163,21 @@ export class RequestMetrics implements RequestObserver {
   );
   readonly #counted = new WeakMap<ResourceInfo, Counted[]>();
   readonly #families: Family[];
-  readonly #startSeconds: number;
 
   /** Told of watches that begin and end, besides their counters. */
   onWatch: ((scope: Scope, by: 1 | -1) => void) | undefined = undefined;
 
   constructor(clock: Clock, inFlight: () => InFlight) {
-    this.#startSeconds = clock.now() / 1000;
     this.#families = [
       this.#requests,
       this.#durations,
       this.#sizes,
+      this.#withoutWaiting,
+      this.#watchLists,
+      this.#watchEvents,
+      this.#deprecated,
+      this.#selfRequests,
+      this.#tlsErrors,
       this.#longRunning,
       this.#dropped,
       this.#watchers,
@@ -115,25 +190,8 @@ export class RequestMetrics implements RequestObserver {
           [{ request_kind: 'readOnly' }, inFlight().reading],
         ],
       ),
-      ...this.#process(),
-    ];
-  }
-
-  #process(): Family[] {
-    return [
-      computed('counter', 'process_cpu_seconds_total', 'Total user and system CPU time spent in seconds.', () => {
-        const { user, system } = process.cpuUsage();
-        return [[{}, (user + system) / 1e6]];
-      }),
-      computed('gauge', 'process_resident_memory_bytes', 'Resident memory size in bytes.', () => [
-        [{}, process.memoryUsage.rss()],
-      ]),
-      computed('gauge', 'process_start_time_seconds', 'Start time of the process since unix epoch in seconds.', () => [
-        [{}, this.#startSeconds],
-      ]),
-      computed('gauge', 'nodejs_heap_size_used_bytes', 'Heap of the JavaScript engine in use, in bytes.', () => [
-        [{}, process.memoryUsage().heapUsed],
-      ]),
+      ...processFamilies(clock),
+      ...metaFamilies(() => this.#families),
     ];
   }
 
@@ -148,41 +206,65 @@ export class RequestMetrics implements RequestObserver {
     const info = scope.info;
     const verb = verbOf(scope);
     const where = scopeOf(scope);
+    const client = systemClient(scope);
+    const dry = dryRun(scope);
     const known = scope.resource === undefined ? undefined : this.#counted.get(scope.resource);
-    if (known !== undefined && bytes > 0 && !scope.longRunning) {
+    const seconds = (ioNow() - scope.receivedAt) / 1000;
+    if (known !== undefined && bytes > 0 && !scope.longRunning && dry === '') {
       for (const c of known) {
         if (c.status !== status || c.verb !== verb || c.where !== where || c.subresource !== info.subresource) continue;
+        if (c.client !== client) continue;
         c.requests.inc();
-        c.durations.observe((ioNow() - scope.receivedAt) / 1000);
-        c.sizes.observe(bytes);
+        c.durations.observe(seconds);
+        c.withoutWaiting.observe(seconds - scope.waitedMs / 1000);
+        c.sizes?.observe(bytes);
         return;
       }
     }
     const resource = scope.resource === undefined ? '' : info.resource;
-    const key = `${verb} ${info.group} ${info.version} ${resource} ${info.subresource} ${where}`;
-    const labels = () => ({
-      verb,
-      dry_run: '',
-      group: info.group,
-      version: info.version,
-      resource,
-      subresource: info.subresource,
-      scope: where,
+    const subresource = info.isResourceRequest ? info.subresource : pathOf(info.path);
+    const key = `${verb} ${info.group} ${info.version} ${resource} ${subresource} ${where}`;
+    const plain = () => ({
       component: 'apiserver',
+      group: info.group,
+      resource,
+      scope: where,
+      subresource,
+      verb,
+      version: info.version,
     });
-    const requests = this.#requests.series(`${key} ${status}`, () => ({ ...labels(), code: String(status) }));
+    const labels = () => ({ ...plain(), dry_run: dry });
+    const requests = this.#requests.series(`${key} ${status} ${dry} ${client}`, () => ({
+      ...labels(),
+      code: String(status),
+      system_client: client,
+    }));
     requests.inc();
+    if (client === 'kube-apiserver')
+      this.#selfRequests.series(key, () => ({ group: info.group, resource, subresource, verb })).inc();
+    const removed = scope.resource?.warning;
+    if (removed !== undefined)
+      this.#deprecated.series(key, () => ({
+        group: info.group,
+        removed_release: /unavailable in v(\d+\.\d+)\+/.exec(removed)?.[1] ?? '',
+        resource,
+        subresource,
+        version: info.version,
+      })).value = 1;
     if (scope.longRunning) return;
-    const durations = this.#durations.series(key, labels);
-    durations.observe((ioNow() - scope.receivedAt) / 1000);
+    const durations = this.#durations.series(`${key} ${dry}`, labels);
+    durations.observe(seconds);
+    const withoutWaiting = this.#withoutWaiting.series(key, plain);
+    if (dry === '') withoutWaiting.observe(seconds - scope.waitedMs / 1000);
     if (bytes === 0) return;
-    const sizes = this.#sizes.series(key, () => {
-      const { dry_run: _dryRun, ...rest } = labels();
-      return rest;
-    });
-    sizes.observe(bytes);
-    if (scope.resource === undefined || (known?.length ?? 0) >= maxCounted) return;
-    const counted = { verb, where, subresource: info.subresource, status, requests, durations, sizes };
+    const sizes = verb === 'GET' || verb === 'LIST' ? this.#sizes.series(key, plain) : undefined;
+    sizes?.observe(bytes);
+    if (scope.resource === undefined || removed !== undefined || dry !== '' || client === 'kube-apiserver') return;
+    if ((known?.length ?? 0) >= maxCounted) return;
+    const counted = {
+      ...{ verb, where, subresource: info.subresource, status, client },
+      ...{ requests, durations, withoutWaiting, sizes },
+    };
     if (known === undefined) this.#counted.set(scope.resource, [counted]);
     else known.push(counted);
   }
@@ -190,14 +272,15 @@ export class RequestMetrics implements RequestObserver {
   dropped(scope: Scope): void {
     const info = scope.info;
     this.#dropped
-      .series(`${info.group} ${info.version} ${info.resource} ${info.verb}`, () => ({
-        verb: verbOf(scope),
+      .series(`${info.group} ${info.version} ${info.resource} ${info.subresource} ${info.verb}`, () => ({
+        code: '429',
+        component: 'apiserver',
         group: info.group,
-        version: info.version,
         resource: info.resource,
         scope: scopeOf(scope),
-        component: 'apiserver',
-        code: '429',
+        subresource: info.subresource,
+        verb: verbOf(scope),
+        version: info.version,
       }))
       .inc();
   }
@@ -205,20 +288,46 @@ export class RequestMetrics implements RequestObserver {
   #watching(scope: Scope, by: 1 | -1): void {
     this.onWatch?.(scope, by);
     const { group, version, resource } = scope.info;
-    const key = `${group} ${version} ${resource}`;
     const kind = scope.resource?.kind ?? '';
-    this.#watchers.series(key, () => ({ group, version, kind })).inc(by);
+    this.#watchers.series(`${group} ${version} ${resource}`, () => ({ group, kind, version })).inc(by);
+    this.lasting(scope, by);
+  }
+
+  /** A request that lasts begins or ends. */
+  lasting(scope: Scope, by: 1 | -1): void {
+    const { group, version, resource, subresource } = scope.info;
+    const verb = verbOf(scope);
+    const where = scopeOf(scope);
     this.#longRunning
-      .series(key, () => ({
-        verb: 'WATCH',
-        group,
-        version,
-        resource,
-        subresource: '',
-        scope: scopeOf(scope),
+      .series(`${verb} ${group} ${version} ${resource} ${subresource} ${where}`, () => ({
         component: 'apiserver',
+        group,
+        resource,
+        scope: where,
+        subresource,
+        verb,
+        version,
       }))
       .inc(by);
+  }
+
+  /** Where the events that go out over a watch are counted. */
+  watchEvents(scope: Scope): Value {
+    const { group, version, resource } = scope.info;
+    return this.#watchEvents.series(`${group} ${version} ${resource}`, () => ({ group, resource, version }));
+  }
+
+  /** The initial events of a watch have been sent. */
+  watchListed(scope: Scope): void {
+    const { group, version, resource } = scope.info;
+    const where = scopeOf(scope);
+    this.#watchLists
+      .series(`${group} ${version} ${resource} ${where}`, () => ({ group, resource, scope: where, version }))
+      .observe((ioNow() - scope.receivedAt) / 1000);
+  }
+
+  tlsHandshakeFailed(): void {
+    this.#tlsError.inc();
   }
 
   watchStarted(scope: Scope): void {
@@ -238,7 +347,7 @@ export class RequestMetrics implements RequestObserver {
         body: {
           kind: 'bytes',
           contentType: 'text/plain; version=0.0.4; charset=utf-8',
-          bytes: Buffer.from(expose(this.#families)),
+          bytes: Buffer.from(expose(this.#families, helpOf)),
         },
       };
     };

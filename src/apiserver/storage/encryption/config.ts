@@ -1,5 +1,6 @@
 /** EncryptionConfiguration of apiserver.config.k8s.io/v1: read strictly, validated with upstream's messages. */
 import { formatFieldError, invalid, required, type FieldError } from '../../../api/field-error.ts';
+import type { GroupResource } from '../resource-of-key.ts';
 import { decodeConfig, type ConfigKind } from '../../config-decode.ts';
 
 export interface EncryptionKey {
@@ -64,11 +65,6 @@ const kind: ConfigKind = {
     },
   },
 };
-
-export interface GroupResource {
-  readonly group: string;
-  readonly resource: string;
-}
 
 /** `deployments.apps` taken apart at the first dot. */
 export function parseGroupResource(text: string): GroupResource {

@@ -10,8 +10,9 @@ import type { Random } from '../../../base/random.ts';
 import type { Catalog } from '../../../api/catalog/catalog.ts';
 import { Vector, type Family } from '../../metrics/exposition.ts';
 import { aesCbc, aesGcm } from './aes.ts';
+import { type GroupResource, resourceOfKey, type ResourceOfKey } from '../resource-of-key.ts';
 import { kmsTimeoutMs, parseEncryptionConfig, parseGroupResource } from './config.ts';
-import type { EncryptionKey, EncryptionProvider, EncryptionResources, GroupResource, KmsConfig } from './config.ts';
+import type { EncryptionKey, EncryptionProvider, EncryptionResources, KmsConfig } from './config.ts';
 import { KmsProvider } from './kms.ts';
 import { secretbox } from './secretbox.ts';
 import { identityTransformer, prefixTransformers, type PrefixTransformer, type Transformer } from './transformer.ts';
@@ -61,35 +62,9 @@ function byKeys(
 
 const noAesKey = 'no matching key was found for the provided AES transformer';
 
-/** Resources whose keys do not tell them. */
-const special: Readonly<Record<string, string>> = {
-  'ranges/serviceips': 'serviceipallocations',
-  'ranges/servicenodeports': 'servicenodeportallocations',
-  masterleases: 'apiServerIPInfo',
-};
-
-/** Finds the resource that a key belongs to. */
-function resourceFinder(catalog: Catalog, root: string): (key: string) => GroupResource {
-  const known = new Map<string, GroupResource>();
-  for (const r of catalog.resources)
-    if (!r.custom && (r.storageGroup === undefined || r.storageGroup === r.group))
-      known.set(r.keyPrefix, { group: r.group, resource: r.resource });
-  for (const [prefix, resource] of Object.entries(special)) known.set(prefix, { group: '', resource });
-  const start = root.length + 1;
-  return (key) => {
-    const first = key.indexOf('/', start);
-    const second = first < 0 ? -1 : key.indexOf('/', first + 1);
-    const two = key.slice(start, second < 0 ? undefined : second);
-    const one = key.slice(start, first < 0 ? undefined : first);
-    const found = known.get(two) ?? known.get(one);
-    if (found !== undefined) return found;
-    return { group: one, resource: two.slice(one.length + 1) };
-  };
-}
-
 export class Encryption {
   readonly #options: EncryptionOptions;
-  readonly #resource: (key: string) => GroupResource;
+  readonly #resource: ResourceOfKey;
   readonly #operations = new Vector(
     'counter',
     'apiserver_storage_transformation_operations_total',
@@ -118,7 +93,7 @@ export class Encryption {
 
   constructor(options: EncryptionOptions) {
     this.#options = options;
-    this.#resource = resourceFinder(options.catalog, options.root ?? '/registry');
+    this.#resource = resourceOfKey(options.catalog, options.root);
   }
 
   get families(): readonly Family[] {

@@ -1,0 +1,165 @@
+/** `MeteredStore`: a store whose requests and events are counted and timed, with upstream's names. */
+import { ioNow } from '../../base/io-time.ts';
+import type {
+  CommitRequest,
+  CommitResult,
+  KeyValueStore,
+  RangeRequest,
+  RangeResult,
+  StoreWatch,
+  StoreWatchRequest,
+  StoreWatchSink,
+} from '../../etcd/store.ts';
+import { HistogramVector, Vector } from '../metrics/exposition.ts';
+import type { Distribution, Family, Value } from '../metrics/exposition.ts';
+import type { ResourceOfKey } from './resource-of-key.ts';
+
+const buckets = [0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60];
+
+interface Counted {
+  readonly requests: Value;
+  readonly seconds: Distribution;
+  readonly errors: () => Value;
+}
+
+export class MeteredStore implements KeyValueStore {
+  readonly #inner: KeyValueStore;
+  readonly #resource: ResourceOfKey;
+  readonly #seconds = new HistogramVector(
+    'etcd_request_duration_seconds',
+    'Etcd request latency in seconds for each operation and object type.',
+    buckets,
+  );
+  readonly #requests = new Vector(
+    'counter',
+    'etcd_requests_total',
+    'Etcd request counts for each operation and object type.',
+  );
+  readonly #errors = new Vector(
+    'counter',
+    'etcd_request_errors_total',
+    'Etcd failed request counts for each operation and object type.',
+  );
+  readonly #events = new Vector(
+    'counter',
+    'apiserver_storage_events_received_total',
+    'Number of etcd events received split by kind.',
+  );
+  readonly #lists = new Vector(
+    'counter',
+    'apiserver_storage_list_total',
+    'Number of LIST requests served from storage',
+  );
+  readonly #fetched = new Vector(
+    'counter',
+    'apiserver_storage_list_fetched_objects_total',
+    'Number of objects read from storage in the course of serving a LIST request',
+  );
+  /** By operation and resource. */
+  readonly #counted = new Map<string, Map<string, Counted>>();
+  readonly stale: KeyValueStore['stale'];
+
+  constructor(inner: KeyValueStore, resource: ResourceOfKey) {
+    this.#inner = inner;
+    this.#resource = resource;
+    this.stale = inner.stale === undefined ? undefined : (key) => inner.stale!(key);
+  }
+
+  get families(): readonly Family[] {
+    return [this.#seconds, this.#requests, this.#errors, this.#events, this.#lists, this.#fetched];
+  }
+
+  #of(operation: string, key: string): Counted {
+    const gr = this.#resource(key);
+    let byResource = this.#counted.get(operation);
+    if (byResource === undefined) this.#counted.set(operation, (byResource = new Map()));
+    const id = gr.group === '' ? gr.resource : `${gr.resource}.${gr.group}`;
+    let found = byResource.get(id);
+    if (found === undefined) {
+      const labels = () => ({ group: gr.group, operation, resource: gr.resource });
+      const series = `${operation} ${id}`;
+      found = {
+        requests: this.#requests.series(series, labels),
+        seconds: this.#seconds.series(series, labels),
+        errors: () => this.#errors.series(series, labels),
+      };
+      byResource.set(id, found);
+    }
+    return found;
+  }
+
+  async #timed<T>(operation: string, key: string, work: () => Promise<T>): Promise<T> {
+    const counted = this.#of(operation, key);
+    const began = ioNow();
+    counted.requests.inc();
+    try {
+      return await work();
+    } catch (error) {
+      counted.errors().inc();
+      throw error;
+    } finally {
+      counted.seconds.observe((ioNow() - began) / 1000);
+    }
+  }
+
+  async range(request: RangeRequest): Promise<RangeResult> {
+    const { key, end } = request;
+    if (end === undefined) return this.#timed('get', key, () => this.#inner.range(request));
+    const result = await this.#timed(request.keysOnly === true ? 'listOnlyKeys' : 'list', key, () =>
+      this.#inner.range(request),
+    );
+    const { group, resource } = this.#resource(key);
+    const labels = () => ({ group, resource });
+    const id = `${resource}.${group}`;
+    this.#lists.series(id, labels).inc();
+    this.#fetched.series(id, labels).inc(result.kvs.length);
+    return result;
+  }
+
+  commit(request: CommitRequest): Promise<CommitResult> {
+    const { key, value, expectModRevision } = request;
+    const operation = value === undefined ? 'delete' : expectModRevision === 0 ? 'create' : 'update';
+    return this.#timed(operation, key, () => this.#inner.commit(request));
+  }
+
+  watch(request: StoreWatchRequest, sink: StoreWatchSink): StoreWatch {
+    const { group, resource } = this.#resource(request.key);
+    const received = this.#events.series(`${resource}.${group}`, () => ({ group, resource }));
+    return this.#inner.watch(request, {
+      events(events, revision) {
+        received.inc(events.length);
+        sink.events(events, revision);
+      },
+      progress: (revision) => sink.progress(revision),
+      closed: (error) => sink.closed(error),
+    });
+  }
+
+  currentRevision(): Promise<number> {
+    return this.#inner.currentRevision();
+  }
+
+  grantLease(ttlSeconds: number): Promise<string> {
+    return this.#inner.grantLease(ttlSeconds);
+  }
+
+  revokeLease(id: string): Promise<void> {
+    return this.#inner.revokeLease(id);
+  }
+
+  keepAliveLease(id: string): Promise<number> {
+    return this.#inner.keepAliveLease(id);
+  }
+
+  compact(revision: number): Promise<void> {
+    return this.#inner.compact(revision);
+  }
+
+  size(): Promise<number> {
+    return this.#inner.size();
+  }
+
+  close(): Promise<void> {
+    return this.#inner.close();
+  }
+}

@@ -31,8 +31,10 @@ function wildcardAlone(list: readonly string[], path: string, what: string): Fie
     : [];
 }
 
-function validateVerbs(list: readonly string[] | undefined, path: string): FieldError[] {
-  if (list === undefined || list.length === 0) return [required(path, 'verbs must contain at least one value')];
+/** A list that is required but was not given is written as null. */
+function validateVerbs(given: readonly string[] | null | undefined, path: string): FieldError[] {
+  const list = given ?? [];
+  if (list.length === 0) return [required(path, 'verbs must contain at least one value')];
   if (list.includes('*')) return wildcardAlone(list, path, 'verbs');
   return list.every((v) => verbs.includes(v)) ? [] : [notSupported(path, list, verbs)];
 }

@@ -529,3 +529,22 @@ test('a mirror pod of nothing is deleted', async (t) => {
   await c.run('ghost', {}, { annotations: { 'kubernetes.io/config.mirror': 'abc' }, finalizers: [] });
   await assert.rejects(c.pod('ghost'), /not found/);
 });
+
+test('resources that others give the node stay on it', async (t) => {
+  const c = await cluster(t);
+  await c.client.core.nodes.patch(
+    'n1',
+    undefined,
+    'merge',
+    { status: { capacity: { 'example.com/foo': '3' } } },
+    { subresource: 'status' },
+  );
+  await c.clock.advance(11_000);
+  const { status } = (await c.client.core.nodes.get('n1')) as Node;
+  assert.equal(status?.capacity?.['example.com/foo'], '3');
+  assert.equal(status?.allocatable?.['example.com/foo'], '3');
+  const writes = () => c.api.requests.filter((r) => r.method === 'PATCH' && r.path.includes('nodes')).length;
+  const before = writes();
+  await c.clock.advance(60_000);
+  assert.equal(writes(), before, 'nothing changed: no status write');
+});

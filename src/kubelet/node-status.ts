@@ -363,8 +363,7 @@ export class NodeStatusManager {
     const volumesInUse = this.#ctx.volumes.inUse ?? old?.volumesInUse ?? [];
     return {
       ...old,
-      capacity: resources.capacity,
-      allocatable: resources.allocatable,
+      ...withExtended(resources, old),
       conditions: this.#conditions(old?.conditions),
       // A cloud provider names the addresses of its nodes.
       addresses:
@@ -558,6 +557,24 @@ export class NodeStatusManager {
     this.#timer = undefined;
     void this.#ctx.clock.activity.track(this.#shorten());
   }
+}
+
+type Amounts = Readonly<Record<string, string>>;
+
+const isExtended = (name: string): boolean => name.includes('/') && !/(^|\.)kubernetes\.io\//.test(name);
+
+/** Resources that others have given the node stay, and pods may have all of them. */
+function withExtended(
+  own: { readonly capacity: Amounts; readonly allocatable: Amounts },
+  old: NodeStatus | undefined,
+): { capacity: Record<string, string>; allocatable: Record<string, string> } {
+  const extended: Record<string, string> = {};
+  for (const [name, amount] of Object.entries((old?.capacity ?? {}) as Amounts))
+    if (isExtended(name) && own.capacity[name] === undefined) extended[name] = amount;
+  return {
+    capacity: { ...extended, ...own.capacity },
+    allocatable: { ...extended, ...own.allocatable },
+  };
 }
 
 /** How many pods the node takes: no more for each core than the configuration says. */

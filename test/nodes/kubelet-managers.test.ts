@@ -37,7 +37,7 @@ describe('the managers of a real node', { skip }, () => {
         evictionHard: { 'memory.available': '1Mi' },
         containerLogMaxSize: '20Ki',
         containerLogMaxFiles: 3,
-        containerLogMonitorInterval: '200ms',
+        containerLogMonitorInterval: '3s',
         staticPodPath: manifests,
         podPidsLimit: 32,
         kubeReserved: { memory: '1Gi' },
@@ -246,7 +246,7 @@ describe('a real node whose disk is too full', { skip }, () => {
   test('removes images that nobody uses, then ends pods', async () => {
     await node.create('victim', { containers: [shell(sleeper)] });
     await node.startKubelet({
-      configuration: { evictionHard: { 'nodefs.available': '99%' }, imageMinimumGCAge: '0s' },
+      configuration: { evictionHard: { 'nodefs.available': '99%' }, imageMinimumGCAge: '1ms' },
     });
     const status = await node.until(
       async () => {

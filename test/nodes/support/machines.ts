@@ -107,8 +107,8 @@ nsenter --net=${secondNetwork} sh -c 'ip link set lo up && ip addr add ${secondA
     }
   }
 
-  /** Starts knarr, the first time or again. */
-  async up(): Promise<void> {
+  /** Starts knarr, the first time or again; `more` are flags for this time alone. */
+  async up(...more: readonly string[]): Promise<void> {
     const c = this.first;
     this.knarr = await startKnarr({
       dir: this.dir,
@@ -118,6 +118,7 @@ nsenter --net=${secondNetwork} sh -c 'ip link set lo up && ip addr add ${secondA
         ...['--node-name', 'one', '--node-ip', firstAddress, '--root-dir', join(c.dir, 'kubelet')],
         ...['--cni-conf-dir', c.cniConfDir, '--cgroup-root', c.cgroupRoot],
         ...(this.#options.args ?? []),
+        ...more,
       ],
     });
     this.kubectl = new Kubectl(findPeer('kubectl')!, this.knarr.kubeconfig, this.dir);

@@ -87,6 +87,18 @@ function zeroOf(type: ScalarType): unknown {
   }
 }
 
+/** The pieces of an enveloped list. */
+export interface ListParts {
+  /** One item as it stands in the list; `hint`: about how many bytes it will take. */
+  item(object: object, hint: number): Buffer;
+  /** What stands before the items, which will take so many bytes. */
+  head(metadata: object, itemBytes: number): Buffer;
+  readonly tail: Buffer;
+}
+
+/** The envelope's contentEncoding and contentType, both empty. */
+const listTail = Buffer.from([0x1a, 0, 0x22, 0]);
+
 // The codec ------------------------------------------------------------------------------------------------------------
 
 /** Reads and writes the kinds of a catalogue; holds what it worked out about their types. */
@@ -130,6 +142,37 @@ export class ProtobufObjects {
     w.close(1, typeMeta);
     w.bytes(protobufMagic);
     return w.result();
+  }
+
+  /** A list in pieces, so that a long one need not be held whole; undefined for kinds without a protobuf form. */
+  listParts(apiVersion: string, listKind: string): ListParts | undefined {
+    const schema = this.#schemaOf(apiVersion, listKind);
+    const items = schema?.fields.get('items');
+    if (schema === undefined || items?.schema.kind !== 'list' || items.schema.items.kind !== 'object') return undefined;
+    const plan = this.#planOf(items.schema.items);
+    const { number } = items;
+    return {
+      item: (object, hint) => {
+        const w = new Writer(Math.max(64, hint));
+        this.#message(w, plan, object as Members);
+        w.close(number, 0);
+        return w.result();
+      },
+      head: (metadata, itemBytes) => {
+        const meta = this.encodeMessage(schema, { metadata });
+        const w = new Writer(meta.length + 256);
+        w.bytes(meta);
+        w.number(meta.length + itemBytes);
+        w.tag(2, delimited);
+        const typeMeta = w.written;
+        w.textField(2, listKind);
+        w.textField(1, apiVersion);
+        w.close(1, typeMeta);
+        w.bytes(protobufMagic);
+        return w.result();
+      },
+      tail: listTail,
+    };
   }
 
   /** A watch frame: the length in four bytes, then a bare WatchEvent around an encoded object. */

@@ -2,7 +2,7 @@
 import type { Catalog } from '../catalog/catalog.ts';
 import { parseApiVersion } from '../object.ts';
 import type { ObjectSchema } from '../schema/schema.ts';
-import { encodeCbor, encodeCborEvent } from './cbor.ts';
+import { encodeBareCbor, encodeCbor, encodeCborEvent } from './cbor.ts';
 
 interface Typed {
   readonly apiVersion?: string;
@@ -29,6 +29,14 @@ export class CborObjects {
 
   encode(object: object): Buffer {
     return encodeCbor(object, this.#schemaOf(object as Typed));
+  }
+
+  /** One item of a list; `typed`: it carries apiVersion and kind. */
+  item(object: object, typed: boolean): Buffer {
+    const schema = this.#schemaOf(object as Typed);
+    if (typed) return encodeBareCbor(object, schema);
+    const { kind: _kind, apiVersion: _apiVersion, ...rest } = object as Typed;
+    return encodeBareCbor(rest, schema);
   }
 
   event(type: string, object: Buffer): Buffer {

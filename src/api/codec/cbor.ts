@@ -186,6 +186,35 @@ export function encodeCbor(value: unknown, schema?: Schema): Buffer {
   return w.finish();
 }
 
+/** An item inside of another: without the tag. */
+export function encodeBareCbor(value: unknown, schema?: Schema): Buffer {
+  const w = new CborWriter();
+  write(w, value, schema, 0);
+  return w.finish();
+}
+
+/** What stands before the items of a list: its keys are in the order of their encoding. */
+export function encodeCborListHead(kind: string, count: number): Buffer {
+  const w = new CborWriter();
+  w.raw(selfDescribed);
+  w.head(5, 4);
+  w.text('kind');
+  w.text(kind);
+  w.text('items');
+  w.head(4, count);
+  return w.finish();
+}
+
+/** And what stands behind them. */
+export function encodeCborListTail(metadata: object, apiVersion: string): Buffer {
+  const w = new CborWriter();
+  w.text('metadata');
+  write(w, metadata, undefined, 0);
+  w.text('apiVersion');
+  w.text(apiVersion);
+  return w.finish();
+}
+
 /** A WatchEvent: the object, an encoded item with its tag, stands in it as it is. */
 export function encodeCborEvent(type: string, object: Uint8Array): Buffer {
   const w = new CborWriter();

@@ -1,9 +1,17 @@
 /** How the encoder gets at a committed object, as JSON bytes or parsed, in the version that a request asks for. */
 import type { ResourceInfo } from '../../api/catalog/resource.ts';
 import { apiVersionOf } from '../../api/object.ts';
+import type { ListParts } from '../../api/protobuf.ts';
 import type { Committed, KubeObjectLike } from '../request.ts';
 import type { WriteOptions } from '../storage/codec.ts';
-import { committedSize, objectIn, writeCommitted, writeCommittedInto } from '../storage/codec.ts';
+import {
+  committedSize,
+  objectIn,
+  objectInPassing,
+  passingPair,
+  writeCommitted,
+  writeCommittedInto,
+} from '../storage/codec.ts';
 
 interface Forms {
   readonly apiVersion: string;
@@ -60,6 +68,16 @@ export class ObjectCodec {
     return writeCommitted(committed, typeHeader ? forms.whole : forms.bare);
   }
 
+  /** The same for one look: what has to be parsed for it is not kept. */
+  passing(committed: Committed, resource: ResourceInfo): KubeObjectLike {
+    return objectInPassing(committed, this.#formsOf(resource).apiVersion) as KubeObjectLike;
+  }
+
+  /** For one look as well: in the version of `resource`, and as it is stored. */
+  passingPair(committed: Committed, resource: ResourceInfo): readonly [object: KubeObjectLike, hub: KubeObjectLike] {
+    return passingPair(committed, this.#formsOf(resource).apiVersion) as readonly [KubeObjectLike, KubeObjectLike];
+  }
+
   /** Parsed, in the version of `resource`. Shared: never mutated. */
   object(committed: Committed, resource: ResourceInfo): KubeObjectLike {
     return objectIn(committed, this.#formsOf(resource).apiVersion) as KubeObjectLike;
@@ -70,6 +88,8 @@ export class ObjectCodec {
 export interface CborCodec {
   /** One item with its tag; the schema of built-in kinds tells the binary members. */
   encode(object: KubeObjectLike): Buffer;
+  /** One item of a list; `typed`: it carries apiVersion and kind. */
+  item(object: KubeObjectLike, typed: boolean): Buffer;
   /** One item of a watch's sequence. */
   event(type: string, object: Buffer): Buffer;
 }
@@ -80,6 +100,8 @@ export interface ProtobufCodec {
   supports(apiVersion: string, kind: string): boolean;
   /** The whole body: magic, envelope and object. `object` carries apiVersion and kind. */
   encode(object: KubeObjectLike): Buffer;
+  /** A list in pieces; undefined for kinds without a protobuf form. */
+  listParts(apiVersion: string, listKind: string): ListParts | undefined;
   /** One length-prefixed watch frame around an encoded object. */
   frame(type: string, object: Buffer): Buffer;
 }

@@ -14,6 +14,7 @@ import type { Committed, KubeObjectLike, OutgoingResponse, ResponseBody } from '
 import type { TableMaker } from '../tables/table.ts';
 import { ObjectCodec } from './codec.ts';
 import type { CborCodec, ProtobufCodec } from './codec.ts';
+import { listForm, type ListForm } from './list-forms.ts';
 import { ChunkBuffers, listChunks, listObject } from './list.ts';
 import { partialMetadata } from './metadata.ts';
 import { type Negotiated, Negotiator, type Offer, mediaTypes, plainJson } from './negotiate.ts';
@@ -207,6 +208,8 @@ export class Encoder {
     const output = scope.output ?? plainJson;
     const gzip = acceptsGzip(scope.request.headers['accept-encoding']);
     if (output.format !== 'json' || output.pretty) {
+      const form = await listForm(this, scope.resource!, output, body);
+      if (form !== undefined) return this.#form(scope, response, mediaTypes[output.format], form, gzip);
       const object = await listObject(this, scope, output, body);
       return this.#bytes(scope, response, mediaTypes[output.format], this.encodeObject(output, object));
     }
@@ -219,6 +222,23 @@ export class Encoder {
     const rest = paced(first.value, second.value, chunks);
     const recycle = (chunk: Buffer): void => buffers.give(chunk);
     return this.#finish(scope, response, mediaTypes.json, { kind: 'chunks', chunks: rest, gzip, recycle }, gzip);
+  }
+
+  /** Short ones with their length. */
+  async #form(
+    scope: Scope,
+    response: OutgoingResponse,
+    contentType: string,
+    form: ListForm,
+    gzip: boolean,
+  ): Promise<WireResponse> {
+    if ('bytes' in form) return this.#bytes(scope, response, contentType, form.bytes);
+    const first = await form.chunks.next();
+    if (first.done === true) return this.#bytes(scope, response, contentType, nothing);
+    const second = await form.chunks.next();
+    if (second.done === true) return this.#bytes(scope, response, contentType, first.value);
+    const chunks = resumed(first.value, second.value, form.chunks);
+    return this.#finish(scope, response, contentType, { kind: 'chunks', chunks, gzip }, gzip);
   }
 
   #bytes(scope: Scope, response: OutgoingResponse, contentType: string, bytes: Uint8Array): WireResponse {
@@ -269,6 +289,12 @@ function headerBytes(text: string): string {
 async function* single(bytes: Uint8Array): AsyncGenerator<Buffer> {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   for (let at = 0; at < buffer.length; at += 65_536) yield buffer.subarray(at, at + 65_536);
+}
+
+async function* resumed(first: Buffer, second: Buffer, rest: AsyncGenerator<Buffer>): AsyncGenerator<Buffer> {
+  yield first;
+  yield second;
+  yield* rest;
 }
 
 /** Gives the event loop its turns while a long list is made. */

@@ -112,9 +112,8 @@ export function* listChunks(
       let item: Buffer;
       if (output.as === '') item = codec.bytes(committed, resource, typeHeader);
       else {
-        const object = codec.object(committed, resource);
-        const made =
-          table === undefined ? partialMetadata(object, output.asVersion) : table.row(object, committed.object());
+        const [object, hub] = codec.passingPair(committed, resource);
+        const made = table === undefined ? partialMetadata(object, output.asVersion) : table.row(object, hub);
         item = Buffer.from(stringifyJson(made));
       }
       const full = put(first ? item : Buffer.concat([commaBytes, item]));

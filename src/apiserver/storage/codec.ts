@@ -275,6 +275,11 @@ export class StoredObject implements Committed, Tenant {
     return object as Whole;
   }
 
+  /** The parsed form for one look: it is not kept where it is not at hand. */
+  passing(): KubeObject {
+    return this.peek() ?? this.#parse();
+  }
+
   #parse(): KubeObject {
     const at = this.#offset();
     if (at < 0 || this.revision === 0) {
@@ -470,6 +475,18 @@ export function objectIn(committed: Committed, apiVersion: string): KubeObject {
   if (object.apiVersion === apiVersion) return object;
   const custom = committed instanceof StoredObject && committed.layout.custom;
   return custom ? { ...object, apiVersion } : convert(object, apiVersion);
+}
+
+/** The same for one look, and the stored form beside it: what has to be parsed for it is not kept. */
+export function passingPair(committed: Committed, apiVersion: string): readonly [object: KubeObject, hub: KubeObject] {
+  const hub = committed instanceof StoredObject ? committed.passing() : (committed.object() as KubeObject);
+  if (hub.apiVersion === apiVersion) return [hub, hub];
+  const custom = committed instanceof StoredObject && committed.layout.custom;
+  return [custom ? { ...hub, apiVersion } : convert(hub, apiVersion), hub];
+}
+
+export function objectInPassing(committed: Committed, apiVersion: string): KubeObject {
+  return passingPair(committed, apiVersion)[0];
 }
 
 function deepFreeze(value: unknown): void {

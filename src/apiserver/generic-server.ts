@@ -53,6 +53,8 @@ export interface GenericServerOptions {
   readonly observer?: RequestObserver;
   readonly onAuthorization?: AuthorizationObserver;
   readonly impersonation?: ImpersonationMetrics;
+  /** `--shutdown-send-retry-after`: who comes too late is told to come again instead of that this is the end. */
+  readonly shutdownSendRetryAfter?: boolean;
   readonly access?: AccessMetrics;
   readonly audit?: AuditOptions;
   /** Upstream's defaults: 60 s, 400, 200. */
@@ -63,7 +65,12 @@ export interface GenericServerOptions {
   readonly flowControl?: FlowControl;
 }
 
-function shuttingDown(): OutgoingResponse {
+function shuttingDown(retryAfter: boolean): OutgoingResponse {
+  if (retryAfter)
+    return textResponse(429, 'The apiserver is shutting down, please try again later.', {
+      'retry-after': '5',
+      connection: 'close',
+    });
   return textResponse(503, 'apiserver is shutting down.', { 'retry-after': '1', connection: 'close' });
 }
 
@@ -77,6 +84,7 @@ export class GenericServer implements Serve {
   readonly clock: Clock;
   readonly inFlight: InFlight = { reading: 0, writing: 0 };
   readonly #random: Random;
+  readonly #retryAfter: boolean;
   readonly #logger: Logger;
   readonly #chain: Handler;
   readonly #deadlines: Deadlines;
@@ -91,6 +99,7 @@ export class GenericServer implements Serve {
     this.encoder = options.encoder;
     this.clock = options.clock;
     this.#random = options.random;
+    this.#retryAfter = options.shutdownSendRetryAfter ?? false;
     this.#logger = options.logger;
     this.#observer = options.observer;
     this.#deadlines = new Deadlines(options.requestTimeoutMs ?? 60_000);
@@ -134,7 +143,7 @@ export class GenericServer implements Serve {
   /** Runs the chain. Never rejects. Counts as activity of the cluster until it settles. */
   async run(scope: Scope): Promise<OutgoingResponse> {
     const done = this.#begin(scope);
-    if (done === undefined) return shuttingDown();
+    if (done === undefined) return shuttingDown(this.#retryAfter);
     let response: OutgoingResponse;
     try {
       response = await this.#chain(scope);
@@ -163,7 +172,7 @@ export class GenericServer implements Serve {
     let response: OutgoingResponse;
     // As `run`, without a promise around it: this is the way of every request.
     const done = this.#begin(scope);
-    if (done === undefined) response = shuttingDown();
+    if (done === undefined) response = shuttingDown(this.#retryAfter);
     else {
       try {
         response = await this.#chain(scope);

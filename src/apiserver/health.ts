@@ -4,6 +4,7 @@
  */
 import type { Logger } from '../base/logger.ts';
 import { noSuchMethod } from './director.ts';
+import { HealthMetrics } from './metrics/health-metrics.ts';
 import type { Scope } from './filters/scope.ts';
 import type { OutgoingResponse } from './request.ts';
 import type { Routes } from './routes.ts';
@@ -32,6 +33,7 @@ function text(status: number, body: string): OutgoingResponse {
 export class Health {
   readonly #logger: Logger;
   readonly #checks: NamedCheck[] = [];
+  readonly metrics: HealthMetrics = new HealthMetrics();
 
   constructor(logger: Logger) {
     this.#logger = logger;
@@ -74,8 +76,10 @@ export class Health {
       }
       try {
         await check();
+        this.metrics.observe(name, path, true);
         output += `[+]${name} ok\n`;
       } catch (error) {
+        this.metrics.observe(name, path, false);
         output += `[-]${name} failed: reason withheld\n`;
         failed.push(name);
         this.#logger.info('health check failed', { check: name, path, error });

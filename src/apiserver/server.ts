@@ -4,6 +4,7 @@
  */
 import { hostname, networkInterfaces } from 'node:os';
 import type { Clock } from '../base/clock.ts';
+import { ioNow, ioSleep } from '../base/io-time.ts';
 import type { Logger } from '../base/logger.ts';
 import type { Random } from '../base/random.ts';
 import { loadCatalog } from '../api/catalog/catalog.ts';
@@ -46,6 +47,9 @@ import type { AdmissionPlugin } from './context.ts';
 import type { Dialer } from './dialer.ts';
 import { createDirector } from './director.ts';
 import { Discovery } from './discovery/discovery.ts';
+import { installProfiling } from './debug/profiling.ts';
+import { postStartHooks } from './debug/post-start-hooks.ts';
+import { installZPages } from './debug/zpages.ts';
 import { indexHandler } from './discovery/index-paths.ts';
 import { defaultGitVersion, versionHandler } from './discovery/version.ts';
 import { Encoder } from './encode/encoder.ts';
@@ -64,7 +68,8 @@ import type { ListenerCertificates, Listening } from './http/listener.ts';
 import { HttpsListener } from './http/listener.ts';
 import type { TlsSettings } from './http/tls-settings.ts';
 import { LocalTransport } from './local-transport.ts';
-import { computed } from './metrics/exposition.ts';
+import { computed, expose } from './metrics/exposition.ts';
+import { helpOf } from './metrics/stability.ts';
 import { AccessMetrics } from './metrics/access-metrics.ts';
 import { buildFamilies } from './metrics/process-metrics.ts';
 import { RequestMetrics } from './metrics/request-metrics.ts';
@@ -154,8 +159,22 @@ export interface ApiServerOptions {
   readonly maxMutatingRequestsInFlight?: number;
   /** `--enable-priority-and-fairness`, default true: the two limits together are the seats that its levels share. */
   readonly priorityAndFairness?: boolean;
+  readonly operations?: OperationsOptions;
   /** Real milliseconds that requests get to finish when the server closes; default 5000. */
   readonly shutdownGraceMs?: number;
+}
+
+/** How the server is looked into and ended. */
+export interface OperationsOptions {
+  /** `--profiling`, default true. */
+  readonly profiling?: boolean;
+  /** What `/flagz` tells. */
+  readonly flags?: Readonly<Record<string, string>>;
+  /** `--livez-grace-period`: real milliseconds in which a start that is not finished is no failure of `/livez`. */
+  readonly livezGraceMs?: number;
+  /** `--shutdown-delay-duration`: real milliseconds between the end of readiness and that of serving. */
+  readonly shutdownDelayMs?: number;
+  readonly shutdownSendRetryAfter?: boolean;
 }
 
 export interface ApiServer {
@@ -275,6 +294,8 @@ class ApiServerImpl implements ApiServer {
   #ready: Promise<void> | undefined;
   #bootstrapped = false;
   #closing: Promise<void> | undefined;
+  /** Readiness has ended; requests are still served. */
+  #ending = false;
 
   constructor(options: ApiServerOptions) {
     const { clock, random } = options;
@@ -482,6 +503,7 @@ class ApiServerImpl implements ApiServer {
       }),
       observer: this.metrics,
       access,
+      shutdownSendRetryAfter: options.operations?.shutdownSendRetryAfter ?? false,
       impersonation: impersonationMetrics,
       ...(options.onAuthorization === undefined ? {} : { onAuthorization: options.onAuthorization }),
       ...(this.#flowControl === undefined ? {} : { flowControl: this.#flowControl }),
@@ -620,34 +642,46 @@ class ApiServerImpl implements ApiServer {
     this.health.add('etcd', async () => void (await this.#options.store.currentRevision()));
     this.health.add('etcd-readiness', async () => void (await this.#options.store.currentRevision()), ['readyz']);
     this.health.add('informer-sync', () => {}, ['readyz']);
+    const operations = this.#options.operations ?? {};
+    const began = ioNow();
     const started = (): void => {
       if (!this.#bootstrapped) throw new Error('not finished');
     };
-    for (const hook of [
-      'poststarthook/start-service-ip-repair-controllers',
-      'poststarthook/rbac/bootstrap-roles',
-      'poststarthook/scheduling/bootstrap-system-priority-classes',
-      'poststarthook/priority-and-fairness-config-producer',
-      'poststarthook/bootstrap-controller',
-      'poststarthook/kube-apiserver-autoregistration',
-      'autoregister-completion',
-      'poststarthook/apiservice-registration-controller',
-      'poststarthook/apiservice-status-local-available-controller',
-      'poststarthook/apiservice-status-remote-available-controller',
-      'poststarthook/apiservice-discovery-controller',
-      'poststarthook/apiservice-openapi-controller',
-      'poststarthook/apiservice-openapiv3-controller',
-    ])
-      this.health.add(hook, started);
+    const alive = (): void => {
+      if (ioNow() - began > (operations.livezGraceMs ?? 0)) started();
+    };
+    for (const hook of postStartHooks) {
+      this.health.add(hook, started, ['healthz', 'readyz']);
+      this.health.add(hook, alive, ['livez']);
+    }
     this.health.add(
       'shutdown',
       () => {
-        if (this.#closing !== undefined) throw new Error('process is shutting down');
+        if (this.#ending || this.#closing !== undefined) throw new Error('process is shutting down');
       },
       ['readyz'],
     );
     this.health.install(routes);
-    const index = indexHandler(() => [...routes.listed, ...discovery.paths(), ...this.health.paths()]);
+    const paths = (): string[] => [...routes.listed, ...discovery.paths(), ...this.health.paths()];
+    routes.add('/metrics/slis', () => ({
+      status: 200,
+      body: {
+        kind: 'bytes',
+        contentType: 'text/plain; version=0.0.4; charset=utf-8',
+        bytes: Buffer.from(expose(this.health.metrics.families, helpOf)),
+      },
+    }));
+    if (operations.profiling !== false) installProfiling(routes);
+    installZPages(routes, {
+      component: 'apiserver',
+      clock: this.#options.clock,
+      random: this.#options.random,
+      gitVersion,
+      paths,
+      statusz: this.#features.enabled('ComponentStatusz'),
+      flags: this.#features.enabled('ComponentFlagz') ? operations.flags : undefined,
+    });
+    const index = indexHandler(paths);
     routes.add('/', index, false);
     routes.add('/index.html', index, false);
   }
@@ -749,12 +783,18 @@ class ApiServerImpl implements ApiServer {
   }
 
   close(): Promise<void> {
+    this.#ending = true;
     this.#closing ??= this.#close();
     return this.#closing;
   }
 
   async #close(): Promise<void> {
     const grace = this.#options.shutdownGraceMs ?? 5000;
+    const delay = this.#options.operations?.shutdownDelayMs ?? 0;
+    if (delay > 0) {
+      this.#logger.info('[graceful-termination] shutdown event', { name: 'ShutdownInitiated', delayMs: delay });
+      await ioSleep(delay);
+    }
     this.#lease.close();
     this.#legacyTokens.close();
     this.#repair?.close();

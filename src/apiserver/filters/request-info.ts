@@ -147,7 +147,8 @@ export function parseRequestInfo(request: IncomingRequest): RequestInfo {
 
 function isLongRunning(info: RequestInfo): boolean {
   if (info.verb === 'watch' || info.verb === 'proxy') return true;
-  if (!info.isResourceRequest) return false;
+  // Profiles take as long as they were asked to.
+  if (!info.isResourceRequest) return info.path.startsWith('/debug/pprof/');
   switch (info.subresource) {
     case 'attach':
     case 'exec':

@@ -23,6 +23,8 @@ export class ImageGc {
   readonly #began: number;
   readonly #mountedImages: () => Iterable<string>;
   #failed = false;
+  /** Images have been looked through once. */
+  #looked = false;
 
   /** `mountedImages`: references of the images that pods have as volumes. */
   constructor(ctx: KubeletContext, configuration: KubeletConfiguration, mountedImages: () => Iterable<string>) {
@@ -35,6 +37,15 @@ export class ImageGc {
   /** True when there is nothing that would ever be collected. */
   get disabled(): boolean {
     return this.#c.imageGCHighThresholdPercent === 100 && parseDuration(this.#c.imageMaximumGCAge) === 0;
+  }
+
+  /** Looks images through for the first time: nobody knows how long those are there already. */
+  async start(): Promise<void> {
+    try {
+      await this.#candidates(this.#ctx.clock.now());
+    } catch (error) {
+      this.#ctx.logger.warn('Failed to monitor images', { error });
+    }
   }
 
   /** Collects when it is due; a failure is told when it is not the first one. */
@@ -95,7 +106,7 @@ export class ImageGc {
       seen.add(i.id);
       let record = this.#records.get(i.id);
       if (record === undefined) {
-        record = { firstDetected: now, lastUsed: 0, size: i.size, pinned: false };
+        record = { firstDetected: this.#looked ? now : 0, lastUsed: 0, size: i.size, pinned: false };
         this.#records.set(i.id, record);
       }
       record.size = i.size;
@@ -103,6 +114,7 @@ export class ImageGc {
       if (names(i).some((n) => used.has(n) || mounted.has(n))) record.lastUsed = now;
       else if (!record.pinned) out.push({ id: i.id, ...record });
     }
+    this.#looked = true;
     for (const id of this.#records.keys()) if (!seen.has(id)) this.#records.delete(id);
     await this.#ctx.images.prune(seen);
     return out.sort((a, b) => a.lastUsed - b.lastUsed || a.firstDetected - b.firstDetected);

@@ -103,6 +103,7 @@ export class KubeletManagers {
         }),
       );
     };
+    await this.imageGc.start();
     this.eviction.start();
     every(containerGcMs, () => this.containerGc.run());
     if (!this.imageGc.disabled) every(imageGcMs, () => this.imageGc.run());

@@ -26,7 +26,7 @@ interface AdminFile {
 }
 
 async function administratorsServer(file: string): Promise<string> {
-  const admin = loadYaml(await readFile(file, 'utf8')) as AdminFile;
+  const admin = (await loadYaml(await readFile(file, 'utf8'))) as AdminFile;
   const server = admin.clusters?.[0]?.cluster?.server;
   if (server === undefined) throw new Error(`${file} names no server`);
   return server;

@@ -28,6 +28,8 @@ export interface NodeProxyOptions {
   readonly random: Random;
   readonly logger: Logger;
   readonly nodeName: string;
+  /** Taken for the node's own address of its family, whatever the Node says. */
+  readonly nodeIp?: string;
   /** Path of the node's network namespace; the process's own when left out. */
   readonly netns?: string;
   readonly nftables?: NftablesOptions;
@@ -59,6 +61,7 @@ export function createNodeProxy(options: NodeProxyOptions): NodeProxy {
   const { nodePortAddresses } = nftables;
   const proxy = createProxy({
     ...{ client, clock, random, logger, nodeName, health, metrics },
+    ...(options.nodeIp === undefined ? {} : { nodeIp: options.nodeIp }),
     backend: new NftablesBackend({ ...nftables, host, clock, logger, metrics }),
     healthCheckPorts: new HealthCheckPorts({
       ...{ host, logger, health, nodeName },

@@ -43,6 +43,8 @@ export interface ProxyOptions {
   readonly logger: Logger;
   /** The node it runs on. Left out: it answers for all nodes of a simulated cluster. */
   readonly nodeName?: string;
+  /** Taken for the node's own address of its family, whatever the Node says. */
+  readonly nodeIp?: string;
   /** Makes Services real; the simulated one, which only answers in-process, when left out. */
   readonly backend?: ProxyBackend;
   /** At least so long between two changes of the backend; default: what the backend says, else 1 s. */
@@ -232,7 +234,7 @@ class KubeProxy implements Proxy {
     const { nodeName } = this.#o;
     const place: Place = {
       node: nodeName,
-      addresses: this.#nodes.addresses(nodeName),
+      addresses: [...(this.#o.nodeIp === undefined ? [] : [this.#o.nodeIp]), ...this.#nodes.addresses(nodeName)],
       podCIDRs: this.#nodes.podCIDRs(nodeName),
       serviceCIDRs: [...(this.#serviceCidrs?.lister.list() ?? [])].flatMap((c) => c.spec?.cidrs ?? []).sort(),
     };

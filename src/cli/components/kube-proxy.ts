@@ -7,9 +7,39 @@ export const proxyCommand = componentCommand({
   description:
     'Follows Services, their endpoints and network policies, and keeps the rules of nftables that make them real on this machine. Rules stay when it stops, so that traffic goes on; --cleanup removes them. With --proxy-mode simulated it only keeps the map of what each address leads to.',
   flags: [
+    {
+      name: 'config',
+      kind: 'string',
+      value: 'FILE',
+      help: 'a KubeProxyConfiguration, in the place of the flags (not of --hostname-override and --master); a field that is none is refused',
+    },
+    {
+      name: 'write-config-to',
+      kind: 'string',
+      value: 'FILE',
+      help: 'write a configuration of defaults there, and end',
+    },
     { name: 'kubeconfig', kind: 'string', value: 'FILE', help: 'how to reach the API server, and as whom' },
     { name: 'master', kind: 'string', value: 'URL', help: "the API server's address, instead of the kubeconfig's" },
     { name: 'hostname-override', kind: 'string', value: 'NAME', help: 'name of the node (default: the host name)' },
+    {
+      name: 'bind-address',
+      kind: 'string',
+      value: 'ADDRESS',
+      help: "what is taken for the node's own address (default: what its Node says); nothing listens there",
+    },
+    {
+      name: 'bind-address-hard-fail',
+      kind: 'bool',
+      default: false,
+      help: 'end when the port of health or metrics cannot be had, instead of trying again',
+    },
+    { name: 'feature-gates', kind: 'map', help: "upstream's gates" },
+    {
+      name: 'oom-score-adj',
+      kind: 'int',
+      help: 'how likely the kernel kills this process when memory is short (default: as it is; upstream -999)',
+    },
     {
       name: 'proxy-mode',
       kind: 'string',
@@ -56,6 +86,12 @@ export const proxyCommand = componentCommand({
       kind: 'bool',
       default: false,
       help: 'node ports answer at 127.0.0.1, too (knarr alone)',
+    },
+    {
+      name: 'iptables-masquerade-bit',
+      kind: 'int',
+      default: 14,
+      help: 'the bit of the packet mark that stands for masquerading, in any mode',
     },
     {
       name: 'iptables-min-sync-period',
@@ -143,6 +179,13 @@ export const proxyCommand = componentCommand({
     const { runProxy } = await import('../../cluster/processes/kube-proxy.ts');
     await runProxy(
       {
+        config: v.string('config'),
+        writeConfigTo: v.string('write-config-to'),
+        bindAddress: v.string('bind-address'),
+        bindAddressHardFail: v.bool('bind-address-hard-fail'),
+        featureGates: v.map('feature-gates'),
+        oomScoreAdj: v.maybe<number>('oom-score-adj'),
+        masqueradeBit: v.int('iptables-masquerade-bit'),
         kubeconfig: v.string('kubeconfig'),
         master: v.string('master'),
         hostnameOverride: v.string('hostname-override'),

@@ -2,8 +2,9 @@
  * `knarr kube-proxy`: follows Services and endpoints for one node, and network policies with them. With nftables it is the node's data
  * plane; with `simulated` it keeps the map and tells of it, and no packet is touched.
  */
+import { writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import { parseCidr } from '../../base/ip.ts';
+import { parseCidr, parseIp } from '../../base/ip.ts';
 import type { Family } from '../../apiserver/metrics/exposition.ts';
 import { computed } from '../../apiserver/metrics/exposition.ts';
 import { resources } from '../../client/resources.ts';
@@ -18,13 +19,29 @@ import type { LocalDetection } from '../../proxy/nftables/options.ts';
 import type { Proxy } from '../../proxy/proxy.ts';
 import { createProxy } from '../../proxy/proxy.ts';
 import type { TypedClient } from '../../client/typed-client.ts';
+import { FeatureGates } from '../../api/features/feature-gates.ts';
+import type { Logger } from '../../base/logger.ts';
+import { dumpYaml } from '../yaml.ts';
 import { connect, connectionOf, userAgent, waitForServer } from './api-connection.ts';
 import type { ComponentServer } from './component-server.ts';
 import { serveComponent } from './component-server.ts';
 import type { ComponentEnvironment } from './environment.ts';
-import { aborted, splitHostPort, StartError } from './environment.ts';
+import { aborted, isWildcard, splitHostPort, StartError } from './environment.ts';
+import { defaultProxyConfiguration, flagsOfFile } from './kube-proxy-config.ts';
 
 export interface ProxyFlags {
+  /** A KubeProxyConfiguration, in the place of all flags but `hostnameOverride` and `master`. */
+  readonly config?: string | undefined;
+  /** Writes a configuration of defaults there and ends. */
+  readonly writeConfigTo?: string | undefined;
+  /** What the node's own address is taken for; undefined or unspecified: what its Node says. */
+  readonly bindAddress?: string | undefined;
+  /** A port for health or metrics that cannot be had ends the process; otherwise it is tried again. */
+  readonly bindAddressHardFail?: boolean;
+  /** Of the packet mark that stands for masquerading. */
+  readonly masqueradeBit?: number;
+  readonly oomScoreAdj?: number | undefined;
+  readonly featureGates?: Readonly<Record<string, string>>;
   readonly kubeconfig: string | undefined;
   readonly master: string | undefined;
   readonly hostnameOverride: string | undefined;
@@ -47,6 +64,9 @@ export interface ProxyFlags {
   /** Removes all rules and ends. */
   readonly cleanup: boolean;
 }
+
+/** A port that another process has is asked for again so often. */
+const rebindMs = 5000;
 
 /** What both modes have for the process to serve. */
 interface DataPlane {
@@ -106,6 +126,14 @@ function nodePortAddressesOf(flags: ProxyFlags): readonly string[] {
   return list;
 }
 
+/** The node's own address, where one is named that means a single one. */
+function nodeAddressOf(flags: ProxyFlags): { readonly nodeIp?: string } {
+  const { bindAddress = '' } = flags;
+  if (bindAddress === '') return {};
+  if (parseIp(bindAddress) === undefined) throw new StartError(`--bind-address ${bindAddress} is no IP address`);
+  return isWildcard(bindAddress) ? {} : { nodeIp: bindAddress };
+}
+
 function simulated(client: TypedClient, nodeName: string, env: ComponentEnvironment): DataPlane {
   const { clock, random, logger } = env;
   const health = new ProxyHealth(clock);
@@ -124,6 +152,7 @@ async function real(
   const nftables = {
     detectLocal: detectionOf(flags),
     masqueradeAll: flags.masqueradeAll,
+    ...(flags.masqueradeBit === undefined ? {} : { masqueradeBit: flags.masqueradeBit }),
     nodePortAddresses: nodePortAddressesOf(flags),
     localhostNodePorts: flags.localhostNodePorts,
     minSyncPeriodMs: flags.minSyncPeriodMs,
@@ -131,6 +160,7 @@ async function real(
   const recorder = new EventRecorder({ client, clock, random, logger, component: 'kube-proxy', host: nodeName });
   const plane = createNodeProxy({
     ...{ client, clock, random, logger, nodeName, nftables, networkPolicy: flags.networkPolicy },
+    ...nodeAddressOf(flags),
     onHealthCheckFailure: (namespace, name, message) =>
       recorder.event(
         resources.core.services,
@@ -178,16 +208,31 @@ async function serve(
   );
   const families: readonly Family[] = [frontends, ...plane.metrics.families];
   let at = '';
+  const open = async (what: string, serve: () => Promise<ComponentServer>): Promise<ComponentServer | undefined> => {
+    try {
+      const server = await serve();
+      servers.push(server);
+      return server;
+    } catch (error) {
+      if (flags.bindAddressHardFail === true) throw error;
+      logger.error(`${what} cannot be served; trying again`, { why: (error as Error).message });
+      const retry = async (): Promise<void> => {
+        await clock.sleep(rebindMs, env.signal);
+        await open(what, serve);
+      };
+      retry().catch(() => {});
+      return undefined;
+    }
+  };
   if (health !== undefined) {
-    const server = await serveComponent({
-      ...{ ...shared, ...health, routes, flag: '--healthz-bind-address', healthOnly: true },
-    });
-    servers.push(server);
-    at = `, health on ${server.url}`;
+    const server = await open('health', () =>
+      serveComponent({ ...shared, ...health, routes, flag: '--healthz-bind-address', healthOnly: true }),
+    );
+    if (server !== undefined) at = `, health on ${server.url}`;
   }
   if (metrics !== undefined)
-    servers.push(
-      await serveComponent({
+    await open('metrics', () =>
+      serveComponent({
         ...{ ...shared, ...metrics, flag: '--metrics-bind-address', metrics: families },
         routes: new Map([['/proxyMode', () => Promise.resolve({ status: 200, body: mode })]]),
       }),
@@ -195,8 +240,36 @@ async function serve(
   return at;
 }
 
-export async function runProxy(flags: ProxyFlags, env: ComponentEnvironment): Promise<void> {
-  const { signal } = env;
+/** Makes the process less, or more, likely to be killed when memory is short. */
+async function setOomScore(score: number, logger: Logger): Promise<void> {
+  if (Math.abs(score) > 1000) throw new StartError(`--oom-score-adj ${score} must be within the range [-1000, 1000]`);
+  await writeFile('/proc/self/oom_score_adj', String(score)).catch((error: unknown) =>
+    logger.warn('the OOM score cannot be set', { score, why: (error as Error).message }),
+  );
+}
+
+export async function runProxy(given: ProxyFlags, env: ComponentEnvironment): Promise<void> {
+  const { signal, logger } = env;
+  if (given.writeConfigTo !== undefined) {
+    const text = await dumpYaml(defaultProxyConfiguration());
+    await writeFile(given.writeConfigTo, text).catch((error: unknown) => {
+      throw new StartError(`cannot write ${given.writeConfigTo}: ${(error as Error).message}`, { cause: error });
+    });
+    env.say(`kube-proxy: wrote the configuration of defaults to ${given.writeConfigTo}`);
+    return;
+  }
+  let flags = given;
+  if (given.config !== undefined) {
+    const file = await flagsOfFile(given.config, given);
+    flags = file.flags;
+    for (const gap of file.gaps) logger.warn(`KubeProxyConfiguration: ${gap}`);
+  }
+  if (flags.featureGates !== undefined)
+    try {
+      void new FeatureGates(flags.featureGates);
+    } catch (error) {
+      throw new StartError(`--feature-gates: ${(error as Error).message}`, { cause: error });
+    }
   if (flags.cleanup) {
     try {
       await removeAllRules();
@@ -207,6 +280,7 @@ export async function runProxy(flags: ProxyFlags, env: ComponentEnvironment): Pr
     return;
   }
   const mode = await modeOf(flags);
+  if (flags.oomScoreAdj !== undefined) await setOomScore(flags.oomScoreAdj, logger);
   const nodeName = (flags.hostnameOverride ?? hostname()).trim().toLowerCase();
   const config = await connectionOf(flags, env);
   const client = connect(config, env, userAgent('kube-proxy'));

@@ -155,6 +155,30 @@ try {
   first.kill('SIGTERM');
   assert.equal(await new Promise((resolve) => first.on('close', resolve)), 0);
   assert.match(await tables(), /table ip kube-proxy/, 'rules stay when it stops');
+
+  // The same by a file; node ports answer at the address that is named, whatever the Node says.
+  const other = '198.51.100.7';
+  await exec('ip', ['addr', 'add', `${other}/32`, 'dev', 'lo']);
+  const file = join(directory, 'config.yaml');
+  writeFileSync(
+    file,
+    JSON.stringify({
+      apiVersion: 'kubeproxy.config.k8s.io/v1alpha1',
+      kind: 'KubeProxyConfiguration',
+      clientConnection: { kubeconfig },
+      mode: 'nftables',
+      clusterCIDR: '10.244.0.0/16',
+      bindAddress: other,
+      healthzBindAddress: '127.0.0.1:10256',
+      metricsBindAddress: '127.0.0.1:10249',
+      conntrack: { maxPerCore: 0 },
+    }),
+  );
+  const second = await start('--config', file, '--hostname-override=n1');
+  const { stdout: ips } = await exec('nft', ['list', 'set', 'ip', 'kube-proxy', 'nodeport-ips']);
+  assert.ok(ips.includes(other) && !ips.includes(address), ips);
+  second.kill('SIGTERM');
+  await new Promise((resolve) => second.on('close', resolve));
   await exec('nft', ['add', 'table', 'inet', 'others']);
   await exec(process.execPath, ['--no-warnings', main, 'kube-proxy', '--cleanup']);
   assert.equal((await tables()).trim(), 'table inet others');

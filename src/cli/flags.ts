@@ -155,6 +155,17 @@ function goDurationText(ms: number): string {
   return parts.map(([n, unit]) => (n === 0 ? '' : `${n}${unit}`)).join('');
 }
 
+/** A value as Go's flags print it: `[a,b]`, `1m30s`, `true`. */
+export function flagText(flag: Flag, value: unknown): string {
+  if (value === undefined) return flag.kind === 'list' || flag.kind === 'array' ? '[]' : '';
+  if (Array.isArray(value)) return `[${value.join(',')}]`;
+  if (flag.kind === 'duration') return value === 0 ? '0s' : goDurationText(value as number);
+  if (typeof value !== 'object' || value === null) return String(value);
+  return Object.entries(value)
+    .map(([k, v]) => `${k}=${String(v)}`)
+    .join(',');
+}
+
 /** Adds one command to commander. */
 export function addCommand(program: Command, spec: CommandSpec): void {
   const command = program

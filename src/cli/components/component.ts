@@ -9,6 +9,7 @@ import { createLogger, formatJson, formatText } from '../../base/logger.ts';
 import type { LogLevel } from '../../base/logger.ts';
 import { SystemRandom } from '../../base/random.ts';
 import type { ComponentEnvironment } from '../../cluster/processes/environment.ts';
+import { flagText } from '../flags.ts';
 import type { CommandSpec, Flag, FlagValues } from '../flags.ts';
 import { UsageError } from '../errors.ts';
 
@@ -21,6 +22,7 @@ export const logFlags: readonly Flag[] = [
     help: 'what is logged to standard error',
   },
   { name: 'log-format', kind: 'string', choices: ['text', 'json'], default: 'text', help: 'form of the log' },
+  { name: 'logging-format', kind: 'string', choices: ['text', 'json'], help: "as --log-format, by upstream's name" },
   { name: 'v', short: 'v', kind: 'int', help: 'verbosity as upstream has it: 4 and more is --log-level=debug' },
 ];
 
@@ -35,12 +37,15 @@ export interface Values {
   map(name: string): Readonly<Record<string, string>>;
   ms(name: string): number;
   port(name: string): number;
+  /** Every flag with its value, as Go's flags print theirs. */
+  texts(): Readonly<Record<string, string>>;
   /** Of a flag without a default. */
   maybe<T>(name: string): T | undefined;
 }
 
-export function valuesOf(values: FlagValues): Values {
+export function valuesOf(values: FlagValues, flags: readonly Flag[] = []): Values {
   return {
+    texts: () => Object.fromEntries(flags.map((f) => [f.name, flagText(f, values[f.name])])),
     string: (name) => values[name] as string | undefined,
     text: (name) => values[name] as string,
     int: (name) => values[name] as number,
@@ -66,7 +71,8 @@ export async function runWithSignals(
   const clock = new SystemClock();
   const verbosity = values['v'] as number | undefined;
   const level = verbosity !== undefined && verbosity >= 4 ? 'debug' : (values['log-level'] as LogLevel);
-  const format = values['log-format'] === 'json' ? formatJson : formatText;
+  const form = (values['logging-format'] ?? values['log-format']) as string | undefined;
+  const format = form === 'json' ? formatJson : formatText;
   const logger = createLogger({
     level,
     now: () => clock.now(),
@@ -110,10 +116,11 @@ export interface ComponentCommand extends CommandSpec {
 export function componentCommand(
   spec: Omit<CommandSpec, 'run' | 'argument'> & { run(values: Values, env: ComponentEnvironment): Promise<void> },
 ): ComponentCommand {
+  const flags = [...spec.flags, ...logFlags];
   return {
     ...spec,
-    flags: [...spec.flags, ...logFlags],
-    start: (values, env) => spec.run(valuesOf(values), env),
-    run: (values) => runWithSignals(values, (env) => spec.run(valuesOf(values), env)),
+    flags,
+    start: (values, env) => spec.run(valuesOf(values, flags), env),
+    run: (values) => runWithSignals(values, (env) => spec.run(valuesOf(values, flags), env)),
   };
 }

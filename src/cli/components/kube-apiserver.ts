@@ -1,7 +1,7 @@
 /** `knarr kube-apiserver` */
 import type { Flag } from '../flags.ts';
 import { auditFlags, auditValues } from './audit-flags.ts';
-import { servingFlags, tlsValues } from './serving-flags.ts';
+import { operationFlags, operationValues, servingFlags, tlsValues } from './serving-flags.ts';
 import { componentCommand } from './component.ts';
 import { apiChoice, apiFlags } from './api-flags.ts';
 import { securityFlags, securityValues } from './security-flags.ts';
@@ -96,6 +96,7 @@ export const apiServerCommand = componentCommand({
       default: true,
       help: 'the two limits together are shared by priority levels, and requests wait in fair queues',
     },
+    ...operationFlags,
     ...auditFlags,
     file('encryption-provider-config', 'EncryptionConfiguration: how which resources are encrypted in the store'),
     {
@@ -156,6 +157,7 @@ export const apiServerCommand = componentCommand({
         maxMutatingRequestsInflight: v.int('max-mutating-requests-inflight'),
         priorityAndFairness: v.bool('enable-priority-and-fairness'),
         tls: tlsValues(v),
+        operations: operationValues(v),
         audit: auditValues(v),
         security: securityValues(v),
         encryption: {

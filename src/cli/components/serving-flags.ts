@@ -1,4 +1,5 @@
-/** Flags of how the API server serves: TLS. */
+/** Flags of how the API server serves: TLS, what can be looked into, how it ends. */
+import type { OperationsOptions } from '../../cluster/processes/kube-apiserver.ts';
 import type { TlsFlags } from '../../cluster/processes/serving-certificates.ts';
 import type { Flag } from '../flags.ts';
 import type { Values } from './component.ts';
@@ -31,5 +32,37 @@ export function tlsValues(v: Values): TlsFlags {
     sniCertKeys: v.list('tls-sni-cert-key'),
     disableHttp2: v.bool('disable-http2-serving'),
     goawayChance: Number(v.text('goaway-chance')),
+  };
+}
+
+export const operationFlags: readonly Flag[] = [
+  { name: 'profiling', kind: 'bool', default: true, help: 'profiles at /debug/pprof/' },
+  {
+    name: 'livez-grace-period',
+    kind: 'duration',
+    default: 0,
+    help: 'how long a start that is not finished is no failure of /livez',
+  },
+  {
+    name: 'shutdown-delay-duration',
+    kind: 'duration',
+    default: 0,
+    help: 'how long it goes on serving after /readyz has begun to fail',
+  },
+  {
+    name: 'shutdown-send-retry-after',
+    kind: 'bool',
+    default: false,
+    help: 'who comes during the end is told to come again (429) instead of refused (503)',
+  },
+];
+
+export function operationValues(v: Values): OperationsOptions {
+  return {
+    profiling: v.bool('profiling'),
+    flags: v.texts(),
+    livezGraceMs: v.ms('livez-grace-period'),
+    shutdownDelayMs: v.ms('shutdown-delay-duration'),
+    shutdownSendRetryAfter: v.bool('shutdown-send-retry-after'),
   };
 }

@@ -1,7 +1,7 @@
 /** `knarr kube-apiserver`: the API server alone, over an etcd cluster and the network. */
 import { loadCatalog, type Catalog } from '../../api/catalog/catalog.ts';
 import { defaultPluginNames, optionalPluginNames, type PluginChoice } from '../../apiserver/admission/plugins.ts';
-import type { ApiServer } from '../../apiserver/server.ts';
+import type { ApiServer, OperationsOptions } from '../../apiserver/server.ts';
 import { createApiServer } from '../../apiserver/server.ts';
 import { startPeriodicCompaction } from '../../etcd/periodic-compaction.ts';
 import { openRemoteStore } from '../../etcd/remote-store.ts';
@@ -75,6 +75,7 @@ export interface ApiServerFlags {
   readonly maxMutatingRequestsInflight: number;
   readonly priorityAndFairness: boolean;
   readonly tls: TlsFlags;
+  readonly operations: OperationsOptions;
   readonly audit: AuditFlags;
   readonly security: SecurityFlags;
   readonly encryption: EncryptionFlags;
@@ -234,6 +235,7 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
       certificates,
       tls,
       goawayChance: flags.tls.goawayChance,
+      operations: flags.operations,
       requestHeader: {
         allowedNames: flags.requestheaderAllowedNames,
         usernameHeaders: flags.requestheaderUsernameHeaders,

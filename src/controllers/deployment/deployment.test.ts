@@ -84,6 +84,19 @@ test('a Deployment becomes available, rolls over within its bounds, and goes bac
   assert.equal(back.metadata.annotations?.['deployment.kubernetes.io/revision'], '3');
   assert.equal(back.metadata.annotations?.['deployment.kubernetes.io/revision-history'], '1');
   assert.equal(sets(w).length, 2);
+
+  // Revisions are 64-bit integers.
+  await w.client.apps.replicasets.update({
+    ...back,
+    metadata: {
+      ...back.metadata,
+      annotations: { ...back.metadata.annotations, 'deployment.kubernetes.io/revision': '3546343826724305832' },
+    },
+  });
+  await setImage(w, 'app:3');
+  while ((await w.startPods()) > 0);
+  d = await get(w);
+  assert.equal(d.metadata.annotations?.['deployment.kubernetes.io/revision'], '3546343826724305833');
   const reasons = w.api.all(resources.core.events).map((e) => `${e['reason']} ${e['message']}`);
   assert.ok(reasons.includes(`ScalingReplicaSet Scaled up replica set ${first!.metadata.name} from 0 to 4`));
 });

@@ -43,6 +43,7 @@ import {
   isSaturated,
   lastRevision,
   maxRevision,
+  parseRevision,
   maxSurge,
   maxUnavailable,
   newReplicaCount,
@@ -250,7 +251,7 @@ class DeploymentController implements RunningController {
     create: boolean,
   ): Promise<{ rs: ReplicaSet | undefined; d: Deployment }> {
     const d = deployment;
-    const revision = maxRevision(old) + 1;
+    const revision = maxRevision(old) + 1n;
     const existing = findNewReplicaSet(d, sets);
     if (existing !== undefined) {
       const annotations = newSetAnnotations(d, existing.metadata.annotations, revision, true);
@@ -301,7 +302,7 @@ class DeploymentController implements RunningController {
   async #createReplicaSet(
     d: Deployment,
     old: readonly ReplicaSet[],
-    revision: number,
+    revision: bigint,
   ): Promise<{ rs: ReplicaSet; d: Deployment }> {
     const template = d.spec?.template ?? {};
     const hash = computeHash(template, d.status?.collisionCount);
@@ -555,17 +556,17 @@ class DeploymentController implements RunningController {
   }
 
   /** Rollback by the annotation that once was spec.rollbackTo. */
-  async #rollback(deployment: Deployment, sets: readonly ReplicaSet[], wanted: number): Promise<void> {
+  async #rollback(deployment: Deployment, sets: readonly ReplicaSet[], wanted: bigint): Promise<void> {
     const old = findOldReplicaSets(deployment, sets);
     const { rs: newest, d } = await this.#newReplicaSet(deployment, sets, old, true);
     const all = newest === undefined ? old : [...old, newest];
-    const revision = wanted === 0 ? lastRevision(all) : wanted;
+    const revision = wanted === 0n ? lastRevision(all) : wanted;
     const warn = (reason: string, message: string): void =>
       this.#recorder.event(deployments, d, 'Warning', reason, message);
     let result = d;
-    const target = revision === 0 ? undefined : all.find((rs) => revisionOf(rs) === revision);
+    const target = revision === 0n ? undefined : all.find((rs) => revisionOf(rs) === revision);
     if (target === undefined) {
-      const what = revision === 0 ? 'Unable to find last revision.' : 'Unable to find the revision to rollback to.';
+      const what = revision === 0n ? 'Unable to find last revision.' : 'Unable to find the revision to rollback to.';
       warn('DeploymentRollbackRevisionNotFound', what);
     } else if (sameTemplate(d.spec?.template, target.spec?.template)) {
       warn(
@@ -589,9 +590,9 @@ class DeploymentController implements RunningController {
   }
 }
 
-function rollbackRevision(d: Deployment): number | undefined {
+function rollbackRevision(d: Deployment): bigint | undefined {
   const text = d.metadata.annotations?.[rollbackToAnnotation];
-  return text !== undefined && /^[+-]?[0-9]+$/.test(text) ? Number(text) : undefined;
+  return text === undefined ? undefined : parseRevision(text);
 }
 
 /** Counts that are zero are not written; they compare as zero. */

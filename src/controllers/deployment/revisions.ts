@@ -42,24 +42,30 @@ export function bySize(newerFirst: boolean): (a: ReplicaSet, b: ReplicaSet) => n
 export function byRevision(a: ReplicaSet, b: ReplicaSet): number {
   const ra = revisionOf(a);
   const rb = revisionOf(b);
-  return ra === undefined || rb === undefined || ra === rb ? byCreation(a, b) : ra - rb;
+  return ra === undefined || rb === undefined || ra === rb ? byCreation(a, b) : ra < rb ? -1 : 1;
+}
+
+/** A 64-bit integer, which a revision is; undefined for any other text. */
+export function parseRevision(text: string): bigint | undefined {
+  if (!/^[+-]?[0-9]{1,19}$/.test(text)) return undefined;
+  const value = BigInt(text.replace(/^\+/, ''));
+  return BigInt.asIntN(64, value) === value ? value : undefined;
 }
 
 /** The revision; 0 when there is none, undefined when it is no number. */
-export function revisionOf(object: ReplicaSet | Deployment): number | undefined {
+export function revisionOf(object: ReplicaSet | Deployment): bigint | undefined {
   const text = object.metadata.annotations?.[revisionAnnotation];
-  if (text === undefined) return 0;
-  return /^[+-]?[0-9]+$/.test(text) ? Number(text) : undefined;
+  return text === undefined ? 0n : parseRevision(text);
 }
 
-export function maxRevision(sets: readonly ReplicaSet[]): number {
-  return sets.reduce((max, rs) => Math.max(max, revisionOf(rs) ?? 0), 0);
+export function maxRevision(sets: readonly ReplicaSet[]): bigint {
+  return sets.map((rs) => revisionOf(rs) ?? 0n).reduce((a, b) => (b > a ? b : a), 0n);
 }
 
 /** The second highest revision. */
-export function lastRevision(sets: readonly ReplicaSet[]): number {
-  let max = 0;
-  let second = 0;
+export function lastRevision(sets: readonly ReplicaSet[]): bigint {
+  let max = 0n;
+  let second = 0n;
   for (const rs of sets) {
     const v = revisionOf(rs);
     if (v === undefined) continue;
@@ -205,7 +211,7 @@ export function withReplicasAnnotations(
 export function newSetAnnotations(
   d: Deployment,
   current: Readonly<Record<string, string>> | undefined,
-  revision: number,
+  revision: bigint,
   exists: boolean,
 ): Record<string, string> | undefined {
   const out: Record<string, string> = { ...current };
@@ -216,7 +222,7 @@ export function newSetAnnotations(
     changed = true;
   }
   const old = out[revisionAnnotation];
-  const oldNumber = old === undefined || old === '' ? 0 : /^[+-]?[0-9]+$/.test(old) ? Number(old) : undefined;
+  const oldNumber = old === undefined || old === '' ? 0n : parseRevision(old);
   // A revision that is no number was written by somebody else: leave it alone.
   if (oldNumber === undefined) return changed ? out : undefined;
   if (oldNumber < revision) {

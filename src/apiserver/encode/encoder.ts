@@ -14,6 +14,7 @@ import type { Committed, KubeObjectLike, OutgoingResponse, ResponseBody } from '
 import type { TableMaker } from '../tables/table.ts';
 import { ObjectCodec } from './codec.ts';
 import type { CborCodec, ProtobufCodec } from './codec.ts';
+import { FormCache } from './form-cache.ts';
 import { listForm, type ListForm } from './list-forms.ts';
 import { ChunkBuffers, listChunks, listObject } from './list.ts';
 import { partialMetadata } from './metadata.ts';
@@ -41,6 +42,8 @@ export class Encoder {
   readonly protobuf: ProtobufCodec | undefined;
   readonly cbor: CborCodec | undefined;
   readonly negotiator = new Negotiator();
+  /** Items of protobuf lists. */
+  readonly forms = new FormCache();
   readonly #watch: WatchEncoder;
   readonly #offers = new WeakMap<ResourceInfo, { readonly once: Offer; readonly watch: Offer }>();
 

@@ -9,6 +9,7 @@ import { apiVersionOf } from '../../api/object.ts';
 import { Slice } from '../../base/yield.ts';
 import type { Committed, KubeObjectLike, ResponseBody } from '../request.ts';
 import type { Encoder } from './encoder.ts';
+import { keptFormBytes } from './form-cache.ts';
 import { listMeta } from './list.ts';
 import { partialMetadata } from './metadata.ts';
 import type { Negotiated } from './negotiate.ts';
@@ -77,9 +78,21 @@ export type ListForm = { readonly bytes: Buffer } | { readonly chunks: AsyncGene
 async function protobuf(encoder: Encoder, items: Items, body: ListBody): Promise<ListForm | undefined> {
   const parts = encoder.protobuf?.listParts(items.apiVersion, items.listKind);
   if (parts === undefined) return undefined;
-  const encode = (committed: Committed): Buffer => parts.item(items.of(committed), committed.bytes.length);
-  const slice = new Slice();
+  const form = `${items.apiVersion} ${items.listKind}`;
+  const { forms } = encoder;
   let total = 0;
+  const encode = (committed: Committed): Buffer => {
+    const kept = forms.get(committed, form);
+    if (kept !== undefined) return kept;
+    const item = parts.item(items.of(committed), committed.bytes.length);
+    // Of a list that is longer than what can be kept, its beginning is.
+    if (total > keptFormBytes) return item;
+    const own = item.length < 2048 ? Buffer.from(item) : Buffer.allocUnsafeSlow(item.length);
+    if (item.length >= 2048) item.copy(own);
+    forms.add(committed, form, own);
+    return own;
+  };
+  const slice = new Slice();
   let count = 0;
   let kept: Buffer[] | undefined = [];
   for (const committed of body.items) {

@@ -16,7 +16,10 @@ const cacheBytes = 2 * 1024 * 1024;
 interface Shared {
   readonly line: Buffer;
   readonly type: CommittedEvent['type'];
+  /** Format and version. */
   readonly form: string;
+  /** The same event in another form. */
+  readonly other: Shared | undefined;
 }
 
 /** Counts what goes out over watches. */
@@ -87,18 +90,20 @@ export class WatchEncoder {
     }
   }
 
-  #line(scope: Scope, event: CommittedEvent, form: string): Buffer {
-    const cached = this.#shared.get(event.committed);
-    if (cached !== undefined && cached.type === event.type && cached.form === form) return cached.line;
-    const line = this.#encoder.codec.json(event.committed, scope.resource!, heads[event.type], tail);
-    if (cached !== undefined) this.#sharedBytes -= cached.line.length;
-    this.#shared.set(event.committed, { line, type: event.type, form });
+  /** The event in one form, made by the first who asks. */
+  #line(event: CommittedEvent, form: string, make: () => Buffer): Buffer {
+    const known = this.#shared.get(event.committed);
+    for (let cached = known; cached !== undefined; cached = cached.other)
+      if (cached.type === event.type && cached.form === form) return cached.line;
+    const line = make();
+    this.#shared.set(event.committed, { line, type: event.type, form, other: known });
     this.#sharedBytes += line.length;
     if (this.#sharedBytes > cacheBytes) {
       for (const [key, old] of this.#shared) {
         if (this.#sharedBytes <= cacheBytes) break;
         this.#shared.delete(key);
-        this.#sharedBytes -= old.line.length;
+        for (let gone: Shared | undefined = old; gone !== undefined; gone = gone.other)
+          this.#sharedBytes -= gone.line.length;
       }
     }
     return line;
@@ -138,15 +143,22 @@ export class WatchEncoder {
 
   #encode(scope: Scope, output: Negotiated): (event: CommittedEvent) => Buffer {
     const resource = scope.resource!;
+    const { codec } = this.#encoder;
     if (output.format === 'json' && output.as === '') {
       const form = `${resource.group}/${resource.version}`;
       return (event) => {
-        if (event.type !== 'BOOKMARK') return this.#line(scope, event, form);
+        if (event.type !== 'BOOKMARK')
+          return this.#line(event, form, () => codec.json(event.committed, resource, heads[event.type], tail));
         return Buffer.from(`{"type":"BOOKMARK","object":${JSON.stringify(bookmarkObject(scope, event))}}\n`);
       };
     }
     const make = this.objects(scope, output);
-    return (event) => this.#any(output, event.type, make(event));
+    if (output.as === 'Table') return (event) => this.#any(output, event.type, make(event));
+    const form = `${output.format} ${output.as} ${output.asVersion} ${resource.group}/${resource.version}`;
+    return (event) => {
+      const encode = (): Buffer => this.#any(output, event.type, make(event));
+      return event.type === 'BOOKMARK' ? encode() : this.#line(event, form, encode);
+    };
   }
 
   #any(output: Negotiated, type: string, object: KubeObjectLike): Buffer {

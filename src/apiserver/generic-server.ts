@@ -23,7 +23,7 @@ import { withMaxInFlight } from './filters/max-in-flight.ts';
 import { panicText, recovered, textResponse, withPanicRecovery } from './filters/panic.ts';
 import { withPriorityAndFairness } from './filters/priority-and-fairness.ts';
 import { withRequestInfo } from './filters/request-info.ts';
-import type { Handler } from './filters/scope.ts';
+import type { Filter, Handler } from './filters/scope.ts';
 import { Scope } from './filters/scope.ts';
 import type { FlowControl } from './flowcontrol/flow-control.ts';
 import type { Serve } from './http/serve.ts';
@@ -55,6 +55,8 @@ export interface GenericServerOptions {
   readonly impersonation?: ImpersonationMetrics;
   /** `--shutdown-send-retry-after`: who comes too late is told to come again instead of that this is the end. */
   readonly shutdownSendRetryAfter?: boolean;
+  /** Around everything that is done for a request once it is known who asks. */
+  readonly tracing?: Filter;
   readonly access?: AccessMetrics;
   readonly audit?: AuditOptions;
   /** Upstream's defaults: 60 s, 400, 200. */
@@ -113,6 +115,7 @@ export class GenericServer implements Serve {
       withRequestInfo(),
       withDeadline(this.#deadlines),
       withAuthentication(options.authenticator, options.logger, audit?.refused, options.access),
+      ...(options.tracing === undefined ? [] : [options.tracing]),
       ...(audit === undefined ? [] : [audit.filter]),
       withImpersonation(options.authorizer, observe, options.impersonation),
       options.flowControl === undefined

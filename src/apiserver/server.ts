@@ -86,6 +86,7 @@ import { createStrategies } from './strategies/catalog.ts';
 import { customResourceDefinitionStrategies } from './strategies/custom-resource-definition.ts';
 import type { StrategyCatalog } from './strategy.ts';
 import { TableMaker } from './tables/table.ts';
+import type { Tracer } from './tracing/tracer.ts';
 import { createVerbs } from './verbs/verbs.ts';
 
 export interface ApiServerOptions {
@@ -160,6 +161,8 @@ export interface ApiServerOptions {
   /** `--enable-priority-and-fairness`, default true: the two limits together are the seats that its levels share. */
   readonly priorityAndFairness?: boolean;
   readonly operations?: OperationsOptions;
+  /** `--tracing-config-file`; the server closes it. */
+  readonly tracer?: Tracer;
   /** Real milliseconds that requests get to finish when the server closes; default 5000. */
   readonly shutdownGraceMs?: number;
 }
@@ -303,6 +306,9 @@ class ApiServerImpl implements ApiServer {
     const catalog = options.catalog ?? loadCatalog();
     const gitVersion = options.gitVersion ?? defaultGitVersion;
     const store = new MeteredStore(options.store, resourceOfKey(catalog));
+    const { tracer } = options;
+    if (tracer !== undefined)
+      store.onRequest = (operation, key, began, failed) => tracer.stored(operation, key, began, failed);
     this.#options = { ...options, store };
     this.#features = options.features ?? new FeatureGates();
     this.#logger = logger;
@@ -503,6 +509,7 @@ class ApiServerImpl implements ApiServer {
       }),
       observer: this.metrics,
       access,
+      ...(options.tracer === undefined ? {} : { tracing: options.tracer.filter() }),
       shutdownSendRetryAfter: options.operations?.shutdownSendRetryAfter ?? false,
       impersonation: impersonationMetrics,
       ...(options.onAuthorization === undefined ? {} : { onAuthorization: options.onAuthorization }),
@@ -813,6 +820,7 @@ class ApiServerImpl implements ApiServer {
     this.#reviewClients.close();
     this.registries.close();
     await this.#options.audit?.backend.close();
+    await this.#options.tracer?.close();
   }
 }
 

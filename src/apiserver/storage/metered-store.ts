@@ -58,6 +58,8 @@ export class MeteredStore implements KeyValueStore {
   /** By operation and resource. */
   readonly #counted = new Map<string, Map<string, Counted>>();
   readonly stale: KeyValueStore['stale'];
+  /** Told of each request; `began` by `ioNow`. */
+  onRequest: ((operation: string, key: string, began: number, failed: boolean) => void) | undefined = undefined;
 
   constructor(inner: KeyValueStore, resource: ResourceOfKey) {
     this.#inner = inner;
@@ -92,13 +94,16 @@ export class MeteredStore implements KeyValueStore {
     const counted = this.#of(operation, key);
     const began = ioNow();
     counted.requests.inc();
+    let failed = false;
     try {
       return await work();
     } catch (error) {
+      failed = true;
       counted.errors().inc();
       throw error;
     } finally {
       counted.seconds.observe((ioNow() - began) / 1000);
+      this.onRequest?.(operation, key, began, failed);
     }
   }
 

@@ -158,6 +158,7 @@ export const apiServerCommand = componentCommand({
         priorityAndFairness: v.bool('enable-priority-and-fairness'),
         tls: tlsValues(v),
         operations: operationValues(v),
+        tracingConfigFile: v.string('tracing-config-file'),
         audit: auditValues(v),
         security: securityValues(v),
         encryption: {

@@ -1,5 +1,5 @@
 /** Flags of how the API server serves: TLS, what can be looked into, how it ends. */
-import type { OperationsOptions } from '../../cluster/processes/kube-apiserver.ts';
+import type { ApiServerFlags } from '../../cluster/processes/kube-apiserver.ts';
 import type { TlsFlags } from '../../cluster/processes/serving-certificates.ts';
 import type { Flag } from '../flags.ts';
 import type { Values } from './component.ts';
@@ -36,6 +36,12 @@ export function tlsValues(v: Values): TlsFlags {
 }
 
 export const operationFlags: readonly Flag[] = [
+  {
+    name: 'tracing-config-file',
+    kind: 'string',
+    value: 'FILE',
+    help: 'TracingConfiguration: which requests are traced, and where to',
+  },
   { name: 'profiling', kind: 'bool', default: true, help: 'profiles at /debug/pprof/' },
   {
     name: 'livez-grace-period',
@@ -57,7 +63,7 @@ export const operationFlags: readonly Flag[] = [
   },
 ];
 
-export function operationValues(v: Values): OperationsOptions {
+export function operationValues(v: Values): ApiServerFlags['operations'] {
   return {
     profiling: v.bool('profiling'),
     flags: v.texts(),

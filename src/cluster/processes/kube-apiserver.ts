@@ -28,6 +28,7 @@ import {
 } from './environment.ts';
 import { readSecurity, type SecurityFlags } from './security.ts';
 import { selfSigned } from './self-signed.ts';
+import { createTracer } from './tracing.ts';
 import {
   followServingCertificates,
   readServingCertificates,
@@ -76,6 +77,7 @@ export interface ApiServerFlags {
   readonly priorityAndFairness: boolean;
   readonly tls: TlsFlags;
   readonly operations: OperationsOptions;
+  readonly tracingConfigFile: string | undefined;
   readonly audit: AuditFlags;
   readonly security: SecurityFlags;
   readonly encryption: EncryptionFlags;
@@ -169,6 +171,7 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
   const audit = await createAudit(flags.audit, env);
   const encryption = await createEncryption(flags.encryption, catalog, env);
   const tls = readTlsSettings(flags.tls);
+  const tracer = await createTracer(flags.tracingConfigFile, env);
   const host = flags.bindAddress;
   const certificates = await readServingCertificates(flags, () => {
     logger.info('no --tls-cert-file: serving with a certificate signed by itself');
@@ -236,6 +239,7 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
       tls,
       goawayChance: flags.tls.goawayChance,
       operations: flags.operations,
+      ...(tracer === undefined ? {} : { tracer }),
       requestHeader: {
         allowedNames: flags.requestheaderAllowedNames,
         usernameHeaders: flags.requestheaderUsernameHeaders,

@@ -129,7 +129,8 @@ export class ImageManager {
       try {
         found = await this.#runtime.imageStatus(spec);
       } catch (error) {
-        const message = `Failed to inspect image ${JSON.stringify(requested)}: ${errorText(error)}`;
+        // Upstream names the image's id here, which nobody knows yet.
+        const message = `Failed to inspect image "": ${errorText(error)}`;
         event('Warning', 'InspectFailed', message);
         throw new StartError('ImageInspectError', message, { cause: error });
       }

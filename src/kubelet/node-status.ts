@@ -86,6 +86,8 @@ export class NodeStatusManager {
   /** Something has changed that the report under way may not have seen. */
   #again = false;
   #stopped = false;
+  /** The boot that was told of. */
+  #booted = '';
   #runtimeStatus: RuntimeStatus | undefined;
   #runtimeError: string | undefined;
   #version: VersionInfo | undefined;
@@ -129,6 +131,12 @@ export class NodeStatusManager {
 
   /** Another state of the Node came from the API. */
   observe(node: Node): void {
+    const before = this.#node?.spec?.unschedulable === true;
+    const now = node.spec?.unschedulable === true;
+    if (this.#node !== undefined && before !== now) {
+      const reason = now ? 'NodeNotSchedulable' : 'NodeSchedulable';
+      this.#ctx.events.node('Normal', reason, `Node ${this.#o.nodeName} status is now: ${reason}`);
+    }
     this.#node = node;
   }
 
@@ -358,6 +366,15 @@ export class NodeStatusManager {
         .sort((a, b) => b.size - a.size)
         .slice(0, limit < 0 ? images.length : limit)
         .map((i) => ({ names: [...i.repoDigests, ...i.repoTags].slice(0, 5), sizeBytes: i.size }));
+    }
+    const booted = old?.nodeInfo?.bootID ?? '';
+    if (booted !== '' && booted !== machine.bootId && this.#booted !== machine.bootId) {
+      this.#booted = machine.bootId;
+      this.#ctx.events.node(
+        'Warning',
+        'Rebooted',
+        `Node ${this.#o.nodeName} has been rebooted, boot id: ${machine.bootId}`,
+      );
     }
     // Until what an earlier kubelet mounted has been looked through, what it said holds.
     const volumesInUse = this.#ctx.volumes.inUse ?? old?.volumesInUse ?? [];

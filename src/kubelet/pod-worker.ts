@@ -20,6 +20,7 @@ import { computeActions } from './pod-actions.ts';
 import { hasProbes, PodProbes } from './pod-probes.ts';
 import { PodResize } from './pod-resize.ts';
 import { restartsAll } from './restart-all.ts';
+import { errorText } from './object-cache.ts';
 import type { RuntimeView } from './runtime-view.ts';
 import { generatePodStatus } from './pod-status.ts';
 import { newestOf } from './runtime-view.ts';
@@ -317,6 +318,14 @@ export class PodWorker implements StatusOwner, SyncedPod {
     this.home.released(this);
   }
 
+  /** As `#reject`, of a pod whose work has begun: what was made for it goes again. */
+  reject(why: { readonly reason: string; readonly message: string }): void {
+    if (this.#failed !== undefined) return;
+    this.ctx.events.pod(this.#pod, 'Warning', why.reason, why.message);
+    this.#failed = { reason: why.reason, message: `Pod was rejected: ${why.message}` };
+    this.notify();
+  }
+
   #pastDeadline(): boolean {
     const seconds = this.#pod.spec?.activeDeadlineSeconds;
     if (seconds === undefined) return false;
@@ -532,6 +541,10 @@ export class PodWorker implements StatusOwner, SyncedPod {
     });
     try {
       await this.#terminating.run(this.#deletedFromApi ? 0 : this.#grace);
+    } catch (error) {
+      if (!this.loop.stopped)
+        this.ctx.events.pod(this.#pod, 'Warning', 'FailedKillPod', `error killing pod: ${errorText(error)}`);
+      throw error;
     } finally {
       early.cancel();
     }

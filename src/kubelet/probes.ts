@@ -7,6 +7,7 @@ import { ioTimer } from '../base/io-time.ts';
 import type { Container, HTTPGetAction, Probe } from '../api/types/index.gen.ts';
 import type { KubeletContext } from './context.ts';
 import { expand } from './downward.ts';
+import { grpcProbe } from './probe-grpc.ts';
 import { errorText } from './object-cache.ts';
 import { resolvePort } from './pod-util.ts';
 import { RuntimeError } from './runtime/container-runtime.ts';
@@ -17,10 +18,10 @@ export interface ProbeResult {
 }
 
 const maxBody = 10 * 1024;
-const userAgent = 'kube-probe/1.36';
+export const userAgent = 'kube-probe/1.36';
 
 /** Go's `net.JoinHostPort`. */
-function hostPort(host: string, port: number): string {
+export function hostPort(host: string, port: number): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
@@ -37,7 +38,7 @@ function dialText(error: unknown, host: string, port: number): string {
 }
 
 /** Runs `work` with a deadline in real time. */
-async function within<T>(ms: number, work: (signal: AbortSignal) => Promise<T>, late: () => Error): Promise<T> {
+export async function within<T>(ms: number, work: (signal: AbortSignal) => Promise<T>, late: () => Error): Promise<T> {
   const abort = new AbortController();
   const timeout = Promise.withResolvers<never>();
   timeout.promise.catch(() => {});
@@ -53,7 +54,7 @@ async function within<T>(ms: number, work: (signal: AbortSignal) => Promise<T>, 
   }
 }
 
-class Late extends Error {}
+export class Late extends Error {}
 
 export interface HttpTarget {
   readonly url: string;
@@ -200,83 +201,6 @@ async function tcp(ctx: KubeletContext, host: string, port: number, timeoutMs: n
   }
 }
 
-/** grpc.health.v1.Health/Check over HTTP/2 without TLS. */
-async function grpc(
-  ctx: KubeletContext,
-  host: string,
-  port: number,
-  service: string,
-  timeoutMs: number,
-): Promise<ProbeResult> {
-  const address = hostPort(host, port);
-  let stream: Duplex | undefined;
-  try {
-    const status = await within(
-      timeoutMs,
-      async (signal) => {
-        stream = await ctx.host.dialTcp(host, port, { signal });
-        return grpcCheck(stream, address, service);
-      },
-      () =>
-        new Late(
-          `timeout: failed to connect service "${address}" within ${timeoutMs / 1000}s: context deadline exceeded`,
-        ),
-    );
-    if (status === 1) return { result: 'success', output: 'service healthy' };
-    const names = ['UNKNOWN', 'SERVING', 'NOT_SERVING', 'SERVICE_UNKNOWN'];
-    return { result: 'failure', output: `service unhealthy (responded with "${names[status] ?? status}")` };
-  } catch (error) {
-    if (error instanceof Late) return { result: 'failure', output: error.message };
-    const code = (error as { code?: string }).code;
-    const text = code === undefined ? errorText(error) : dialText(error, host, port);
-    return {
-      result: 'failure',
-      output: `error: this server does not implement the grpc health protocol (grpc.health.v1.Health): ${text}`,
-    };
-  } finally {
-    stream?.destroy();
-  }
-}
-
-async function grpcCheck(stream: Duplex, authority: string, service: string): Promise<number> {
-  const http2 = await import('node:http2');
-  const session = http2.connect(`http://${authority}`, { createConnection: () => stream });
-  try {
-    return await new Promise((resolve, reject) => {
-      session.on('error', reject);
-      stream.on('error', reject);
-      const req = session.request({
-        ':method': 'POST',
-        ':path': '/grpc.health.v1.Health/Check',
-        'content-type': 'application/grpc',
-        te: 'trailers',
-        'user-agent': userAgent,
-      });
-      const name = Buffer.from(service);
-      const body = service === '' ? Buffer.alloc(0) : Buffer.concat([Buffer.from([10, name.length]), name]);
-      const frame = Buffer.alloc(5);
-      frame.writeUInt32BE(body.length, 1);
-      const chunks: Buffer[] = [];
-      req.on('data', (c: Buffer) => chunks.push(c));
-      req.on('error', reject);
-      let code = '0';
-      req.on('response', (h) => (code = String(h['grpc-status'] ?? code)));
-      req.on('trailers', (h) => (code = String(h['grpc-status'] ?? code)));
-      req.on('end', () => {
-        if (code !== '0') {
-          reject(new Error(`rpc error: code = ${code}`));
-          return;
-        }
-        const all = Buffer.concat(chunks);
-        resolve(all.length >= 7 && all[5] === 8 ? all[6]! : 0);
-      });
-      req.end(Buffer.concat([frame, body]));
-    });
-  } finally {
-    session.destroy();
-  }
-}
-
 async function exec(
   ctx: KubeletContext,
   containerId: string,
@@ -326,6 +250,6 @@ export async function runProbe(
     return activity.track(tcp(ctx, probe.tcpSocket.host || podIp, port, timeoutMs));
   }
   if (probe.grpc !== undefined)
-    return activity.track(grpc(ctx, podIp, probe.grpc.port, probe.grpc.service ?? '', timeoutMs));
+    return activity.track(grpcProbe(ctx, podIp, probe.grpc.port, probe.grpc.service ?? '', timeoutMs));
   throw new Error('missing probe handler');
 }

@@ -46,7 +46,8 @@ export async function startContainer(ctx: KubeletContext, s: ContainerStart): Pr
   const event = (type: 'Normal' | 'Warning', reason: string, message: string) =>
     ctx.events.pod(pod, type, reason, message, path);
   if (last?.state === 'CONTAINER_EXITED') {
-    const key = `${pod.metadata.uid}_${container.name}`;
+    // A container that has become another one begins anew.
+    const key = `${pod.metadata.uid}_${container.name}_${container.image ?? ''}_${JSON.stringify(container.resources ?? {})}`;
     if (ctx.crashLoop.inBackoffSince(key, last.finishedAt)) {
       const wait = ctx.crashLoop.get(key);
       event('Warning', 'BackOff', `Back-off restarting failed container ${container.name} in pod ${formatPod(pod)}`);

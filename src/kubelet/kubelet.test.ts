@@ -548,3 +548,18 @@ test('resources that others give the node stay on it', async (t) => {
   await c.clock.advance(60_000);
   assert.equal(writes(), before, 'nothing changed: no status write');
 });
+
+test('another image does away with the back-off', async (t) => {
+  const c = await cluster(t);
+  await c.run('back-off', { command: ['sh', '-c', 'exit 1'] });
+  await c.clock.advance(100);
+  assert.equal((await c.state('back-off'))?.state?.waiting?.reason, 'CrashLoopBackOff');
+  const count = (await c.state('back-off'))!.restartCount;
+  const pod = await c.pod('back-off');
+  await c.client.core.pods.patch('back-off', 'default', 'merge', {
+    metadata: { generation: 2 },
+    spec: { containers: [{ ...pod.spec!.containers[0]!, image: 'busybox' }] },
+  });
+  await c.clock.advance(100);
+  assert.equal((await c.state('back-off'))!.restartCount, count + 1);
+});

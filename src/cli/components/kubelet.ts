@@ -59,7 +59,7 @@ export const kubeletCommand = componentCommand({
   ],
   async run(v, env) {
     const { runKubelet } = await import('../../cluster/processes/kubelet.ts');
-    const notations = await import('../../cluster/processes/kubelet-config.ts');
+    const { flagNotations } = await import('../../cluster/processes/kubelet-notations.ts');
     await runKubelet(
       {
         kubeconfig: v.string('kubeconfig'),
@@ -69,7 +69,7 @@ export const kubeletCommand = componentCommand({
         clusterCidrs: v.list('cluster-cidr'),
         config: v.string('config'),
         configDir: v.string('config-dir'),
-        configuration: configurationOf(v, notations),
+        configuration: configurationOf(v, flagNotations),
         hostnameOverride: v.string('hostname-override'),
         nodeIp: v.list('node-ip'),
         nodeLabels: v.map('node-labels'),

@@ -39,6 +39,12 @@ export function compareVersions(a: string, b: string): number {
   return 0;
 }
 
+/** Built-in APIs that are served by default and will not be for ever. */
+const deprecated: Readonly<Record<string, string>> = {
+  '/v1/componentstatuses': 'v1 ComponentStatus is deprecated in v1.19+',
+  '/v1/endpoints': 'v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice',
+};
+
 export class ResourceDirectory implements ResourceResolver {
   readonly #builtIn: readonly ServedGroup[];
   readonly #builtInVersions = new Set<string>();
@@ -65,7 +71,11 @@ export class ResourceDirectory implements ResourceResolver {
       groups.push({ group: g.group, preferredVersion: preferred, versions, custom: false });
       for (const v of versions) {
         this.#builtInVersions.add(`${g.group}/${v.version}`);
-        for (const r of v.resources) this.#byPath.set(`${g.group}/${v.version}/${r.resource}`, r);
+        for (const r of v.resources) {
+          const path = `${g.group}/${v.version}/${r.resource}`;
+          const warning = deprecated[path];
+          this.#byPath.set(path, warning === undefined ? r : { ...r, warning });
+        }
       }
     }
     this.#builtIn = groups;

@@ -47,6 +47,7 @@ import type { AdmissionPlugin } from './context.ts';
 import type { Dialer } from './dialer.ts';
 import { createDirector } from './director.ts';
 import { Discovery } from './discovery/discovery.ts';
+import { componentStatuses, portProbes, type ComponentProbes } from './debug/component-statuses.ts';
 import { installProfiling } from './debug/profiling.ts';
 import { postStartHooks } from './debug/post-start-hooks.ts';
 import { installZPages } from './debug/zpages.ts';
@@ -160,6 +161,8 @@ export interface ApiServerOptions {
   readonly maxMutatingRequestsInFlight?: number;
   /** `--enable-priority-and-fairness`, default true: the two limits together are the seats that its levels share. */
   readonly priorityAndFairness?: boolean;
+  /** What ComponentStatuses ask; upstream's ports on this machine when left out. */
+  readonly components?: ComponentProbes;
   readonly operations?: OperationsOptions;
   /** `--tracing-config-file`; the server closes it. */
   readonly tracer?: Tracer;
@@ -443,7 +446,18 @@ class ApiServerImpl implements ApiServer {
       clock,
       admission: () => admission,
       virtual: security.virtualResources,
-      extra: computed.handlers,
+      extra: new Map([
+        ...computed.handlers,
+        [
+          '/componentstatuses',
+          componentStatuses(
+            new Map([
+              ...(options.components ?? portProbes()),
+              ['etcd-0', async () => void (await store.currentRevision())],
+            ]),
+          ),
+        ],
+      ]),
     });
     const sessionStarted = (session: Session, scope: Scope): void => {
       const forget = this.#server.last(session);

@@ -76,6 +76,18 @@ export function metaFamilies(families: () => readonly Family[]): Family[] {
         return [...counts].map(([level, n]) => [{ deprecated_version: '', stability_level: level }, n] as const);
       },
     ),
+    computed(
+      'counter',
+      'apiserver_validation_declarative_validation_mismatch_total',
+      'Number of times declarative validation results differed from handwritten validation results for core types.',
+      () => [[{}, 0]],
+    ),
+    computed(
+      'counter',
+      'apiserver_validation_declarative_validation_panic_total',
+      'Number of times declarative validation has panicked during validation.',
+      () => [[{}, 0]],
+    ),
     computed('counter', 'disabled_metrics_total', 'The count of disabled metrics.', () => [[{}, 0]]),
     computed('counter', 'hidden_metrics_total', 'The count of hidden metrics.', () => [[{}, 0]]),
   ];

@@ -43,17 +43,17 @@ export interface PolicyAdmission {
 
 export function createPolicyAdmission(options: PolicyAdmissionOptions): PolicyAdmission {
   const { registries, directory, metrics: admissionMetrics } = options;
+  const metrics = new PolicyMetrics();
   const validating = new PolicySource<ValidatingAdmissionPolicySpec, ValidatingAdmissionPolicyBindingSpec, Validator>(
     registries,
     { policies: 'validatingadmissionpolicies', bindings: 'validatingadmissionpolicybindings' },
-    (name, spec) => new Validator(name, spec, admissionMetrics),
+    (name, spec) => metrics.compiling(() => new Validator(name, spec, admissionMetrics)),
   );
   const mutating = new PolicySource<MutatingAdmissionPolicySpec, MutatingAdmissionPolicyBindingSpec, Mutator>(
     registries,
     { policies: 'mutatingadmissionpolicies', bindings: 'mutatingadmissionpolicybindings' },
-    (name, spec) => new Mutator(name, spec, admissionMetrics),
+    (name, spec) => metrics.compiling(() => new Mutator(name, spec, admissionMetrics)),
   );
-  const metrics = new PolicyMetrics();
   const versions = new ObjectVersions(options);
   const deps = {
     metrics,

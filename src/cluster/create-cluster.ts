@@ -18,6 +18,7 @@ import type { AuthorizationObserver } from '../apiserver/filters/authorization.t
 import type { ApiServer, ApiServerOptions } from '../apiserver/server.ts';
 import type { SecurityConfiguration } from '../apiserver/security.ts';
 import { loadCatalog } from '../api/catalog/catalog.ts';
+import { portProbes } from '../apiserver/debug/component-statuses.ts';
 import { createApiServer } from '../apiserver/server.ts';
 import type { UserInfo } from '../apiserver/request.ts';
 import { PacedTransport } from '../client/paced-transport.ts';
@@ -391,6 +392,12 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
           }),
       // Without a proxy nobody leads from cluster IPs to pods.
       aggregatorRouting: disabled.has('kube-proxy'),
+      components: new Map([
+        ...portProbes(),
+        ...(['scheduler', 'controller-manager'] as const)
+          .filter((name) => !disabled.has(`kube-${name}`))
+          .map((name) => [name, () => Promise.resolve()] as const),
+      ]),
       ...apis,
       ...admissionOptions(options.admission),
       ...(options.freeze === undefined ? {} : { freeze: options.freeze }),

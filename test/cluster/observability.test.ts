@@ -1,0 +1,391 @@
+/** What the API server tells of itself over the wire: metrics, health, pages for people, profiles, traces, and how it ends. */
+import assert from 'node:assert/strict';
+import * as grpc from '@grpc/grpc-js';
+import protobuf from 'protobufjs';
+import { after, before, test } from 'node:test';
+import { createWorkspace, startApiServer, startStore } from '../support/api-server.ts';
+import type { TestStore, Workspace } from '../support/api-server.ts';
+import type { Api, Json } from '../support/api.ts';
+import { startTlsServer } from '../support/tls-server.ts';
+
+let work: Workspace;
+let etcd: TestStore;
+
+before(async () => {
+  work = await createWorkspace();
+  etcd = await startStore();
+});
+
+after(async () => {
+  await etcd[Symbol.asyncDispose]();
+  work.dispose();
+});
+
+async function until<T>(look: () => T | undefined | Promise<T | undefined>): Promise<T> {
+  for (let i = 0; i < 500; i++) {
+    const found = await look();
+    if (found !== undefined) return found;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  throw new Error('waited in vain');
+}
+
+/** Stable and beta metrics of upstream's API server: type and labels. */
+const expected: Readonly<Record<string, readonly [type: string, labels: string]>> = {
+  apiserver_admission_controller_admission_duration_seconds: ['histogram', 'name,operation,rejected,type'],
+  apiserver_admission_step_admission_duration_seconds: ['histogram', 'operation,rejected,type'],
+  apiserver_admission_webhook_admission_duration_seconds: ['histogram', 'name,operation,rejected,type'],
+  apiserver_cel_compilation_duration_seconds: ['histogram', ''],
+  apiserver_cel_evaluation_duration_seconds: ['histogram', ''],
+  apiserver_current_inflight_requests: ['gauge', 'request_kind'],
+  apiserver_flowcontrol_current_executing_requests: ['gauge', 'flow_schema,priority_level'],
+  apiserver_flowcontrol_current_executing_seats: ['gauge', 'flow_schema,priority_level'],
+  apiserver_flowcontrol_current_inqueue_requests: ['gauge', 'flow_schema,priority_level'],
+  apiserver_flowcontrol_dispatched_requests_total: ['counter', 'flow_schema,priority_level'],
+  apiserver_flowcontrol_nominal_limit_seats: ['gauge', 'priority_level'],
+  apiserver_flowcontrol_request_wait_duration_seconds: ['histogram', 'execute,flow_schema,priority_level'],
+  apiserver_longrunning_requests: ['gauge', 'component,group,resource,scope,subresource,verb,version'],
+  apiserver_request_duration_seconds: ['histogram', 'component,dry_run,group,resource,scope,subresource,verb,version'],
+  apiserver_request_total: [
+    'counter',
+    'code,component,dry_run,group,resource,scope,subresource,system_client,verb,version',
+  ],
+  apiserver_requested_deprecated_apis: ['gauge', 'group,removed_release,resource,subresource,version'],
+  apiserver_response_sizes: ['histogram', 'component,group,resource,scope,subresource,verb,version'],
+  apiserver_storage_events_received_total: ['counter', 'group,resource'],
+  apiserver_storage_objects: ['gauge', 'resource'],
+  apiserver_storage_size_bytes: ['gauge', 'storage_cluster_id'],
+  apiserver_validating_admission_policy_check_duration_seconds: [
+    'histogram',
+    'enforcement_action,error_type,policy,policy_binding',
+  ],
+  apiserver_validating_admission_policy_check_total: ['counter', 'enforcement_action,error_type,policy,policy_binding'],
+  apiserver_validation_declarative_validation_mismatch_total: ['counter', ''],
+  apiserver_validation_declarative_validation_panic_total: ['counter', ''],
+  apiserver_watch_list_duration_seconds: ['histogram', 'group,resource,scope,version'],
+  disabled_metrics_total: ['counter', ''],
+  hidden_metrics_total: ['counter', ''],
+  kubernetes_build_info: [
+    'gauge',
+    'build_date,compiler,git_commit,git_tree_state,git_version,go_version,major,minor,platform',
+  ],
+  kubernetes_feature_enabled: ['gauge', 'name,stage'],
+  registered_metrics_total: ['counter', 'deprecated_version,stability_level'],
+  // Without a promise, but looked at by everybody.
+  apiserver_registered_watchers: ['gauge', 'group,kind,version'],
+  apiserver_request_sli_duration_seconds: ['histogram', 'component,group,resource,scope,subresource,verb,version'],
+  apiserver_request_terminations_total: ['counter', ''],
+  apiserver_tls_handshake_errors_total: ['counter', ''],
+  apiserver_watch_events_total: ['counter', 'group,resource,version'],
+  authenticated_user_requests: ['counter', 'username'],
+  authentication_attempts: ['counter', 'result'],
+  authentication_duration_seconds: ['histogram', 'result'],
+  authorization_attempts_total: ['counter', 'result'],
+  authorization_duration_seconds: ['histogram', 'result'],
+  etcd_request_duration_seconds: ['histogram', 'group,operation,resource'],
+  etcd_requests_total: ['counter', 'group,operation,resource'],
+  process_cpu_seconds_total: ['counter', ''],
+  process_open_fds: ['gauge', ''],
+  process_resident_memory_bytes: ['gauge', ''],
+  process_start_time_seconds: ['gauge', ''],
+};
+
+interface Metric {
+  readonly type: string;
+  readonly help: string;
+  readonly samples: { readonly labels: Readonly<Record<string, string>>; readonly value: number }[];
+}
+
+function parse(text: string): Map<string, Metric> {
+  const all = new Map<string, Metric>();
+  let help = '';
+  for (const line of text.split('\n')) {
+    const h = /^# HELP (\S+) (.*)$/.exec(line);
+    if (h !== null) help = h[2]!;
+    const t = /^# TYPE (\S+) (\S+)$/.exec(line);
+    if (t !== null) {
+      assert.equal(all.has(t[1]!), false, `${t[1]} stands twice`);
+      all.set(t[1]!, { type: t[2]!, help, samples: [] });
+    }
+    const s = /^([a-zA-Z_:]+)(?:\{(.*)\})? (\S+)$/.exec(line);
+    if (line.startsWith('#') || s === null) continue;
+    const metric = all.get(s[1]!) ?? all.get(s[1]!.replace(/_(?:bucket|sum|count)$/, ''));
+    assert.ok(metric !== undefined, line);
+    const labels = Object.fromEntries(
+      [...(s[2] ?? '').matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)].map((m) => [m[1]!, m[2]!]),
+    );
+    metric.samples.push({ labels, value: Number(s[3]) });
+  }
+  return all;
+}
+
+/** A bit of everything that is measured. */
+async function live(api: Api, url: string, caBundle: string): Promise<void> {
+  const admission = '/apis/admissionregistration.k8s.io/v1';
+  const rules = [{ apiGroups: [''], apiVersions: ['v1'], operations: ['CREATE'], resources: ['configmaps'] }];
+  await api.create(`${admission}/validatingwebhookconfigurations`, {
+    metadata: { name: 'hook' },
+    webhooks: [
+      {
+        name: 'hook.example.com',
+        clientConfig: { url, caBundle },
+        rules,
+        sideEffects: 'None',
+        admissionReviewVersions: ['v1'],
+        namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'default' } },
+      },
+    ],
+  });
+  await api.create(`${admission}/validatingadmissionpolicies`, {
+    metadata: { name: 'policy' },
+    spec: { matchConstraints: { resourceRules: rules }, validations: [{ expression: "object.metadata.name != 'no'" }] },
+  });
+  await api.create(`${admission}/validatingadmissionpolicybindings`, {
+    metadata: { name: 'binding' },
+    spec: { policyName: 'policy', validationActions: ['Deny'] },
+  });
+  const maps = '/api/v1/namespaces/default/configmaps';
+  await until(async () => {
+    const tried = await api.create(`${maps}?dryRun=All`, { metadata: { name: 'no' } });
+    return tried.status === 422 ? true : undefined;
+  });
+  await api.create(maps, { metadata: { name: 'a' }, data: { k: 'v' } });
+  await api.merge(`${maps}/a`, { data: { k: 'w' } });
+  await api.apply(`${maps}/b`, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'b' } });
+  await api.request('GET', `${maps}/a`, undefined, { 'user-agent': 'kube-scheduler/v1.36.2' });
+  await api.get(maps);
+  await api.get('/api/v1/namespaces/default/endpoints');
+  await api.get(
+    `${maps}?watch=1&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan&timeoutSeconds=1`,
+  );
+  await api.delete(`${maps}/b`);
+}
+
+test('metrics: names, types, labels and levels of upstream', async () => {
+  await using hook = await startTlsServer({
+    handle(_request, response, body) {
+      const { uid } = (JSON.parse(body.toString()) as { request: { uid: string } }).request;
+      response.writeHead(200, { 'content-type': 'application/json' });
+      response.end(
+        JSON.stringify({
+          apiVersion: 'admission.k8s.io/v1',
+          kind: 'AdmissionReview',
+          response: { uid, allowed: true },
+        }),
+      );
+    },
+  });
+  await using server = await startApiServer(work, etcd);
+  const { api } = server;
+  await live(api, hook.url, hook.caBundle);
+  await server.as('alice').get('/api/v1/nodes');
+  const answer = await api.get('/metrics');
+  assert.equal(answer.headers['content-type'], 'text/plain; version=0.0.4; charset=utf-8');
+  const metrics = parse(answer.text);
+  const wrong: string[] = [];
+  for (const [name, [type, labels]] of Object.entries(expected)) {
+    const metric = metrics.get(name);
+    if (metric === undefined) {
+      wrong.push(`${name} is missing`);
+      continue;
+    }
+    if (metric.type !== type) wrong.push(`${name} is a ${metric.type}, not a ${type}`);
+    if (metric.samples.length === 0 && labels !== '') wrong.push(`${name} has no samples`);
+    for (const { labels: own } of metric.samples) {
+      const names = Object.keys(own)
+        .filter((l) => l !== 'le' || type !== 'histogram')
+        .sort()
+        .join(',');
+      if (names !== labels) {
+        wrong.push(`${name} has the labels ${names}, not ${labels}`);
+        break;
+      }
+    }
+  }
+  assert.deepEqual(wrong, []);
+  assert.match(metrics.get('apiserver_request_total')!.help, /^\[STABLE\] Counter of apiserver requests/);
+  assert.match(metrics.get('apiserver_watch_list_duration_seconds')!.help, /^\[BETA\] /);
+  assert.match(metrics.get('etcd_request_duration_seconds')!.help, /^\[ALPHA\] /);
+  const total = (labels: Readonly<Record<string, string>>): number =>
+    metrics
+      .get('apiserver_request_total')!
+      .samples.filter((s) => Object.entries(labels).every(([k, v]) => s.labels[k] === v))
+      .reduce((sum, s) => sum + s.value, 0);
+  assert.equal(total({ resource: 'configmaps', verb: 'POST', dry_run: '', code: '201', scope: 'resource' }), 1);
+  assert.ok(total({ resource: 'configmaps', verb: 'POST', dry_run: 'All' }) >= 1);
+  assert.equal(total({ resource: 'configmaps', verb: 'APPLY', code: '201' }), 1);
+  assert.equal(total({ resource: 'configmaps', verb: 'WATCH' }), 1);
+  assert.equal(total({ verb: 'GET', system_client: 'kube-scheduler' }), 1);
+  assert.equal(total({ verb: 'LIST', code: '403' }), 1);
+});
+
+test('health: checks by name, verbose, excluded; their outcomes; component statuses', async () => {
+  await using server = await startApiServer(work, etcd);
+  const { api } = server;
+  for (const path of ['/healthz', '/livez', '/readyz']) {
+    const plain = await api.get(path);
+    assert.equal(plain.text, 'ok');
+    assert.equal(plain.headers['content-type'], 'text/plain; charset=utf-8');
+    assert.equal(plain.headers['x-content-type-options'], 'nosniff');
+    const lines = (await api.get(`${path}?verbose`)).text.split('\n');
+    assert.deepEqual(lines.slice(0, 3), ['[+]ping ok', '[+]log ok', '[+]etcd ok']);
+    assert.equal(lines.at(-2), `${path.slice(1)} check passed`);
+    assert.ok(lines.includes('[+]poststarthook/rbac/bootstrap-roles ok'));
+    assert.equal(lines.includes('[+]shutdown ok'), path === '/readyz');
+    assert.equal((await api.get(`${path}/poststarthook/rbac/bootstrap-roles`)).text, 'ok');
+    assert.equal((await api.get(`${path}/nothing`)).status, 404);
+    const excluded = await api.get(`${path}?verbose&exclude=etcd&exclude=none`);
+    assert.match(excluded.text, /^\[\+\]etcd excluded: ok$/m);
+    assert.match(excluded.text, /^warn: some health checks cannot be excluded: no matches for "none"$/m);
+  }
+  const slis = parse((await api.get('/metrics/slis')).text);
+  assert.ok(slis.get('kubernetes_healthcheck')!.samples.some((s) => s.labels['name'] === 'etcd' && s.value === 1));
+  const statuses = await api.get('/api/v1/componentstatuses');
+  assert.deepEqual(statuses.warnings, ['v1 ComponentStatus is deprecated in v1.19+']);
+  assert.deepEqual(
+    statuses.body.items.map((i: Json) => i.metadata.name),
+    ['controller-manager', 'scheduler', 'etcd-0'],
+  );
+  const store = await api.get('/api/v1/componentstatuses/etcd-0');
+  assert.deepEqual(store.body.conditions, [{ type: 'Healthy', status: 'True', message: 'ok' }]);
+  assert.equal((await api.get('/api/v1/componentstatuses/none')).status, 404);
+  const counted = slis.get('kubernetes_healthchecks_total')!.samples[0]!;
+  assert.deepEqual(Object.keys(counted.labels).sort(), ['name', 'status', 'type']);
+});
+
+test('statusz, flagz, profiles', async () => {
+  await using server = await startApiServer(work, etcd, ['--livez-grace-period=30s', '--goaway-chance=0.001']);
+  const { api } = server;
+  const status = await api.get('/statusz');
+  assert.equal(status.headers['content-type'], 'text/plain; charset=utf-8');
+  assert.match(
+    status.text,
+    /^\napiserver statusz\nWarning: This endpoint is not meant to be machine parseable, has no formatting compatibility guarantees and is for debugging purposes only\.\n\nStarted(:|: |=| ) \w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d UTC \d{4}\nUp\1 0 hr \d\d min \d\d sec\nGo version\1 .+\nBinary version\1 1\.36\.\d+\nEmulation version\1 1\.36\nPaths\1 .*\/livez \/metrics .*\n$/,
+  );
+  const as = (kind: string, version: string): Record<string, string> => ({
+    accept: `application/json;as=${kind};v=${version};g=config.k8s.io`,
+  });
+  const object = await api.request('GET', '/statusz', undefined, as('Statusz', 'v1beta1'));
+  assert.equal(object.body.kind, 'Statusz');
+  assert.equal(object.body.apiVersion, 'config.k8s.io/v1beta1');
+  assert.equal(object.body.metadata.name, 'apiserver');
+  assert.ok(object.body.paths.includes('/healthz'));
+  const old = await api.request('GET', '/flagz', undefined, as('Flagz', 'v1alpha1'));
+  assert.deepEqual(old.warnings, ['This version of the flagz endpoint is deprecated. Please use a newer version.']);
+  assert.equal(old.body.flags['goaway-chance'], '0.001');
+  assert.equal(old.body.flags['livez-grace-period'], '30s');
+  assert.equal(old.body.flags['authorization-mode'], '[Node,RBAC]');
+  assert.equal((await api.request('GET', '/flagz', undefined, { accept: 'application/json' })).status, 406);
+  assert.match((await api.get('/flagz')).text, /^\napiserver flagz\nWarning: /);
+  assert.equal((await server.as('alice').get('/flagz')).status, 403);
+
+  assert.match((await api.get('/debug/pprof/')).text, /heapsnapshot/);
+  const profile = await api.get('/debug/pprof/profile?seconds=0.1');
+  assert.ok(profile.body.nodes.length > 0 && profile.body.samples.length > 0);
+  const heap = await api.get('/debug/pprof/heap?seconds=0');
+  assert.ok('head' in heap.body);
+  assert.equal((await server.as('alice').get('/debug/pprof/heap')).status, 403);
+  await using quiet = await startApiServer(work, etcd, ['--profiling=false', '--feature-gates=ComponentFlagz=false']);
+  assert.equal((await quiet.api.get('/debug/pprof/heap')).status, 404);
+  assert.equal((await quiet.api.get('/flagz')).status, 404);
+});
+
+test('traces: those the caller asks for, by OTLP', async () => {
+  const { root } = protobuf.parse(`syntax = "proto3"; package t;
+    message Request { repeated ResourceSpans resource_spans = 1; }
+    message ResourceSpans { Resource resource = 1; repeated ScopeSpans scope_spans = 2; }
+    message Resource { repeated KeyValue attributes = 1; }
+    message ScopeSpans { repeated Span spans = 2; }
+    message Span { bytes trace_id = 1; bytes span_id = 2; bytes parent_span_id = 4; string name = 5; int32 kind = 6;
+      fixed64 start = 7; fixed64 end = 8; repeated KeyValue attributes = 9; repeated Link links = 13; }
+    message Link { bytes trace_id = 1; bytes span_id = 2; }
+    message KeyValue { string key = 1; AnyValue value = 2; }
+    message AnyValue { string string_value = 1; int64 int_value = 3; }`);
+  const type = root.lookupType('t.Request');
+  interface Span {
+    readonly traceId: string;
+    readonly spanId: string;
+    readonly parentSpanId?: string;
+    readonly name: string;
+    readonly start: string;
+    readonly end: string;
+    readonly attributes: { readonly key: string; readonly value: { stringValue?: string; intValue?: string } }[];
+    readonly links?: { readonly traceId: string }[];
+  }
+  const spans: Span[] = [];
+  const collector = new grpc.Server();
+  collector.addService(
+    {
+      Export: {
+        path: '/opentelemetry.proto.collector.trace.v1.TraceService/Export',
+        requestStream: false,
+        responseStream: false,
+        requestSerialize: () => Buffer.alloc(0),
+        requestDeserialize: (b: Buffer) => type.toObject(type.decode(b), { bytes: String, longs: String }),
+        responseSerialize: () => Buffer.alloc(0),
+        responseDeserialize: (b: Buffer) => b,
+      },
+    },
+    {
+      Export: (
+        call: { request: { resourceSpans: { scopeSpans: { spans: Span[] }[] }[] } },
+        done: grpc.sendUnaryData<object>,
+      ) => {
+        for (const r of call.request.resourceSpans) for (const s of r.scopeSpans) spans.push(...s.spans);
+        done(null, {});
+      },
+    } as unknown as grpc.UntypedServiceImplementation,
+  );
+  const port = await new Promise<number>((resolve, reject) => {
+    collector.bindAsync('127.0.0.1:0', grpc.ServerCredentials.createInsecure(), (error, bound) =>
+      error === null ? resolve(bound) : reject(error),
+    );
+  });
+  after(() => collector.forceShutdown());
+  await using own = await startStore();
+  const config = (fields: object): string =>
+    work.write('tracing.yaml', { apiVersion: 'apiserver.config.k8s.io/v1', kind: 'TracingConfiguration', ...fields });
+  const server = await startApiServer(work, own, [
+    `--tracing-config-file=${config({ endpoint: `127.0.0.1:${port}` })}`,
+  ]);
+  const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
+  const path = '/api/v1/namespaces/default/configmaps';
+  await server.api.request('POST', path, { metadata: { name: 'traced' } }, { traceparent, 'audit-id': 'the-request' });
+  await server.api.get(path);
+  await server.as('alice').request('GET', path, undefined, { traceparent });
+  await server[Symbol.asyncDispose]();
+  const hex = (base64: string): string => Buffer.from(base64, 'base64').toString('hex');
+  assert.equal(spans.filter((s) => s.name.startsWith('GET ')).length, 0, 'only what the caller asks for is traced');
+  const request = spans.find((s) => s.name === 'POST /api/v1/namespaces/{:namespace}/configmaps')!;
+  assert.equal(hex(request.traceId), '0af7651916cd43dd8448eb211c80319c');
+  assert.equal(hex(request.parentSpanId!), 'b7ad6b7169203331');
+  const attributes = Object.fromEntries(
+    request.attributes.map((a) => [a.key, a.value.stringValue ?? a.value.intValue]),
+  );
+  assert.equal(attributes['audit-id'], 'the-request');
+  assert.equal(attributes['http.response.status_code'], '201');
+  assert.ok(BigInt(request.end) >= BigInt(request.start) && BigInt(request.start) > 10n ** 18n);
+  const stored = spans.find((s) => s.name === 'etcdserverpb.KV/Txn')!;
+  assert.equal(stored.parentSpanId, request.spanId);
+
+  await assert.rejects(
+    startApiServer(work, etcd, [`--tracing-config-file=${config({ samplingRatePerMillion: 2_000_000 })}`]),
+    /sampling rate per million must be less than or equal to one million/,
+  );
+});
+
+test('the end: readiness first, then what still comes is told to come again', async () => {
+  const server = await startApiServer(work, etcd, ['--shutdown-delay-duration=1s', '--shutdown-send-retry-after']);
+  const { api } = server;
+  assert.equal((await api.get('/readyz')).status, 200);
+  const ended = server.stop();
+  const ready = await until(async () => {
+    const answer = await api.get('/readyz');
+    return answer.status === 500 ? answer : undefined;
+  });
+  assert.match(ready.text, /^\[-\]shutdown failed: reason withheld$/m);
+  assert.equal((await api.get('/livez')).status, 200);
+  assert.equal((await api.get('/api/v1/namespaces/default')).status, 200);
+  await ended;
+  api.close();
+});

@@ -96,6 +96,15 @@ test('one pod on every node that the template selects and tolerates, following l
 test('a rolling update takes away no more than maxUnavailable; rolling back uses the old revision', async () => {
   await using w = await world();
   await create(w, { updateStrategy: { type: 'RollingUpdate', rollingUpdate: { maxUnavailable: 2, maxSurge: 0 } } });
+  // Tools compare the bytes with the patch that they make of the DaemonSet: members in the order of their names.
+  const [first] = (await w.admin.apps.controllerrevisions.list(ns)).items;
+  assert.equal(
+    JSON.stringify(first!.data),
+    '{"spec":{"template":{"$patch":"replace","metadata":{"labels":{"app":"log"}},"spec":{"containers":[{"image":"i:1",' +
+      '"imagePullPolicy":"IfNotPresent","name":"c","resources":{},"terminationMessagePath":"/dev/termination-log",' +
+      '"terminationMessagePolicy":"File"}],"dnsPolicy":"ClusterFirst","restartPolicy":"Always","schedulerName":"default-scheduler",' +
+      '"securityContext":{},"terminationGracePeriodSeconds":30}}}}',
+  );
   await kubelet(w);
   const setImage = async (name: string): Promise<void> => {
     await w.admin.apps.daemonsets.patch('log', ns, 'strategic', { spec: { template: template(name) } });

@@ -178,9 +178,12 @@ function byRevision(a: ControllerRevision, b: ControllerRevision): number {
   return x === y ? ((a.metadata.name ?? '') < (b.metadata.name ?? '') ? -1 : 1) : x - y;
 }
 
-/** What a revision keeps of its owner: a patch that puts the template back. */
+/**
+ * What a revision keeps of its owner: a patch that puts the template back. Its members stand in the order of their names, since
+ * tools find the current revision by comparing bytes with a patch that they make themselves.
+ */
 function templatePatch(template: PodTemplateSpec | undefined): unknown {
-  return { spec: { template: { ...template, $patch: 'replace' } } };
+  return JSON.parse(canonicalJson({ spec: { template: { ...template, $patch: 'replace' } } }));
 }
 
 /** The template that a revision keeps. */

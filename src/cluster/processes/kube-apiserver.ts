@@ -183,25 +183,19 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
     ]);
   });
   const { clientCA, frontProxyCA } = certificates;
-  const [etcdCa, etcdPair, signingKey, kubeletPair, kubeletCA, proxyPair] =
-    await Promise.all([
-      readCertificates('etcd-cafile', flags.etcdCaFile),
-      readKeyPair('etcd-certfile', flags.etcdCertFile, 'etcd-keyfile', flags.etcdKeyFile),
-      readPrivateKey('service-account-signing-key-file', flags.serviceAccountSigningKeyFile),
-      readKeyPair(
-        'kubelet-client-certificate',
-        flags.kubeletClientCertificate,
-        'kubelet-client-key',
-        flags.kubeletClientKey,
-      ),
-      readCertificates('kubelet-certificate-authority', flags.kubeletCertificateAuthority),
-      readKeyPair(
-        'proxy-client-cert-file',
-        flags.proxyClientCertFile,
-        'proxy-client-key-file',
-        flags.proxyClientKeyFile,
-      ),
-    ]);
+  const [etcdCa, etcdPair, signingKey, kubeletPair, kubeletCA, proxyPair] = await Promise.all([
+    readCertificates('etcd-cafile', flags.etcdCaFile),
+    readKeyPair('etcd-certfile', flags.etcdCertFile, 'etcd-keyfile', flags.etcdKeyFile),
+    readPrivateKey('service-account-signing-key-file', flags.serviceAccountSigningKeyFile),
+    readKeyPair(
+      'kubelet-client-certificate',
+      flags.kubeletClientCertificate,
+      'kubelet-client-key',
+      flags.kubeletClientKey,
+    ),
+    readCertificates('kubelet-certificate-authority', flags.kubeletCertificateAuthority),
+    readKeyPair('proxy-client-cert-file', flags.proxyClientCertFile, 'proxy-client-key-file', flags.proxyClientKeyFile),
+  ]);
   if (clientCA !== undefined && frontProxyCA !== undefined && flags.requestheaderAllowedNames.length === 0) {
     const clients = new Set(certificateBlocks(clientCA));
     if (certificateBlocks(frontProxyCA).some((c) => clients.has(c)))

@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 
 /** Interfaces of pods come and go all the time and lead nowhere else. */
-const ofPods = /^\d+: (veth|lo\b|cni)/;
+const ofPods = /^(Deleted|\d+: (veth|lo\b|cni))/;
 
 /**
  * Calls `up` for each machine's interface that is up after a change. Gives what ends it. Where `ip` cannot be run, nothing is told.

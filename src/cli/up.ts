@@ -30,7 +30,10 @@ import { gitVersion } from '../cluster/version.ts';
 import { UsageError, UserError } from './errors.ts';
 import { valuesOf } from './components/component.ts';
 import { apiChoice, apiFlags } from './components/api-flags.ts';
+import { auditDefaults, auditValues, commonAuditFlags } from './components/audit-flags.ts';
+import { encryptionFlags, encryptionValues, operationFlags, operationValues } from './components/serving-flags.ts';
 import { securityFlags, securityValues } from './components/security-flags.ts';
+import type { ApiServerExtraFlags } from '../cluster/processes/api-server-extras.ts';
 import type { CommandSpec, Flag, FlagValues } from './flags.ts';
 import { createProgress } from './progress.ts';
 
@@ -50,7 +53,7 @@ type ClusterAddresses = Pick<
   'serviceClusterIPRange' | 'clusterCIDR' | 'loadBalancerPool' | 'nodeCIDRMaskSizeIPv4' | 'nodeCIDRMaskSizeIPv6'
 >;
 
-export interface UpSettings {
+export interface UpSettings extends ApiServerExtraFlags {
   readonly dataDir: string;
   readonly port: number;
   readonly bindAddress: string;
@@ -175,6 +178,9 @@ const flags: readonly Flag[] = [
   { name: 'etcd-certfile', kind: 'string', value: 'FILE', help: 'client certificate for etcd' },
   { name: 'etcd-keyfile', kind: 'string', value: 'FILE', help: 'its key' },
   ...apiFlags,
+  ...commonAuditFlags,
+  ...encryptionFlags,
+  ...operationFlags,
   ...securityFlags({ issuer: 'https://kubernetes.default.svc.cluster.local', modes: ['Node', 'RBAC'] }),
   { name: 'detach', kind: 'bool', default: false, help: 'return when the cluster is ready and leave it running' },
   {
@@ -258,10 +264,19 @@ function settingsOf(values: FlagValues): UpSettings {
     },
     security: securityValues(valuesOf(values)),
     apis: apiChoice(valuesOf(values)),
+    audit: auditValues(valuesOf({ ...auditDefaults, ...given(values) })),
+    encryption: encryptionValues(valuesOf(values)),
+    operations: operationValues(valuesOf(values, flags)),
+    tracingConfigFile: values['tracing-config-file'] as string | undefined,
     detach: values['detach'] as boolean,
     logLevel: values['log-level'] as LogLevel,
     logFormat: values['log-format'] as 'text' | 'json',
   };
+}
+
+/** Without those that were left out. */
+function given(values: FlagValues): FlagValues {
+  return Object.fromEntries(Object.entries(values).filter(([, v]) => v !== undefined));
 }
 
 async function readIfThere(file: string): Promise<string | undefined> {
@@ -445,10 +460,12 @@ async function serve(s: UpSettings, started: number): Promise<void> {
     return () => t.cancel();
   });
   let stopping = false;
+  const ending = new AbortController();
   const stopped = Promise.withResolvers<void>();
   const stop = (): void => {
     if (stopping) return;
     stopping = true;
+    ending.abort(new Error('stopped by a signal'));
     stopped.resolve();
   };
   process.on('SIGINT', stop);
@@ -460,6 +477,8 @@ async function serve(s: UpSettings, started: number): Promise<void> {
   const { machine, why } = await realMachine(s, clock, logger);
   makeDataDir(s.dataDir);
   const { createCluster } = await import('../cluster/create-cluster.ts');
+  const { apiServerExtras } = await import('../cluster/processes/api-server-extras.ts');
+  const extras = await apiServerExtras(s, { clock, random: new SystemRandom(), logger, signal: ending.signal });
   let cluster: Awaited<ReturnType<typeof createCluster>>;
   try {
     cluster = await createCluster({
@@ -472,6 +491,7 @@ async function serve(s: UpSettings, started: number): Promise<void> {
       disable: s.disable,
       ...s.apis,
       security: { ...security, ...identities, issuers: s.security.serviceAccountIssuer },
+      apiServer: extras,
       etcdServers: s.etcdServers,
       ...(etcdTls === undefined ? {} : { etcdTls }),
       clock,

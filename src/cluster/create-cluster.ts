@@ -19,7 +19,10 @@ import type { ApiServer, ApiServerOptions } from '../apiserver/server.ts';
 import type { SecurityConfiguration } from '../apiserver/security.ts';
 import { loadCatalog } from '../api/catalog/catalog.ts';
 import { portProbes } from '../apiserver/debug/component-statuses.ts';
-import { createApiServer } from '../apiserver/server.ts';
+import type { AuditOptions } from '../apiserver/filters/audit.ts';
+import type { Tracer } from '../apiserver/tracing/tracer.ts';
+import type { EncryptionAtRest } from './processes/encryption.ts';
+import { createApiServer, type OperationsOptions } from '../apiserver/server.ts';
 import type { UserInfo } from '../apiserver/request.ts';
 import { PacedTransport } from '../client/paced-transport.ts';
 import type { TypedClient } from '../client/typed-client.ts';
@@ -77,6 +80,14 @@ export interface ClusterSecurity extends SecurityConfiguration {
   readonly verifyKeys?: readonly string[];
 }
 
+/** What is made of the API server's files; the cluster closes it. */
+export interface ApiServerExtras {
+  readonly audit?: AuditOptions | undefined;
+  readonly encryption?: EncryptionAtRest | undefined;
+  readonly tracer?: Tracer | undefined;
+  readonly operations?: OperationsOptions | undefined;
+}
+
 export interface ClusterOptions extends ApiChoice {
   /** Simulated nodes; default 1. */
   readonly nodes?: number;
@@ -117,6 +128,8 @@ export interface ClusterOptions extends ApiChoice {
     readonly disable?: readonly string[];
     readonly configuration?: AdmissionConfiguration;
   };
+  /** Auditing, encryption at rest, traces, profiles. */
+  readonly apiServer?: ApiServerExtras;
   /** Who is let in beside the cluster's own, and who decides what is allowed. */
   readonly security?: ClusterSecurity;
   /** Objects that clients get are frozen, so that a mutation throws where it happens. */
@@ -357,9 +370,14 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
     const signingKey = pki?.get('sa.key') ?? (await privateKeyPem((await generateSigningKey()).privateKey));
     const catalog = loadCatalog();
     const apis = readApiChoice(options, catalog);
+    const { audit, encryption, tracer, operations } = options.apiServer ?? {};
+    if (encryption !== undefined) teardown.add(() => encryption.close());
     const apiServer = await createApiServer({
       catalog,
-      store,
+      store: encryption?.wrap(store) ?? store,
+      ...(audit === undefined ? {} : { audit }),
+      ...(tracer === undefined ? {} : { tracer }),
+      ...(operations === undefined ? {} : { operations }),
       embedded,
       clock,
       random,
@@ -404,6 +422,7 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       ...(options.onAuthorization === undefined ? {} : { onAuthorization: options.onAuthorization }),
     });
     teardown.add(() => apiServer.close());
+    encryption?.install(apiServer);
     const clientFor = (user: UserInfo, userAgent = 'knarr'): TypedClient =>
       createClient(
         new PacedTransport(

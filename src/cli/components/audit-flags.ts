@@ -1,6 +1,6 @@
 /** Flags of auditing: the policy, the log and the webhook, each with its mode, batches and limits. */
 import type { AuditFlags, AuditPluginFlags } from '../../cluster/processes/audit.ts';
-import type { Flag } from '../flags.ts';
+import type { Flag, FlagValues } from '../flags.ts';
 import { UsageError } from '../errors.ts';
 import type { Values } from './component.ts';
 
@@ -72,6 +72,14 @@ export const auditFlags: readonly Flag[] = [
   },
   ...pluginFlags('webhook'),
 ];
+
+/** Those that a command with few flags has; the others are as when left out. */
+export const commonAuditFlags: readonly Flag[] = auditFlags.filter(
+  (f) => !/-(?:batch|truncate|mode|version|initial)/.test(f.name),
+);
+
+/** What the flags hold when left out. */
+export const auditDefaults: FlagValues = Object.fromEntries(auditFlags.map((f) => [f.name, f.default]));
 
 function pluginValues(v: Values, plugin: 'log' | 'webhook'): AuditPluginFlags {
   const name = (rest: string): string => `audit-${plugin}-${rest}`;

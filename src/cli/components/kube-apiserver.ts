@@ -1,7 +1,14 @@
 /** `knarr kube-apiserver` */
 import type { Flag } from '../flags.ts';
 import { auditFlags, auditValues } from './audit-flags.ts';
-import { operationFlags, operationValues, servingFlags, tlsValues } from './serving-flags.ts';
+import {
+  encryptionFlags,
+  encryptionValues,
+  operationFlags,
+  operationValues,
+  servingFlags,
+  tlsValues,
+} from './serving-flags.ts';
 import { componentCommand } from './component.ts';
 import { apiChoice, apiFlags } from './api-flags.ts';
 import { securityFlags, securityValues } from './security-flags.ts';
@@ -98,13 +105,7 @@ export const apiServerCommand = componentCommand({
     },
     ...operationFlags,
     ...auditFlags,
-    file('encryption-provider-config', 'EncryptionConfiguration: how which resources are encrypted in the store'),
-    {
-      name: 'encryption-provider-config-automatic-reload',
-      kind: 'bool',
-      default: false,
-      help: 'take a changed encryption configuration without a restart',
-    },
+    ...encryptionFlags,
   ],
   examples: [
     [
@@ -161,10 +162,7 @@ export const apiServerCommand = componentCommand({
         tracingConfigFile: v.string('tracing-config-file'),
         audit: auditValues(v),
         security: securityValues(v),
-        encryption: {
-          providerConfig: v.string('encryption-provider-config'),
-          automaticReload: v.bool('encryption-provider-config-automatic-reload'),
-        },
+        encryption: encryptionValues(v),
       },
       env,
     );

@@ -1,5 +1,6 @@
 /** Flags of how the API server serves: TLS, what can be looked into, how it ends. */
 import type { ApiServerFlags } from '../../cluster/processes/kube-apiserver.ts';
+import type { EncryptionFlags } from '../../cluster/processes/encryption.ts';
 import type { TlsFlags } from '../../cluster/processes/serving-certificates.ts';
 import type { Flag } from '../flags.ts';
 import type { Values } from './component.ts';
@@ -70,5 +71,27 @@ export function operationValues(v: Values): ApiServerFlags['operations'] {
     livezGraceMs: v.ms('livez-grace-period'),
     shutdownDelayMs: v.ms('shutdown-delay-duration'),
     shutdownSendRetryAfter: v.bool('shutdown-send-retry-after'),
+  };
+}
+
+export const encryptionFlags: readonly Flag[] = [
+  {
+    name: 'encryption-provider-config',
+    kind: 'string',
+    value: 'FILE',
+    help: 'EncryptionConfiguration: how which resources are encrypted in the store',
+  },
+  {
+    name: 'encryption-provider-config-automatic-reload',
+    kind: 'bool',
+    default: false,
+    help: 'take a changed encryption configuration without a restart',
+  },
+];
+
+export function encryptionValues(v: Values): EncryptionFlags {
+  return {
+    providerConfig: v.string('encryption-provider-config'),
+    automaticReload: v.bool('encryption-provider-config-automatic-reload'),
   };
 }

@@ -17,6 +17,8 @@ import { loadKubeconfig } from '../../client/kubeconfig.ts';
 import { loadYaml } from '../yaml.ts';
 import { readNamed, StartError, type ComponentEnvironment } from './environment.ts';
 
+type Environment = Pick<ComponentEnvironment, 'clock' | 'random' | 'logger'>;
+
 /** Of one backend, as upstream's flags. */
 export interface AuditPluginFlags {
   readonly mode: string;
@@ -86,7 +88,7 @@ function wrapOptions(f: AuditPluginFlags): Parameters<typeof wrapBackend>[1] {
 }
 
 /** @throws {StartError} */
-async function readPolicy(file: string, env: ComponentEnvironment): Promise<AuditPolicy> {
+async function readPolicy(file: string, env: Environment): Promise<AuditPolicy> {
   const text = await readNamed('audit-policy-file', file);
   try {
     return parseAuditPolicy(await loadYaml(text), (message) => env.logger.warn(message));
@@ -96,7 +98,7 @@ async function readPolicy(file: string, env: ComponentEnvironment): Promise<Audi
 }
 
 /** Undefined when nothing is audited. @throws {StartError} */
-export async function createAudit(flags: AuditFlags, env: ComponentEnvironment): Promise<AuditOptions | undefined> {
+export async function createAudit(flags: AuditFlags, env: Environment): Promise<AuditOptions | undefined> {
   const { clock, logger, random } = env;
   const log = flags.logPath !== undefined && flags.logPath !== '';
   const webhook = flags.webhookConfigFile !== undefined && flags.webhookConfigFile !== '';

@@ -9,6 +9,8 @@ import type { KeyValueStore } from '../../etcd/store.ts';
 import { loadYaml } from '../yaml.ts';
 import { StartError, type ComponentEnvironment } from './environment.ts';
 
+type Environment = Pick<ComponentEnvironment, 'clock' | 'random' | 'logger' | 'signal'>;
+
 export interface EncryptionFlags {
   readonly providerConfig: string | undefined;
   readonly automaticReload: boolean;
@@ -45,7 +47,7 @@ async function read(file: string): Promise<{ readonly value: unknown; readonly s
 export async function createEncryption(
   flags: EncryptionFlags,
   catalog: Catalog,
-  env: ComponentEnvironment,
+  env: Environment,
 ): Promise<EncryptionAtRest | undefined> {
   const { clock, random, logger, signal } = env;
   const file = flags.providerConfig;

@@ -4,8 +4,10 @@ import { Tracer } from '../../apiserver/tracing/tracer.ts';
 import { loadYaml } from '../yaml.ts';
 import { readNamed, StartError, type ComponentEnvironment } from './environment.ts';
 
+type Environment = Pick<ComponentEnvironment, 'clock' | 'random' | 'logger'>;
+
 /** Undefined when nothing is traced. @throws {StartError} */
-export async function createTracer(file: string | undefined, env: ComponentEnvironment): Promise<Tracer | undefined> {
+export async function createTracer(file: string | undefined, env: Environment): Promise<Tracer | undefined> {
   if (file === undefined || file === '') return undefined;
   const text = await readNamed('tracing-config-file', file);
   let config;

@@ -3,7 +3,9 @@ import type { Container, FileKeySelector, Pod, Service, Volume } from '../api/ty
 import type { KubeletContext } from './context.ts';
 import { expand, fieldValue, resourceValue } from './downward.ts';
 import type { PodRuntimeFields } from './downward.ts';
+import { envFileValue } from './env-file.ts';
 import { isMissing } from './object-cache.ts';
+import { formatPod } from './pod-util.ts';
 import type { EnvVar } from './runtime/container-runtime.ts';
 
 const maxNamespaces = 256;
@@ -121,7 +123,9 @@ export async function makeEnvironment(
   return out;
 }
 
-/** The value of a key in a file of `KEY=value` lines that an earlier container left in a volume (KEP-3721). */
+const maxEnvFile = 64 * 1024;
+
+/** The value of a key in a file that an earlier container left in a volume; undefined when it is optional and not there. */
 async function fileValue(
   ctx: KubeletContext,
   pod: Pod,
@@ -131,18 +135,19 @@ async function fileValue(
   const volume = pod.spec?.volumes?.find((v) => v.name === ref.volumeName);
   const base = volume === undefined ? undefined : volumePath(volume);
   if (base === undefined) throw new Error(`cannot find the volume "${ref.volumeName}" referenced by FileKeyRef`);
-  const path = `${base}/${ref.path}`;
-  const data = ref.path.split('/').includes('..') ? undefined : await ctx.host.readFile(path, { maxBytes: 64 * 1024 });
-  for (const line of (data ?? '').toString().split('\n')) {
-    const m = /^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.-]*)=(.*)$/.exec(line);
-    if (m?.[1] === ref.key) return m[2]!.trim().replace(/^(['"])(.*)\1$/, '$2');
+  let value: string;
+  try {
+    const data = await ctx.host.readBelow(base, ref.path, maxEnvFile);
+    if (data === undefined) throw new Error(`open ${base}/${ref.path}: no such file or directory`);
+    value = envFileValue(data.toString(), ref.key);
+  } catch (error) {
+    // What is wrong with it may tell of the node's files.
+    ctx.logger.warn('Failed to parse env file', { pod: formatPod(pod), error });
+    throw new Error("couldn't parse env file", { cause: error });
   }
+  if (value !== '') return value;
   if (ref.optional === true) return undefined;
-  throw new Error(
-    data === undefined
-      ? "couldn't parse env file"
-      : `environment variable key "${ref.key}" not found in file "${path}"`,
-  );
+  throw new Error(`environment variable key "${ref.key}" not found in file "${base}/${ref.path}"`);
 }
 
 function decodeAll(data: Record<string, string> | undefined): Record<string, string> {

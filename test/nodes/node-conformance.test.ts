@@ -332,6 +332,39 @@ describe('sig-node', { skip, timeout: 280_000, concurrency: 4 }, () => {
     assert.equal(existsSync('/etc/new'), false);
   });
 
+  test('variables out of a file that an init container leaves; none out of the node’s files', async () => {
+    const from = (name: string, path: string): Promise<Pod> =>
+      node.create(name, {
+        restartPolicy: 'Never',
+        volumes: [{ name: 'v', emptyDir: {} }],
+        initContainers: [
+          shell(
+            `echo "A='found'" > /v/env; echo "A='outside'" > /tmp/x; ln -s /etc/passwd /v/evil; ln -s env /v/near`,
+            {
+              name: 'init',
+              volumeMounts: [{ name: 'v', mountPath: '/v' }],
+            },
+          ),
+        ],
+        containers: [
+          shell('echo $A', { env: [{ name: 'A', valueFrom: { fileKeyRef: { volumeName: 'v', path, key: 'A' } } }] }),
+        ],
+      });
+    await from('env-file', 'env');
+    await node.phase('env-file', 'Succeeded', 'Failed');
+    assert.equal(await node.log('env-file'), 'found\n');
+    await from('env-near', 'near');
+    await node.phase('env-near', 'Succeeded', 'Failed');
+    assert.equal(await node.log('env-near'), 'found\n');
+    await from('env-evil', 'evil');
+    const w = await node.until(async () => {
+      const state = (await get('env-evil')).status?.containerStatuses?.[0]?.state?.waiting;
+      return state?.reason === 'CreateContainerConfigError' && state;
+    }, 'the file to be refused');
+    assert.equal(w.message, "couldn't parse env file");
+    for (const name of ['env-file', 'env-near', 'env-evil']) await node.delete(name);
+  });
+
   test('an exit that a rule asks it of restarts all containers; how they ended before is told', async () => {
     const rule = { action: 'RestartAllContainers', exitCodes: { operator: 'In', values: [42] } };
     await node.create('restart-all', {

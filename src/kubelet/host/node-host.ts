@@ -249,6 +249,11 @@ export interface NodeHost {
    * that stays bound to what was checked (for `ContainerConfig.mounts`).
    */
   bindSubPath(base: string, subPath: string, target: string, readOnly: boolean): Promise<string>;
+  /**
+   * The first `maxBytes` of the file at `path` below `base`, without following a link out of it; undefined when there is no such
+   * file. Rejects when the path leads elsewhere.
+   */
+  readBelow(base: string, path: string, maxBytes: number): Promise<Buffer | undefined>;
   readonly lazy?: LazyContent;
 
   /**

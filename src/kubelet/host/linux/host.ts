@@ -36,7 +36,7 @@ import { machineInfo, nodeAddresses, resolvConf } from './machine.ts';
 import { formatAndMount, isMountPoint, makeShared, mount, mountTable, unmount, unmountTree } from './mounts.ts';
 import { hasInhibitor, inhibitShutdown } from './shutdown.ts';
 import { dialTcp, listen, portFree } from './sockets.ts';
-import { bindSubPath } from './subpath.ts';
+import { bindSubPath, readBelow } from './subpath.ts';
 import { CpuRate, nodeUsage } from './usage.ts';
 
 export interface LinuxHostOptions {
@@ -168,6 +168,10 @@ export class LinuxHost implements NodeHost {
 
   writeAtomic(directory: string, payload: readonly PayloadFile[], options: AtomicWriteOptions = {}): Promise<boolean> {
     return writeAtomic(directory, payload, options, this.#o.clock.now());
+  }
+
+  readBelow(base: string, path: string, maxBytes: number): Promise<Buffer | undefined> {
+    return readBelow(base, path, maxBytes);
   }
 
   bindSubPath(base: string, subPath: string, target: string): Promise<string> {

@@ -130,6 +130,34 @@ export async function bindSubPath(commands: Commands, base: string, subPath: str
   }
 }
 
+/** The beginning of a file that `base`/`path` leads to; undefined when there is none. Rejects when that is not below `base`. */
+export async function readBelow(base: string, path: string, maxBytes: number): Promise<Buffer | undefined> {
+  const realBase = await fs.realpath(base);
+  let real: string;
+  try {
+    real = await fs.realpath(join(realBase, path));
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw goError('lstat', join(realBase, path), error);
+  }
+  if (!inside(real, realBase)) throw new Error(`path ${real} is outside of allowed base ${base}`);
+  const found = await openBelow(realBase, namesBelow(real, realBase));
+  try {
+    // A pipe or a device would be waited for.
+    if (!(await found.stat()).isFile()) throw new Error(`${path} is no regular file`);
+    const file = await fs.open(`/proc/self/fd/${found.fd}`, 'r');
+    try {
+      const buffer = Buffer.alloc(maxBytes);
+      const { bytesRead } = await file.read(buffer, 0, maxBytes, 0);
+      return buffer.subarray(0, bytesRead);
+    } finally {
+      await file.close();
+    }
+  } finally {
+    await found.close();
+  }
+}
+
 async function makeTarget(target: string, directory: boolean): Promise<void> {
   await mkdir(dirname(target), 0o750);
   const there = await fs.lstat(target).catch(() => undefined);

@@ -321,6 +321,11 @@ export class SimulatedHost implements NodeHost {
 
   #stamp = 0;
 
+  async readBelow(base: string, path: string, maxBytes: number): Promise<Buffer | undefined> {
+    if (path.split('/').includes('..')) throw new Error(`path ${path} is outside of allowed base ${base}`);
+    return this.readFile(`${base}/${path}`, { maxBytes });
+  }
+
   async bindSubPath(base: string, subPath: string): Promise<string> {
     if (subPath.split('/').includes('..')) throw new Error(`subPath ${JSON.stringify(subPath)} must not contain '..'`);
     const root = await this.files.locate(base);

@@ -51,6 +51,27 @@ async function atTerminal(
 }
 
 describe('kubectl', { skip, concurrency: 3, timeout: 120_000 }, () => {
+  // Two readings of usage have to lie between: first started, it ends last.
+  test('top: what nodes and pods use, also beside a pod that has ended', async () => {
+    const busy = container('while :; do :; done', { resources: { limits: { cpu: '200m' } } });
+    await m.kubectl.apply(pod('busy', '', { containers: [busy, container('sleep 600', { name: 'idle' })] }));
+    await m.kubectl.apply(pod('over', 'true', { restartPolicy: 'Never' }));
+    await m.ready('busy');
+    const line = await until('its usage', async () => {
+      const r = await m.kubectl.run(['top', 'pod', 'busy', '--containers', '--no-headers']);
+      return /busy +c +(\d\d+)m +/.test(r.stdout) && r.stdout;
+    });
+    const cpu = Number(/busy +c +(\d+)m +/.exec(line)![1]);
+    assert.ok(cpu >= 20 && cpu <= 260, line);
+    assert.match(line, /busy +idle +\d+m +\d+Mi/);
+    assert.match(
+      await m.kubectl.ok('top node'),
+      /^NAME +CPU\(cores\) +CPU\(%\) +MEMORY\(bytes\) +MEMORY\(%\) *\none +\d+m +\d+% +\d+Mi +\d+%/,
+    );
+    assert.doesNotMatch(await m.kubectl.ok('top pod'), /^over /m);
+    await m.kubectl.ok('delete pod busy --force');
+  });
+
   test('exec: both streams apart, standard input, exit code', async () => {
     const r = await m.kubectl.run(['exec', '-i', 'stage', '--', 'sh', '-c', 'cat; echo bad >&2; exit 7'], {
       input: 'typed\n',

@@ -204,9 +204,17 @@ export class TableMaker {
       apiVersion: `meta.k8s.io/${output.asVersion}`,
       metadata: { resourceVersion: (object.metadata['resourceVersion'] as string | undefined) ?? '' },
       columnDefinitions: rows.columns,
-      rows: [rows.row(object, hub)],
+      rows: itemsOf(scope, object)?.map((item) => rows.row(item, item)) ?? [rows.row(object, hub)],
     };
   }
+}
+
+/** The items of a list that was made instead of read, each with its type; undefined for a single object. */
+function itemsOf(scope: Scope, object: KubeObjectLike): readonly KubeObjectLike[] | undefined {
+  const { kind, listKind } = scope.resource!;
+  const items = object['items'];
+  if (object.kind !== listKind || !Array.isArray(items)) return undefined;
+  return (items as readonly KubeObjectLike[]).map((item) => ({ kind, apiVersion: object.apiVersion!, ...item }));
 }
 
 const nameAndCreation: Printer = (object) => [

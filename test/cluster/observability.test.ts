@@ -246,6 +246,10 @@ test('health: checks by name, verbose, excluded; their outcomes; component statu
     statuses.body.items.map((i: Json) => i.metadata.name),
     ['controller-manager', 'scheduler', 'etcd-0'],
   );
+  const table = await api.request('GET', '/api/v1/componentstatuses', undefined, {
+    accept: 'application/json;as=Table;v=v1;g=meta.k8s.io',
+  });
+  assert.deepEqual(table.body.rows[2].cells, ['etcd-0', 'Healthy', 'ok', '']);
   const store = await api.get('/api/v1/componentstatuses/etcd-0');
   assert.deepEqual(store.body.conditions, [{ type: 'Healthy', status: 'True', message: 'ok' }]);
   assert.equal((await api.get('/api/v1/componentstatuses/none')).status, 404);

@@ -615,7 +615,7 @@ test('a long list is sent in pieces, compressed where the client takes that', as
   const metrics = await raw('/metrics', { authorization });
   assert.match(
     metrics.body.toString(),
-    /^apiserver_request_total\{verb="LIST",dry_run="",group="",version="v1",resource="configmaps",subresource="",scope="namespace",component="apiserver",code="200"\} \d+$/m,
+    /^apiserver_request_total\{code="200",component="apiserver",dry_run="",group="",resource="configmaps",scope="namespace",subresource="",system_client="",verb="LIST",version="v1"\} \d+$/m,
   );
 });
 

@@ -18,6 +18,11 @@ function escape(value: string): string {
   return value.replace(/\\/g, '\\\\').replace(/\n/g, '\\n').replace(/"/g, '\\"');
 }
 
+/** The labels by name; where they are made, not where they are written. */
+function sorted(labels: Labels): Labels {
+  return Object.fromEntries(Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
 /** `{a="x",b="y"}`, empty for no labels. */
 export function labelText(labels: Labels): string {
   const parts = Object.entries(labels).map(([k, v]) => `${k}="${escape(v)}"`);
@@ -62,7 +67,7 @@ export class Vector implements Family {
     let found = this.#series.get(key);
     if (found === undefined) {
       if (this.#series.size >= maxSeries) return new Value();
-      found = { text: labelText(labels()), value: new Value() };
+      found = { text: labelText(sorted(labels())), value: new Value() };
       this.#series.set(key, found);
     }
     return found.value;
@@ -114,7 +119,7 @@ export class HistogramVector implements Family {
   series(key: string, labels: () => Labels): Distribution {
     let found = this.#series.get(key);
     if (found === undefined) {
-      found = { labels: labels(), value: new Distribution(this.#bounds) };
+      found = { labels: sorted(labels()), value: new Distribution(this.#bounds) };
       if (this.#series.size < maxSeries) this.#series.set(key, found);
     }
     return found.value;
@@ -146,7 +151,7 @@ export function computed(
     help,
     type,
     *lines() {
-      for (const [labels, value] of read()) yield `${name}${labelText(labels)} ${number(value)}`;
+      for (const [labels, value] of read()) yield `${name}${labelText(sorted(labels))} ${number(value)}`;
     },
   };
 }

@@ -8,7 +8,9 @@ import type { Random } from '../../base/random.ts';
 import type { Catalog } from '../../api/catalog/catalog.ts';
 import type { ResourceInfo } from '../../api/catalog/resource.ts';
 import { semanticEqual } from '../../api/helpers/deep-equal.ts';
-import { apiVersionOf } from '../../api/object.ts';
+import { convert } from '../../api/conversion/convert.ts';
+import { apiVersionOf, type KubeObject } from '../../api/object.ts';
+import { ProtobufObjects } from '../../api/protobuf.ts';
 import type { KubeObject } from '../../api/object.ts';
 import { DecodeError } from '../../api/schema/decode.ts';
 import type { KeyValueStore } from '../../etcd/store.ts';
@@ -128,6 +130,7 @@ export class RegistriesImpl implements Registries {
   #admission: Admission | undefined;
   #authorizer: Authorizer | undefined;
   #ticking = false;
+  #protobuf: ProtobufObjects | undefined;
   #ticked: number;
 
   constructor(options: RegistriesOptions) {
@@ -207,6 +210,14 @@ export class RegistriesImpl implements Registries {
     return this.#make({ resource: hub, versions, strategies, store, embedded }, ttl);
   }
 
+  #fromProtobuf(bytes: Buffer, hub: ResourceInfo, versions: ReadonlyMap<string, TypeSupport>): KubeObject {
+    this.#protobuf ??= new ProtobufObjects(this.#options.catalog);
+    const value = this.#protobuf.decode(bytes);
+    const types = versions.get(value.apiVersion!) ?? versions.get(apiVersionOf(hub))!;
+    const { object } = types.decode(value, { strict: false, owned: true });
+    return convert(object, apiVersionOf(hub));
+  }
+
   #make(stored: StoredResource, ttlSeconds: number | undefined, kept?: WatchCache): GenericRegistry {
     const options = this.#options;
     const { resource, versions, strategies, store, embedded } = stored;
@@ -225,6 +236,7 @@ export class RegistriesImpl implements Registries {
         parsed: this.#parsed,
         freeze: options.freeze ?? false,
         complete: stored.complete,
+        fromProtobuf: resource.custom ? undefined : (bytes) => this.#fromProtobuf(bytes, resource, versions),
       });
     let cache = kept;
     if (cache === undefined) {

@@ -30,7 +30,12 @@ export interface LayoutOptions {
   readonly freeze: boolean;
   /** What its schema makes of an object that others stored (custom resources: pruned, with defaults). */
   readonly complete?: ((object: KubeObject) => KubeObject) | undefined;
+  /** Reads what another API server has stored as protobuf; in the storage version, with defaults. */
+  readonly fromProtobuf?: ((bytes: Buffer) => KubeObject) | undefined;
 }
+
+/** `k8s` and a zero byte: upstream's protobuf. */
+const protobufMagic = 0x6b38_7300;
 
 /** How one resource lies in the store; shared by all its objects. */
 export class StorageLayout {
@@ -46,9 +51,11 @@ export class StorageLayout {
   readonly parsed: ParsedCache;
   readonly freeze: boolean;
   readonly #complete: LayoutOptions['complete'];
+  readonly #fromProtobuf: LayoutOptions['fromProtobuf'];
 
   constructor(options: LayoutOptions) {
     this.#complete = options.complete;
+    this.#fromProtobuf = options.fromProtobuf;
     this.prefix = `${options.root}/${options.keyPrefix}/`;
     this.namespaced = options.namespaced;
     this.apiVersion = options.apiVersion;
@@ -77,6 +84,8 @@ export class StorageLayout {
     const ours = bytes.length > n && bytes.compare(this.header, 0, n, 0, n) === 0;
     if (this.#complete === undefined) {
       if (ours) return bytes;
+      if (this.#fromProtobuf !== undefined && bytes.length > 4 && bytes.readUInt32BE(0) === protobufMagic)
+        return this.encode(this.#fromProtobuf(bytes));
       return this.encode(convert(parseTrustedJson(bytes) as KubeObject, this.apiVersion));
     }
     const object = parseTrustedJson(bytes) as KubeObject;

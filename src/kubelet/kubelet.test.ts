@@ -563,3 +563,44 @@ test('another image does away with the back-off', async (t) => {
   await c.clock.advance(100);
   assert.equal((await c.state('back-off'))!.restartCount, count + 1);
 });
+
+test('a pod that ends: all preStop hooks at once, sidecars after what they serve, the last one first', async (t) => {
+  const c = await cluster(t);
+  const hook = (name: string) => ({
+    preStop: { exec: { command: ['sh', '-c', `echo ${name} >> /proc/1/fd/1; sleep 2`] } },
+  });
+  const member = (name: string, more: Partial<Container> = {}): Container => ({
+    name,
+    image: 'busybox',
+    command: ['sh', '-c', 'sleep 3600'],
+    lifecycle: hook(name),
+    ...more,
+  });
+  await c.run('ordered', {
+    initContainers: [member('first', { restartPolicy: 'Always' }), member('second', { restartPolicy: 'Always' })],
+    containers: [member('main', { lifecycle: { preStop: { sleep: { seconds: 5 } } } })],
+  });
+  assert.equal((await c.pod('ordered')).status?.phase, 'Running');
+  const began = c.clock.now();
+  const ends = new Map<string, number>();
+  const stop = c.runtime.events((e) => {
+    if (e.containerEventType === 'CONTAINER_STOPPED_EVENT')
+      ends.set(e.containerId, Math.round((e.createdAt - began) / 1000));
+  });
+  const ids = new Map(
+    [
+      ...(await c.pod('ordered')).status!.containerStatuses!,
+      ...(await c.pod('ordered')).status!.initContainerStatuses!,
+    ].map((s) => [s.containerID!.replace('simulated://', ''), s.name]),
+  );
+  await c.client.core.pods.delete('ordered', 'default');
+  await c.client.core.pods.patch('ordered', 'default', 'merge', { metadata: { deletionGracePeriodSeconds: 30 } });
+  await c.clock.advance(40_000);
+  stop();
+  const order = [...ends].filter(([id]) => ids.has(id)).map(([id, at]) => [ids.get(id), at]);
+  assert.deepEqual(
+    order.map(([name]) => name),
+    ['main', 'second', 'first'],
+  );
+  assert.ok((order[2]![1] as number) < 9, JSON.stringify(order));
+});

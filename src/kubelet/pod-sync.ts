@@ -4,6 +4,7 @@
  */
 import type { Container, Pod } from '../api/types/index.gen.ts';
 import { sandboxConfig } from './container-config.ts';
+import type { KillOptions } from './container-kill.ts';
 import { startContainer } from './container-start.ts';
 import type { KubeletContext } from './context.ts';
 import type { PodRuntimeFields } from './downward.ts';
@@ -21,7 +22,7 @@ import { toReset } from './restart-all.ts';
 import { runtimeHandler } from './runtime-class.ts';
 import type { PodSandboxConfig, PodSandboxStatus } from './runtime/container-runtime.ts';
 import { RuntimeError } from './runtime/container-runtime.ts';
-import { MountError } from './volumes/mount-error.ts';
+import { AttachLimitError, MountError } from './volumes/mount-error.ts';
 import type { PodVolumes } from './volumes/pod-volumes.ts';
 
 /** What the work needs of the worker it is part of. */
@@ -36,12 +37,14 @@ export interface SyncedPod {
   readonly apiPod: Pod;
   readonly podIps: readonly string[];
   fields(): PodRuntimeFields;
+  /** The pod cannot be on this node: it fails. */
+  reject(why: { readonly reason: string; readonly message: string }): void;
   /** The pod is to end: nothing more is started. */
   ending(): boolean;
   /** What was last told of a container that the runtime does not know. */
   restartCount(name: string): number;
   graceFor(container: Container, reason: KillReason | undefined): number;
-  killContainer(container: Container, id: string, message: string, grace: number): Promise<void>;
+  killContainer(container: Container, id: string, options: KillOptions): Promise<void>;
   /** Containers were started: their probes begin. */
   updateProbes(): void;
 }
@@ -82,7 +85,8 @@ export class PodSync {
     await this.#actuate(actions);
     for (const k of actions.kills) {
       runtimeView.stale = true;
-      await this.#p.killContainer(k.container, k.id, k.message, this.#p.graceFor(k.container, k.reason));
+      const grace = this.#p.graceFor(k.container, k.reason);
+      await this.#p.killContainer(k.container, k.id, { message: k.message, grace });
     }
     if (actions.createSandbox) {
       if (actions.attempt > 0)
@@ -118,7 +122,10 @@ export class PodSync {
     runtimeView.stale = true;
     for (const { container, status } of toReset(pod, runtimeView.now)) {
       if (status.state === 'CONTAINER_RUNNING')
-        await this.#p.killContainer(container, status.id, 'killing', this.#p.graceFor(container, undefined));
+        await this.#p.killContainer(container, status.id, {
+          message: 'killing',
+          grace: this.#p.graceFor(container, undefined),
+        });
       await ctx.runtime.removeContainer(status.id);
     }
     this.#waiting = undefined;
@@ -149,6 +156,10 @@ export class PodSync {
       this.#mountFailures = 0;
       return true;
     } catch (error) {
+      if (error instanceof AttachLimitError) {
+        this.#p.reject({ reason: 'VolumeAttachmentLimitExceeded', message: error.message });
+        return false;
+      }
       if (!(error instanceof MountError)) throw error;
       if (error.waiting) {
         // Woken when it is done; else it looks again.
@@ -264,7 +275,8 @@ export class PodSync {
         containerFieldPath(pod.spec!, container.name),
       );
       runtimeView.stale = true;
-      await this.#p.killContainer(container, id, 'FailedPostStartHook', this.#p.graceFor(container, undefined));
+      const grace = this.#p.graceFor(container, undefined);
+      await this.#p.killContainer(container, id, { message: 'FailedPostStartHook', grace });
       return failed(new StartError('PostStartHookError', errorText(error)));
     }
   }

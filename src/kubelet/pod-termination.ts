@@ -23,8 +23,14 @@ export function podTermination(worker: PodWorker): PodTermination {
   const alive = new Set<string>();
   let deadline = Infinity;
 
-  const kill = async (v: Victim, grace: number): Promise<void> => {
-    await worker.killContainer(v.container, v.status.id, `Stopping container ${v.container.name}`, grace, abort.signal);
+  const kill = async (v: Victim, grace: number, turn?: Promise<void>): Promise<void> => {
+    const message = `Stopping container ${v.container.name}`;
+    await worker.killContainer(v.container, v.status.id, {
+      message,
+      grace,
+      signal: abort.signal,
+      ...(turn === undefined ? {} : { turn }),
+    });
     alive.delete(v.status.id);
   };
 
@@ -45,13 +51,25 @@ export function podTermination(worker: PodWorker): PodTermination {
       const grace = override ?? (victims[0] === undefined ? 0 : worker.graceFor(victims[0].container, undefined));
       const began = ctx.clock.now();
       deadline = Math.min(deadline, began + grace * 1000);
-      await Promise.all(victims.filter((v) => v.sidecarIndex < 0).map((v) => kill(v, grace)));
-      // A sidecar ends only after what was started after it.
-      const sidecars = victims.filter((v) => v.sidecarIndex >= 0).sort((a, b) => b.sidecarIndex - a.sidecarIndex);
-      for (const v of sidecars) {
-        const left = Math.max(Math.floor((deadline - ctx.clock.now()) / 1000), 0);
-        await kill(v, grace === 0 ? 0 : Math.max(left, 2));
+      const ended: Promise<void>[] = [];
+      const main: Promise<void>[] = [];
+      for (const v of victims) {
+        if (v.sidecarIndex >= 0) continue;
+        const end = kill(v, grace);
+        ended.push(end);
+        if (spec.containers.includes(v.container)) main.push(end);
       }
+      // A sidecar ends only after the containers that it serves and the sidecars that were started after it.
+      const sidecars = victims.filter((v) => v.sidecarIndex >= 0).sort((a, b) => b.sidecarIndex - a.sidecarIndex);
+      let before: readonly Promise<void>[] = main;
+      for (const v of sidecars) {
+        const turn = Promise.allSettled(before).then(() => {});
+        const end = kill(v, grace, turn);
+        ended.push(end);
+        before = [...main, end];
+      }
+      const failed = (await Promise.allSettled(ended)).find((e) => e.status === 'rejected');
+      if (failed !== undefined) throw failed.reason;
       for (const s of worker.view.sandboxes) if (s.state === 'SANDBOX_READY') await ctx.runtime.stopPodSandbox(s.id);
     },
     shorten(grace) {

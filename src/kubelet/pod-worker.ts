@@ -8,6 +8,7 @@ import { timeMs } from '../api/time.ts';
 import type { Container, Pod, PodStatus } from '../api/types/index.gen.ts';
 import { compareResourceVersions } from '../client/resource-version.ts';
 import { lazyPodFile } from './container-config.ts';
+import type { KillOptions } from './container-kill.ts';
 import { killContainer } from './container-kill.ts';
 import type { KubeletContext } from './context.ts';
 import { podDir } from './context.ts';
@@ -357,7 +358,11 @@ export class PodWorker implements StatusOwner, SyncedPod {
         this.ctx,
         () => this.#pod,
         () => this.podIps[0] ?? '',
-        () => this.notify(),
+        () => {
+          // A pod that is ending tells of its readiness meanwhile.
+          if (this.#terminating !== undefined && !this.#terminated) this.report();
+          this.notify();
+        },
         (name, id) => this.#foundBefore(name, id),
       );
     }
@@ -529,9 +534,9 @@ export class PodWorker implements StatusOwner, SyncedPod {
     return own ?? spec?.terminationGracePeriodSeconds ?? 30;
   }
 
-  /** Runs the preStop hook and stops the container, within `grace` seconds. */
-  killContainer(container: Container, id: string, message: string, grace: number, signal?: AbortSignal): Promise<void> {
-    return killContainer(this.ctx, this.#pod, container, id, message, grace, this.podIps[0] ?? '', signal);
+  /** Runs the preStop hook and stops the container. */
+  killContainer(container: Container, id: string, options: KillOptions): Promise<void> {
+    return killContainer(this.ctx, this.#pod, container, id, this.podIps[0] ?? '', options);
   }
 
   async #terminate(): Promise<void> {

@@ -365,6 +365,22 @@ describe('sig-node', { skip, timeout: 280_000, concurrency: 4 }, () => {
     for (const name of ['env-file', 'env-near', 'env-evil']) await node.delete(name);
   });
 
+  test('Probing container: a pod that is ending tells that it is not ready any more', async () => {
+    const script = "trap 'rm -f /tmp/ready; sleep 6; exit 0' TERM; touch /tmp/ready; while :; do sleep 0.2; done";
+    const probe = { exec: { command: ['test', '-e', '/tmp/ready'] }, periodSeconds: 1, failureThreshold: 1 };
+    await node.create('ending', {
+      terminationGracePeriodSeconds: 20,
+      containers: [shell(script, { readinessProbe: probe })],
+    });
+    const ready = async (): Promise<string | undefined> =>
+      (await get('ending')).status?.conditions?.find((c) => c.type === 'Ready')?.status;
+    await node.until(async () => (await ready()) === 'True', 'the pod to be ready');
+    await node.client.core.pods.delete('ending', 'default');
+    await node.until(async () => (await ready()) === 'False', 'the pod to be unready while it ends');
+    assert.equal((await get('ending')).status?.phase, 'Running');
+    await node.delete('ending');
+  });
+
   test('an exit that a rule asks it of restarts all containers; how they ended before is told', async () => {
     const rule = { action: 'RestartAllContainers', exitCodes: { operator: 'In', values: [42] } };
     await node.create('restart-all', {

@@ -9,7 +9,7 @@ import type { Catalog } from '../../api/catalog/catalog.ts';
 import type { ResourceInfo } from '../../api/catalog/resource.ts';
 import { semanticEqual } from '../../api/helpers/deep-equal.ts';
 import { convert } from '../../api/conversion/convert.ts';
-import { apiVersionOf, type KubeObject } from '../../api/object.ts';
+import { apiVersionOf } from '../../api/object.ts';
 import { ProtobufObjects } from '../../api/protobuf.ts';
 import type { KubeObject } from '../../api/object.ts';
 import { DecodeError } from '../../api/schema/decode.ts';

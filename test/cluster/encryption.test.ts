@@ -1,9 +1,11 @@
 /** Encryption at rest: what lies in the store, who can read it, keys that change, and a key management plugin on its socket. */
 import assert from 'node:assert/strict';
-import { createDecipheriv, createHmac, randomBytes } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createHmac, randomBytes } from 'node:crypto';
 import { after, before, test } from 'node:test';
 import * as grpc from '@grpc/grpc-js';
-import protobuf from 'protobufjs';
+import protobufjs from 'protobufjs';
+import { loadCatalog } from '../../src/api/catalog/catalog.ts';
+import { ProtobufObjects } from '../../src/api/protobuf.ts';
 import { createWorkspace, startApiServer, startStore } from '../support/api-server.ts';
 import type { RunningApiServer, TestStore, Workspace } from '../support/api-server.ts';
 import type { Api } from '../support/api.ts';
@@ -212,7 +214,7 @@ async function startPlugin(file: string): Promise<{
   decrypts: number;
   stop(): void;
 }> {
-  const { root } = protobuf.parse(`syntax = "proto3"; package v2;
+  const { root } = protobufjs.parse(`syntax = "proto3"; package v2;
     message StatusRequest {} message StatusResponse { string version = 1; string healthz = 2; string key_id = 3; }
     message DecryptRequest { bytes ciphertext = 1; string uid = 2; string key_id = 3; map<string, bytes> annotations = 4; }
     message DecryptResponse { bytes plaintext = 1; }
@@ -274,7 +276,7 @@ test('KMS v2: the seed by the plugin, a key for each value, another key id, heal
       }),
     )}`,
   ];
-  const EncryptedObject = protobuf
+  const EncryptedObject = protobufjs
     .parse(`syntax = "proto3";
     message EncryptedObject { bytes encryptedData = 1; string keyID = 2; bytes encryptedDEKSource = 3;
       map<string, bytes> annotations = 4; int32 encryptedDEKSourceType = 5; }`)
@@ -315,7 +317,6 @@ test('KMS v2: the seed by the plugin, a key for each value, another key id, heal
     const seed = randomBytes(32);
     const info = randomBytes(32);
     const nonce = randomBytes(12);
-    const { createCipheriv } = await import('node:crypto');
     const c = createCipheriv(
       'aes-256-gcm',
       createHmac('sha256', seed).update(info).update(Buffer.of(1)).digest(),
@@ -405,4 +406,61 @@ test('a configuration that does not hold is told at the start, with upstream wor
     startApiServer(work, etcd, ['--encryption-provider-config-automatic-reload']),
     /must be set with --encryption-provider-config/,
   );
+});
+
+test('what another API server has stored as protobuf is read, also encrypted, and written anew as JSON', async () => {
+  await using own = await startStore();
+  const protobuf = new ProtobufObjects(loadCatalog());
+  const put = async (key: string, object: object, wrap = (b: Buffer): Buffer => b): Promise<unknown> =>
+    own.store.commit({ key: `/registry/${key}`, expectModRevision: 0, value: wrap(protobuf.encode(object)) });
+  const metadata = (name: string): object => ({
+    name,
+    namespace: 'default',
+    uid: `uid-${name}`,
+    creationTimestamp: '2026-01-02T03:04:05Z',
+  });
+  const gcm = (keyText: string) => (plain: Buffer) => {
+    const nonce = randomBytes(12);
+    const c = createCipheriv('aes-256-gcm', Buffer.alloc(32, 1), nonce);
+    c.setAAD(Buffer.from(keyText));
+    return Buffer.concat([Buffer.from('k8s:enc:aesgcm:v1:a:'), nonce, c.update(plain), c.final(), c.getAuthTag()]);
+  };
+  await put(
+    'secrets/default/s',
+    { kind: 'Secret', apiVersion: 'v1', metadata: metadata('s'), data: { p: 'aHVzaA==' }, type: 'Opaque' },
+    gcm('/registry/secrets/default/s'),
+  );
+  await put('deployments/default/d', {
+    kind: 'Deployment',
+    apiVersion: 'apps/v1',
+    metadata: metadata('d'),
+    spec: {
+      replicas: 0,
+      selector: { matchLabels: { a: 'b' } },
+      template: {
+        metadata: { labels: { a: 'b' } },
+        spec: { terminationGracePeriodSeconds: 0, containers: [{ name: 'c', image: 'i' }] },
+      },
+    },
+    status: { observedGeneration: 3 },
+  });
+  await using server = await startApiServer(work, own, [
+    `--encryption-provider-config=${work.write(
+      'pb.json',
+      config({ resources: ['secrets'], providers: [{ aesgcm: { keys: [{ name: 'a', secret: key(1) }] } }] }),
+    )}`,
+  ]);
+  const { api } = server;
+  const read = (await api.get(`${secrets}/s`)).body;
+  assert.deepEqual(read.data, { p: 'aHVzaA==' });
+  assert.equal(read.metadata.uid, 'uid-s');
+  const path = '/apis/apps/v1/namespaces/default/deployments/d';
+  const deployment = (await api.get(path)).body;
+  assert.equal(deployment.spec.replicas, 0);
+  assert.equal(deployment.spec.template.spec.terminationGracePeriodSeconds, 0);
+  assert.equal(deployment.spec.template.spec.containers[0].imagePullPolicy, 'Always');
+  assert.equal(deployment.status.observedGeneration, 3);
+  const changed = await api.merge(path, { spec: { replicas: 2 } });
+  assert.equal(changed.status, 200);
+  assert.match((await stored('deployments/default/d', own)).toString(), /^\{"kind":"Deployment"/);
 });

@@ -257,6 +257,26 @@ async function wholeLife(r: ResourceInfo): Promise<void> {
   const [addedInProtobuf] = await seenInProtobuf.events;
   assert.deepEqual(withoutNull(addedInProtobuf), withoutNull({ type: 'ADDED', object: created.body }));
 
+  // Field selectors ------------------------------------------------------------------------------------------------------
+  const labels = r.fieldLabels;
+  for (const label of labels) {
+    const value = fieldValue(r, label, got.body);
+    const found = async (operator: string): Promise<boolean> => {
+      const selector = encodeURIComponent(
+        `metadata.name=${name},${label}${operator}${value.replace(/([\\=,])/g, '\\$1')}`,
+      );
+      const answer = await send('GET', `${collection}?fieldSelector=${selector}`);
+      expectStatus(answer, 200, `selection by ${label}`);
+      return answer.body.items.length === 1;
+    };
+    assert.deepEqual([await found('='), await found('==')], [true, true], `${label}=${value}`);
+    // The name itself is in the key, so its negation contradicts it.
+    assert.equal(await found('!='), false, `${label}!=${value}`);
+  }
+  const unknown = await send('GET', `${collection}?fieldSelector=${encodeURIComponent('spec.no.such=1')}`);
+  expectStatus(unknown, 400, 'selection by an unknown field');
+  assert.equal(unknown.body.reason, 'BadRequest');
+
   // Other forms ----------------------------------------------------------------------------------------------------------
   for (const path of [item, `${collection}?${selected}`]) {
     const table = await send('GET', path, undefined, { accept: 'application/json;as=Table;v=v1;g=meta.k8s.io' });
@@ -431,6 +451,25 @@ async function wholeLife(r: ResourceInfo): Promise<void> {
 }
 
 const patchType = (type: string): Record<string, string> => ({ 'content-type': `application/${type}-patch+json` });
+
+/** The value that a field label stands for, as upstream's strategies tell it. */
+function fieldValue(r: ResourceInfo, label: string, object: Json): string {
+  const at = (path: string): Json => path.split('.').reduce((value: Json, member) => value?.[member], object);
+  switch (`${r.kind} ${label}`) {
+    case 'Pod spec.hostNetwork':
+    case 'Node spec.unschedulable':
+      return String(at(label) === true);
+    case 'Pod status.podIPs':
+      return '';
+    case 'ReplicationController status.replicas':
+      return String(at(label) ?? 0);
+    case 'Job status.successful':
+      return String(object.status?.succeeded ?? 0);
+    case 'Event source':
+      return object.source?.component ?? '';
+  }
+  return String(at(label) ?? '');
+}
 
 /** Without what is null, which protobuf cannot tell from what is not there. */
 function withoutNull<T>(value: T): T {

@@ -1,0 +1,117 @@
+/** `--runtime-config`, `--feature-gates` and `--emulated-version`, on an API server started with them. */
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import type { Json } from '../support/api.ts';
+import { createWorkspace, startApiServer, startStore } from '../support/api-server.ts';
+import type { RunningApiServer, TestStore, Workspace } from '../support/api-server.ts';
+
+let work: Workspace;
+let store: TestStore;
+
+before(async () => {
+  work = await createWorkspace();
+  store = await startStore();
+});
+
+after(async () => {
+  await store[Symbol.asyncDispose]();
+  work.dispose();
+});
+
+async function refused(...flags: string[]): Promise<string> {
+  try {
+    const server = await startApiServer(work, store, flags);
+    await server[Symbol.asyncDispose]();
+    return '';
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+async function groups(server: RunningApiServer): Promise<Map<string, string[]>> {
+  const { body } = await server.api.get('/apis');
+  return new Map(body.groups.map((g: Json) => [g.name, g.versions.map((v: Json) => v.version)]));
+}
+
+test('by default the versions of the release are served, and no others', async () => {
+  await using server = await startApiServer(work, store);
+  const served = await groups(server);
+  assert.equal(served.get('internal.apiserver.k8s.io'), undefined);
+  assert.equal(served.get('storagemigration.k8s.io'), undefined);
+  assert.deepEqual(served.get('resource.k8s.io'), ['v1']);
+  for (const path of [
+    '/apis/resource.k8s.io/v1beta1',
+    '/apis/resource.k8s.io/v1beta1/deviceclasses',
+    '/apis/certificates.k8s.io/v1beta1/clustertrustbundles',
+    '/openapi/v3/apis/resource.k8s.io/v1beta1',
+  ])
+    assert.equal((await server.api.get(path)).status, 404, path);
+  const { body } = await server.api.get('/version');
+  assert.match(body.gitVersion, /^v1\.36\.\d+\+knarr\.\d+$/);
+  assert.deepEqual([body.major, body.minor, body.emulationMinor, body.minCompatibilityMinor], ['1', '36', '36', '35']);
+});
+
+test('APIs are switched on by stability, by version and by resource', async () => {
+  await using server = await startApiServer(work, store, [
+    '--runtime-config=api/beta=true,resource.k8s.io/v1beta1=false,resource.k8s.io/v1alpha3/devicetaintrules=true',
+    '--runtime-config=networking.k8s.io/v1/ingresses=false',
+    '--feature-gates=ClusterTrustBundle=true',
+    '--emulated-version=1.36',
+  ]);
+  const { api } = server;
+  const served = await groups(server);
+  assert.deepEqual(served.get('resource.k8s.io'), ['v1', 'v1beta2', 'v1alpha3']);
+  assert.deepEqual(served.get('networking.k8s.io'), ['v1', 'v1beta1']);
+  const names = async (path: string): Promise<string[]> =>
+    (await api.get(path)).body.resources.map((r: Json) => r.name);
+  assert.deepEqual(await names('/apis/resource.k8s.io/v1alpha3'), ['devicetaintrules', 'devicetaintrules/status']);
+  assert.ok(!(await names('/apis/networking.k8s.io/v1')).includes('ingresses'));
+  assert.equal((await api.get('/apis/networking.k8s.io/v1/ingresses')).status, 404);
+  assert.deepEqual(await names('/apis/certificates.k8s.io/v1beta1'), ['clustertrustbundles'], 'the other gate is off');
+  const document = await api.get('/openapi/v3/apis/resource.k8s.io/v1beta2');
+  assert.ok('/apis/resource.k8s.io/v1beta2/deviceclasses' in document.body.paths);
+  // Objects of one version are those of another.
+  const slice = {
+    apiVersion: 'resource.k8s.io/v1beta2',
+    kind: 'ResourceSlice',
+    metadata: { name: 's' },
+    spec: {
+      driver: 'gpu.example.com',
+      nodeName: 'n',
+      pool: { name: 'p', generation: 1, resourceSliceCount: 1 },
+      devices: [{ name: 'd', attributes: { model: { string: 'm' } } }],
+    },
+  };
+  assert.equal((await api.create('/apis/resource.k8s.io/v1beta2/resourceslices', slice)).status, 201);
+  const { body } = await api.get('/apis/resource.k8s.io/v1/resourceslices/s');
+  assert.deepEqual([body.apiVersion, body.spec.devices], ['resource.k8s.io/v1', slice.spec.devices]);
+});
+
+test('what a feature gate switches', async () => {
+  const withTaint = {
+    metadata: { name: 'taint' },
+    spec: {
+      driver: 'gpu.example.com',
+      allNodes: true,
+      pool: { name: 'p', generation: 1, resourceSliceCount: 1 },
+      devices: [{ name: 'd', taints: [{ key: 'a', effect: 'NoSchedule' }] }],
+    },
+  };
+  await using server = await startApiServer(work, store, ['--feature-gates=DRADeviceTaints=false']);
+  const made = await server.api.create('/apis/resource.k8s.io/v1/resourceslices?dryRun=All', withTaint);
+  assert.equal(made.status, 201, made.text);
+  assert.equal(made.body.spec.devices[0].taints, undefined, 'dropped, as it is not in use');
+});
+
+test('what is not known is refused, in the words of upstream', async () => {
+  assert.equal(await refused('--feature-gates=NoSuchThing=true'), 'unrecognized feature gate: NoSuchThing');
+  assert.match(await refused('--feature-gates=DRAAdminAccess=false'), /feature is locked to true$/);
+  assert.match(await refused('--feature-gates=GangScheduling=true'), /depends on features that are disabled/);
+  assert.equal(await refused('--runtime-config=nope.example.com/v1=true'), 'unknown api groups nope.example.com/v1');
+  assert.equal(await refused('--runtime-config=apps/v7=true'), 'group version apps/v7 that has not been registered');
+  assert.equal(await refused('--runtime-config=api/all=false'), 'invalid runtime-config with only api/all=false');
+  assert.equal(await refused('--runtime-config=api/beta=maybe'), 'invalid value api/beta=maybe');
+  assert.match(await refused('--runtime-config=apps/v1/Deployments=false'), /resource is always lowercase plural/);
+  assert.match(await refused('--emulated-version=1.34'), /version 1\.34 is not between \[1\.36, 1\.36\]/);
+  assert.match(await refused('--min-compatibility-version=1.30'), /is not between \[1\.35, 1\.36\]/);
+});

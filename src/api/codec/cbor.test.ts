@@ -13,7 +13,7 @@ test('what is written is canonical: byte strings, sorted keys, shortest numbers'
   assert.equal(hex({ bb: 1, c: true, a: null }), 'a34161f64163f542626201');
   assert.equal(
     hex([0, 23, 24, 255, 256, 65536, -1, -25, 2 ** 53 - 1]),
-    '8900171818' + '18ff1901001a00010000203818' + '1b001fffffffffffff',
+    '890017181818ff1901001a000100002038181b001fffffffffffff',
   );
   assert.equal(
     hex([1.5, 0.1, 100000.5, -0.25, 5.960464477539063e-8]),

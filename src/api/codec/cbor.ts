@@ -453,11 +453,6 @@ function timeText(seconds: number): string {
   return text.replace(/\.?0*Z$/, 'Z');
 }
 
-/** True for what begins with the self-described tag. */
-export function isCbor(bytes: Uint8Array): boolean {
-  return bytes.length > 3 && bytes[0] === 0xd9 && bytes[1] === 0xd9 && bytes[2] === 0xf7;
-}
-
 /**
  * One item as JSON.
  * @throws {CborError} for what is no CBOR, and for what JSON has no form for

@@ -15,12 +15,11 @@ import type {
   Subject,
 } from '../../api/types/flowcontrol-v1.gen.ts';
 import { mandatoryFlowControl } from '../bootstrap/objects.ts';
+import { maxHashBits, requiredEntropyBits } from '../flowcontrol/shuffle-sharding.ts';
 import { invalidEach, specOf, statusOf } from './field.ts';
 
 const maxMatchingPrecedence = 10_000;
 const maxQueues = 10_000_000;
-/** Bits of the hash that the hands of shuffle sharding are dealt by. */
-const maxHashBits = 60;
 const exempt = 'exempt';
 const verbs = ['create', 'delete', 'deletecollection', 'get', 'list', 'patch', 'proxy', 'update', 'watch'];
 
@@ -189,7 +188,7 @@ function validateQueuing(queuing: QueuingConfiguration, path: string): FieldErro
   const at = `${path}.handSize`;
   if (handSize <= 0) errors.push(invalid(at, handSize, 'must be positive'));
   else if (handSize > queues) errors.push(invalid(at, handSize, `should not be greater than queues (${queues})`));
-  else if (Math.ceil(Math.log2(queues) * handSize) > maxHashBits)
+  else if (requiredEntropyBits(queues, handSize) > maxHashBits)
     errors.push(
       invalid(
         at,

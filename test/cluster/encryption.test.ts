@@ -173,7 +173,7 @@ test('each provider, wildcards, rotation by replacing, and back to plain', async
   assert.match((await stored('configmaps/default/c')).toString(), /^\{"kind":"ConfigMap"/);
   assert.match(
     (await api.get('/metrics')).text,
-    /^apiserver_storage_transformation_operations_total\{resource="secrets",status="OK",transformation_type="to_storage"\} [1-9]/m,
+    /^apiserver_storage_transformation_operations_total\{resource="secrets",status="OK",transformation_type="to_storage",transformer_prefix="k8s:enc:aesgcm:v1:"\} [1-9]/m,
   );
 });
 
@@ -194,9 +194,10 @@ test('a changed configuration is taken without a restart; one that does not hold
   assert.match((await stored('secrets/default/s', own)).toString('latin1'), /^k8s:enc:secretbox:v1:a:/);
   work.write('reload/config.json', providers(['b', 2], ['a', 1]));
   const metric = async (status: string): Promise<boolean> =>
-    (await api.get('/metrics')).text.includes(
-      `apiserver_encryption_config_controller_automatic_reloads_total{status="${status}"} 1\n`,
-    );
+    new RegExp(
+      `^apiserver_encryption_config_controller_automatic_reloads_total\\{apiserver_id_hash="sha256:[0-9a-f]{64}",status="${status}"\\} 1$`,
+      'm',
+    ).test((await api.get('/metrics')).text);
   await until(() => metric('success'));
   await rewrite(api, `${secrets}/s`);
   assert.match((await stored('secrets/default/s', own)).toString('latin1'), /^k8s:enc:secretbox:v1:b:/);

@@ -12,6 +12,7 @@ export interface NamedCertificate {
 }
 
 export interface TlsSettings {
+  /** TLS 1.2 when left out. */
   readonly minVersion?: SecureVersion;
   /** OpenSSL's names. */
   readonly ciphers?: string;
@@ -72,7 +73,7 @@ export function tlsSettings(options: {
   readonly cipherSuites: readonly string[];
   readonly curves: readonly string[];
   readonly http2: boolean;
-}): TlsSettings {
+}): TlsSettings & { readonly minVersion: SecureVersion } {
   const minVersion = options.minVersion === '' ? 'TLSv1.2' : versions[options.minVersion];
   if (minVersion === undefined) throw new Error(`unknown tls version ${JSON.stringify(options.minVersion)}`);
   for (const name of options.cipherSuites)

@@ -1,6 +1,8 @@
 /** `--encryption-provider-config`: how values are encrypted in the store, followed as the file changes. */
 import { readFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import type { Catalog } from '../../api/catalog/catalog.ts';
+import { apiServerId } from '../../apiserver/bootstrap/identity-lease.ts';
 import type { ApiServer } from '../../apiserver/server.ts';
 import { EncryptedStore } from '../../apiserver/storage/encryption/encrypted-store.ts';
 import { Encryption } from '../../apiserver/storage/encryption/encryption.ts';
@@ -58,7 +60,9 @@ export async function createEncryption(
       );
     return undefined;
   }
-  const encryption = new Encryption({ clock, random, logger, catalog, reload: flags.automaticReload });
+  const reload = flags.automaticReload;
+  const serverId = apiServerId(hostname());
+  const encryption = new Encryption({ clock, random, logger, catalog, reload, serverId });
   try {
     const { value, source } = await read(file);
     await encryption.load(value, source);
@@ -81,7 +85,7 @@ export async function createEncryption(
       });
     }
   }
-  const reload = async (): Promise<void> => {
+  const follow = async (): Promise<void> => {
     let given;
     try {
       given = await read(file);
@@ -98,7 +102,7 @@ export async function createEncryption(
     }
   };
   const stop = flags.automaticReload
-    ? watchFile(file, () => void reload(), {
+    ? watchFile(file, () => void follow(), {
         onError: (error) => logger.warn('cannot follow the encryption configuration', { file, error }),
       })
     : () => {};

@@ -4,16 +4,16 @@
  */
 import { createHash } from 'node:crypto';
 import type { Clock } from '../../../base/clock.ts';
-import { ioTimer } from '../../../base/io-time.ts';
+import { ioNow, ioTimer } from '../../../base/io-time.ts';
 import type { Logger } from '../../../base/logger.ts';
 import type { Random } from '../../../base/random.ts';
 import type { Catalog } from '../../../api/catalog/catalog.ts';
-import { Vector, type Family } from '../../metrics/exposition.ts';
+import { HistogramVector, Vector, type Family } from '../../metrics/exposition.ts';
 import { aesCbc, aesGcm } from './aes.ts';
 import { type GroupResource, resourceOfKey, type ResourceOfKey } from '../resource-of-key.ts';
 import { kmsTimeoutMs, parseEncryptionConfig, parseGroupResource } from './config.ts';
 import type { EncryptionKey, EncryptionProvider, EncryptionResources, KmsConfig } from './config.ts';
-import { KmsProvider } from './kms.ts';
+import { hashOf, KmsProvider } from './kms.ts';
 import { secretbox } from './secretbox.ts';
 import { identityTransformer, prefixTransformers, type PrefixTransformer, type Transformer } from './transformer.ts';
 
@@ -24,6 +24,8 @@ export interface EncryptionOptions {
   readonly catalog: Catalog;
   /** `--encryption-provider-config-automatic-reload` */
   readonly reload: boolean;
+  /** Names this API server in metrics, as a hash. */
+  readonly serverId: string;
   /** Key prefix in the store, `/registry` when left out. */
   readonly root?: string;
 }
@@ -60,6 +62,15 @@ function byKeys(
   return { prefix: Buffer.from(prefix), transformer: prefixTransformers(all, otherwise) };
 }
 
+/** 5 µs, doubled twenty-four times. */
+const transformationBuckets = Array.from({ length: 25 }, (_, i) => 5e-6 * 2 ** i);
+
+/** Who has encrypted a value, as its first bytes say. */
+function prefixOf(data: Buffer): string {
+  const start = data.toString('latin1', 0, 64);
+  return /^k8s:enc:kms:v\d:[^:]*:|^k8s:enc:[^:]*:v\d:/.exec(start)?.[0] ?? 'identity';
+}
+
 const noAesKey = 'no matching key was found for the provided AES transformer';
 
 export class Encryption {
@@ -69,6 +80,11 @@ export class Encryption {
     'counter',
     'apiserver_storage_transformation_operations_total',
     '[ALPHA] Total number of transformations. Successful transformation will have a status of OK and a varied status string when the transformation fails.',
+  );
+  readonly #seconds = new HistogramVector(
+    'apiserver_storage_transformation_duration_seconds',
+    '[ALPHA] Latencies in seconds of value transformation operations.',
+    transformationBuckets,
   );
   readonly #misses = new Vector(
     'counter',
@@ -97,7 +113,7 @@ export class Encryption {
   }
 
   get families(): readonly Family[] {
-    return [this.#operations, this.#misses, this.#reloads, this.#lastReload];
+    return [this.#operations, this.#seconds, this.#misses, this.#reloads, this.#lastReload];
   }
 
   get usesKms(): boolean {
@@ -149,8 +165,9 @@ export class Encryption {
   }
 
   #reloaded(status: 'success' | 'failure'): void {
-    this.#reloads.series(status, () => ({ status })).inc();
-    this.#lastReload.series(status, () => ({ status })).value = this.#options.clock.now() / 1000;
+    const labels = () => ({ apiserver_id_hash: hashOf(this.#options.serverId), status });
+    this.#reloads.series(status, labels).inc();
+    this.#lastReload.series(status, labels).value = this.#options.clock.now() / 1000;
   }
 
   async #build(all: readonly EncryptionResources[], hash: string): Promise<Active> {
@@ -245,34 +262,57 @@ export class Encryption {
   }
 
   #counted(transformer: Transformer, resource: string): Transformer {
-    const count = (transformation_type: string, status: string): void =>
+    const count = (type: string, status: string, data: Buffer | undefined, began: number): void => {
+      const prefix = data === undefined ? 'unknown' : prefixOf(data);
       this.#operations
-        .series(`${transformation_type} ${status} ${resource}`, () => ({ resource, status, transformation_type }))
+        .series(`${type} ${status} ${prefix} ${resource}`, () => ({
+          resource,
+          status,
+          transformation_type: type,
+          transformer_prefix: prefix,
+        }))
         .inc();
-    const told = <T>(type: string, work: () => T | Promise<T>): T | Promise<T> => {
+      if (status === 'OK')
+        this.#seconds
+          .series(`${type} ${prefix}`, () => ({ transformation_type: type, transformer_prefix: prefix }))
+          .observe((ioNow() - began) / 1000);
+    };
+    const told = <T>(
+      type: string,
+      work: () => T | Promise<T>,
+      dataOf: (done?: T) => Buffer | undefined,
+    ): T | Promise<T> => {
+      const began = ioNow();
+      const failed = (error: unknown): never => {
+        count(type, 'Unknown', dataOf(), began);
+        throw error;
+      };
       try {
         const done = work();
         if (done instanceof Promise)
-          return done.then(
-            (d) => {
-              count(type, 'OK');
-              return d;
-            },
-            (error: unknown) => {
-              count(type, 'Unknown');
-              throw error;
-            },
-          );
-        count(type, 'OK');
+          return done.then((d) => {
+            count(type, 'OK', dataOf(d), began);
+            return d;
+          }, failed);
+        count(type, 'OK', dataOf(done), began);
         return done;
       } catch (error) {
-        count(type, 'Unknown');
-        throw error;
+        return failed(error);
       }
     };
     return {
-      encrypt: (value, key) => told('to_storage', () => transformer.encrypt(value, key)),
-      decrypt: (data, key) => told('from_storage', () => transformer.decrypt(data, key)),
+      encrypt: (value, key) =>
+        told(
+          'to_storage',
+          () => transformer.encrypt(value, key),
+          (data) => data,
+        ),
+      decrypt: (data, key) =>
+        told(
+          'from_storage',
+          () => transformer.decrypt(data, key),
+          () => data,
+        ),
     };
   }
 

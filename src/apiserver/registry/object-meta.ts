@@ -1,12 +1,14 @@
 /** Validation of ObjectMeta and what every create and update does to it (upstream api/validation/objectmeta.go, rest/*.go). */
 import type { FieldError } from '../../api/field-error.ts';
 import { forbiddenField, invalid, required, tooLong } from '../../api/field-error.ts';
-import { byteLength, isDNS1123Label, isQualifiedName } from '../../api/names.ts';
+import type { ResourceInfo } from '../../api/catalog/resource.ts';
+import { byteLength, isDNS1123Label, isQualifiedName, nameIsPathSegment } from '../../api/names.ts';
 import type { KubeObject, ObjectMeta, OwnerReference } from '../../api/object.ts';
 import { jsonEqual } from '../../api/patch/values.ts';
 import { validateLabels } from '../../api/selector.ts';
 import { badRequest } from '../../api/status.ts';
 import type { RequestContext } from '../context.ts';
+import { validateKubeFinalizer } from '../validation/field.ts';
 import { validateAnnotations } from '../validation/template-meta.ts';
 
 const maxManagerLength = 128;
@@ -90,6 +92,44 @@ function validateManagedFields(meta: ObjectMeta, path: string): FieldError[] {
     }
   });
   return errors;
+}
+
+/**
+ * Who looks at a kind's metadata: `kube`, all rules, and finalizers are qualified or standard ones; `generic`, the same without
+ * the last; `path`, names need only fit into a path, and that is looked at when everything else is right.
+ */
+type MetadataRules = 'kube' | 'generic' | 'path';
+
+const genericGroups: ReadonlySet<string> = new Set(['admissionregistration.k8s.io', 'apiregistration.k8s.io']);
+const rulesByResource: Readonly<Record<string, MetadataRules>> = {
+  'coordination.k8s.io/leases': 'generic',
+  'node.k8s.io/runtimeclasses': 'generic',
+  '/events': 'path',
+  'events.k8s.io/events': 'path',
+  'policy/poddisruptionbudgets': 'path',
+};
+
+export function metadataRulesOf(resource: ResourceInfo): MetadataRules {
+  if (resource.custom || genericGroups.has(resource.group)) return 'generic';
+  return rulesByResource[`${resource.group}/${resource.resource}`] ?? 'kube';
+}
+
+export function validateKubeFinalizers(meta: ObjectMeta): FieldError[] {
+  return (meta.finalizers ?? []).flatMap((f, i) => validateKubeFinalizer(f, `metadata.finalizers[${i}]`));
+}
+
+/** What the kind's own rules and those of metadata find, in upstream's order. */
+export function withMetadataErrors(
+  meta: ObjectMeta,
+  resource: ResourceInfo,
+  rule: KindNameRule,
+  own: readonly FieldError[],
+): readonly FieldError[] {
+  const rules = metadataRulesOf(resource);
+  if (rules === 'path') return own.length > 0 ? own : validateObjectMeta(meta, resource.namespaced, nameIsPathSegment);
+  const errors = validateObjectMeta(meta, resource.namespaced, rule);
+  if (rules === 'kube') errors.push(...validateKubeFinalizers(meta));
+  return errors.length === 0 ? own : [...errors, ...own];
 }
 
 /** A kind's rule for names; `prefix`: it is a generateName. */

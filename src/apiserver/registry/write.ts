@@ -30,9 +30,12 @@ import type { DeletionRules } from './deletion.ts';
 import type { Leases } from './leases.ts';
 import {
   dedupOwnerReferences,
+  metadataRulesOf,
+  validateKubeFinalizers,
   validateObjectMeta,
   validateObjectMetaUpdate,
   wipeSystemFields,
+  withMetadataErrors,
   withRequestNamespace,
 } from './object-meta.ts';
 import type { Current, ObjectStore } from './object-store.ts';
@@ -217,17 +220,15 @@ async function createOnce(
   const draft = draftOf(convert(given, support.hub.apiVersion));
   draft.metadata.creationTimestamp = support.timestamp(clock.now());
   draft.metadata.uid = support.random.uuid();
-  delete draft.metadata.generation;
   strategy.prepareForCreate?.(context, draft);
   let object = support.hub.canonicalize(draft);
   const name = object.metadata.name ?? '';
   const rule = strategy.validateName ?? nameIsDNSSubdomain;
   const warn = (text: string): void => ctx.warn(text);
-  const errors = [
-    ...validateObjectMeta(object.metadata, resource.namespaced, rule),
+  const errors = withMetadataErrors(object.metadata, resource, rule, [
     ...(support.hub.validate?.(object, undefined, warn) ?? []),
     ...(strategy.validate?.(context, object) ?? []),
-  ];
+  ]);
   if (errors.length > 0) throw invalidStatus(resource.group, resource.kind, name, errors);
   if (strategy.warningsOnCreate !== undefined) for (const w of strategy.warningsOnCreate(context, object)) ctx.warn(w);
   await authorize?.();
@@ -237,7 +238,7 @@ async function createOnce(
     await support.admission.validate(attributes(ctx, support, 'CREATE', scope, name, seen, undefined, options));
   }
   const { resourceVersion = '' } = given.metadata;
-  if (resourceVersion !== '' && resourceVersion !== '0') {
+  if (!options.dryRun && /^[0-9]+$/.test(resourceVersion) && Number(resourceVersion) !== 0) {
     throw badRequest('resourceVersion should not be set on objects to be created');
   }
   const key = objects.layout.key(namespace, name);
@@ -504,6 +505,7 @@ async function prepareUpdate(
   const errors = [
     ...validateObjectMeta(object.metadata, resource.namespaced, anyName),
     ...validateObjectMetaUpdate(object.metadata, old.metadata),
+    ...(metadataRulesOf(resource) === 'kube' ? validateKubeFinalizers(object.metadata) : []),
     ...(hub.validate?.(object, old, warn) ?? []),
     ...(strategy.validateUpdate?.(context, object, old) ?? []),
   ];

@@ -73,11 +73,14 @@ export function validateAtMost100Percent(value: number | string, path: string): 
 
 const standardFinalizers: ReadonlySet<string> = new Set(['kubernetes', 'orphan', 'foregroundDeletion']);
 
+/** A name without a domain must be one of the few that Kubernetes itself uses. */
+export function validateKubeFinalizer(name: string, path: string): FieldError[] {
+  if (name.includes('/') || standardFinalizers.has(name)) return [];
+  return [invalid(path, name, 'name is neither a standard finalizer name nor is it fully qualified')];
+}
+
 export function validateFinalizerName(name: string, path: string): FieldError[] {
-  const errors = invalidEach(path, name, isQualifiedName(name));
-  if (!name.includes('/') && !standardFinalizers.has(name))
-    errors.push(invalid(path, name, 'name is neither a standard finalizer name nor is it fully qualified'));
-  return errors;
+  return [...invalidEach(path, name, isQualifiedName(name)), ...validateKubeFinalizer(name, path)];
 }
 
 const standardResources: ReadonlySet<string> = new Set([

@@ -90,7 +90,10 @@ export function createDirector(options: DirectorOptions): Handler {
       if (resource !== undefined) {
         scope.resource = resource;
         checkRoute(scope, info, resource);
-        if (resource.warning !== undefined) scope.warn(resource.warning);
+        if (resource.warning !== undefined) {
+          scope.warn(resource.warning);
+          scope.annotate('k8s.io/deprecated', 'true');
+        }
         if (info.subresource !== '' && connectSubresources.has(info.subresource)) return connect(scope);
         encoder.negotiate(scope, resource);
         return verbs.handle(scope);

@@ -26,6 +26,7 @@ import { withRequestInfo } from './filters/request-info.ts';
 import type { Filter, Handler } from './filters/scope.ts';
 import { Scope } from './filters/scope.ts';
 import type { FlowControl } from './flowcontrol/flow-control.ts';
+import type { BrowserHeaders } from './http/browsers.ts';
 import type { Serve } from './http/serve.ts';
 import type { AccessMetrics } from './metrics/access-metrics.ts';
 import type { IncomingRequest, OutgoingResponse } from './request.ts';
@@ -57,6 +58,7 @@ export interface GenericServerOptions {
   readonly shutdownSendRetryAfter?: boolean;
   /** Around everything that is done for a request once it is known who asks. */
   readonly tracing?: Filter;
+  readonly browsers?: BrowserHeaders;
   readonly access?: AccessMetrics;
   readonly audit?: AuditOptions;
   /** Upstream's defaults: 60 s, 400, 200. */
@@ -87,6 +89,7 @@ export class GenericServer implements Serve {
   readonly inFlight: InFlight = { reading: 0, writing: 0 };
   readonly #random: Random;
   readonly #retryAfter: boolean;
+  readonly #browsers: BrowserHeaders | undefined;
   readonly #logger: Logger;
   readonly #chain: Handler;
   readonly #deadlines: Deadlines;
@@ -102,6 +105,7 @@ export class GenericServer implements Serve {
     this.clock = options.clock;
     this.#random = options.random;
     this.#retryAfter = options.shutdownSendRetryAfter ?? false;
+    this.#browsers = options.browsers;
     this.#logger = options.logger;
     this.#observer = options.observer;
     this.#deadlines = new Deadlines(options.requestTimeoutMs ?? 60_000);
@@ -170,7 +174,19 @@ export class GenericServer implements Serve {
     done();
   }
 
-  async handle(request: IncomingRequest): Promise<WireResponse> {
+  handle(request: IncomingRequest): Promise<WireResponse> {
+    return this.#browsers === undefined ? this.#handle(request) : this.#handleBrowser(request, this.#browsers);
+  }
+
+  async #handleBrowser(request: IncomingRequest, browsers: BrowserHeaders): Promise<WireResponse> {
+    const { headers, preflight } = browsers.of(request);
+    if (preflight) return { status: 204, headers: { ...headers }, body: { kind: 'none' } };
+    const wire = await this.#handle(request);
+    for (const name in headers) wire.headers[name] ??= headers[name]!;
+    return wire;
+  }
+
+  async #handle(request: IncomingRequest): Promise<WireResponse> {
     const scope = this.scope(request);
     let response: OutgoingResponse;
     // As `run`, without a promise around it: this is the way of every request.

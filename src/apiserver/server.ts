@@ -66,6 +66,7 @@ import { ImpersonationMetrics } from './filters/impersonation.ts';
 import { GenericServer } from './generic-server.ts';
 import { Health } from './health.ts';
 import type { ListenerCertificates, Listening } from './http/listener.ts';
+import type { BrowserHeaders } from './http/browsers.ts';
 import { HttpsListener } from './http/listener.ts';
 import type { TlsSettings } from './http/tls-settings.ts';
 import { LocalTransport } from './local-transport.ts';
@@ -73,6 +74,7 @@ import { computed, expose } from './metrics/exposition.ts';
 import { helpOf } from './metrics/stability.ts';
 import { AccessMetrics } from './metrics/access-metrics.ts';
 import { buildFamilies } from './metrics/process-metrics.ts';
+import { requestLog } from './metrics/request-log.ts';
 import { RequestMetrics } from './metrics/request-metrics.ts';
 import { OpenAPIService } from './openapi/openapi.ts';
 import { RegistriesImpl } from './registry/registries.ts';
@@ -181,6 +183,12 @@ export interface OperationsOptions {
   /** `--shutdown-delay-duration`: real milliseconds between the end of readiness and that of serving. */
   readonly shutdownDelayMs?: number;
   readonly shutdownSendRetryAfter?: boolean;
+  /** `--min-request-timeout`, in seconds. */
+  readonly minRequestTimeoutSeconds?: number;
+  /** `-v=3` and more: a line of the log for each request. */
+  readonly logRequests?: boolean;
+  /** `--cors-allowed-origins`, `--strict-transport-security-directives`. */
+  readonly browsers?: BrowserHeaders;
 }
 
 export interface ApiServer {
@@ -332,6 +340,7 @@ class ApiServerImpl implements ApiServer {
       },
       ...(options.eventTtlSeconds === undefined ? {} : { eventTtlSeconds: options.eventTtlSeconds }),
       ...(options.freeze === undefined ? {} : { freeze: options.freeze }),
+      minWatchSeconds: options.operations?.minRequestTimeoutSeconds,
     });
     const registries = this.registries;
     this.#customResources = new CustomResources({
@@ -521,7 +530,8 @@ class ApiServerImpl implements ApiServer {
         connect,
         remote: (scope) => this.#aggregation.proxy.find(scope),
       }),
-      observer: this.metrics,
+      observer: options.operations?.logRequests === true ? requestLog(this.metrics, logger) : this.metrics,
+      ...(options.operations?.browsers === undefined ? {} : { browsers: options.operations.browsers }),
       access,
       ...(options.tracer === undefined ? {} : { tracing: options.tracer.filter() }),
       shutdownSendRetryAfter: options.operations?.shutdownSendRetryAfter ?? false,

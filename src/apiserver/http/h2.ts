@@ -12,8 +12,6 @@ import { writeLongBody } from './write-body.ts';
 type ServerStream = http2.ServerHttp2Stream;
 
 const settings: http2.Settings = {
-  // Clients multiplex all their watches over one connection.
-  maxConcurrentStreams: 1000,
   initialWindowSize: 256 * 1024,
   enablePush: false,
 };
@@ -44,11 +42,13 @@ export class Http2Connections {
   readonly #serve: Serve;
   readonly #logger: Logger;
   readonly #leaves: (() => boolean) | undefined;
+  readonly #settings: http2.Settings;
   readonly #sessions = new Set<http2.ServerHttp2Session>();
   readonly #fanOut = new FanOut();
 
   /** `leaves`: asked for each request whether its connection should end after it (`--goaway-chance`). */
-  constructor(serve: Serve, logger: Logger, leaves: (() => boolean) | undefined) {
+  constructor(serve: Serve, logger: Logger, leaves: (() => boolean) | undefined, maxStreams: number) {
+    this.#settings = { ...settings, maxConcurrentStreams: maxStreams };
     this.#serve = serve;
     this.#leaves = leaves;
     this.#logger = logger;
@@ -56,7 +56,7 @@ export class Http2Connections {
 
   accept(socket: TLSSocket, peer: Peer): void {
     const session = http2.performServerHandshake(socket, {
-      settings,
+      settings: this.#settings,
       maxSessionMemory: 64,
     }) as http2.ServerHttp2Session;
     this.#sessions.add(session);

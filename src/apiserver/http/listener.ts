@@ -27,6 +27,8 @@ export interface Listening {
   readonly port: number;
 }
 
+/** Streams of an HTTP/2 connection: clients multiplex all their watches over one. */
+const defaultMaxStreams = 1000;
 /** How long a handshake may take. */
 const handshakeTimeout = 10_000;
 
@@ -55,7 +57,7 @@ export class HttpsListener {
     this.#logger = logger;
     this.#settings = settings;
     this.#h1 = new Http1Connections(serve, logger);
-    this.#h2 = new Http2Connections(serve, logger, leaves);
+    this.#h2 = new Http2Connections(serve, logger, leaves, settings.maxStreams ?? defaultMaxStreams);
     this.#server = tls.createServer({
       ...this.#take(certificates),
       ...(this.#asks ? { requestCert: true, rejectUnauthorized: false } : {}),

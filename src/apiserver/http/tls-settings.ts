@@ -19,6 +19,8 @@ export interface TlsSettings {
   readonly curves?: string;
   /** `--disable-http2-serving` is false. */
   readonly http2?: boolean;
+  /** `--http2-max-streams-per-connection` */
+  readonly maxStreams?: number;
 }
 
 const versions: Readonly<Record<string, SecureVersion>> = {

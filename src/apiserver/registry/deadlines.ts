@@ -11,17 +11,19 @@ const virtualMinWatchSeconds = 12 * 3600;
 export class Deadlines implements WatchDeadlines {
   readonly #clock: Clock;
   readonly #random: Random;
+  readonly #least: number;
   readonly #bySecond = new Map<number, Set<() => void>>();
   #timer: { readonly second: number; readonly timer: Timer } | undefined;
 
-  constructor(clock: Clock, random: Random) {
+  /** `minSeconds`: upstream's 1800 when left out, in virtual time more. */
+  constructor(clock: Clock, random: Random, minSeconds: number | undefined) {
+    this.#least = minSeconds ?? (clock.virtual ? virtualMinWatchSeconds : minWatchSeconds);
     this.#clock = clock;
     this.#random = random;
   }
 
   defaultSeconds(): number {
-    const least = this.#clock.virtual ? virtualMinWatchSeconds : minWatchSeconds;
-    return least + this.#random.int(least);
+    return this.#least + (this.#least === 0 ? 0 : this.#random.int(this.#least));
   }
 
   after(seconds: number, end: () => void): () => void {

@@ -51,6 +51,8 @@ export interface RegistriesOptions {
   readonly eventTtlSeconds?: number;
   /** Parsed objects are frozen deeply. */
   readonly freeze?: boolean;
+  /** `--min-request-timeout`: how long a watch lasts at least that says nothing itself. */
+  readonly minWatchSeconds?: number | undefined;
   /** Stored bytes whose parsed form is kept alive. */
   readonly parsedBytes?: number;
   /** Bytes of superseded objects that one resource's window may keep alive, and how long. */
@@ -138,7 +140,7 @@ export class RegistriesImpl implements Registries {
     this.fieldManaging = fieldManagingFactory(options.catalog);
     this.#parsed = new ParsedCache(options.parsedBytes ?? 16 << 20);
     this.#leases = new Leases(options.store, options.clock);
-    this.#deadlines = new Deadlines(options.clock, options.random);
+    this.#deadlines = new Deadlines(options.clock, options.random, options.minWatchSeconds);
     this.#ticked = options.clock.now();
     this.#ticker = options.clock.setTicker(tickMs, () => (this.#unseen() ? 'idle' : void this.#tick()));
   }

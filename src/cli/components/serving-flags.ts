@@ -1,5 +1,5 @@
 /** Flags of how the API server serves: TLS, what can be looked into, how it ends. */
-import type { ApiServerFlags } from '../../cluster/processes/kube-apiserver.ts';
+import type { OperationFlags } from '../../cluster/processes/api-server-extras.ts';
 import type { EncryptionFlags } from '../../cluster/processes/encryption.ts';
 import type { TlsFlags } from '../../cluster/processes/serving-certificates.ts';
 import type { Flag } from '../flags.ts';
@@ -15,6 +15,12 @@ export const servingFlags: readonly Flag[] = [
   { name: 'tls-min-version', kind: 'string', default: '', value: 'VersionTLS12|…', help: 'oldest version of TLS' },
   { name: 'tls-cipher-suites', kind: 'list', value: 'NAME,…', help: 'suites of TLS 1.2, by the names Go has for them' },
   { name: 'tls-curve-preferences', kind: 'list', value: 'ID,…', help: "curves by Go's numbers, such as 29 for X25519" },
+  {
+    name: 'http2-max-streams-per-connection',
+    kind: 'int',
+    default: 0,
+    help: 'requests at a time on a connection; 0: 1000',
+  },
   { name: 'disable-http2-serving', kind: 'bool', default: false, help: 'HTTP/1.1 alone' },
   {
     name: 'goaway-chance',
@@ -33,6 +39,7 @@ export function tlsValues(v: Values): TlsFlags {
     sniCertKeys: v.list('tls-sni-cert-key'),
     disableHttp2: v.bool('disable-http2-serving'),
     goawayChance: Number(v.text('goaway-chance')),
+    maxStreams: v.int('http2-max-streams-per-connection'),
   };
 }
 
@@ -51,6 +58,19 @@ export const operationFlags: readonly Flag[] = [
     help: 'how long a start that is not finished is no failure of /livez',
   },
   {
+    name: 'min-request-timeout',
+    kind: 'int',
+    default: 1800,
+    help: 'seconds that watches last at least which say nothing themselves, and at most twice as long',
+  },
+  { name: 'cors-allowed-origins', kind: 'list', value: 'REGEXP,…', help: 'origins whose pages may ask' },
+  {
+    name: 'strict-transport-security-directives',
+    kind: 'list',
+    value: 'max-age=N,…',
+    help: 'tells browsers that only TLS will do',
+  },
+  {
     name: 'shutdown-delay-duration',
     kind: 'duration',
     default: 0,
@@ -64,13 +84,17 @@ export const operationFlags: readonly Flag[] = [
   },
 ];
 
-export function operationValues(v: Values): ApiServerFlags['operations'] {
+export function operationValues(v: Values): OperationFlags {
   return {
     profiling: v.bool('profiling'),
     flags: v.texts(),
     livezGraceMs: v.ms('livez-grace-period'),
     shutdownDelayMs: v.ms('shutdown-delay-duration'),
     shutdownSendRetryAfter: v.bool('shutdown-send-retry-after'),
+    minRequestTimeoutSeconds: v.int('min-request-timeout'),
+    corsAllowedOrigins: v.list('cors-allowed-origins'),
+    hstsDirectives: v.list('strict-transport-security-directives'),
+    logRequests: (v.maybe<number>('v') ?? 0) >= 3,
   };
 }
 

@@ -1,17 +1,35 @@
 /** What a cluster in one process makes of the API server's flags and files: auditing, encryption at rest, traces. */
 import { loadCatalog } from '../../api/catalog/catalog.ts';
+import { BrowserHeaders } from '../../apiserver/http/browsers.ts';
 import type { OperationsOptions } from '../../apiserver/server.ts';
 import type { ApiServerExtras } from '../create-cluster.ts';
 import { createAudit, type AuditFlags } from './audit.ts';
 import { createEncryption, type EncryptionFlags } from './encryption.ts';
-import type { ComponentEnvironment } from './environment.ts';
+import { StartError, type ComponentEnvironment } from './environment.ts';
 import { createTracer } from './tracing.ts';
+
+export interface OperationFlags extends Omit<OperationsOptions, 'browsers'> {
+  readonly corsAllowedOrigins: readonly string[];
+  readonly hstsDirectives: readonly string[];
+}
+
+/** @throws {StartError} */
+export function operationsOf(flags: OperationFlags): OperationsOptions {
+  if ((flags.minRequestTimeoutSeconds ?? 0) < 0)
+    throw new StartError('--min-request-timeout can not be negative value');
+  if (flags.corsAllowedOrigins.length === 0 && flags.hstsDirectives.length === 0) return flags;
+  try {
+    return { ...flags, browsers: new BrowserHeaders(flags) };
+  } catch (error) {
+    throw new StartError((error as Error).message, { cause: error });
+  }
+}
 
 export interface ApiServerExtraFlags {
   readonly audit: AuditFlags;
   readonly encryption: EncryptionFlags;
   readonly tracingConfigFile: string | undefined;
-  readonly operations: OperationsOptions;
+  readonly operations: OperationFlags;
 }
 
 /** @throws {StartError} */
@@ -26,6 +44,6 @@ export async function apiServerExtras(
         ? undefined
         : await createEncryption(flags.encryption, loadCatalog(), env),
     tracer: await createTracer(flags.tracingConfigFile, env),
-    operations: flags.operations,
+    operations: operationsOf(flags.operations),
   };
 }

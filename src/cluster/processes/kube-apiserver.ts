@@ -1,7 +1,7 @@
 /** `knarr kube-apiserver`: the API server alone, over an etcd cluster and the network. */
 import { loadCatalog, type Catalog } from '../../api/catalog/catalog.ts';
 import { defaultPluginNames, optionalPluginNames, type PluginChoice } from '../../apiserver/admission/plugins.ts';
-import type { ApiServer, OperationsOptions } from '../../apiserver/server.ts';
+import type { ApiServer } from '../../apiserver/server.ts';
 import { createApiServer } from '../../apiserver/server.ts';
 import { startPeriodicCompaction } from '../../etcd/periodic-compaction.ts';
 import { openRemoteStore } from '../../etcd/remote-store.ts';
@@ -11,6 +11,7 @@ import { readApiChoice, type ApiChoice } from '../api-choice.ts';
 import { networkDialer } from '../network-dialer.ts';
 import { gitVersion } from '../version.ts';
 import { readAdmissionConfiguration } from './admission-configuration.ts';
+import { operationsOf, type OperationFlags } from './api-server-extras.ts';
 import { createAudit, type AuditFlags } from './audit.ts';
 import { createEncryption, type EncryptionFlags } from './encryption.ts';
 import type { ComponentEnvironment } from './environment.ts';
@@ -76,7 +77,7 @@ export interface ApiServerFlags {
   readonly maxMutatingRequestsInflight: number;
   readonly priorityAndFairness: boolean;
   readonly tls: TlsFlags;
-  readonly operations: OperationsOptions;
+  readonly operations: OperationFlags;
   readonly tracingConfigFile: string | undefined;
   readonly audit: AuditFlags;
   readonly security: SecurityFlags;
@@ -171,6 +172,7 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
   const audit = await createAudit(flags.audit, env);
   const encryption = await createEncryption(flags.encryption, catalog, env);
   const tls = readTlsSettings(flags.tls);
+  const operations = operationsOf(flags.operations);
   const tracer = await createTracer(flags.tracingConfigFile, env);
   const host = flags.bindAddress;
   const certificates = await readServingCertificates(flags, () => {
@@ -232,7 +234,7 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
       certificates,
       tls,
       goawayChance: flags.tls.goawayChance,
-      operations: flags.operations,
+      operations,
       ...(tracer === undefined ? {} : { tracer }),
       requestHeader: {
         allowedNames: flags.requestheaderAllowedNames,

@@ -13,6 +13,8 @@ export interface TlsFlags {
   readonly sniCertKeys: readonly string[];
   readonly disableHttp2: boolean;
   readonly goawayChance: number;
+  /** 0: the default. */
+  readonly maxStreams: number;
 }
 
 export interface CertificateFiles {
@@ -28,12 +30,15 @@ export function readTlsSettings(flags: TlsFlags): TlsSettings {
   if (!(flags.goawayChance >= 0 && flags.goawayChance <= 0.02))
     throw new StartError('--goaway-chance can not be less than 0 or greater than 0.02');
   try {
-    return tlsSettings({
+    if (flags.maxStreams < 0)
+      throw new Error('--http2-max-streams-per-connection can not be a negative value');
+    const settings = tlsSettings({
       minVersion: flags.minVersion,
       cipherSuites: flags.cipherSuites,
       curves: flags.curvePreferences,
       http2: !flags.disableHttp2,
     });
+    return flags.maxStreams === 0 ? settings : { ...settings, maxStreams: flags.maxStreams };
   } catch (error) {
     throw new StartError((error as Error).message, { cause: error });
   }

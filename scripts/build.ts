@@ -53,7 +53,7 @@ export const { ${names.join(', ')} } = m;`,
 mkdirSync(dist, { recursive: true });
 await build({
   absWorkingDir: root,
-  entryPoints: { main: 'src/cli/main.ts', index: 'src/index.ts' },
+  entryPoints: { main: 'src/cli/main.ts', index: 'src/index.ts', 'dns-worker': 'src/cluster/dns-worker.ts' },
   outdir: dist,
   bundle: true,
   splitting: true,

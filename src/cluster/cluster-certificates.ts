@@ -5,8 +5,15 @@ import type { Random } from '../base/random.ts';
 import type { ClusterOptions } from './create-cluster.ts';
 import { dataDirLayout } from './paths.ts';
 import { controlPlaneRequests, defaultValidity, ensurePki, virtualValidity } from './pki.ts';
-import type { PkiFiles } from './pki.ts';
+import type { CertificateRequest, PkiFiles } from './pki.ts';
 import { readPki, writePki } from './pki-files.ts';
+
+/** With real nodes the name server is a client like any other. */
+function nameServerRequest(real: boolean): CertificateRequest[] {
+  if (!real) return [];
+  const all = controlPlaneRequests({ dnsNames: [], addresses: [], nodeNames: [], components: true });
+  return all.filter((r) => r.name === 'dns');
+}
 
 /** The certificates that this cluster needs; without a data directory they live as long as the cluster. */
 export async function certificates(
@@ -27,18 +34,21 @@ export async function certificates(
     random,
     validity: clock.virtual ? virtualValidity : defaultValidity,
     existing,
-    requests: controlPlaneRequests({
-      dnsNames: ['localhost', ...(isName ? [host] : [])],
-      addresses: [
-        '127.0.0.1',
-        '::1',
-        ...addresses,
-        ...(isName || wild || host === '127.0.0.1' || host === '::1' ? [] : [host]),
-      ],
-      kubelets: true,
-      components: false,
-      nodeNames: [],
-    }),
+    requests: [
+      ...nameServerRequest(options.machine !== undefined),
+      ...controlPlaneRequests({
+        dnsNames: ['localhost', ...(isName ? [host] : [])],
+        addresses: [
+          '127.0.0.1',
+          '::1',
+          ...addresses,
+          ...(isName || wild || host === '127.0.0.1' || host === '::1' ? [] : [host]),
+        ],
+        kubelets: true,
+        components: false,
+        nodeNames: [],
+      }),
+    ],
   });
   if (dir !== undefined) await writePki(dir, files, existing);
   return files;

@@ -57,6 +57,7 @@ import { Teardown } from './teardown.ts';
 import { certificateSigner } from './certificate-signer.ts';
 import { legacyTokenSigner } from './legacy-token-signer.ts';
 import { announceDns, withdrawDns } from './dns-addons.ts';
+import type { DnsThread } from './dns-thread.ts';
 import { LoadBalancerListeners } from './load-balancer-listeners.ts';
 import { renderKubeconfig } from './kubeconfig.ts';
 import { networkDialer } from './network-dialer.ts';
@@ -549,7 +550,31 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       starting.push(proxy.start());
     }
     starting.push(addons);
-    if (!disabled.has('dns')) {
+    if (!disabled.has('dns') && machine !== undefined && pki !== undefined && url !== undefined) {
+      const { startDnsThread } = await import('./dns-thread.ts');
+      let dns: DnsThread | undefined;
+      let closed = false;
+      teardown.add(async () => {
+        closed = true;
+        await dns?.stop();
+      });
+      const open = async (): Promise<void> => {
+        // Its role is one of the addons.
+        await addons;
+        if (closed) return;
+        dns = startDnsThread({
+          server: url,
+          ca: pki.get('ca.crt')!,
+          certificate: pki.get('dns.crt')!,
+          key: pki.get('dns.key')!,
+          bind: { address: advertise, port: 0 },
+          logger,
+        });
+        const { address, metricsPort } = await dns.started;
+        await announceDns(client, { address: advertise, port: address.port, metricsPort });
+      };
+      starting.push(open());
+    } else if (!disabled.has('dns')) {
       const dnsClient = clientFor(identities.dns, 'coredns');
       const dns = createDns({
         client: dnsClient,
@@ -557,11 +582,7 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
         random,
         logger,
         corefile: configMapSource({ client: dnsClient, clock, random, logger }),
-        // A machine has one cluster with real nodes; of simulated ones there may be many.
-        ...(machine === undefined ? {} : { http: {} }),
-        ...(listening === undefined
-          ? {}
-          : { bind: { address: machine === undefined ? '127.0.0.1' : advertise, port: 0 } }),
+        ...(listening === undefined ? {} : { bind: { address: '127.0.0.1', port: 0 } }),
       });
       teardown.add(() => dns.stop());
       nodes.network.setNameResolver((name, namespace) => dns.lookup(name, namespace));
@@ -569,9 +590,7 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
         // Its role is one of the addons.
         await addons;
         await dns.start();
-        const metricsPort = dns.httpAddress('metrics')?.port;
-        if (dns.address !== undefined)
-          await announceDns(client, { address: advertise, port: dns.address.port, metricsPort });
+        if (dns.address !== undefined) await announceDns(client, { address: advertise, port: dns.address.port });
       };
       starting.push(open());
     } else starting.push(addons.then(() => withdrawDns(client)));

@@ -393,3 +393,68 @@ test('the end: readiness first, then what still comes is told to come again', as
   await ended;
   api.close();
 });
+
+test('limits: bodies, time, and how long a watch lasts', async () => {
+  await using own = await startStore();
+  await using slow = await startTlsServer({
+    handle: (_request, response) => {
+      setTimeout(() => response.writeHead(200).end('{}'), 5000).unref();
+    },
+  });
+  await using server = await startApiServer(work, own, ['--request-timeout=1s', '--min-request-timeout=1', '-v=3']);
+  const { api } = server;
+  const maps = '/api/v1/namespaces/default/configmaps';
+  const large = await api.create(maps, { metadata: { name: 'large' }, data: { text: 'x'.repeat(3 * 1024 * 1024) } });
+  assert.equal(large.status, 413);
+  assert.equal(large.body.reason, 'RequestEntityTooLarge');
+  const bad = await api.get(`${maps}?timeout=soon`);
+  assert.equal(bad.status, 400);
+  assert.match(bad.body.message, /^invalid timeout specified in the request URL/);
+  const watch = await api.get(`${maps}?watch=1`);
+  assert.equal(watch.status, 200);
+  await api.create('/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations', {
+    metadata: { name: 'slow' },
+    webhooks: [
+      {
+        name: 'slow.example.com',
+        timeoutSeconds: 10,
+        clientConfig: { url: slow.url, caBundle: slow.caBundle },
+        rules: [{ apiGroups: [''], apiVersions: ['v1'], operations: ['CREATE'], resources: ['configmaps'] }],
+        sideEffects: 'None',
+        admissionReviewVersions: ['v1'],
+      },
+    ],
+  });
+  const late = await until(async () => {
+    const answer = await api.create(maps, { metadata: { generateName: 'late-' } });
+    return answer.status === 201 ? undefined : answer;
+  });
+  assert.equal(late.status, 504);
+  assert.equal(late.body.reason, 'Timeout');
+  const line = server.log.find((r) => r.message === 'HTTP' && r.fields['verb'] === 'WATCH' && r.fields['resp'] === 200);
+  assert.equal(line?.fields['URI'], `${maps}?watch=1`);
+});
+
+test('browsers: other origins, TLS alone', async () => {
+  await using own = await startStore();
+  await using server = await startApiServer(work, own, [
+    '--cors-allowed-origins=^https://example\\.com(:|$)',
+    '--strict-transport-security-directives=max-age=31536000,includeSubDomains',
+  ]);
+  const { api } = server;
+  const ask = (method: string, origin?: string): ReturnType<Api['request']> =>
+    api.request(method, '/version', undefined, origin === undefined ? {} : { origin });
+  const plain = await ask('GET');
+  assert.equal(plain.headers['strict-transport-security'], 'max-age=31536000; includeSubDomains');
+  assert.equal('access-control-allow-origin' in plain.headers, false);
+  const friend = await ask('GET', 'https://example.com:8443');
+  assert.equal(friend.headers['access-control-allow-origin'], 'https://example.com:8443');
+  assert.equal(friend.status, 200);
+  assert.equal((await ask('OPTIONS', 'https://example.com')).status, 204);
+  const stranger = await ask('GET', 'https://example.com.evil.org');
+  assert.equal('access-control-allow-origin' in stranger.headers, false);
+  await assert.rejects(
+    startApiServer(work, own, ['--cors-allowed-origins=example']),
+    /regular expression does not pin to start\/end of host in the origin header/,
+  );
+});

@@ -28,8 +28,7 @@ export class BrowserHeaders {
           '--strict-transport-security-directives invalid, allowed values: max-age=expireTime, includeSubDomains, preload. see https://tools.ietf.org/html/rfc6797#section-6.1 for more information',
         );
     }
-    this.#security =
-      hstsDirectives.length === 0 ? {} : { 'strict-transport-security': hstsDirectives.join('; ') };
+    this.#security = hstsDirectives.length === 0 ? {} : { 'strict-transport-security': hstsDirectives.join('; ') };
     const wrong = (why: string): Error =>
       new Error(`--cors-allowed-origins has an invalid regular expression: ${why}, help: ${corsHelp}`);
     this.#origins = corsAllowedOrigins.map((pattern) => {

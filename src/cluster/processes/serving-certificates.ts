@@ -30,8 +30,7 @@ export function readTlsSettings(flags: TlsFlags): TlsSettings {
   if (!(flags.goawayChance >= 0 && flags.goawayChance <= 0.02))
     throw new StartError('--goaway-chance can not be less than 0 or greater than 0.02');
   try {
-    if (flags.maxStreams < 0)
-      throw new Error('--http2-max-streams-per-connection can not be a negative value');
+    if (flags.maxStreams < 0) throw new Error('--http2-max-streams-per-connection can not be a negative value');
     const settings = tlsSettings({
       minVersion: flags.minVersion,
       cipherSuites: flags.cipherSuites,

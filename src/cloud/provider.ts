@@ -38,8 +38,13 @@ export interface LoadBalancer {
     nodes: readonly Node[],
     signal: AbortSignal,
   ): Promise<LoadBalancerStatus>;
-  /** Updates the nodes behind it. */
-  updateLoadBalancer(clusterName: string, service: Service, nodes: readonly Node[], signal: AbortSignal): Promise<void>;
+  /** Updates the nodes behind it. Resolves with what it has now where its addresses follow the nodes. */
+  updateLoadBalancer(
+    clusterName: string,
+    service: Service,
+    nodes: readonly Node[],
+    signal: AbortSignal,
+  ): Promise<LoadBalancerStatus | undefined>;
   /** Deletes it with everything that belongs to it; succeeds when there is none. */
   ensureLoadBalancerDeleted(clusterName: string, service: Service, signal: AbortSignal): Promise<void>;
 }

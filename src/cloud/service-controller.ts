@@ -306,7 +306,8 @@ class ServiceController implements RunningController {
 
   async #updateHosts(service: Service, nodes: readonly Node[], signal: AbortSignal): Promise<void> {
     try {
-      await this.#balancer.updateLoadBalancer(this.#clusterName, service, nodes, signal);
+      const status = await this.#balancer.updateLoadBalancer(this.#clusterName, service, nodes, signal);
+      if (status !== undefined) await this.#patchStatus(service, status);
     } catch (error) {
       if (error instanceof ImplementedElsewhere) return;
       // It only matters if the load balancer still exists.

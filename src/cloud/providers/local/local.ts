@@ -301,11 +301,14 @@ class Local implements LocalProvider {
     return statusOf(balancer.addresses);
   }
 
-  async #update(service: Service, nodes: readonly Node[]): Promise<void> {
+  async #update(service: Service, nodes: readonly Node[]): Promise<LoadBalancerStatus | undefined> {
     const known = this.#balancers.get(service.metadata.uid ?? '');
-    if (known === undefined) return;
-    const balancer = this.#remember(service, known.addresses, nodes);
+    if (known === undefined) return undefined;
+    // Where they are the nodes' own, they come and go with the nodes; the last ones stay when there is none at the moment.
+    const own = this.#o.nodeAddresses !== undefined && nodes.length > 0;
+    const balancer = this.#remember(service, own ? this.#allocate(service, nodes) : known.addresses, nodes);
     await this.#o.dataPlane?.ensure(balancer);
+    return own ? statusOf(balancer.addresses) : undefined;
   }
 
   #remember(service: Service, addresses: readonly string[], nodes: readonly Node[]): LocalLoadBalancer {

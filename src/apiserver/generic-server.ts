@@ -17,7 +17,7 @@ import type { AuthorizationObserver } from './filters/authorization.ts';
 import { withAuthorization } from './filters/authorization.ts';
 import { Deadlines, withDeadline } from './filters/deadline.ts';
 import { withImpersonation } from './filters/impersonation.ts';
-import type { ImpersonationMetrics } from './filters/impersonation.ts';
+import type { ImpersonationOptions } from './filters/impersonation.ts';
 import type { InFlight } from './filters/max-in-flight.ts';
 import { withMaxInFlight } from './filters/max-in-flight.ts';
 import { panicText, recovered, textResponse, withPanicRecovery } from './filters/panic.ts';
@@ -53,7 +53,7 @@ export interface GenericServerOptions {
   readonly handler: Handler;
   readonly observer?: RequestObserver;
   readonly onAuthorization?: AuthorizationObserver;
-  readonly impersonation?: ImpersonationMetrics;
+  readonly impersonation?: ImpersonationOptions;
   /** `--shutdown-send-retry-after`: who comes too late is told to come again instead of that this is the end. */
   readonly shutdownSendRetryAfter?: boolean;
   /** Around everything that is done for a request once it is known who asks. */

@@ -2,6 +2,7 @@
  * Who calls and what they may do, put together from options: authenticators, authorizers, the reviews and tokens that are
  * answered from them, and the documents by which others verify tokens.
  */
+import { FeatureGates } from '../api/features/feature-gates.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
 import type { Random } from '../base/random.ts';
@@ -118,6 +119,8 @@ export interface SecurityOptions {
   readonly anonymous: boolean;
   readonly authentication?: AuthenticationSettings;
   readonly logger: Logger;
+  /** `--feature-gates`; the release's defaults when left out. */
+  readonly features?: FeatureGates;
   /** Of this API server, for metrics. */
   readonly serverId?: string;
   readonly authorization: AuthorizationSettings;
@@ -229,7 +232,7 @@ export function createSecurity(options: SecurityOptions): Security {
     anonymous: authentication.configuration?.anonymous ?? { enabled: options.anonymous },
   });
 
-  const { authorization } = options;
+  const { authorization, features = new FeatureGates() } = options;
   const configuration = authorization.configuration ?? configurationOfModes(authorization.modes ?? ['Node', 'RBAC']);
   const authorizationMetrics = new AuthorizationMetrics();
   const authorizationReloads = new ReloadMetrics('authorization', options.serverId ?? '');
@@ -239,7 +242,7 @@ export function createSecurity(options: SecurityOptions): Security {
     configuration,
     file: authorization.file,
     rbac,
-    node: new NodeAuthorizer(graph, nodeRules()),
+    node: new NodeAuthorizer(graph, nodeRules(features), features),
     abac: abacOf(authorization, logger),
     clients: webhooks?.clients,
     webhookClient: webhooks?.config,

@@ -361,6 +361,7 @@ class ApiServerImpl implements ApiServer {
     });
     const security = createSecurity({
       registries,
+      features: this.#features,
       clock,
       random,
       clientCertificates: options.certificates?.clientCA !== undefined,
@@ -425,6 +426,7 @@ class ApiServerImpl implements ApiServer {
             logger,
             clients: this.#webhooks.clients,
             podSecurityMetrics,
+            features: this.#features,
             configuration: options.admissionConfiguration ?? {},
           },
           { enable: options.enableAdmissionPlugins ?? new Set(['NodeRestriction']), disable },
@@ -535,7 +537,10 @@ class ApiServerImpl implements ApiServer {
       access,
       ...(options.tracer === undefined ? {} : { tracing: options.tracer.filter() }),
       shutdownSendRetryAfter: options.operations?.shutdownSendRetryAfter ?? false,
-      impersonation: impersonationMetrics,
+      impersonation: {
+        metrics: impersonationMetrics,
+        constrained: this.#features.enabled('ConstrainedImpersonation'),
+      },
       ...(options.onAuthorization === undefined ? {} : { onAuthorization: options.onAuthorization }),
       ...(this.#flowControl === undefined ? {} : { flowControl: this.#flowControl }),
       ...(options.audit === undefined ? {} : { audit: options.audit }),
@@ -800,6 +805,7 @@ class ApiServerImpl implements ApiServer {
     own.catch(() => {});
     await bootstrap({
       registries: this.registries,
+      features: this.#features,
       logger: this.#logger,
       authentication: this.#authenticationFiles(this.#certificates ?? options.certificates),
       serviceCidrs,

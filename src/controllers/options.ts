@@ -1,4 +1,5 @@
 /** Settings of the controllers, named and defaulted as kube-controller-manager's flags. Durations in milliseconds. */
+import type { FeatureGates } from '../api/features/feature-gates.ts';
 
 interface CertificateSigner {
   /** Signs a PEM PKCS #10 request for a signer name; returns a PEM certificate. */
@@ -11,6 +12,8 @@ interface CertificateSigner {
 }
 
 export interface ControllerOptions {
+  /** `--feature-gates`; the release's defaults when left out. */
+  readonly features?: FeatureGates;
   /** PEM of the cluster's CA, published as ConfigMap kube-root-ca.crt and put into token secrets (`--root-ca-file`). */
   readonly rootCA?: string;
   /** Signs certificate requests (`--cluster-signing-cert-file`); without it none is signed. */

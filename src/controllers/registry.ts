@@ -1,6 +1,8 @@
 /** All controllers, in the order in which they are started. */
 import { bootstrapSignerController } from './bootstrap-signer.ts';
 import { csrApprovingController, csrCleanerController, csrSigningController } from './certificates/certificates.ts';
+import { podCertificateRequestCleaner } from './certificates/pod-certificate-request-cleaner.ts';
+import { trustBundlePublisher } from './certificates/trust-bundle-publisher.ts';
 import { clusterRoleAggregationController } from './clusterrole-aggregation.ts';
 import type { ControllerDescriptor } from './context.ts';
 import { cronJobController } from './cronjob/cronjob.ts';
@@ -67,6 +69,8 @@ export const allControllers: readonly ControllerDescriptor[] = [
   csrSigningController,
   csrCleanerController,
   legacyServiceAccountTokenCleaner,
+  podCertificateRequestCleaner,
+  trustBundlePublisher,
   persistentVolumeBinderController,
   attachDetachController,
   pvcProtectionController,

@@ -101,3 +101,23 @@ export function volumeSecrets(pv: PersistentVolume): string[] {
   add(spec.csi?.nodeExpandSecretRef, '');
   return out;
 }
+
+/** What of the API a pod refers to, if anything: a static pod may not. */
+export function apiObjectReference(pod: Pod): string | undefined {
+  if ((pod.spec?.serviceAccountName ?? '') !== '') return 'serviceaccounts';
+  if (podSecretNames(pod).size > 0) return 'secrets';
+  if (podConfigMapNames(pod).size > 0) return 'configmaps';
+  if ((pod.spec?.resourceClaims ?? []).length > 0) return 'resourceclaims';
+  for (const v of pod.spec?.volumes ?? []) {
+    if (v.csi !== undefined) return 'csidrivers (via CSI volumes)';
+    if (v.glusterfs !== undefined) return 'endpoints (via glusterFS volumes)';
+    if (v.persistentVolumeClaim !== undefined) return 'persistentvolumeclaims';
+    if (v.ephemeral !== undefined) return 'persistentvolumeclaims (via ephemeral volumes)';
+    for (const s of v.projected?.sources ?? []) {
+      if (s.serviceAccountToken !== undefined) return 'serviceaccounts (via projected volumes)';
+      if (s.clusterTrustBundle !== undefined) return 'clustertrustbundles';
+      if (s.podCertificate !== undefined) return 'podcertificates';
+    }
+  }
+  return undefined;
+}

@@ -4,38 +4,18 @@
  */
 import type { CertificateSigningRequest } from '../../api/types/certificates-v1.gen.ts';
 import type { Node, PersistentVolume, PersistentVolumeClaim, Pod } from '../../api/types/core-v1.gen.ts';
+import type { FeatureGates } from '../../api/features/feature-gates.ts';
 import { notFound } from '../../api/status.ts';
 import { nodeIdentity } from '../authorization/node.ts';
-import { podConfigMapNames, podSecretNames } from '../../api/helpers/pod-references.ts';
+import { isKubeletLabel, isKubernetesLabel, labelWithin } from '../../api/helpers/kubelet-labels.ts';
+import { apiObjectReference } from '../../api/helpers/pod-references.ts';
 import type { AdmissionAttributes, AdmissionPlugin, Authorizer } from '../context.ts';
 import type { Registries } from '../registry.ts';
 import { cachedObject, metadataOf, refuse } from './attributes.ts';
+import { admitPodCertificateRequest } from './pod-certificate-requests.ts';
 import { csrSubject } from './csr-subject.ts';
 
 const mirrorAnnotation = 'kubernetes.io/config.mirror';
-
-const kubeletLabels: ReadonlySet<string> = new Set([
-  'kubernetes.io/hostname',
-  'topology.kubernetes.io/zone',
-  'topology.kubernetes.io/region',
-  'failure-domain.beta.kubernetes.io/zone',
-  'failure-domain.beta.kubernetes.io/region',
-  'node.kubernetes.io/instance-type',
-  'beta.kubernetes.io/instance-type',
-  'kubernetes.io/os',
-  'kubernetes.io/arch',
-  'beta.kubernetes.io/os',
-  'beta.kubernetes.io/arch',
-]);
-
-function labelNamespace(key: string): string {
-  const slash = key.indexOf('/');
-  return slash < 0 ? '' : key.slice(0, slash);
-}
-
-function within(namespace: string, domain: string): boolean {
-  return namespace === domain || namespace.endsWith(`.${domain}`);
-}
 
 /** Of the changed labels those that a kubelet may not set on itself. */
 function forbiddenLabels(after: Record<string, string> = {}, before: Record<string, string> = {}): string[] {
@@ -44,32 +24,10 @@ function forbiddenLabels(after: Record<string, string> = {}, before: Record<stri
   for (const k of Object.keys(before)) if (after[k] === undefined) changed.add(k);
   return [...changed]
     .filter((label) => {
-      const ns = labelNamespace(label);
-      if (within(ns, 'node-restriction.kubernetes.io')) return true;
-      if (!within(ns, 'kubernetes.io') && !within(ns, 'k8s.io')) return false;
-      return !kubeletLabels.has(label) && !within(ns, 'kubelet.kubernetes.io') && !within(ns, 'node.kubernetes.io');
+      if (labelWithin(label, 'node-restriction.kubernetes.io')) return true;
+      return isKubernetesLabel(label) && !isKubeletLabel(label);
     })
     .toSorted();
-}
-
-/** What of the API a mirror pod would refer to, if anything. */
-function apiReference(pod: Pod): string | undefined {
-  if ((pod.spec?.serviceAccountName ?? '') !== '') return 'serviceaccounts';
-  if (podSecretNames(pod).size > 0) return 'secrets';
-  if (podConfigMapNames(pod).size > 0) return 'configmaps';
-  if ((pod.spec?.resourceClaims ?? []).length > 0) return 'resourceclaims';
-  for (const v of pod.spec?.volumes ?? []) {
-    if (v.csi !== undefined) return 'csidrivers (via CSI volumes)';
-    if (v.glusterfs !== undefined) return 'endpoints (via glusterFS volumes)';
-    if (v.persistentVolumeClaim !== undefined) return 'persistentvolumeclaims';
-    if (v.ephemeral !== undefined) return 'persistentvolumeclaims (via ephemeral volumes)';
-    for (const s of v.projected?.sources ?? []) {
-      if (s.serviceAccountToken !== undefined) return 'serviceaccounts (via projected volumes)';
-      if (s.clusterTrustBundle !== undefined) return 'clustertrustbundles';
-      if (s.podCertificate !== undefined) return 'podcertificates';
-    }
-  }
-  return undefined;
 }
 
 function same(a: unknown, b: unknown): boolean {
@@ -82,6 +40,7 @@ const sameLabels = (a: Record<string, string> = {}, b: Record<string, string> = 
 export function nodeRestriction(deps: {
   readonly registries: Registries;
   readonly authorizer: Authorizer;
+  readonly features: FeatureGates;
 }): AdmissionPlugin {
   const { registries } = deps;
   const getPod = (a: AdmissionAttributes, name: string): Pod => {
@@ -109,7 +68,7 @@ export function nodeRestriction(deps: {
     if (object === undefined) throw notFound({ group: '', resource: 'nodes' }, node);
     if (owner.uid !== object.metadata?.uid)
       throw refuse(a, `node ${node} UID mismatch: expected ${owner.uid} got ${object.metadata?.uid}`);
-    const reference = apiReference(pod);
+    const reference = apiObjectReference(pod);
     if (reference !== undefined) throw refuse(a, `node ${q} can not create pods that reference ${reference}`);
   };
 
@@ -322,6 +281,10 @@ export function nodeRestriction(deps: {
         return admitSlice(node, a);
       case 'certificates.k8s.io/certificatesigningrequests':
         return admitCsr(node, a);
+      case 'certificates.k8s.io/podcertificaterequests':
+        if (!deps.features.enabled('PodCertificateRequest'))
+          throw refuse(a, 'PodCertificateRequest feature gate is disabled');
+        return admitPodCertificateRequest(registries, node, a);
     }
   };
 

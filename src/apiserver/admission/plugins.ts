@@ -1,4 +1,5 @@
 /** The built-in admission plugins by name: those that are on by default, and those that are asked for. */
+import type { FeatureGates } from '../../api/features/feature-gates.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { Random } from '../../base/random.ts';
@@ -61,6 +62,7 @@ export interface AdmissionPluginDeps {
   readonly logger: Logger;
   readonly clients: WebhookClients;
   readonly podSecurityMetrics: PodSecurityMetrics;
+  readonly features: FeatureGates;
   readonly configuration: AdmissionConfiguration;
 }
 

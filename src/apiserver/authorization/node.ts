@@ -2,6 +2,7 @@
  * The Node authorizer: a kubelet (`system:node:NAME` in `system:nodes`) reads what the pods on its node refer to, its own
  * Node, lease and CSINode, and otherwise has the fixed rules of `system:node`. NodeRestriction looks at what it writes.
  */
+import type { FeatureGates } from '../../api/features/feature-gates.ts';
 import type { AuthorizationAttributes, Authorizer, Decision } from '../context.ts';
 import type { UserInfo } from '../request.ts';
 import type { NodeGraph, NodeObjectType } from './node-graph.ts';
@@ -36,11 +37,13 @@ function selects(selector: string | undefined, field: string, value: string): bo
 export class NodeAuthorizer implements Authorizer {
   readonly #graph: NodeGraph;
   readonly #rules: readonly PolicyRule[];
+  readonly #features: FeatureGates;
 
   /** `rules`: those of the ClusterRole `system:node`. */
-  constructor(graph: NodeGraph, rules: readonly PolicyRule[]) {
+  constructor(graph: NodeGraph, rules: readonly PolicyRule[], features: FeatureGates) {
     this.#graph = graph;
     this.#rules = rules;
+    this.#features = features;
   }
 
   authorize(a: AuthorizationAttributes): Outcome {
@@ -76,7 +79,7 @@ export class NodeAuthorizer implements Authorizer {
         case '/pods':
           return this.#pod(node, a);
         case 'certificates.k8s.io/podcertificaterequests':
-          return none;
+          return this.#features.enabled('PodCertificateRequest') ? this.#certificateRequest(node, a) : none;
       }
     return rulesAllow(this.#rules, a) ? allow : none;
   }
@@ -103,7 +106,12 @@ export class NodeAuthorizer implements Authorizer {
   }
 
   #serviceAccount(node: string, a: AuthorizationAttributes): Outcome {
-    if (a.verb === 'get' && a.subresource === '') return this.#readNamespaced(node, 'serviceaccount', a);
+    if (a.verb === 'get' && a.subresource === '') {
+      const readable = ['KubeletServiceAccountTokenForCredentialProviders', 'PodCertificateRequest'] as const;
+      return readable.some((gate) => this.#features.enabled(gate))
+        ? this.#readNamespaced(node, 'serviceaccount', a)
+        : refuse('not allowed to get service accounts');
+    }
     if (a.verb !== 'create' || a.name === '') return refuse('can only create tokens for individual service accounts');
     if (a.subresource !== 'token') return refuse('can only create token subresource of serviceaccount');
     return this.#related(node, 'serviceaccount', a);
@@ -149,6 +157,22 @@ export class NodeAuthorizer implements Authorizer {
     return refuse(
       'only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, patch, delete, deletecollection',
     );
+  }
+
+  #certificateRequest(node: string, a: AuthorizationAttributes): Outcome {
+    if (a.subresource !== '') return refuse('nodes may not access the status subresource of PodCertificateRequests');
+    switch (a.verb) {
+      case 'create':
+        return allow;
+      case 'get':
+        return this.#related(node, 'podcertificaterequest', a);
+      case 'list':
+      case 'watch':
+        return selects(a.fieldSelector, 'spec.nodeName', node)
+          ? allow
+          : refuse('can only list/watch podcertificaterequests with nodeName field selector');
+    }
+    return refuse(`nodes may not ${a.verb} podcertificaterequests`);
   }
 
   #node(node: string, a: AuthorizationAttributes): Outcome {

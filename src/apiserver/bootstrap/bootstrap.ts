@@ -4,6 +4,7 @@
  * makes a few syncs of them; on an old store everything is compared in memory and nothing is written.
  */
 import type { Logger } from '../../base/logger.ts';
+import { FeatureGates } from '../../api/features/feature-gates.ts';
 import type { KubeObject } from '../../api/object.ts';
 import type { Registries } from '../registry.ts';
 import { ensureFlowControl } from './flow-control.ts';
@@ -24,6 +25,8 @@ import { BootstrapWriter } from './writer.ts';
 const rbacGroup = 'rbac.authorization.k8s.io';
 
 export interface BootstrapOptions {
+  /** `--feature-gates`; the release's defaults when left out. */
+  readonly features?: FeatureGates;
   readonly registries: Registries;
   readonly logger: Logger;
   readonly authentication: AuthenticationFiles;
@@ -113,7 +116,7 @@ export async function bootstrap(options: BootstrapOptions): Promise<void> {
     ]);
   };
   await Promise.all([
-    ...policyObjects().map((o) => ensurePolicy(writer, o)),
+    ...policyObjects(options.features ?? new FeatureGates()).map((o) => ensurePolicy(writer, o)),
     ...priorityClassObjects().map((o) => ensure(writer, o)),
     ensureFlowControl(options.registries),
     ensureMembers(writer, authenticationConfigMap(options.authentication), ['data']),

@@ -1,4 +1,5 @@
 /** The default RBAC objects of release 1.36, unfolded from the compact table beside this file. */
+import type { FeatureGateName, FeatureGates } from '../../api/features/feature-gates.ts';
 import type { KubeObject } from '../../api/object.ts';
 import type { PolicyRule } from '../authorization/rule.ts';
 import policyJson from './rbac-policy.json' with { type: 'json' };
@@ -36,6 +37,70 @@ const policy = policyJson as unknown as {
   readonly roles: readonly CompactRole[];
   readonly roleBindings: readonly CompactBinding[];
 };
+
+/** What of the policy is there only with a feature that is off by default. */
+interface Gated {
+  readonly gate: FeatureGateName;
+  readonly clusterRoles: readonly CompactRole[];
+  readonly clusterRoleBindings: readonly CompactBinding[];
+  /** More rules of `system:node`. */
+  readonly nodeRules: readonly CompactRule[];
+}
+
+const certificates = 'certificates.k8s.io';
+
+function controllerBinding(name: string): CompactBinding {
+  return {
+    name: `system:controller:${name}`,
+    role: `ClusterRole/system:controller:${name}`,
+    subjects: [`ServiceAccount/kube-system/${name}`],
+  };
+}
+
+const gated: readonly Gated[] = [
+  {
+    gate: 'ClusterTrustBundle',
+    clusterRoles: [
+      {
+        name: 'system:cluster-trust-bundle-discovery',
+        rules: [{ verbs: 'get,list,watch', groups: certificates, resources: 'clustertrustbundles' }],
+      },
+      {
+        name: 'system:controller:kube-apiserver-serving-clustertrustbundle-publisher',
+        rules: [
+          {
+            verbs: 'attest',
+            groups: certificates,
+            resources: 'signers',
+            names: 'kubernetes.io/kube-apiserver-serving',
+          },
+          { verbs: 'create,delete,list,update,watch', groups: certificates, resources: 'clustertrustbundles' },
+          { verbs: 'create,patch,update', groups: ',events.k8s.io', resources: 'events' },
+        ],
+      },
+    ],
+    clusterRoleBindings: [
+      {
+        name: 'system:cluster-trust-bundle-discovery',
+        role: 'ClusterRole/system:cluster-trust-bundle-discovery',
+        subjects: ['Group/system:serviceaccounts'],
+      },
+      controllerBinding('kube-apiserver-serving-clustertrustbundle-publisher'),
+    ],
+    nodeRules: [{ verbs: 'get,list,watch', groups: certificates, resources: 'clustertrustbundles' }],
+  },
+  {
+    gate: 'PodCertificateRequest',
+    clusterRoles: [
+      {
+        name: 'system:controller:podcertificaterequestcleaner',
+        rules: [{ verbs: 'delete,get,list,watch', groups: certificates, resources: 'podcertificaterequests' }],
+      },
+    ],
+    clusterRoleBindings: [controllerBinding('podcertificaterequestcleaner')],
+    nodeRules: [{ verbs: 'create,get,list,watch', groups: certificates, resources: 'podcertificaterequests' }],
+  },
+];
 
 const apiVersion = 'rbac.authorization.k8s.io/v1';
 const apiGroup = 'rbac.authorization.k8s.io';
@@ -104,10 +169,18 @@ export interface PolicyObject {
 }
 
 /** Every default role and binding, fresh objects. */
-export function policyObjects(): PolicyObject[] {
+export function policyObjects(features: FeatureGates): PolicyObject[] {
+  const on = gated.filter((g) => features.enabled(g.gate));
+  const more = on.flatMap((g) => g.nodeRules);
+  const clusterRoles = policy.clusterRoles.map((r) =>
+    r.name === nodeRole && more.length > 0 ? { ...r, rules: [...(r.rules ?? []), ...more] } : r,
+  );
   return [
-    ...policy.clusterRoles.map((r) => ({ resource: 'clusterroles' as const, object: role('ClusterRole', r) })),
-    ...policy.clusterRoleBindings.map((b) => ({
+    ...[...clusterRoles, ...on.flatMap((g) => g.clusterRoles)].map((r) => ({
+      resource: 'clusterroles' as const,
+      object: role('ClusterRole', r),
+    })),
+    ...[...policy.clusterRoleBindings, ...on.flatMap((g) => g.clusterRoleBindings)].map((b) => ({
       resource: 'clusterrolebindings' as const,
       object: binding('ClusterRoleBinding', b),
     })),
@@ -116,7 +189,10 @@ export function policyObjects(): PolicyObject[] {
   ];
 }
 
+const nodeRole = 'system:node';
+
 /** Rules of the ClusterRole `system:node`, which the Node authorizer applies to every kubelet. */
-export function nodeRules(): PolicyRule[] {
-  return (policy.clusterRoles.find((r) => r.name === 'system:node')?.rules ?? []).map(rule);
+export function nodeRules(features: FeatureGates): PolicyRule[] {
+  const more = gated.filter((g) => features.enabled(g.gate)).flatMap((g) => g.nodeRules);
+  return [...(policy.clusterRoles.find((r) => r.name === nodeRole)?.rules ?? []), ...more].map(rule);
 }

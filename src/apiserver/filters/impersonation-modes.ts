@@ -208,8 +208,12 @@ export class ImpersonationModes {
   /** The mode that last let a caller act as somebody else, by the caller's name: it is tried first. */
   readonly #last = new Map<string, number>();
 
-  constructor(ask: Ask) {
+  readonly #modes: readonly Mode[];
+
+  /** `constrained`: the limited ways are open, too. */
+  constructor(ask: Ask, constrained: boolean) {
     this.#ask = ask;
+    this.#modes = constrained ? modes : modes.filter((m) => m.name === undefined);
   }
 
   /**
@@ -219,11 +223,11 @@ export class ImpersonationModes {
   async become(wanted: WantedUser, attributes: AuthorizationAttributes): Promise<Impersonated> {
     const requestor = attributes.user;
     const last = this.#last.get(requestor.name);
-    const order = modes.map((_, i) => i);
+    const order = this.#modes.map((_, i) => i);
     if (last !== undefined) order.unshift(...order.splice(last, 1));
     let refusal: unknown;
     for (const index of order) {
-      const mode = modes[index]!;
+      const mode = this.#modes[index]!;
       if (!mode.fits(wanted, requestor)) continue;
       const check = checker(this.#ask, mode.rewrite);
       try {

@@ -113,11 +113,18 @@ function wantedUser(request: IncomingRequest): WantedUser | undefined {
   return undefined;
 }
 
+export interface ImpersonationOptions {
+  readonly metrics?: ImpersonationMetrics;
+  /** The limited ways are open beside the old one; default true. */
+  readonly constrained?: boolean;
+}
+
 export function withImpersonation(
   authorizer: Authorizer,
   observe: AuthorizationObserver | undefined,
-  metrics: ImpersonationMetrics = new ImpersonationMetrics(),
+  options: ImpersonationOptions = {},
 ): Filter {
+  const { metrics = new ImpersonationMetrics(), constrained = true } = options;
   const modes = new ImpersonationModes(async (attributes: AuthorizationAttributes) => {
     const began = ioNow();
     const outcome = await authorizer.authorize(attributes);
@@ -125,7 +132,7 @@ export function withImpersonation(
     const decision = outcome.decision === 'allow' ? 'allowed' : 'denied';
     metrics.authorization(attributes.verb, decision, (ioNow() - began) / 1000);
     return outcome;
-  });
+  }, constrained);
   return (next) => (scope) => {
     if (!asks(scope.request.headers)) return next(scope);
     const wanted = wantedUser(scope.request);

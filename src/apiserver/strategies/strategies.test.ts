@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { FeatureGates } from '../../api/features/feature-gates.ts';
 import { loadCatalog } from '../../api/catalog/catalog.ts';
 import { SystemClock } from '../../base/clock.ts';
 import { silentLogger } from '../../base/logger.ts';
@@ -35,6 +36,7 @@ before(async () => {
           logger: silentLogger,
           clients: { post: () => Promise.reject(new Error('no webhooks in here')), close() {} },
           podSecurityMetrics: new PodSecurityMetrics(),
+          features: new FeatureGates(),
           configuration: {},
         },
         { enable: new Set(['NodeRestriction']), disable: new Set() },

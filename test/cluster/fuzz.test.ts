@@ -69,7 +69,20 @@ test(`requests broken by chance are answered, never with 500 (KNARR_FUZZ_SEED=${
     sink: (r) =>
       faults.push(`${r.message} ${(r.fields['error'] as Error | undefined)?.stack ?? JSON.stringify(r.fields)}`),
   });
-  await using own = await createCluster({ nodes: 1, https: { port: 0 }, freeze: true, logger });
+  await using own = await createCluster({
+    nodes: 1,
+    https: { port: 0 },
+    freeze: true,
+    logger,
+    runtimeConfig: { 'api/all': true },
+    featureGates: {
+      CBORServingAndStorage: true,
+      ClusterTrustBundle: true,
+      PodCertificateRequest: true,
+      GenericWorkload: true,
+      StorageVersionMigrator: true,
+    },
+  });
   cluster = own;
   const { certificateAuthority: ca, clientCertificate: cert, clientKey: key } = cluster.adminCredentials!;
   agent = new Agent({ ca, cert, key, keepAlive: true, maxSockets: 8 });

@@ -66,8 +66,8 @@ function without<T extends object>(value: T, ...members: readonly (keyof T)[]): 
 }
 
 /** A list whose items are changed; the same list when no item is. */
-function mapped<T>(list: readonly T[] | undefined, change: (item: T) => T): T[] | undefined {
-  if (list === undefined) return undefined;
+function mapped<T>(list: readonly T[] | null | undefined, change: (item: T) => T): T[] | undefined {
+  if (list === undefined || list === null) return undefined; // some lists are written as null when they are empty
   const out = list.map(change);
   return out.some((item, i) => item !== list[i]) ? out : (list as T[]);
 }
@@ -99,7 +99,7 @@ function cleanClaimSpec(
   if (devices === undefined) return spec;
   const change = (edit: (request: DeviceRequest) => DeviceRequest): void => {
     const requests = mapped(devices?.requests, edit);
-    if (requests !== devices?.requests && requests !== undefined) devices = { ...devices, requests };
+    if (requests !== undefined && requests !== devices?.requests) devices = { ...devices, requests };
   };
   const wanted = (member: 'tolerations' | 'capacity'): void =>
     change((r) => {

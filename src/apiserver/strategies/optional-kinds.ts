@@ -148,7 +148,7 @@ function withoutGated<T extends GroupSpec>(features: FeatureGates, spec: T, old:
   return out;
 }
 
-type Groups = { readonly podGroupTemplates?: readonly GroupSpec[] };
+type Groups = { readonly podGroupTemplates?: readonly GroupSpec[] | null };
 
 export function workloadGroupStrategies(features: FeatureGates): Record<string, ResourceStrategies> {
   const gates: WorkloadGates = {
@@ -164,7 +164,7 @@ export function workloadGroupStrategies(features: FeatureGates): Record<string, 
   const cleanWorkload = (object: Draft, old: KubeObject | undefined): void => {
     const spec = object['spec'] as Groups | undefined;
     const before = (old?.['spec'] as Groups | undefined)?.podGroupTemplates;
-    if (spec?.podGroupTemplates === undefined) return;
+    if (spec?.podGroupTemplates === undefined || spec.podGroupTemplates === null) return;
     const podGroupTemplates = spec.podGroupTemplates.map((t, i) => withoutGated(features, t, before?.[i]));
     object['spec'] = { ...spec, podGroupTemplates };
   };

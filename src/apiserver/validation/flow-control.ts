@@ -16,6 +16,7 @@ import type {
 } from '../../api/types/flowcontrol-v1.gen.ts';
 import { mandatoryFlowControl } from '../bootstrap/objects.ts';
 import { maxHashBits, requiredEntropyBits } from '../flowcontrol/shuffle-sharding.ts';
+import { goStruct } from './common.ts';
 import { invalidEach, specOf, statusOf } from './field.ts';
 
 const maxMatchingPrecedence = 10_000;
@@ -31,6 +32,7 @@ function wildcardAlone(list: readonly string[], path: string, what: string): Fie
 }
 
 /** A list that is required but was not given is written as null. */
+/** Lists that are required are written as null when they are empty. */
 function validateVerbs(given: readonly string[] | null | undefined, path: string): FieldError[] {
   const list = given ?? [];
   if (list.length === 0) return [required(path, 'verbs must contain at least one value')];
@@ -136,14 +138,15 @@ export function validateFlowSchema(object: KubeObject): FieldError[] {
     errors.push(invalid(at, precedence, "only the schema named 'exempt' may have matchingPrecedence 1"));
   const method = spec.distinguisherMethod;
   if (method !== undefined && !['ByNamespace', 'ByUser'].includes(method.type ?? ''))
-    errors.push(notSupported('spec.distinguisherMethod.type', method, ['ByNamespace', 'ByUser']));
+    errors.push(notSupported('spec.distinguisherMethod.type', goStruct(method, ['type']), ['ByNamespace', 'ByUser']));
   const level = spec.priorityLevelConfiguration?.name ?? '';
   const levelAt = 'spec.priorityLevelConfiguration.name';
   if (level === '') errors.push(required(levelAt, 'must reference a priority level'));
   else errors.push(...invalidEach(levelAt, level, isDNS1123Subdomain(level)));
   (spec.rules ?? []).forEach((rule, i) => {
     const path = `spec.rules[${i}]`;
-    const { subjects = [], resourceRules = [], nonResourceRules = [] } = rule;
+    const { resourceRules = [], nonResourceRules = [] } = rule;
+    const subjects = rule.subjects ?? [];
     if (subjects.length === 0) errors.push(required(`${path}.subjects`, 'subjects must contain at least one value'));
     errors.push(...subjects.flatMap((s, j) => validateSubject(s, `${path}.subjects[${j}]`)));
     if (resourceRules.length === 0 && nonResourceRules.length === 0)

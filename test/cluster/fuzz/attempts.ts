@@ -1,6 +1,7 @@
 /** How valid requests are broken: changed objects, odd patches, flipped bytes, odd URLs, queries and headers. */
 import fc from 'fast-check';
 import { loadCatalog } from '../../../src/api/catalog/catalog.ts';
+import { encodeCbor } from '../../../src/api/codec/cbor.ts';
 import { stringifyYaml } from '../../../src/api/codec/yaml.ts';
 import type { KubeObject } from '../../../src/api/object.ts';
 import { ProtobufObjects } from '../../../src/api/protobuf.ts';
@@ -184,7 +185,7 @@ const jsonPatch: fc.Arbitrary<Json> = fc.array(
 export interface Attempt {
   readonly target: Target;
   readonly method: HttpMethod;
-  readonly form: 'json' | 'yaml' | 'protobuf' | 'json-patch' | 'merge' | 'strategic' | 'apply';
+  readonly form: 'json' | 'yaml' | 'protobuf' | 'cbor' | 'json-patch' | 'merge' | 'strategic' | 'apply';
   readonly changes: readonly Change[];
   readonly patch: Json;
   readonly flips: readonly (readonly [at: number, byte: number])[];
@@ -255,7 +256,7 @@ export const attempt: fc.Arbitrary<Attempt> = fc.record({
     'HEAD',
     'OPTIONS',
   ),
-  form: fc.constantFrom('json', 'json', 'yaml', 'protobuf', 'json-patch', 'merge', 'strategic', 'apply'),
+  form: fc.constantFrom('json', 'json', 'yaml', 'protobuf', 'cbor', 'json-patch', 'merge', 'strategic', 'apply'),
   changes: fc.array(change, { maxLength: 4 }),
   patch: jsonPatch,
   flips: fc.oneof(
@@ -292,6 +293,7 @@ export const attempt: fc.Arbitrary<Attempt> = fc.record({
       ['accept', 'application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io'],
       ['accept', 'application/yaml'],
       ['accept', 'application/vnd.kubernetes.protobuf'],
+      ['accept', 'application/cbor'],
       ['accept', '*/*;q=x'],
       ['accept', 'text/html'],
       ['accept-encoding', 'gzip'],
@@ -341,6 +343,9 @@ export function make(a: Attempt): Made {
       // What is too broken for the encoder is sent as the bytes of what is not.
       bytes = protobuf.encode(a.target.object as unknown as KubeObject);
     }
+  } else if (form === 'cbor' || (form === 'apply' && a.flips.length === 1)) {
+    contentType = form === 'cbor' ? 'application/cbor' : 'application/apply-patch+cbor';
+    bytes = encodeCbor(content);
   } else bytes = Buffer.from(form === 'yaml' ? stringifyYaml(content) : JSON.stringify(content));
   if (a.flips.length > 0) {
     bytes = Buffer.from(bytes);

@@ -1,4 +1,6 @@
 /** Valid objects of many kinds, with all sorts of members in them, and where they live: what chance breaks. */
+import { loadCatalog } from '../../../src/api/catalog/catalog.ts';
+import { samplesOf } from '../every-kind/samples.ts';
 
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 export type Members = { [key: string]: Json };
@@ -90,7 +92,7 @@ function target(
   };
 }
 
-export const targets: readonly Target[] = [
+const written: readonly Target[] = [
   target('', 'v1', 'configmaps', 'ConfigMap', { data: { a: '1' }, binaryData: { b: 'YQ==' }, immutable: false }),
   target('', 'v1', 'secrets', 'Secret', { data: { a: 'YQ==' }, stringData: { b: 'c' }, type: 'Opaque' }),
   target('', 'v1', 'pods', 'Pod', { spec: podSpec }, [
@@ -425,3 +427,28 @@ export const targets: readonly Target[] = [
     'scale',
   ]),
 ];
+
+/** The kinds that are not written out above, from the table of every kind; what deletes or fills whole clusters is left out. */
+function others(): Target[] {
+  const catalog = loadCatalog();
+  const samples = samplesOf('', '');
+  const known = new Set(written.map((t) => t.path));
+  return catalog.resources.flatMap((r) => {
+    const sample = samples[`${r.group}/${r.version}/${r.resource}`] ?? samples[`${r.group}/${r.resource}`];
+    const unfit = ['namespaces', 'nodes', 'apiservices', 'customresourcedefinitions', 'clustertrustbundles'];
+    if (sample === undefined || sample.name !== undefined || unfit.includes(r.resource)) return [];
+    if (r.resource === 'certificatesigningrequests') return [];
+    const made = target(
+      r.group,
+      r.version,
+      r.resource,
+      r.kind,
+      sample.body as Members,
+      r.subresources.map((s) => s.name),
+      r.namespaced,
+    );
+    return known.has(made.path) ? [] : [made];
+  });
+}
+
+export const targets: readonly Target[] = [...written, ...others()];

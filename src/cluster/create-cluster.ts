@@ -485,6 +485,7 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
         // Those two are an installer's to turn on.
         controllers: ['*', 'bootstrapsigner', 'tokencleaner'],
         options: {
+          features: apis.features,
           ...(pki === undefined
             ? {}
             : {

@@ -120,8 +120,9 @@ export const notSupported = (field: string, badValue: unknown, supported: readon
 export function invalidStatus(group: string, kind: string, name: string, errors: readonly FieldError[]): StatusError {
   const qualifiedKind = group === '' ? kind : `${kind}.${group}`;
   let text = '<nil>';
-  if (errors.length === 1) text = formatFieldError(errors[0]!);
-  else if (errors.length > 1) text = `[${[...new Set(errors.map(formatFieldError))].join(', ')}]`;
+  const texts = [...new Set(errors.map(formatFieldError))];
+  if (texts.length === 1) text = texts[0]!;
+  else if (texts.length > 1) text = `[${texts.join(', ')}]`;
   return new StatusError(422, 'Invalid', `${qualifiedKind} "${name}" is invalid: ${text}`, {
     ...(name === '' ? {} : { name }),
     ...(group === '' ? {} : { group }),

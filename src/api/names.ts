@@ -110,6 +110,24 @@ export function isDNS1123Subdomain(value: string): Messages {
   return errors;
 }
 
+const searchPathFormat = '_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*';
+const searchPath = new RegExp(`^${searchPathFormat}$`);
+
+/** A domain to search in: a subdomain that may have underscores (KEP-4427). */
+export function isSearchPath(value: string): Messages {
+  const errors: string[] = [];
+  if (byteLength(value) > 253) errors.push(maxLengthError(253));
+  if (!searchPath.test(value))
+    errors.push(
+      regexError(
+        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character",
+        searchPathFormat,
+        'example.com',
+      ),
+    );
+  return errors;
+}
+
 /** DNS (RFC 1035) label: must begin with a letter (Service names). */
 export function isDNS1035Label(value: string): Messages {
   const errors: string[] = [];

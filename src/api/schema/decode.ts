@@ -202,7 +202,8 @@ function base64ErrorOffset(text: string): number {
     while (text[j] === '\n' || text[j] === '\r') j++;
     return j < text.length ? j : -1;
   }
-  return digits % 4 === 0 ? -1 : text.length;
+  // One digit too many is told of by where it stands.
+  return digits % 4 === 0 ? -1 : digits % 4 === 1 ? text.length - 1 : text.length;
 }
 
 function canonicalBase64(text: string): string {

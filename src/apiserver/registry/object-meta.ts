@@ -100,12 +100,15 @@ function validateManagedFields(meta: ObjectMeta, path: string): FieldError[] {
  */
 type MetadataRules = 'kube' | 'generic' | 'path';
 
-const genericGroups: ReadonlySet<string> = new Set(['admissionregistration.k8s.io', 'apiregistration.k8s.io']);
+const genericGroups: ReadonlySet<string> = new Set([
+  'admissionregistration.k8s.io',
+  'apiextensions.k8s.io',
+  'apiregistration.k8s.io',
+]);
 const rulesByResource: Readonly<Record<string, MetadataRules>> = {
   'coordination.k8s.io/leases': 'generic',
   'node.k8s.io/runtimeclasses': 'generic',
   '/events': 'path',
-  'events.k8s.io/events': 'path',
   'policy/poddisruptionbudgets': 'path',
 };
 

@@ -225,7 +225,7 @@ async function createOnce(
   const name = object.metadata.name ?? '';
   const rule = strategy.validateName ?? nameIsDNSSubdomain;
   const warn = (text: string): void => ctx.warn(text);
-  const errors = withMetadataErrors(object.metadata, resource, rule, [
+  const errors = withMetadataErrors(object.metadata, ctx.resource ?? resource, rule, [
     ...(support.hub.validate?.(object, undefined, warn) ?? []),
     ...(strategy.validate?.(context, object) ?? []),
   ]);

@@ -35,6 +35,7 @@ import { certificateSigningRequestStrategies } from './certificate-signing-reque
 import { plainKind } from './common.ts';
 import { dynamicResourceStrategies } from './dynamic-resources.ts';
 import { admissionRegistrationStrategies, apiServiceStrategies } from './extension-points.ts';
+import { withGatedFields } from './gated-fields.ts';
 import { flowControlStrategies } from './flow-control.ts';
 import { jobStrategies } from './job.ts';
 import { namespaceStrategies } from './namespace.ts';
@@ -256,7 +257,7 @@ export function createStrategies(deps: StrategyDeps): StrategyCatalog {
   return {
     strategies(group, resource) {
       const key = `${group}/${resource}`;
-      const found = deps.extra?.get(key) ?? groups[group]?.[resource] ?? usual;
+      const found = withGatedFields(features, key, deps.extra?.get(key) ?? groups[group]?.[resource] ?? usual);
       const missing = deps.withoutEffect?.[key];
       return missing === undefined ? found : { ...found, incomplete: found.incomplete ?? missing };
     },

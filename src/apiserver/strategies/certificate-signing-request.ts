@@ -1,4 +1,5 @@
 /** CertificateSigningRequest: records who asks; approval and certificate each go through their own endpoint. */
+import { nameIsPathSegment } from '../../api/names.ts';
 import { formatTime } from '../../api/time.ts';
 import type { KubeObject } from '../../api/object.ts';
 import type { CertificateSigningRequestCondition } from '../../api/types/certificates-v1.gen.ts';
@@ -47,6 +48,8 @@ export function certificateSigningRequestStrategies(): ResourceStrategies {
   const now = (ctx: StrategyContext): string => formatTime(ctx.now);
   return {
     main: {
+      // Any name that fits into a path.
+      validateName: nameIsPathSegment,
       prepareForCreate(ctx, object) {
         const {
           username: _u,

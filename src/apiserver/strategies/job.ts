@@ -23,13 +23,24 @@ function generateSelector(object: Draft): void {
   };
 }
 
+/** A Job without labels of its own has its template's. */
+function defaultLabels(object: Draft): void {
+  const labels = (object['spec'] as JobSpec | undefined)?.template?.metadata?.labels ?? {};
+  if (Object.keys(object.metadata.labels ?? {}).length > 0 || Object.keys(labels).length === 0) return;
+  object.metadata.labels = labels;
+}
+
 export function jobStrategies(): ResourceStrategies {
   return {
     main: kindStrategy({
       status: true,
       generation: ['spec'],
       defaultPropagation: 'Orphan',
-      create: (object) => generateSelector(object),
+      create: (object) => {
+        generateSelector(object);
+        defaultLabels(object);
+      },
+      update: (object) => defaultLabels(object),
       validate: (object) => validateJob(object),
       validateUpdate: (object, old) => validateJobUpdate(object, old),
       warnings: (object, old) => jobWarnings(object, old),

@@ -39,7 +39,13 @@ export function persistentVolumeStrategies(): ResourceStrategies {
 
 /** dataSource and dataSourceRef name the same thing, whichever the client knows. */
 function normalizeDataSources(object: Draft): void {
-  const spec = (object['spec'] ?? {}) as Partial<PersistentVolumeClaimSpec>;
+  let spec = (object['spec'] ?? {}) as Partial<PersistentVolumeClaimSpec>;
+  // Sources in other namespaces are behind a gate that nothing here would serve (CrossNamespaceVolumeDataSource).
+  if ((spec.dataSourceRef?.namespace ?? '') !== '') {
+    const { dataSourceRef: _r, ...rest } = spec;
+    spec = rest;
+    object['spec'] = rest;
+  }
   const { dataSource, dataSourceRef } = spec;
   if (dataSource !== undefined && dataSourceRef === undefined) {
     const known =
@@ -53,7 +59,7 @@ function normalizeDataSources(object: Draft): void {
       const { dataSource: _d, ...rest } = spec;
       object['spec'] = rest;
     }
-  } else if (dataSource === undefined && dataSourceRef !== undefined && (dataSourceRef.namespace ?? '') === '') {
+  } else if (dataSource === undefined && dataSourceRef !== undefined) {
     const { apiGroup, kind, name } = dataSourceRef;
     object['spec'] = {
       ...spec,

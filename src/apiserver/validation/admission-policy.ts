@@ -23,7 +23,15 @@ import type {
 } from '../../api/types/admissionregistration-v1.gen.ts';
 import { validateExpression, validateMatchConditions, validateRule } from './admission-rules.ts';
 import { validateConditions } from './conditions.ts';
-import { validateEnum, validateQualifiedName, validateRequiredEnum, specOf, statusOf, invalidEach } from './field.ts';
+import {
+  invalidEach,
+  specOf,
+  statusOf,
+  validateDefaultedEnum,
+  validateEnum,
+  validateQualifiedName,
+  validateRequiredEnum,
+} from './field.ts';
 
 const maxAuditAnnotations = 20;
 const maxValueExpressionBytes = 5 * 1024;
@@ -81,7 +89,7 @@ function validateRequiredSelector(selector: LabelSelector | undefined, path: str
 
 function validateMatchResources(given: MatchResources, path: string): FieldError[] {
   return [
-    ...validateRequiredEnum(given.matchPolicy, ['Equivalent', 'Exact'], `${path}.matchPolicy`),
+    ...validateDefaultedEnum(given.matchPolicy, ['Equivalent', 'Exact'], `${path}.matchPolicy`),
     ...validateRequiredSelector(given.namespaceSelector, `${path}.namespaceSelector`),
     ...validateRequiredSelector(given.objectSelector, `${path}.objectSelector`),
     ...(given.resourceRules ?? []).flatMap((rule, i) => validateNamedRule(rule, `${path}.resourceRules[${i}]`)),
@@ -190,7 +198,7 @@ function validateCommon(spec: Given<PolicySpec>, old: Given<PolicySpec> | undefi
     semanticEqual(paramKind, old.paramKind) &&
     semanticEqual(matchConditions, old.matchConditions ?? []);
   return [
-    ...validateRequiredEnum(spec.failurePolicy, ['Fail', 'Ignore'], 'spec.failurePolicy'),
+    ...validateDefaultedEnum(spec.failurePolicy, ['Fail', 'Ignore'], 'spec.failurePolicy'),
     ...(paramKind === undefined ? [] : validateParamKind(paramKind, 'spec.paramKind')),
     ...validateConstraints(spec.matchConstraints, 'spec.matchConstraints'),
     ...(same

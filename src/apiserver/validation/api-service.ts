@@ -8,7 +8,7 @@ import { invalidEach, specOf, statusOf } from './field.ts';
 /** An APIService is named `version.group`; that it may be a part of a path is checked before. */
 function validateName(name: string, spec: Partial<APIServiceSpec>): FieldError[] {
   const wanted = `${spec.version ?? ''}.${spec.group ?? ''}`;
-  return name === wanted || isPathSegmentName(name).length > 0
+  return name === '' || name === wanted || isPathSegmentName(name).length > 0
     ? []
     : [invalid('metadata.name', name, `must be \`spec.version+"."+spec.group\`: ${JSON.stringify(wanted)}`)];
 }

@@ -17,10 +17,11 @@ import type {
   StatefulSetSpec,
 } from '../../api/types/index.gen.ts';
 import type { Errors } from './common.ts';
-import { compiledSelector, immutable, invalids, nonNegative } from './common.ts';
+import { compiledSelector, goStruct, immutable, invalids, nonNegative } from './common.ts';
 import { validateClaimSpecTemplate } from './persistent-volume-claim-spec.ts';
 import { validatePodTemplate } from './pod.ts';
 
+const strategyMembers = ['type', 'rollingUpdate'];
 const noTemplate: PodTemplateSpec = { spec: { containers: [] } };
 const mismatch = '`selector` does not match template `labels`';
 
@@ -111,7 +112,7 @@ function deploymentSpec(spec: DeploymentSpec, field: string): Errors {
         );
       errors.push(...notMoreThan100Percent(r.maxUnavailable, `${at}.rollingUpdate.maxUnavailable`));
     }
-  } else errors.push(notSupported(at, strategy ?? {}, ['Recreate', 'RollingUpdate']));
+  } else errors.push(notSupported(at, goStruct(strategy, strategyMembers), ['Recreate', 'RollingUpdate']));
   errors.push(
     ...nonNegative(spec.minReadySeconds, `${field}.minReadySeconds`),
     ...nonNegative(spec.revisionHistoryLimit, `${field}.revisionHistoryLimit`),
@@ -251,7 +252,7 @@ function statefulSetSpec(spec: StatefulSetSpec, field: string): Errors {
       if (amount(r.maxUnavailable) === 0) errors.push(invalid(un, r.maxUnavailable, 'cannot be 0'));
       errors.push(...notMoreThan100Percent(r.maxUnavailable, un));
     }
-  } else errors.push(invalid(at, strategy, "must be 'RollingUpdate' or 'OnDelete'"));
+  } else errors.push(invalid(at, goStruct(strategy, strategyMembers), "must be 'RollingUpdate' or 'OnDelete'"));
   const retention = spec.persistentVolumeClaimRetentionPolicy;
   if (retention !== undefined)
     for (const name of ['whenDeleted', 'whenScaled'] as const)
@@ -372,7 +373,7 @@ function daemonSetSpec(spec: DaemonSetSpec, field: string): Errors {
         errors.push(required(`${path}.maxUnavailable`, 'cannot be 0 when maxSurge is 0'));
     }
   } else if (strategy?.type !== 'OnDelete')
-    errors.push(notSupported(at, strategy ?? {}, ['RollingUpdate', 'OnDelete']));
+    errors.push(notSupported(at, goStruct(strategy, strategyMembers), ['RollingUpdate', 'OnDelete']));
   errors.push(...nonNegative(spec.revisionHistoryLimit, `${field}.revisionHistoryLimit`));
   return errors;
 }

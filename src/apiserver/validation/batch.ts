@@ -5,7 +5,7 @@ import { validateLabelSelector } from '../../api/selector.ts';
 import type { CronJob, Job, JobSpec, PodFailurePolicyRule, PodTemplateSpec } from '../../api/types/index.gen.ts';
 import { cronScheduleError, timeZoneError } from '../../api/helpers/cron.ts';
 import type { Errors } from './common.ts';
-import { compiledSelector, immutable, invalids, nonNegative } from './common.ts';
+import { compiledSelector, goStruct, immutable, invalids, nonNegative } from './common.ts';
 import { validatePodTemplate } from './pod.ts';
 
 const actions = ['Count', 'FailIndex', 'FailJob', 'Ignore'];
@@ -65,6 +65,11 @@ function failureRule(
   if (codes === undefined && conditions.length === 0)
     errors.push(invalid(field, omitted, 'specifying one of OnExitCodes and OnPodConditions is required'));
   return errors;
+}
+
+function goSuccessPolicy(policy: NonNullable<JobSpec['successPolicy']>): Record<string, unknown> {
+  const rules = policy.rules?.map((r) => goStruct(r, ['succeededIndexes', 'succeededCount']));
+  return { Rules: rules ?? null };
 }
 
 function successPolicy(spec: JobSpec, field: string): Errors {
@@ -142,7 +147,8 @@ function jobRules(spec: JobSpec, field: string): Errors {
   if (spec.maxFailedIndexes !== undefined && spec.backoffLimitPerIndex === undefined)
     errors.push(required(`${field}.backoffLimitPerIndex`, 'when maxFailedIndexes is specified'));
   if (spec.managedBy !== undefined) {
-    if (!/^[^/]+\/.+$/.test(spec.managedBy))
+    if (spec.managedBy === '') errors.push(required(`${field}.managedBy`));
+    else if (!/^[^/]+\/.+$/.test(spec.managedBy))
       errors.push(
         invalid(`${field}.managedBy`, spec.managedBy, 'must be a domain-prefixed path (such as "acme.io/foo")'),
       );
@@ -188,7 +194,9 @@ function jobRules(spec: JobSpec, field: string): Errors {
   }
   if (spec.successPolicy !== undefined) {
     if (mode !== 'Indexed')
-      errors.push(invalid(`${field}.successPolicy`, spec.successPolicy, 'requires indexed completion mode'));
+      errors.push(
+        invalid(`${field}.successPolicy`, goSuccessPolicy(spec.successPolicy), 'requires indexed completion mode'),
+      );
     else errors.push(...successPolicy(spec, `${field}.successPolicy`));
   }
   const replacement = spec.podReplacementPolicy;
@@ -406,6 +414,9 @@ function cronJobSpec(job: CronJob, old: CronJob | undefined): Errors {
     errors.push(notSupported('spec.concurrencyPolicy', policy, ['Allow', 'Forbid', 'Replace']));
   const template = spec?.jobTemplate?.spec ?? noJob;
   errors.push(...jobRules(template, 'spec.jobTemplate.spec'));
+  const selector = template.selector ?? undefined;
+  if (selector !== undefined)
+    errors.push(invalid('spec.jobTemplate.spec.selector', selector, '`selector` will be auto-generated'));
   if (template.manualSelector === true)
     errors.push(notSupported('spec.jobTemplate.spec.manualSelector', true, ['nil', 'false']));
   errors.push(

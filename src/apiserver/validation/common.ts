@@ -69,6 +69,18 @@ export function localNonReservedPath(path: string, field: string): Errors {
   return errors;
 }
 
+/**
+ * A struct as Go's JSON shows one that has no names for it: capitals, and null for what is not set. Upstream tells some bad values
+ * in this form, since it validates its own types and not those of the API.
+ */
+export function goStruct(value: object | undefined | null, members: readonly string[]): Record<string, unknown> {
+  const given = (value ?? {}) as Record<string, unknown>;
+  const strings: ReadonlySet<string> = new Set(['name', 'type']);
+  return Object.fromEntries(
+    members.map((m) => [m[0]!.toUpperCase() + m.slice(1), given[m] ?? (strings.has(m) ? '' : null)]),
+  );
+}
+
 /** Required, or a list of supported values. */
 export function oneOf(
   value: string | undefined,

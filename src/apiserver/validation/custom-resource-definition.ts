@@ -1,6 +1,8 @@
 /** CustomResourceDefinitions: names, versions, columns, conversion and their schemas (apiextensions-apiserver validation). */
+import { X509Certificate } from 'node:crypto';
 import { duplicate, invalid, notSupported, required, tooMany, forbiddenField } from '../../api/field-error.ts';
 import { byteLength, isDNS1035Label, isDNS1123Subdomain } from '../../api/names.ts';
+import type { JSONSchemaProps } from '../../api/schema/json-schema.ts';
 import type { ObjectSchema } from '../../api/schema/schema.ts';
 import { semanticEqual } from '../../api/helpers/deep-equal.ts';
 import { validateCRDSchema } from '../../api/schema/crd-schema.ts';
@@ -12,11 +14,13 @@ import type {
   CustomResourceDefinitionVersion,
 } from '../../api/types/index.gen.ts';
 import type { Errors } from './common.ts';
-import { immutable, nonNegative } from './common.ts';
+import { immutable } from './common.ts';
+import { validateWebhookService, validateWebhookUrl } from './webhook-client.ts';
 
 const columnTypes = 'boolean,date,integer,number,string';
 const columnFormats = 'byte,date,date-time,double,float,int32,int64,password';
 const reviewVersions = ['v1', 'v1beta1'];
+const maxSelectableFields = 8;
 
 export function crdNames(names: CustomResourceDefinitionNames | undefined, field: string): Errors {
   const errors: Errors = [];
@@ -46,15 +50,20 @@ function column(c: CustomResourceColumnDefinition, field: string): Errors {
   if (c.format && !columnFormats.split(',').includes(c.format))
     errors.push(invalid(`${field}.format`, c.format, `must be one of ${columnFormats}`));
   if (!c.jsonPath) errors.push(required(`${field}.JSONPath`));
+  else errors.push(...jsonPath(c.jsonPath, `${field}.JSONPath`));
   return errors;
 }
 
-function simplePath(path: string | undefined, under: string, field: string): Errors {
-  if (!path) return [required(field)];
-  if (!/^(\.[A-Za-z0-9_$-]+(\[\d+\])?)+$/.test(path))
-    return [invalid(field, path, 'is an invalid path: only simple paths of members are allowed')];
-  if (!path.startsWith(`.${under}.`)) return [invalid(field, path, `should be a json path under .${under}`)];
-  return [];
+/** Upstream asks for little more than a dot at the beginning. */
+function jsonPath(path: string, field: string): Errors {
+  return path.startsWith('.') ? [] : [invalid(field, path, 'must be a simple json path starting with .')];
+}
+
+function replicasPath(path: string | undefined, under: 'spec' | 'status', field: string): Errors {
+  if (path === undefined || path === '') return [required(field)];
+  const wrong = jsonPath(path, field);
+  if (wrong.length > 0) return wrong;
+  return path.startsWith(`.${under}.`) ? [] : [invalid(field, path, `should be a json path under .${under}`)];
 }
 
 /** What a version may have for itself, or all of them together. */
@@ -109,14 +118,16 @@ function subresourcesPart(v: VersionPart, field: string): Errors {
   const scale = v.subresources?.scale;
   if (scale === undefined) return [];
   const errors: Errors = [
-    ...simplePath(scale.specReplicasPath, 'spec', `${field}.scale.specReplicasPath`),
-    ...simplePath(scale.statusReplicasPath, 'status', `${field}.scale.statusReplicasPath`),
+    ...replicasPath(scale.specReplicasPath, 'spec', `${field}.scale.specReplicasPath`),
+    ...replicasPath(scale.statusReplicasPath, 'status', `${field}.scale.statusReplicasPath`),
   ];
   const selector = scale.labelSelectorPath;
-  if (selector && !selector.startsWith('.status.') && !selector.startsWith('.spec.'))
-    errors.push(
-      invalid(`${field}.scale.labelSelectorPath`, selector, 'should be a json path under either .spec or .status'),
-    );
+  if (selector === undefined || selector === '') return errors;
+  const at = `${field}.scale.labelSelectorPath`;
+  const wrong = jsonPath(selector, at);
+  if (wrong.length > 0) errors.push(...wrong);
+  else if (!selector.startsWith('.status.') && !selector.startsWith('.spec.'))
+    errors.push(invalid(at, selector, 'should be a json path under either .spec or .status'));
   return errors;
 }
 
@@ -124,18 +135,63 @@ function columnsPart(v: VersionPart, field: string): Errors {
   return (v.additionalPrinterColumns ?? []).flatMap((c, i) => column(c, `${field}[${i}]`));
 }
 
-function selectablePart(v: VersionPart, field: string): Errors {
+/** The schema that a selectable field's path leads to. @throws {Error} with upstream's text */
+function schemaAt(path: string, schema: JSONSchemaProps): JSONSchemaProps {
+  const tokens = path.match(/[.[\]]|[^.[\]]+/g) ?? [];
+  let node: JSONSchemaProps = schema;
+  for (let i = 0; i < tokens.length; i++) {
+    const token = tokens[i]!;
+    if (token === '[') throw new Error('array notation is not allowed');
+    if (token !== '.') throw new Error(`expected [ or . but got: ${token}`);
+    const name = tokens[++i];
+    if (name === undefined) throw new Error('unexpected end of JSON path');
+    const { properties, additionalProperties: values } = node;
+    const found = properties === undefined ? (typeof values === 'object' ? values : undefined) : own(properties, name);
+    if (found === undefined) throw new Error('does not refer to a valid field');
+    node = found;
+  }
+  return node;
+}
+
+const own = <T>(members: Readonly<Record<string, T>>, name: string): T | undefined =>
+  Object.hasOwn(members, name) ? members[name] : undefined;
+
+/** `old`: the version before; too many fields may stay as they were. */
+function selectablePart(v: VersionPart, field: string, old: VersionPart | undefined): Errors {
   const errors: Errors = [];
+  const fields = v.selectableFields ?? [];
+  const schema = v.schema?.openAPIV3Schema;
+  if (fields.length === 0 || schema === undefined) return errors;
   const seen = new Set<string>();
-  (v.selectableFields ?? []).forEach((s, i) => {
+  fields.forEach((s, i) => {
     const at = `${field}[${i}].jsonPath`;
-    if (!s.jsonPath) errors.push(required(at));
-    else if (s.jsonPath.startsWith('.metadata.'))
-      errors.push(invalid(at, s.jsonPath, 'must not point to fields in metadata'));
-    else if (seen.has(s.jsonPath)) errors.push(duplicate(at, s.jsonPath));
-    seen.add(s.jsonPath);
+    const path = s.jsonPath;
+    if (!path) {
+      errors.push(required(at));
+      return;
+    }
+    let found: JSONSchemaProps;
+    try {
+      found = schemaAt(path, schema);
+    } catch (error) {
+      errors.push(invalid(at, path, `is an invalid path: ${(error as Error).message}`));
+      return;
+    }
+    if (/^\.metadata(\.|$)/.test(path)) errors.push(invalid(at, path, 'must not point to fields in metadata'));
+    if (!['string', 'boolean', 'integer'].includes(found.type ?? ''))
+      errors.push(
+        invalid(
+          at,
+          path,
+          'must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.',
+        ),
+      );
+    if (seen.has(path)) errors.push(duplicate(at, path));
+    seen.add(path);
   });
-  if (seen.size > 8) errors.push(tooMany(field, seen.size, 8));
+  const before = old?.selectableFields ?? [];
+  const kept = before.length > maxSelectableFields && semanticEqual(before, fields);
+  if (seen.size > maxSelectableFields && !kept) errors.push(tooMany(field, seen.size, maxSelectableFields));
   return errors;
 }
 
@@ -155,39 +211,81 @@ function printedVersions(versions: readonly CustomResourceDefinitionVersion[], c
   }));
 }
 
-function conversion(c: CustomResourceConversion | undefined, field: string): Errors {
+function conversionReviewVersions(versions: readonly string[], field: string, recognized: boolean): Errors {
+  if (versions.length === 0) return [required(field)];
+  const errors: Errors = [];
+  const seen = new Set<string>();
+  versions.forEach((v, i) => {
+    if (seen.has(v)) {
+      errors.push(invalid(`${field}[${i}]`, v, 'duplicate version'));
+      return;
+    }
+    seen.add(v);
+    for (const wrong of isDNS1035Label(v)) errors.push(invalid(`${field}[${i}]`, v, wrong));
+  });
+  if (recognized && !versions.some((v) => reviewVersions.includes(v)))
+    errors.push(invalid(field, versions, `must include at least one of ${reviewVersions.join(', ')}`));
+  return errors;
+}
+
+/** `old`: what was before; what was wrong with it already is not held against it. */
+function conversion(
+  c: CustomResourceConversion | undefined,
+  field: string,
+  old: CustomResourceDefinition | undefined,
+): Errors {
   if (c === undefined) return [];
   const errors: Errors = [];
   if (!c.strategy) errors.push(required(`${field}.strategy`));
   else if (c.strategy !== 'None' && c.strategy !== 'Webhook')
     errors.push(notSupported(`${field}.strategy`, c.strategy, ['None', 'Webhook']));
   const config = c.webhook?.clientConfig;
+  const at = `${field}.webhookClientConfig`;
+  const versions = c.webhook?.conversionReviewVersions ?? [];
   if (c.strategy === 'Webhook') {
-    if (config === undefined)
-      errors.push(required(`${field}.webhookClientConfig`, 'required when strategy is set to Webhook'));
-    else if ((config.url === undefined) === (config.service === undefined))
-      errors.push(required(`${field}.webhookClientConfig`, 'exactly one of url or service is required'));
-    const versions = c.webhook?.conversionReviewVersions ?? [];
-    if (versions.length === 0) errors.push(required(`${field}.conversionReviewVersions`));
-    else if (!versions.some((v) => reviewVersions.includes(v)))
-      errors.push(
-        invalid(
-          `${field}.conversionReviewVersions`,
-          versions,
-          `must include at least one of ${reviewVersions.join(', ')}`,
-        ),
-      );
+    if (config === undefined) errors.push(required(at, 'required when strategy is set to Webhook'));
+    else {
+      const { url, service, caBundle } = config;
+      if ((url === undefined) === (service === undefined))
+        errors.push(required(at, 'exactly one of url or service is required'));
+      else if (url !== undefined) errors.push(...validateWebhookUrl(url, `${at}.url`));
+      else errors.push(...validateWebhookService(service!, `${at}.service`));
+      if (caBundle !== undefined && caBundle !== '' && checksBundle(old))
+        errors.push(...bundleErrors(caBundle, `${at}.caBundle`));
+    }
+    const before = old?.spec.conversion?.webhook?.conversionReviewVersions ?? [];
+    const recognized = before.length === 0 || before.some((v) => reviewVersions.includes(v));
+    errors.push(...conversionReviewVersions(versions, `${field}.conversionReviewVersions`, recognized));
   } else {
-    if (config !== undefined)
-      errors.push(
-        forbiddenField(`${field}.webhookClientConfig`, 'should not be set when strategy is not set to Webhook'),
-      );
-    if ((c.webhook?.conversionReviewVersions ?? []).length > 0)
+    if (config !== undefined) errors.push(forbiddenField(at, 'should not be set when strategy is not set to Webhook'));
+    if (versions.length > 0)
       errors.push(
         forbiddenField(`${field}.conversionReviewVersions`, 'should not be set when strategy is not set to Webhook'),
       );
   }
   return errors;
+}
+
+/** Authorities are looked at once a definition is established, unless they were no good before. */
+function checksBundle(old: CustomResourceDefinition | undefined): boolean {
+  if (old === undefined || !established(old)) return false;
+  const before = old.spec.conversion?.webhook?.clientConfig?.caBundle ?? '';
+  return before === '' || bundleErrors(before, '').length === 0;
+}
+
+function bundleErrors(caBundle: string, field: string): Errors {
+  const pem = Buffer.from(caBundle, 'base64').toString('latin1');
+  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g) ?? [];
+  const wrong = (why: string): Errors => [
+    invalid(field, caBundle, `unable to load root certificates: unable to parse bytes as PEM block${why}`),
+  ];
+  if (blocks.length === 0) return wrong('');
+  try {
+    for (const block of blocks) void new X509Certificate(block);
+  } catch (error) {
+    return [invalid(field, caBundle, `unable to load root certificates: ${(error as Error).message}`)];
+  }
+  return [];
 }
 
 const approvedAnnotation = 'api-approved.kubernetes.io';
@@ -234,8 +332,11 @@ export function validateCustomResourceDefinition(
   const spec = crd.spec;
   const errors: Errors = [];
   const wanted = `${spec.names?.plural ?? ''}.${spec.group ?? ''}`;
-  if (crd.metadata.name !== wanted)
-    errors.push(invalid('metadata.name', crd.metadata.name ?? '', 'must be spec.names.plural+"."+spec.group'));
+  for (const member of ['generateName', 'name'] as const) {
+    const name = crd.metadata[member] ?? '';
+    if (name !== '' && name !== wanted)
+      errors.push(invalid(`metadata.${member}`, name, 'must be spec.names.plural+"."+spec.group'));
+  }
   if (!spec.group) errors.push(required('spec.group'));
   else {
     const wrong = isDNS1123Subdomain(spec.group);
@@ -260,7 +361,8 @@ export function validateCustomResourceDefinition(
     if (!common.has('schema')) errors.push(...schemaPart(v, status, `${at}.schema`, objectMeta, old));
     if (!common.has('subresources')) errors.push(...subresourcesPart(v, `${at}.subresources`));
     if (!common.has('additionalPrinterColumns')) errors.push(...columnsPart(v, `${at}.additionalPrinterColumns`));
-    if (!common.has('selectableFields')) errors.push(...selectablePart(v, `${at}.selectableFields`));
+    const before = old?.spec.versions.find((o) => o.name === v.name);
+    if (!common.has('selectableFields')) errors.push(...selectablePart(v, `${at}.selectableFields`, before));
   });
   if (new Set(versions.map((v) => v.name)).size !== versions.length)
     errors.push(invalid('spec.versions', printedVersions(versions, common), 'must contain unique version names'));
@@ -281,9 +383,13 @@ export function validateCustomResourceDefinition(
     if (common.has('schema')) errors.push(...schemaPart(first, status, 'spec.validation', objectMeta, old));
     if (common.has('subresources')) errors.push(...subresourcesPart(first, 'spec.subresources'));
     if (common.has('additionalPrinterColumns')) errors.push(...columnsPart(first, 'spec.additionalPrinterColumns'));
-    if (common.has('selectableFields')) errors.push(...selectablePart(first, 'spec.selectableFields'));
+    if (common.has('selectableFields'))
+      errors.push(...selectablePart(first, 'spec.selectableFields', old?.spec.versions[0]));
   }
-  errors.push(...conversion(spec.conversion, 'spec.conversion'));
+  const { strategy } = spec.conversion ?? {};
+  if (strategy !== undefined && strategy !== 'None' && spec.preserveUnknownFields === true)
+    errors.push(invalid('spec.conversion.strategy', strategy, 'must be None if spec.preserveUnknownFields is true'));
+  errors.push(...conversion(spec.conversion, 'spec.conversion', old));
   errors.push(...apiApproval(crd, old));
   if (spec.preserveUnknownFields === true)
     errors.push(
@@ -341,9 +447,5 @@ export function validateCustomResourceDefinitionUpdate(
 }
 
 export function validateCustomResourceDefinitionStatusUpdate(crd: CustomResourceDefinition): Errors {
-  return [
-    ...crdNames(crd.status?.acceptedNames, 'status.acceptedNames'),
-    ...storedVersions(crd),
-    ...nonNegative(crd.status?.observedGeneration, 'status.observedGeneration'),
-  ];
+  return crdNames(crd.status?.acceptedNames, 'status.acceptedNames');
 }

@@ -12,6 +12,7 @@ import {
   validateDnsSubdomain,
   validateImmutable,
   validateQualifiedName,
+  validateDefaultedEnum,
   validateRequiredEnum,
 } from './field.ts';
 import { ipWarnings, isIpv6, validateCanonicalIp, validateEndpointIp, validateIp } from './ip.ts';
@@ -154,7 +155,7 @@ function validateSlicePorts(object: KubeObject): FieldError[] {
     const errors = name === '' ? [] : validateDnsLabel(name, `${path}.name`);
     if (names.has(name)) errors.push(duplicate(`${path}.name`, name));
     names.add(name);
-    errors.push(...validateRequiredEnum(port.protocol, protocols, `${path}.protocol`));
+    errors.push(...validateDefaultedEnum(port.protocol, protocols, `${path}.protocol`));
     if (appProtocol !== undefined) errors.push(...validateQualifiedName(appProtocol, `${path}.appProtocol`));
     return errors;
   });

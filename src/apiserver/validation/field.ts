@@ -55,6 +55,15 @@ export function validateRequiredEnum(
   return value === undefined || value === '' ? [required(path)] : validateEnum(value, supported, path);
 }
 
+/** The same for a member with a default: empty is as wrong as any other value. */
+export function validateDefaultedEnum(
+  value: string | undefined,
+  supported: readonly string[],
+  path: string,
+): FieldError[] {
+  return value === undefined ? [required(path)] : validateEnum(value, supported, path);
+}
+
 /** A port number or a port's name. */
 export function validatePortOrName(port: number | string | undefined, path: string): FieldError[] {
   if (typeof port === 'string') return invalidEach(path, port, isValidPortName(port));

@@ -32,5 +32,37 @@ export function validateClaimSpecTemplate(spec: PersistentVolumeClaimSpec | unde
     errors.push(...dns1123Subdomain(spec.storageClassName, `${field}.storageClassName`));
   if (spec?.volumeMode !== undefined && !['Block', 'Filesystem'].includes(spec.volumeMode))
     errors.push(notSupported(`${field}.volumeMode`, spec.volumeMode, ['Block', 'Filesystem']));
+  if (spec?.dataSource !== undefined) errors.push(...sourceReference(spec.dataSource, `${field}.dataSource`));
+  if (spec?.dataSourceRef !== undefined) errors.push(...sourceReference(spec.dataSourceRef, `${field}.dataSourceRef`));
+  if (
+    spec?.dataSource !== undefined &&
+    spec.dataSourceRef !== undefined &&
+    !sameSource(spec.dataSource, spec.dataSourceRef)
+  )
+    errors.push(invalid(field, `${field}.dataSource`, 'must match dataSourceRef'));
+  if (spec?.volumeAttributesClassName !== undefined && spec.volumeAttributesClassName !== '')
+    errors.push(...dns1123Subdomain(spec.volumeAttributesClassName, `${field}.volumeAttributesClassName`));
   return errors;
+}
+
+interface SourceReference {
+  readonly apiGroup?: string | null;
+  readonly kind?: string;
+  readonly name?: string;
+}
+
+function sourceReference(source: SourceReference, field: string): Errors {
+  const { kind = '', name = '' } = source;
+  const apiGroup = source.apiGroup ?? '';
+  const errors: Errors = [];
+  if (name === '') errors.push(required(`${field}.name`));
+  if (kind === '') errors.push(required(`${field}.kind`));
+  if (apiGroup === '' && kind !== 'PersistentVolumeClaim')
+    errors.push(invalid(field, kind, "must be 'PersistentVolumeClaim' when referencing the default apiGroup"));
+  if (apiGroup !== '') errors.push(...dns1123Subdomain(apiGroup, `${field}.apiGroup`));
+  return errors;
+}
+
+function sameSource(a: SourceReference, b: SourceReference): boolean {
+  return (a.apiGroup ?? '') === (b.apiGroup ?? '') && a.kind === b.kind && a.name === b.name;
 }

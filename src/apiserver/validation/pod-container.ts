@@ -274,7 +274,7 @@ function restart(c: Container, field: string): Errors {
   rules.forEach((r, i) => {
     const at = `${field}.restartPolicyRules[${i}]`;
     if (!['Restart', 'RestartAllContainers'].includes(r.action))
-      errors.push(notSupported(`${at}.action`, r.action, ['Restart', 'RestartAllContainers']));
+      errors.push(notSupported(`${at}.action`, r.action ?? '', ['Restart', 'RestartAllContainers']));
     if (r.exitCodes === undefined) errors.push(required(`${at}.exitCodes`, 'must be specified'));
     else {
       if (!['In', 'NotIn'].includes(r.exitCodes.operator))

@@ -190,7 +190,7 @@ export function validateTopologySpread(list: readonly TopologySpreadConstraint[]
   const errors: Errors = [];
   (list ?? []).forEach((c, i) => {
     const at = `${field}[${i}]`;
-    errors.push(...positive(c.maxSkew, `${at}.maxSkew`));
+    if ((c.maxSkew ?? 0) <= 0) errors.push(invalid(`${at}.maxSkew`, c.maxSkew ?? 0, 'must be greater than zero'));
     if (!c.topologyKey) errors.push(required(`${at}.topologyKey`, 'can not be empty'));
     if (!['DoNotSchedule', 'ScheduleAnyway'].includes(c.whenUnsatisfiable))
       errors.push(

@@ -162,7 +162,7 @@ export function validatePodSecurity(spec: PodSpec, path: string): Errors {
     ...appArmor(sc.appArmorProfile, `${field}.appArmorProfile`),
   );
   known(sc.supplementalGroupsPolicy, ['Merge', 'Strict'], 'supplementalGroupsPolicy');
-  known(sc.seLinuxChangePolicy, ['MountOption', 'Recursive'], 'seLinuxChangePolicy');
+  known(sc.seLinuxChangePolicy, ['Recursive'], 'seLinuxChangePolicy');
   return errors;
 }
 
@@ -210,8 +210,7 @@ export function validateOperatingSystem(spec: PodSpec, path: string): Errors {
   const os = spec.os;
   if (os === undefined) return [];
   if (!os.name) return [required(`${path}.os.name`)];
-  if (os.name !== 'linux' && os.name !== 'windows')
-    return [notSupported(`${path}.os.name`, os.name, ['linux', 'windows'])];
+  if (os.name !== 'linux' && os.name !== 'windows') return [notSupported(`${path}.os`, os.name, ['linux', 'windows'])];
   const errors: Errors = [];
   const groups = [
     ['initContainers', spec.initContainers],

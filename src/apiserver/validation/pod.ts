@@ -2,7 +2,7 @@
 import { duplicate, forbiddenField, invalid, notFoundField, required, tooLong } from '../../api/field-error.ts';
 import { controllerOf } from '../../api/helpers/owner-references.ts';
 import { semanticEqual } from '../../api/helpers/deep-equal.ts';
-import { inclusiveRangeError, isDNS1123Subdomain } from '../../api/names.ts';
+import { inclusiveRangeError, isDNS1123Subdomain, isSearchPath } from '../../api/names.ts';
 import { validateLabels } from '../../api/selector.ts';
 import type {
   Container,
@@ -15,7 +15,7 @@ import type {
 } from '../../api/types/index.gen.ts';
 import { isIP } from 'node:net';
 import type { Errors } from './common.ts';
-import { dns1123Label, dns1123Subdomain, inRange, invalids, oneOf, qualifiedName } from './common.ts';
+import { dns1123Label, dns1123Subdomain, goStruct, inRange, invalids, oneOf, qualifiedName } from './common.ts';
 import {
   imageWhitespace,
   validateContainers,
@@ -29,10 +29,12 @@ import {
   validateTopologySpread,
 } from './pod-scheduling.ts';
 import { validateHostUsers, validateOperatingSystem, validatePodSecurity } from './pod-security.ts';
+import { invalidEach } from './field.ts';
 import { validateVolumes } from './pod-volumes.ts';
 import { containerResourceName, podResources, quantityOf, resourceQuantity } from './resources.ts';
 
 const maxInt32 = 2 ** 31 - 1;
+const claimMembers = ['name', 'resourceClaimName', 'resourceClaimTemplateName'];
 const ipMessage = 'must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)';
 
 function ip(value: string, field: string): Errors {
@@ -65,9 +67,7 @@ function dnsConfig(config: PodDNSConfig | undefined, policy: string | undefined,
   searches.forEach((s, i) => {
     if (s === '.') return;
     const name = s.replace(/\.$/, '');
-    errors.push(
-      ...dns1123Subdomain(name.replaceAll('_', 'x'), `${field}.searches[${i}]`).map((e) => ({ ...e, badValue: name })),
-    );
+    errors.push(...invalidEach(`${field}.searches[${i}]`, name, isSearchPath(name)));
   });
   (config.options ?? []).forEach((o, i) => {
     if (!o.name) errors.push(required(`${field}.options[${i}]`, 'must not be empty'));
@@ -87,9 +87,17 @@ function resourceClaims(spec: PodSpec, podName: string | undefined, field: strin
       seen.add(c.name);
     }
     if (c.resourceClaimName !== undefined && c.resourceClaimTemplateName !== undefined)
-      errors.push(invalid(at, c, 'at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified'));
+      errors.push(
+        invalid(
+          at,
+          goStruct(c, claimMembers),
+          'at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified',
+        ),
+      );
     if (c.resourceClaimName === undefined && c.resourceClaimTemplateName === undefined)
-      errors.push(invalid(at, c, 'must specify one of: `resourceClaimName`, `resourceClaimTemplateName`'));
+      errors.push(
+        invalid(at, goStruct(c, claimMembers), 'must specify one of: `resourceClaimName`, `resourceClaimTemplateName`'),
+      );
     for (const name of ['resourceClaimName', 'resourceClaimTemplateName'] as const)
       if (c[name] !== undefined) errors.push(...dns1123Subdomain(c[name], `${at}.${name}`));
     if (c.resourceClaimTemplateName !== undefined && podName) {

@@ -32,7 +32,7 @@ import {
   validateNonnegative,
   validateNonnegativeQuantity,
   validateQualifiedName,
-  validateRequiredEnum,
+  validateDefaultedEnum,
 } from './field.ts';
 import { deprecatedNodeLabels } from './node-labels.ts';
 import { validateInlineVolumeSpec } from './persistent-volume.ts';
@@ -89,7 +89,7 @@ export function validateStorageClass(object: KubeObject): FieldError[] {
     ...validateProvisioner(classMember(object, 'provisioner'), 'provisioner'),
     ...validateParameters(object, false),
     ...validateEnum(classMember(object, 'reclaimPolicy') || undefined, ['Delete', 'Retain'], 'reclaimPolicy'),
-    ...validateRequiredEnum(
+    ...validateDefaultedEnum(
       object['volumeBindingMode'] as string | undefined,
       ['Immediate', 'WaitForFirstConsumer'],
       'volumeBindingMode',

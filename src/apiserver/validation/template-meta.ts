@@ -27,6 +27,6 @@ export function validateTemplateMeta(meta: ObjectMeta | undefined, path: string)
     ...validateLabels(meta?.labels, `${path}.labels`),
     ...Object.entries(given)
       .filter(([k, v]) => k !== 'labels' && k !== 'annotations' && v !== undefined && v !== null && v !== '')
-      .map(([k]) => forbiddenField(`${path}.${k}`, 'cannot be set')),
+      .map(([k]) => forbiddenField(`${path}.${k === 'uid' ? 'uID' : k}`, 'cannot be set')),
   ];
 }

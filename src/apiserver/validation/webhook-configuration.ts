@@ -71,7 +71,7 @@ function validateWebhook(webhook: Webhook, options: Options, path: string): Fiel
     ...(webhook.rules ?? []).flatMap((rule, i) => validateRule(rule, `${path}.rules[${i}]`)),
     ...validateEnum(webhook.failurePolicy, ['Fail', 'Ignore'], `${path}.failurePolicy`),
     ...validateEnum(webhook.matchPolicy, ['Equivalent', 'Exact'], `${path}.matchPolicy`),
-    ...(sideEffects === undefined
+    ...(sideEffects === undefined || sideEffects === null
       ? [required(effects, `must specify one of ${allowed.join(', ')}`)]
       : validateEnum(sideEffects, allowed, effects)),
     ...(timeout !== undefined && (timeout > 30 || timeout < 1)

@@ -11,6 +11,7 @@ import type { ControllerOptions } from '../controllers/options.ts';
 /** Certificates are valid from five minutes before they were made. */
 const backdateMs = 300_000;
 const minSeconds = 600;
+const shortMs = 8 * 3_600_000;
 
 export interface CertificateSignerOptions {
   /** PEM of the authority and its key. */
@@ -65,6 +66,7 @@ export function certificateSigner(
         'encipher only': x509.KeyUsageFlags.encipherOnly,
         'decipher only': x509.KeyUsageFlags.decipherOnly,
       };
+      // In the order in which upstream writes them.
       const extended: Record<string, string> = {
         any: '2.5.29.37.0',
         'server auth': x509.ExtendedKeyUsage.serverAuth,
@@ -72,21 +74,30 @@ export function certificateSigner(
         'code signing': x509.ExtendedKeyUsage.codeSigning,
         'email protection': x509.ExtendedKeyUsage.emailProtection,
         's/mime': x509.ExtendedKeyUsage.emailProtection,
+        'ipsec end system': '1.3.6.1.5.5.7.3.5',
+        'ipsec tunnel': '1.3.6.1.5.5.7.3.6',
+        'ipsec user': '1.3.6.1.5.5.7.3.7',
         timestamping: x509.ExtendedKeyUsage.timeStamping,
         'ocsp signing': x509.ExtendedKeyUsage.ocspSigning,
+        'microsoft sgc': '1.3.6.1.4.1.311.10.3.3',
+        'netscape sgc': '2.16.840.1.113730.4.1',
       };
-      let flags = 0;
-      const purposes: string[] = [];
-      for (const usage of usages) {
-        const bit = bits[usage];
-        const purpose = extended[usage];
-        if (bit !== undefined) flags |= bit;
-        else if (purpose !== undefined) purposes.push(purpose);
-        else throw new Error(`unrecognized usage ${JSON.stringify(usage)}`);
-      }
+      const unknown = usages.filter((u) => bits[u] === undefined && extended[u] === undefined);
+      if (unknown.length > 0)
+        throw new Error(`unrecognized usage values: [${unknown.map((u) => JSON.stringify(u)).join(' ')}]`);
+      const flags = usages.reduce((all, usage) => all | (bits[usage] ?? 0), 0);
+      const asked = new Set(usages.map((usage) => extended[usage]));
+      const purposes = [...new Set(Object.values(extended))].filter((oid) => asked.has(oid));
       const now = clock.now();
+      if (now >= authorityEnds)
+        throw new Error(
+          `refusing to sign a certificate that expired in the past: NotAfter=${new Date(authorityEnds).toISOString()}`,
+        );
       const longest = options.durationMs ?? 365 * 86_400_000;
       const wanted = expirationSeconds === undefined ? longest : Math.max(expirationSeconds, minSeconds) * 1000;
+      const life = Math.min(wanted, longest);
+      // Of a short life nothing is taken away for clocks that are late.
+      const ends = life < shortMs ? now + life : now - backdateMs + life;
       const names = request.getExtension('2.5.29.17');
       const serial = random.bytes(16);
       serial[0] = serial[0]! & 0x7f;
@@ -96,7 +107,7 @@ export function certificateSigner(
           subject: request.subjectName.toJSON(),
           issuer: authority.subjectName.toJSON(),
           notBefore: new Date(now - backdateMs),
-          notAfter: new Date(Math.min(now - backdateMs + Math.min(wanted, longest), authorityEnds)),
+          notAfter: new Date(Math.min(ends, authorityEnds)),
           publicKey: await request.publicKey.export(webcrypto),
           signingKey: key,
           signingAlgorithm: algorithm,

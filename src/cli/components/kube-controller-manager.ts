@@ -1,5 +1,6 @@
 /** `knarr kube-controller-manager` */
 import type { Flag } from '../flags.ts';
+import { FeatureGateError, FeatureGates } from '../../api/features/feature-gates.ts';
 import { UsageError } from '../errors.ts';
 import { componentCommand } from './component.ts';
 import { controlPlaneFlags, controlPlaneOptions } from './control-plane.ts';
@@ -18,6 +19,15 @@ function float(name: string, text: string): number {
   if (text === '' || !Number.isFinite(n) || n < 0)
     throw new UsageError(`invalid argument ${JSON.stringify(text)} for "--${name}": it is a number`);
   return n;
+}
+
+function features(given: Readonly<Record<string, string>>): FeatureGates {
+  try {
+    return new FeatureGates(given);
+  } catch (error) {
+    if (!(error instanceof FeatureGateError)) throw error;
+    throw new UsageError(error.message, { cause: error });
+  }
 }
 
 export const controllerManagerCommand = componentCommand({
@@ -108,6 +118,12 @@ export const controllerManagerCommand = componentCommand({
       default: 8_760 * 3_600_000,
       help: 'unused time after which a token in a Secret is cleaned up',
     },
+    {
+      name: 'feature-gates',
+      kind: 'map',
+      value: 'Name=bool,…',
+      help: "features to switch on or off, by upstream's names; also AllAlpha and AllBeta",
+    },
   ],
   examples: [
     [
@@ -119,6 +135,7 @@ export const controllerManagerCommand = componentCommand({
   async run(v, env) {
     const number = (name: string): number => float(name, v.text(name));
     const options = {
+      features: features(v.map('feature-gates')),
       clusterName: v.text('cluster-name'),
       allocateNodeCIDRs: v.bool('allocate-node-cidrs'),
       ...(v.string('cluster-cidr') === undefined ? {} : { clusterCIDR: v.string('cluster-cidr')! }),

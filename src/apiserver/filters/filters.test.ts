@@ -68,7 +68,7 @@ test('Accept is weighed by quality, then by how much it says', () => {
     '*/*',
   ]);
   const negotiator = new Negotiator();
-  const find = (accept: string, offer = { transforms: true, watch: false, protobuf: true }): string => {
+  const find = (accept: string, offer = { transforms: true, tables: true, watch: false, protobuf: true }): string => {
     const n = negotiator.find(incoming('GET', '/', { accept }), offer);
     return n === undefined ? 'none' : `${n.format} ${n.as} ${n.asVersion}`.trim();
   };
@@ -77,9 +77,14 @@ test('Accept is weighed by quality, then by how much it says', () => {
   assert.equal(find('application/json;as=Nothing;v=v1;g=meta.k8s.io,application/yaml'), 'yaml  v1');
   assert.equal(find('text/html'), 'none');
   assert.equal(find('text/html,application/xhtml+xml,*/*;q=0.8'), 'json  v1');
-  assert.equal(find('application/yaml', { transforms: true, watch: true, protobuf: true }), 'none');
+  assert.equal(find('application/yaml', { transforms: true, tables: true, watch: true, protobuf: true }), 'none');
   assert.equal(
-    find('application/vnd.kubernetes.protobuf;stream=watch', { transforms: true, watch: true, protobuf: true }),
+    find('application/vnd.kubernetes.protobuf;stream=watch', {
+      transforms: true,
+      tables: true,
+      watch: true,
+      protobuf: true,
+    }),
     'protobuf  v1',
   );
 });

@@ -102,13 +102,4 @@ export class FeatureGates {
     for (const [name, { stage }] of Object.entries(gates))
       yield { name, stage, enabled: this.#values.get(name) === true };
   }
-
-  /** One line a gate for `--help`, as upstream lists those that can be switched. */
-  static *help(): Iterable<string> {
-    yield 'AllAlpha=true|false (ALPHA - default=false)';
-    yield 'AllBeta=true|false (BETA - default=false)';
-    for (const [name, gate] of Object.entries(gates))
-      if (gate.locked !== true && gate.stage !== 'GA' && gate.stage !== 'Deprecated')
-        yield `${name}=true|false (${gate.stage.toUpperCase()} - default=${gate.default})`;
-  }
 }

@@ -35,7 +35,7 @@ function secure(signingKey: string): Security {
     logger: silentLogger,
     authorization: {},
     serviceAccountKeys: { signingKey },
-    jwksUri: 'https://192.0.2.1:6443/openid/v1/jwks',
+    jwksUri: () => 'https://192.0.2.1:6443/openid/v1/jwks',
     staticTokens: new Map([['letmein', { name: 'jane', groups: ['team'] }]]),
   });
 }
@@ -174,7 +174,7 @@ test('service account tokens: bound to a pod, verified, expired, invalidated', a
     });
   }
   const [, jwks] = security.oidcDocuments;
-  assert.equal(JSON.parse(jwks!.body.toString()).keys[0].alg, 'RS256');
+  assert.equal(JSON.parse(jwks!.body().toString()).keys[0].alg, 'RS256');
   await create('/api/v1/namespaces/default/serviceaccounts', { metadata: { name: 'short' } });
   await assert.rejects(tokenFor('default', 'short', { expirationSeconds: 10 }), {
     code: 422,

@@ -132,7 +132,7 @@ export interface SecurityOptions {
   /** `--api-audiences`; default the issuers. */
   readonly audiences?: readonly string[];
   /** Full URL of the key set; default `https://<advertised>/openid/v1/jwks`. */
-  readonly jwksUri: string;
+  readonly jwksUri: () => string;
   /** `--token-auth-file`, parsed. */
   readonly staticTokens?: ReadonlyMap<string, UserInfo>;
   /** `--enable-bootstrap-token-auth`; default false. */

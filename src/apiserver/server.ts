@@ -382,9 +382,7 @@ class ApiServerImpl implements ApiServer {
       ...(outside.maxTokenExpirationSeconds === undefined
         ? {}
         : { maxTokenExpirationSeconds: outside.maxTokenExpirationSeconds }),
-      jwksUri:
-        outside.jwksUri ??
-        `https://${options.advertiseAddress ?? '127.0.0.1'}:${options.advertisePort ?? 6443}/openid/v1/jwks`,
+      jwksUri: () => outside.jwksUri ?? `https://${this.#serverAddress()}/openid/v1/jwks`,
       ...(options.staticTokens === undefined ? {} : { staticTokens: options.staticTokens }),
       ...(options.bootstrapTokens === undefined ? {} : { bootstrapTokens: options.bootstrapTokens }),
     });
@@ -671,7 +669,7 @@ class ApiServerImpl implements ApiServer {
       routes.add(document.path, () => ({
         status: 200,
         headers: { 'cache-control': document.cacheControl },
-        body: { kind: 'bytes', contentType: document.contentType, bytes: document.body },
+        body: { kind: 'bytes', contentType: document.contentType, bytes: document.body() },
       }));
     }
     if (this.#flowControl !== undefined) installFlowControlDebug(routes, this.#flowControl, this.#options.clock);

@@ -5,39 +5,43 @@ export interface OidcDocument {
   readonly path: string;
   readonly contentType: string;
   readonly cacheControl: string;
-  readonly body: Buffer;
+  /** Made when it is asked for: where clients reach the server may be known only then. */
+  body(): Buffer;
 }
 
 /**
  * The two documents (`/.well-known/openid-configuration`, `/openid/v1/jwks`). `jwksUri`: full URL of the key set as clients
- * outside reach it (upstream: `https://<advertised address>/openid/v1/jwks`).
+ * outside reach it (upstream: `https://<advertised address>/openid/v1/jwks`). None for an issuer that is no https URL: nobody
+ * could discover it.
  */
 export function oidcDocuments(options: {
   readonly keys: ServiceAccountKeys;
   readonly issuer: string;
-  readonly jwksUri: string;
+  readonly jwksUri: () => string;
 }): readonly OidcDocument[] {
+  if (!URL.canParse(options.issuer) || !options.issuer.startsWith('https://')) return [];
   const { keys, algorithms } = options.keys.jwks();
-  const configuration = {
+  const keySet = Buffer.from(JSON.stringify({ keys }));
+  const configuration = () => ({
     issuer: options.issuer,
-    jwks_uri: options.jwksUri,
+    jwks_uri: options.jwksUri(),
     response_types_supported: ['id_token'],
     subject_types_supported: ['public'],
     id_token_signing_alg_values_supported: algorithms,
-  };
+  });
   const cacheControl = 'public, max-age=3600';
   return [
     {
       path: '/.well-known/openid-configuration',
       contentType: 'application/json',
       cacheControl,
-      body: Buffer.from(JSON.stringify(configuration)),
+      body: () => Buffer.from(JSON.stringify(configuration())),
     },
     {
       path: '/openid/v1/jwks',
       contentType: 'application/jwk-set+json',
       cacheControl,
-      body: Buffer.from(JSON.stringify({ keys })),
+      body: () => keySet,
     },
   ];
 }

@@ -26,7 +26,7 @@ function features(given: Readonly<Record<string, string>>): FeatureGates {
     return new FeatureGates(given);
   } catch (error) {
     if (!(error instanceof FeatureGateError)) throw error;
-    throw new UsageError(error.message, { cause: error });
+    throw new UsageError(error.message);
   }
 }
 

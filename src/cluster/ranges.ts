@@ -49,6 +49,11 @@ function parse(flag: string, given: string): Cidr[] {
   return cidrs;
 }
 
+/** The family of the first of an API server's ranges of Services. @throws ClusterRangeError when they will not do */
+export function serviceFamily(ranges: readonly string[]): 4 | 6 {
+  return parse('service-cluster-ip-range', ranges.join(','))[0]!.family;
+}
+
 function overlaps(a: Cidr, b: Cidr): boolean {
   const [small, large] = a.prefix > b.prefix ? [a, b] : [b, a];
   return cidrContains(large, { family: small.family, value: small.base });

@@ -15,11 +15,14 @@ import { operationsOf, type OperationFlags } from './api-server-extras.ts';
 import { createAudit, type AuditFlags } from './audit.ts';
 import { createEncryption, type EncryptionFlags } from './encryption.ts';
 import type { ComponentEnvironment } from './environment.ts';
+import { parseIp } from '../../base/ip.ts';
+import { ClusterRangeError, serviceFamily } from '../ranges.ts';
 import {
   aborted,
   defaultAddress,
   hostPort,
   isWildcard,
+  ownAddress,
   listenError,
   probeAddress,
   readCertificates,
@@ -152,6 +155,27 @@ function certificateBlocks(pem: string): string[] {
   return blocks.map((b) => b.replace(/-----[A-Z ]+-----|\s/g, ''));
 }
 
+/**
+ * What the `kubernetes` Service leads to: of the family of its address, which is that of the first range. Undefined: the address listened
+ * on, or one of the machine's.
+ */
+function advertisedAddress(flags: ApiServerFlags): string | undefined {
+  let family: 4 | 6;
+  try {
+    family = serviceFamily(flags.serviceClusterIpRange);
+  } catch (error) {
+    if (error instanceof ClusterRangeError) throw new StartError(error.message, { cause: error });
+    throw error;
+  }
+  const given = flags.advertiseAddress;
+  if (given === undefined) return isWildcard(flags.bindAddress) && family === 6 ? ownAddress(6) : undefined;
+  if (parseIp(given)?.family !== family)
+    throw new StartError(
+      `service IP family "${flags.serviceClusterIpRange[0]}" must match public address family "${given}"`,
+    );
+  return given;
+}
+
 export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironment): Promise<void> {
   const { clock, random, signal } = env;
   const { logger } = env;
@@ -168,6 +192,7 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
   const plugins = pluginChoice(flags);
   const admissionConfiguration = await readAdmissionConfiguration(flags.admissionControlConfigFile, env.clock);
   const nodePorts = portRange(flags.serviceNodePortRange);
+  const advertise = advertisedAddress(flags);
   const security = await readSecurity(flags.security, ['AlwaysAllow'], env);
   const audit = await createAudit(flags.audit, env);
   const encryption = await createEncryption(flags.encryption, catalog, env);
@@ -261,7 +286,7 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
       }),
       serviceClusterIPRanges: flags.serviceClusterIpRange,
       serviceNodePortRange: nodePorts,
-      ...(flags.advertiseAddress === undefined ? {} : { advertiseAddress: flags.advertiseAddress }),
+      ...(advertise === undefined ? {} : { advertiseAddress: advertise }),
       ...(flags.securePort === 0 ? {} : { advertisePort: flags.securePort }),
       ...apis,
       aggregatorRouting: flags.enableAggregatorRouting,

@@ -37,7 +37,10 @@ export function withCondition(conditions: Conditions, wanted: Wanted, now: numbe
   const next = { ...wanted, lastTransitionTime: formatTime(now) };
   if (old === undefined) return [...conditions, next];
   if (old.status === wanted.status && old.reason === wanted.reason && old.message === wanted.message) return conditions;
-  const since = old.status === wanted.status && old.lastTransitionTime != null ? old.lastTransitionTime : undefined;
+  const since =
+    old.status === wanted.status && old.lastTransitionTime !== undefined && old.lastTransitionTime !== null
+      ? old.lastTransitionTime
+      : undefined;
   return conditions.with(at, { ...old, ...next, ...(since === undefined ? {} : { lastTransitionTime: since }) });
 }
 

@@ -390,7 +390,7 @@ export function validateCustomResourceDefinition(
   if (strategy !== undefined && strategy !== 'None' && spec.preserveUnknownFields === true)
     errors.push(invalid('spec.conversion.strategy', strategy, 'must be None if spec.preserveUnknownFields is true'));
   errors.push(...conversion(spec.conversion, 'spec.conversion', old));
-  errors.push(...apiApproval(crd, old));
+  errors.push(...storedVersions(crd), ...apiApproval(crd, old));
   if (spec.preserveUnknownFields === true)
     errors.push(
       invalid(
@@ -405,7 +405,7 @@ export function validateCustomResourceDefinition(
 function storedVersions(crd: CustomResourceDefinition): Errors {
   const field = 'status.storedVersions';
   const stored = crd.status?.storedVersions ?? [];
-  if (stored.length === 0) return [invalid(field, stored, 'must have at least one stored version')];
+  if (stored.length === 0) return [invalid(field, null, 'must have at least one stored version')];
   const errors: Errors = [];
   const storage = crd.spec.versions.find((v) => v.storage)?.name;
   if (storage !== undefined && !stored.includes(storage))
@@ -442,7 +442,6 @@ export function validateCustomResourceDefinitionUpdate(
     ...immutable(crd.spec.group, old.spec.group, 'spec.group'),
     ...immutable(crd.spec.names.plural, old.spec.names.plural, 'spec.names.plural'),
   );
-  errors.push(...storedVersions(crd));
   return errors;
 }
 

@@ -1,0 +1,575 @@
+/** CustomResourceDefinitions over the wire: what they define, what is said of them, what is refused, and how they go. */
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { createCluster } from '../../src/index.ts';
+import type { Cluster } from '../../src/index.ts';
+import { connectApi } from '../support/api.ts';
+import type { Api, Json } from '../support/api.ts';
+
+let cluster: Cluster;
+let api: Api;
+
+before(async () => {
+  cluster = await createCluster({ nodes: 0, https: { port: 0 }, disable: ['cloud-controller-manager', 'dns'] });
+  api = connectApi(cluster);
+});
+
+after(async () => {
+  api?.close();
+  await cluster?.close();
+});
+
+const definitions = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
+const text = { type: 'string' };
+const group = 'shop.example.com';
+
+interface Parts {
+  readonly group?: string;
+  readonly names?: Json;
+  readonly versions?: readonly Json[];
+  readonly schema?: Json;
+  readonly version?: Json;
+  readonly metadata?: Json;
+  readonly spec?: Json;
+}
+
+function definition(plural: string, parts: Parts = {}): Json {
+  const of = parts.group ?? group;
+  const kind = plural[0]!.toUpperCase() + plural.slice(1, -1);
+  const schema = parts.schema ?? { type: 'object', 'x-kubernetes-preserve-unknown-fields': true };
+  return {
+    apiVersion: 'apiextensions.k8s.io/v1',
+    kind: 'CustomResourceDefinition',
+    metadata: { name: `${plural}.${of}`, ...parts.metadata },
+    spec: {
+      group: of,
+      scope: 'Namespaced',
+      names: { plural, singular: plural.slice(0, -1), kind, listKind: `${kind}List`, ...parts.names },
+      versions: parts.versions ?? [
+        { name: 'v1', served: true, storage: true, schema: { openAPIV3Schema: schema }, ...parts.version },
+      ],
+      ...parts.spec,
+    },
+  };
+}
+
+async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
+  for (let i = 0; i < 1000; i++) {
+    if (await holds()) return;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  assert.fail(`${what}: it did not come about`);
+}
+
+const conditions = async (name: string): Promise<Record<string, string>> =>
+  Object.fromEntries(
+    ((await api.get(`${definitions}/${name}`)).body.status?.conditions ?? []).map((c: Json) => [
+      c.type,
+      `${c.status} ${c.reason}: ${c.message}`,
+    ]),
+  );
+
+async function install(crd: Json): Promise<Json> {
+  const made = await api.create(definitions, crd);
+  assert.equal(made.status, 201, made.text);
+  await until(
+    'established',
+    async () => (await conditions(crd.metadata.name))['Established']?.startsWith('True') === true,
+  );
+  return made;
+}
+
+const path = (plural: string, name = ''): string =>
+  `/apis/${group}/v1/namespaces/default/${plural}${name === '' ? '' : `/${name}`}`;
+const object = (kind: string, name: string, members: Json = {}): Json => ({
+  apiVersion: `${group}/v1`,
+  kind,
+  metadata: { name },
+  ...members,
+});
+
+test('names are accepted, resources served, and discovery tells of them', async () => {
+  const made = await install(
+    definition('orders', {
+      names: { shortNames: ['ord'], categories: ['all', 'sales'] },
+      version: { subresources: { status: {} } },
+    }),
+  );
+  assert.deepEqual(made.body.status, {
+    conditions: null,
+    acceptedNames: { plural: '', kind: '' },
+    storedVersions: ['v1'],
+  });
+  assert.deepEqual(await conditions(`orders.${group}`), {
+    NamesAccepted: 'True NoConflicts: no conflicts found',
+    Established: 'True InitialNamesAccepted: the initial names have been accepted',
+  });
+  const { body } = await api.get(`/apis/${group}/v1`);
+  const [order, status] = body.resources;
+  assert.deepEqual(
+    [order.name, order.singularName, order.shortNames, order.categories, order.verbs],
+    [
+      'orders',
+      'order',
+      ['ord'],
+      ['all', 'sales'],
+      ['delete', 'deletecollection', 'get', 'list', 'patch', 'create', 'update', 'watch'],
+    ],
+  );
+  assert.match(order.storageVersionHash, /^[\w+/]{11}=$/);
+  assert.deepEqual([status.name, status.verbs], ['orders/status', ['get', 'patch', 'update']]);
+  const aggregated = await api.request('GET', '/apis', undefined, {
+    accept: 'application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList',
+  });
+  assert.ok(aggregated.body.items.some((g: Json) => g.metadata.name === group));
+  const v3 = await api.get(`/openapi/v3/apis/${group}/v1`);
+  assert.ok(Object.keys(v3.body.components.schemas).includes('com.example.shop.v1.Order'));
+  const v2 = await api.get('/openapi/v2');
+  assert.ok(Object.keys(v2.body.definitions).includes('com.example.shop.v1.Order'));
+
+  // Who comes second does not get the names that are taken.
+  const second = definition('odds', {
+    names: { singular: 'order', shortNames: ['ord', 'odd'], kind: 'Odd', listKind: 'OrderList' },
+  });
+  assert.equal((await api.create(definitions, second)).status, 201);
+  await until('a verdict', async () => 'NamesAccepted' in (await conditions(`odds.${group}`)));
+  assert.deepEqual(await conditions(`odds.${group}`), {
+    NamesAccepted: 'False ListKindConflict: "OrderList" is already in use',
+    Established: 'False NotAccepted: not all names are accepted',
+  });
+  assert.equal((await api.get(path('odds'))).status, 404);
+  await api.delete(`${definitions}/orders.${group}`);
+  await until(
+    'the names to be free',
+    async () => (await conditions(`odds.${group}`))['Established']?.startsWith('True') === true,
+  );
+});
+
+test('a definition that is going takes its instances along, and lets no new ones in', async () => {
+  await install(definition('leavers'));
+  const made = await api.create(
+    path('leavers'),
+    object('Leaver', 'held', { metadata: { name: 'held', finalizers: ['example.com/hold'] } }),
+  );
+  assert.equal(made.status, 201, made.text);
+  await api.create(path('leavers'), object('Leaver', 'free'));
+  const name = `leavers.${group}`;
+  const going = await api.delete(`${definitions}/${name}`);
+  assert.equal(going.status, 200, going.text);
+  const refused = await api.create(path('leavers'), object('Leaver', 'late'));
+  assert.equal(refused.status, 403, refused.text);
+  assert.equal(
+    refused.body.message,
+    `leavers.${group} "late" is forbidden: create not allowed while custom resource definition is terminating`,
+  );
+  await until('the deletion', async () => (await api.get(path('leavers', 'free'))).status === 404);
+  assert.equal(
+    (await conditions(name))['Terminating'],
+    'True InstanceDeletionInProgress: CustomResource deletion is in progress',
+  );
+  const { body } = await api.get(`/apis/${group}/v1`);
+  const verbs = body.resources.find((r: Json) => r.name === 'leavers').verbs;
+  assert.deepEqual(verbs, ['delete', 'deletecollection', 'get', 'list', 'watch']);
+  await api.merge(path('leavers', 'held'), { metadata: { finalizers: null } });
+  for (let i = 0; i < 100 && (await api.get(`${definitions}/${name}`)).status === 200; i++)
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.equal((await api.get(`${definitions}/${name}`)).status, 404);
+  assert.equal((await api.get(path('leavers'))).status, 404);
+});
+
+test('groups of the community need an approval, and what became of it is told', async () => {
+  const of = 'things.k8s.io';
+  const without = await api.create(definitions, definition('parts', { group: of }));
+  assert.equal(without.status, 422);
+  assert.equal(
+    without.body.details.causes[0].message,
+    'Required value: protected groups must have approval annotation "api-approved.kubernetes.io", see https://github.com/kubernetes/enhancements/pull/1111',
+  );
+  const approved = (value: string): Json => ({ annotations: { 'api-approved.kubernetes.io': value } });
+  const url = 'https://github.com/kubernetes/kubernetes/pull/78458';
+  await install(definition('parts', { group: of, metadata: { name: `parts.${of}`, ...approved(url) } }));
+  await until('a verdict', async () => 'KubernetesAPIApprovalPolicyConformant' in (await conditions(`parts.${of}`)));
+  const said = async (): Promise<string | undefined> =>
+    (await conditions(`parts.${of}`))['KubernetesAPIApprovalPolicyConformant'];
+  assert.equal(await said(), `True ApprovedAnnotation: approved in ${url}`);
+  await api.merge(`${definitions}/parts.${of}`, { metadata: approved('unapproved, testing only') });
+  await until('another verdict', async () => (await said())?.startsWith('False') === true);
+  assert.equal(await said(), 'False UnapprovedAnnotation: not approved: "unapproved, testing only"');
+});
+
+test('old versions and formats that nobody knows are warned of', async () => {
+  const version = (name: string, more: Json = {}): Json => ({
+    name,
+    served: true,
+    storage: false,
+    schema: { openAPIV3Schema: { type: 'object' } },
+    ...more,
+  });
+  const made = await install(
+    definition('olds', {
+      versions: [
+        version('v1alpha1', { deprecated: true, deprecationWarning: 'not this one' }),
+        version('v1beta1', { deprecated: true }),
+        version('v1', {
+          storage: true,
+          schema: {
+            openAPIV3Schema: {
+              type: 'object',
+              properties: { mail: { ...text, format: 'post' }, id: { ...text, format: 'uuid' } },
+            },
+          },
+        }),
+      ],
+    }),
+  );
+  assert.deepEqual(made.warnings, ['unrecognized format "post"']);
+  const warned = async (v: string): Promise<readonly string[]> => (await api.get(`/apis/${group}/${v}/olds`)).warnings;
+  assert.deepEqual(await warned('v1alpha1'), ['not this one']);
+  assert.deepEqual(await warned('v1beta1'), [`${group}/v1beta1 Old is deprecated; use ${group}/v1 Old`]);
+  assert.deepEqual(await warned('v1'), []);
+});
+
+test('schemas prune, default and judge what is written and what was stored before', async () => {
+  await install(
+    definition('goods', {
+      version: {
+        subresources: {
+          status: {},
+          scale: {
+            specReplicasPath: '.spec.count',
+            statusReplicasPath: '.status.count',
+            labelSelectorPath: '.status.selector',
+          },
+        },
+      },
+      schema: {
+        type: 'object',
+        required: ['spec'],
+        properties: {
+          spec: {
+            type: 'object',
+            properties: {
+              count: { type: 'integer', format: 'int32', default: 1, minimum: 0 },
+              port: { 'x-kubernetes-int-or-string': true },
+              note: { ...text, nullable: true },
+              plain: { ...text, default: 'p' },
+              tags: { type: 'array', 'x-kubernetes-list-type': 'set', items: text },
+              parts: {
+                type: 'array',
+                'x-kubernetes-list-type': 'map',
+                'x-kubernetes-list-map-keys': ['name'],
+                items: { type: 'object', required: ['name'], properties: { name: text, size: { type: 'number' } } },
+              },
+              template: {
+                type: 'object',
+                'x-kubernetes-embedded-resource': true,
+                'x-kubernetes-preserve-unknown-fields': true,
+              },
+              free: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true },
+            },
+          },
+          status: { type: 'object', properties: { count: { type: 'integer' }, selector: text } },
+        },
+      },
+    }),
+  );
+  const made = await api.create(
+    path('goods'),
+    object('Good', 'a', {
+      spec: {
+        port: 'http',
+        note: null,
+        plain: null,
+        unknown: 1,
+        free: { any: { thing: 1 } },
+        template: { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'x', unknown: 1 }, data: { k: 'v' } },
+      },
+      status: { count: 3 },
+    }),
+  );
+  assert.equal(made.status, 201, made.text);
+  assert.deepEqual(made.body.spec, {
+    count: 1,
+    free: { any: { thing: 1 } },
+    note: null,
+    plain: 'p',
+    port: 'http',
+    template: { apiVersion: 'v1', data: { k: 'v' }, kind: 'ConfigMap', metadata: { name: 'x' } },
+  });
+  assert.equal(made.body.status, undefined);
+  assert.deepEqual(made.warnings, ['unknown field "spec.template.metadata.unknown"', 'unknown field "spec.unknown"']);
+  const strict = await api.create(
+    `${path('goods')}?fieldValidation=Strict`,
+    object('Good', 'b', { spec: { unknown: 1 } }),
+  );
+  assert.equal(strict.status, 400);
+  assert.equal(
+    strict.body.message,
+    'Good in version "v1" cannot be handled as a Good: strict decoding error: unknown field "spec.unknown"',
+  );
+  const causes = async (spec: Json): Promise<string[]> => {
+    const { status, body } = await api.create(path('goods'), object('Good', 'bad', { spec }));
+    assert.equal(status, 422);
+    return body.details.causes.map((c: Json) => `${c.field}: ${c.message}`);
+  };
+  assert.deepEqual(
+    await causes({ count: 'x', port: true, tags: ['a', 'a'], parts: [{ name: 'p' }, { name: 'p' }, { size: 1 }] }),
+    [
+      'spec.count: Invalid value: "string": spec.count in body must be of type integer: "string"',
+      'spec.parts[2].name: Required value',
+      'spec.port: Invalid value: "boolean": spec.port in body must be of type integer,string: "boolean"',
+      'spec.parts[1]: Duplicate value: {"name":"p"}',
+      'spec.tags[1]: Duplicate value: "a"',
+    ],
+  );
+  assert.deepEqual(await causes({ template: {} }), [
+    'spec.template.apiVersion: Required value',
+    'spec.template.kind: Required value',
+  ]);
+
+  // Subresources: each writes its own part.
+  const at = path('goods', 'a');
+  const status = await api.merge(`${at}/status`, { spec: { count: 9 }, status: { count: 2, selector: 'app=a' } });
+  assert.deepEqual(
+    [status.body.spec.count, status.body.status, status.body.metadata.generation],
+    [1, { count: 2, selector: 'app=a' }, 1],
+  );
+  const scale = await api.get(`${at}/scale`);
+  assert.deepEqual([scale.body.spec, scale.body.status], [{ replicas: 1 }, { replicas: 2, selector: 'app=a' }]);
+  const scaled = await api.merge(`${at}/scale`, { spec: { replicas: 5 } });
+  assert.equal(scaled.body.spec.replicas, 5);
+  const { body } = await api.get(at);
+  assert.deepEqual([body.spec.count, body.metadata.generation], [5, 2]);
+
+  // A default that comes later holds for what is there already.
+  const turned = await api.request(
+    'PATCH',
+    `${definitions}/goods.${group}`,
+    [
+      {
+        op: 'add',
+        path: '/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/later',
+        value: { ...text, default: 'now' },
+      },
+    ],
+    { 'content-type': 'application/json-patch+json' },
+  );
+  assert.equal(turned.status, 200, turned.text);
+  await until('the default', async () => (await api.get(at)).body.spec.later === 'now');
+  assert.equal((await api.get(path('goods'))).body.items[0].spec.later, 'now');
+});
+
+test('columns of every type are printed', async () => {
+  const column = (name: string, type: string, jsonPath: string, more: Json = {}): Json => ({
+    name,
+    type,
+    jsonPath,
+    ...more,
+  });
+  await install(
+    definition('tables', {
+      version: {
+        additionalPrinterColumns: [
+          column('Text', 'string', '.spec.text', { description: 'some text', priority: 1 }),
+          column('Whole', 'integer', '.spec.whole', { format: 'int32' }),
+          column('Part', 'number', '.spec.part'),
+          column('Flag', 'boolean', '.spec.flag'),
+          column('Since', 'date', '.spec.since'),
+          column('Deep', 'string', ".spec.list[?(@.name=='b')].value"),
+          column('Wrong', 'integer', '.spec.text'),
+          column('Missing', 'string', '.spec.nothing'),
+        ],
+      },
+    }),
+  );
+  await api.create(
+    path('tables'),
+    object('Table', 'one', {
+      spec: {
+        text: 'hello',
+        whole: 3,
+        part: 1.5,
+        flag: true,
+        since: '2020-01-01T00:00:00Z',
+        list: [
+          { name: 'a', value: 'no' },
+          { name: 'b', value: 'yes' },
+        ],
+      },
+    }),
+  );
+  const { body } = await api.request('GET', path('tables'), undefined, {
+    accept: 'application/json;as=Table;v=v1;g=meta.k8s.io',
+  });
+  assert.deepEqual(
+    body.columnDefinitions.map((c: Json) => `${c.name} ${c.type} ${c.format} ${c.priority}`),
+    [
+      'Name string name 0',
+      'Text string  1',
+      'Whole integer int32 0',
+      'Part number  0',
+      'Flag boolean  0',
+      'Since date  0',
+      'Deep string  0',
+      'Wrong integer  0',
+      'Missing string  0',
+    ],
+  );
+  const cells = body.rows[0].cells;
+  assert.deepEqual([...cells.slice(0, 5), ...cells.slice(6)], ['one', 'hello', 3, 1.5, true, 'yes', null, null]);
+  assert.match(cells[5], /^\d+y/);
+});
+
+test('fields that are selectable select, in lists and watches', async () => {
+  await install(
+    definition('picks', {
+      schema: { type: 'object', properties: { color: text, on: { type: 'boolean' }, n: { type: 'integer' } } },
+      version: { selectableFields: [{ jsonPath: '.color' }, { jsonPath: '.on' }, { jsonPath: '.n' }] },
+    }),
+  );
+  for (const [name, color, on, n] of [
+    ['a', 'red', true, 1],
+    ['b', 'blue', true, 2],
+    ['c', 'red', false, 2],
+  ] as const)
+    await api.create(path('picks'), object('Pick', name, { color, on, n }));
+  const names = async (selector: string): Promise<string[]> =>
+    (await api.get(`${path('picks')}?fieldSelector=${encodeURIComponent(selector)}`)).body.items.map(
+      (i: Json) => i.metadata.name,
+    );
+  assert.deepEqual(await names('color=red'), ['a', 'c']);
+  assert.deepEqual(await names('color=red,on=true'), ['a']);
+  assert.deepEqual(await names('n!=1'), ['b', 'c']);
+});
+
+test("definitions that are wrong are refused in upstream's words", async () => {
+  const refused = async (crd: Json): Promise<string[]> => {
+    const { status, body } = await api.create(`${definitions}?dryRun=All`, crd);
+    assert.equal(status, 422, JSON.stringify(body));
+    return body.details.causes.map((c: Json) => `${c.field}: ${c.message}`);
+  };
+  const spec = (schema: Json): Json =>
+    definition('wrongs', { schema: { type: 'object', properties: { spec: schema } } });
+  const at = 'spec.validation.openAPIV3Schema.properties[spec]';
+  const cases: [Json, string[]][] = [
+    [
+      definition('wrongs', { group: 'nodots' }),
+      ['spec.group: Invalid value: "nodots": should be a domain with at least one dot'],
+    ],
+    [
+      definition('wrongs', { spec: { scope: 'World' } }),
+      ['spec.scope: Unsupported value: "World": supported values: "Cluster", "Namespaced"'],
+    ],
+    [
+      definition('wrongs', { names: { kind: 'Wrong', listKind: 'Wrong' } }),
+      ['spec.names.listKind: Invalid value: "Wrong": kind and listKind may not be the same'],
+    ],
+    [
+      definition('wrongs', { version: { storage: false } }),
+      [
+        `spec.versions: Invalid value: [{"Name":"v1","Served":true,"Storage":false,"Deprecated":false,"DeprecationWarning":null,"Schema":null,"Subresources":null,"AdditionalPrinterColumns":null,"SelectableFields":null}]: must have exactly one version marked as storage version`,
+        'status.storedVersions: Invalid value: null: must have at least one stored version',
+      ],
+    ],
+    [
+      definition('wrongs', { version: { schema: undefined } }),
+      ['spec.versions[0].schema.openAPIV3Schema: Required value'],
+    ],
+    [
+      definition('wrongs', { version: { deprecationWarning: 'x' } }),
+      ['spec.versions[0].deprecationWarning: Invalid value: "x": can only be set for deprecated versions'],
+    ],
+    [
+      definition('wrongs', { version: { additionalPrinterColumns: [{ name: 'A', type: 'text', jsonPath: 'a' }] } }),
+      [
+        'spec.additionalPrinterColumns[0].type: Invalid value: "text": must be one of boolean,date,integer,number,string',
+        'spec.additionalPrinterColumns[0].JSONPath: Invalid value: "a": must be a simple json path starting with .',
+      ],
+    ],
+    [
+      definition('wrongs', {
+        version: { subresources: { scale: { specReplicasPath: '.count', statusReplicasPath: 'x' } } },
+      }),
+      [
+        'spec.subresources.scale.specReplicasPath: Invalid value: ".count": should be a json path under .spec',
+        'spec.subresources.scale.statusReplicasPath: Invalid value: "x": must be a simple json path starting with .',
+      ],
+    ],
+    [
+      definition('wrongs', {
+        schema: { type: 'object', properties: { a: text, o: { type: 'object', properties: {} } } },
+        version: {
+          selectableFields: [
+            { jsonPath: '.b' },
+            { jsonPath: '.a[0]' },
+            { jsonPath: '.o' },
+            { jsonPath: '.a' },
+            { jsonPath: '.a' },
+          ],
+        },
+      }),
+      [
+        'spec.selectableFields[0].jsonPath: Invalid value: ".b": is an invalid path: does not refer to a valid field',
+        'spec.selectableFields[1].jsonPath: Invalid value: ".a[0]": is an invalid path: array notation is not allowed',
+        'spec.selectableFields[2].jsonPath: Invalid value: ".o": must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.',
+        'spec.selectableFields[4].jsonPath: Duplicate value: ".a"',
+      ],
+    ],
+    [
+      definition('wrongs', {
+        spec: {
+          conversion: {
+            strategy: 'Webhook',
+            webhook: { conversionReviewVersions: ['v1', 'v1', 'X'], clientConfig: { url: 'http://a' } },
+          },
+        },
+      }),
+      [
+        'spec.conversion.webhookClientConfig.url: Invalid value: "http": \'https\' is the only allowed URL scheme; desired format: https://host[/path]',
+        'spec.conversion.conversionReviewVersions[1]: Invalid value: "v1": duplicate version',
+        "spec.conversion.conversionReviewVersions[2]: Invalid value: \"X\": a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')",
+      ],
+    ],
+    [
+      definition('wrongs', {
+        spec: { conversion: { strategy: 'None', webhook: { conversionReviewVersions: ['v1'] } } },
+      }),
+      ['spec.conversion.conversionReviewVersions: Forbidden: should not be set when strategy is not set to Webhook'],
+    ],
+    [spec({ properties: {} }), [`${at}.type: Required value: must not be empty for specified object fields`]],
+    [
+      spec({ type: 'object', properties: { a: text }, additionalProperties: text }),
+      [`${at}.additionalProperties: Forbidden: additionalProperties and properties are mutual exclusive`],
+    ],
+    [spec({ type: 'array' }), [`${at}.items: Required value: must be specified`]],
+    [spec({ type: 'object', $ref: '#/x' }), [`${at}.$ref: Forbidden: $ref is not supported`]],
+    [
+      spec({ type: 'string', default: 1 }),
+      [`${at}.default: Invalid value: "integer":  in body must be of type string: "integer"`],
+    ],
+    [
+      spec({ type: 'array', items: text, uniqueItems: true }),
+      [
+        `${at}.uniqueItems: Forbidden: uniqueItems cannot be set to true since the runtime complexity becomes quadratic`,
+      ],
+    ],
+    [
+      spec({ type: 'object', 'x-kubernetes-list-type': 'atomic' }),
+      [`${at}.type: Invalid value: "object": must be array if x-kubernetes-list-type is specified`],
+    ],
+    [
+      spec({ type: 'array', items: text, 'x-kubernetes-list-type': 'map' }),
+      [
+        `${at}.x-kubernetes-list-map-keys: Required value: must not be empty if x-kubernetes-list-type is map`,
+        `${at}.items.type: Invalid value: "string": must be object if parent array's x-kubernetes-list-type is map`,
+      ],
+    ],
+    [
+      spec({ 'x-kubernetes-preserve-unknown-fields': true, 'x-kubernetes-int-or-string': true }),
+      [
+        `${at}.x-kubernetes-preserve-unknown-fields: Invalid value: true: must be false if x-kubernetes-int-or-string is true`,
+      ],
+    ],
+  ];
+  for (const [crd, causes] of cases) assert.deepEqual(await refused(crd), causes);
+});

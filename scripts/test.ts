@@ -43,7 +43,8 @@ const suites: readonly Suite[] = [
     name: 'nodes',
     files: ['test/nodes/**/*.test.ts'],
     budgetSeconds: 300,
-    concurrency: 1,
+    // Each file has namespaces of its own, and waits more than it works.
+    concurrency: 2,
     long: true,
     bundle: true,
   },

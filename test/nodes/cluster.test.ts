@@ -104,7 +104,7 @@ before(async () => {
 
 after(async () => {
   if (skip !== false) return;
-  await world.cluster.close();
+  await (world.cluster as Cluster | undefined)?.close();
   await unmountTree(join(world.containerd.dir, 'kubelet'));
   await world.containerd.stop();
   rmSync(world.dir, { recursive: true, force: true });

@@ -72,6 +72,8 @@ export type Follower = (type: 'put' | 'delete', object: StoredObject) => void;
 
 /** How long a reader waits for a revision that has not been seen yet. */
 const freshnessMs = 3000;
+/** So long it is believed that the store has not dropped what it had. */
+const uncompactedMs = 10_000;
 const loadPage = 1000;
 
 interface Waiter {
@@ -97,6 +99,8 @@ export class WatchCache implements WatcherHost {
   #arena = new Arena();
   #log: EventLog;
   #revision = 0;
+  /** A revision that the store had when it was asked. */
+  #uncompacted = { revision: Number.POSITIVE_INFINITY, at: 0 };
   #ready = false;
   #closed = false;
   #starting: Promise<void> | undefined;
@@ -432,6 +436,10 @@ export class WatchCache implements WatcherHost {
     paging: boolean,
   ): Promise<ListResult> {
     await this.waitFor(revision);
+    const gone = (): StatusError =>
+      paging ? expiredContinue(from, this.layout.namespacePrefix(selection.namespace)) : expiredList();
+    // What the store has dropped is gone, whatever is still known of it here: all servers of a store answer alike.
+    if (revision < this.#revision && (await this.#isCompacted(revision))) throw gone();
     if (revision >= this.#log.last) return this.#page(this.#currentView(selection), selection, revision, from, limit);
     const snapshot = this.#log.snapshotAt(revision);
     if (snapshot !== undefined) return this.#page(snapshot, selection, revision, from, limit);
@@ -439,8 +447,24 @@ export class WatchCache implements WatcherHost {
       return await this.#listFromStore(selection, revision, from, limit);
     } catch (error) {
       if (!(error instanceof CompactedError)) throw error;
-      throw paging ? expiredContinue(from, this.layout.namespacePrefix(selection.namespace)) : expiredList();
+      throw gone();
     }
+  }
+
+  /** Whether the store has no history of this revision any more; asked every few seconds alone. */
+  async #isCompacted(revision: number): Promise<boolean> {
+    const known = this.#uncompacted;
+    const now = this.clock.now();
+    if (revision >= known.revision && now - known.at < uncompactedMs) return false;
+    const { prefix } = this.layout;
+    try {
+      await this.#store.range({ key: prefix, end: prefixEnd(prefix), revision, limit: 1 });
+    } catch (error) {
+      if (error instanceof CompactedError) return true;
+      throw error;
+    }
+    this.#uncompacted = { revision, at: now };
+    return false;
   }
 
   async #page(view: View, selection: Selection, revision: number, from: string, limit: number): Promise<ListResult> {

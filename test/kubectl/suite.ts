@@ -8,6 +8,7 @@ import { get } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import { certificateRequest } from '../cluster/every-kind/certificate-request.ts';
 import type { Kubectl } from '../support/kubectl.ts';
 import { printed } from '../support/kubectl.ts';
 
@@ -360,6 +361,47 @@ export const cases: readonly [string, (s: Suite, t: TestContext) => Promise<void
       await k.ok('create role reader --verb=get,list --resource=secrets');
       await k.ok('create rolebinding jane-reads --role=reader --user=jane');
       assert.equal((await k.run('get secrets --as=jane'.split(' '))).code, 0);
+      assert.match(await k.ok('auth can-i --list --as=jane'), /^secrets\s+\[\]\s+\[\]\s+\[get list\]$/m);
+      assert.match(
+        await k.ok('auth whoami --as=jane --as-group=dev --as-uid=u1'),
+        /UID\s+u1\nGroups\s+\[dev system:authenticated\]/,
+      );
+      // What is there and not asked for stays.
+      const role = {
+        apiVersion: 'rbac.authorization.k8s.io/v1',
+        kind: 'Role',
+        metadata: { name: 'reader', namespace: 'default' },
+        rules: [{ verbs: ['watch'], apiGroups: [''], resources: ['secrets'] }],
+      };
+      const reconciled = await k.ok('auth reconcile -f -', JSON.stringify(role));
+      assert.equal(reconciled, 'role.rbac.authorization.k8s.io/reader reconciled\n');
+      assert.match(
+        await k.ok('auth can-i --list --as=jane'),
+        /^secrets\s+\[\]\s+\[\]\s+\[(get list watch|watch get list)\]$/m,
+      );
+    },
+  ],
+  [
+    'tokens and certificates: create token, certificate approve and deny',
+    async ({ k }) => {
+      await k.ok('create serviceaccount robot');
+      const token = (await k.ok('create token robot --audience vault --duration 20m')).trim();
+      const claims = JSON.parse(Buffer.from(token.split('.')[1]!, 'base64url').toString()) as Record<string, unknown>;
+      assert.deepEqual(claims['aud'], ['vault']);
+      assert.equal(Number(claims['exp']) - Number(claims['iat']), 1200);
+      const request = await certificateRequest();
+      for (const name of ['first', 'second'])
+        await k.apply({
+          apiVersion: 'certificates.k8s.io/v1',
+          kind: 'CertificateSigningRequest',
+          metadata: { name },
+          spec: { request, signerName: 'kubernetes.io/kube-apiserver-client', usages: ['client auth'] },
+        });
+      assert.match(await k.ok('certificate approve first'), /first approved/);
+      assert.match(await k.ok('certificate deny second'), /second denied/);
+      await k.ok(['wait', 'csr/first', '--for=jsonpath={.status.certificate}', '--timeout=20s']);
+      assert.match(await k.ok('get csr'), /^first\s.*Approved,Issued$/m);
+      assert.match(await k.ok('get csr'), /^second\s.*Denied$/m);
     },
   ],
   [

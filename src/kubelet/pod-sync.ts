@@ -204,6 +204,7 @@ export class PodSync {
         await ctx.onPodAddresses?.(pod, [status.network.ip, ...status.network.additionalIps]);
       runtimeView.addSandbox(status);
       runtimeView.stale = actions.attempt > 0;
+      if (actions.attempt > 0) this.#forgive(pod);
       return true;
     } catch (error) {
       const text = errorText(error);
@@ -213,6 +214,13 @@ export class PodSync {
       loop.wakeAt(ctx.clock.now() + retryMs);
       return false;
     }
+  }
+
+  /** Containers that could not be made in a sandbox that was about to go are not to blame: they start in the new one at once. */
+  #forgive(pod: Pod): void {
+    for (const [name, { reason }] of this.#waiting ?? [])
+      if (reason === 'CreateContainerError' || reason === 'RunContainerError')
+        this.#p.ctx.crashLoop.forget(`${pod.metadata.uid}_${name}_`);
   }
 
   /** Starts one container unless it is in back-off; false when it does not run. */

@@ -6,9 +6,6 @@ import { withDefaults } from './configuration-fields.ts';
 /** Fields whose values other than the default have no effect, and why. */
 const gaps: Readonly<Record<string, string>> = {
   syncFrequency: 'pods are looked at when something happens to them, not by the clock',
-  httpCheckFrequency: 'static pods are read from staticPodPath alone',
-  staticPodURL: 'static pods are read from staticPodPath alone',
-  staticPodURLHeader: 'static pods are read from staticPodPath alone',
   readOnlyPort: 'the kubelet serves on its authenticated port alone',
   enableContentionProfiling: 'there are no locks to profile',
   kubeletCgroups: 'the kubelet stays in the cgroup that it was started in',
@@ -29,7 +26,6 @@ const gaps: Readonly<Record<string, string>> = {
   kubeAPIQPS: 'requests to the API server are not limited by the client',
   kubeAPIBurst: 'requests to the API server are not limited by the client',
   enableControllerAttachDetach: 'volumes are attached by the controller',
-  protectKernelDefaults: "the kernel's settings are neither checked nor changed",
   makeIPTablesUtilChains: 'there are no iptables chains of the kubelet',
   iptablesMasqueradeBit: 'there are no iptables chains of the kubelet',
   iptablesDropBit: 'there are no iptables chains of the kubelet',

@@ -7,6 +7,7 @@ import { podDns } from './dns.ts';
 import { expand } from './downward.ts';
 import type { PodRuntimeFields } from './downward.ts';
 import type { LazyItem } from './host/node-host.ts';
+import { SubPathDirectoryError } from './host/subpath-error.ts';
 import { makeEnvironment } from './environment.ts';
 import type { PulledImage } from './image-manager.ts';
 import { StartError } from './image-manager.ts';
@@ -209,7 +210,8 @@ async function makeMounts(ctx: KubeletContext, input: ContainerInput, env: reado
       } catch (error) {
         // The cause may tell of the node's files: it is not for the pod's author.
         ctx.logger.warn('Failed to prepare subPath', { pod: formatPod(pod), container: container.name, error });
-        throw new Error(`failed to prepare subPath for volumeMount "${m.name}" of container "${container.name}"`, {
+        const failed = error instanceof SubPathDirectoryError ? 'create subPath directory' : 'prepare subPath';
+        throw new Error(`failed to ${failed} for volumeMount "${m.name}" of container "${container.name}"`, {
           cause: error,
         });
       }

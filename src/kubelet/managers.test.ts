@@ -1,10 +1,11 @@
 /** The node's managers over a simulated machine, in virtual time. */
 import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
 import { test } from 'node:test';
 import { VirtualClock } from '../base/clock.ts';
 import { silentLogger } from '../base/logger.ts';
 import { SeededRandom } from '../base/random.ts';
-import type { Container, Event, PodSpec } from '../api/types/index.gen.ts';
+import type { Container, Event, Pod, PodSpec } from '../api/types/index.gen.ts';
 import { FakeApi } from '../client/fake-api.ts';
 import { resources } from '../client/resources.ts';
 import { createClient } from '../client/typed-client.ts';
@@ -15,7 +16,9 @@ import { SimulatedHost } from './host/simulated/host.ts';
 import { createKubelet } from './kubelet.ts';
 import { SimulatedImages } from './runtime/simulated/images.ts';
 import { SimulatedNetwork } from './runtime/simulated/network.ts';
+import { duplexPair } from './runtime/simulated/pipe.ts';
 import { SimulatedRuntime } from './runtime/simulated/runtime.ts';
+import { parseManifest } from './static-pod-manifest.ts';
 
 const gib = 2 ** 30;
 
@@ -272,6 +275,82 @@ test('a static pod runs from its file, is mirrored, changes with it, and ends wi
   await n.clock.advance(90_000);
   await assert.rejects(n.pod('web-n1'), /not found/);
   assert.deepEqual(await n.runtime.listPodSandbox(), []);
+});
+
+test('static pods are fetched by HTTP: one or a list, with the headers; what was fetched stays while the server fails', async (t) => {
+  let answer: { readonly status: number; readonly body: string } = { status: 200, body: manifest('nginx:1') };
+  let token: string | undefined;
+  const server = createServer((request, response) => {
+    token = request.headers['x-token'] as string;
+    if (request.url === '/old') response.writeHead(302, { location: '/pods' }).end();
+    else response.writeHead(answer.status).end(answer.body);
+  });
+  const n = await node(
+    t,
+    { staticPodURL: 'http://192.0.2.9:8080/old', staticPodURLHeader: { 'X-Token': ['t1'] } },
+    (host) =>
+      host.network.register('192.0.2.9', {
+        connect: () => {
+          const [near, far] = duplexPair();
+          server.emit('connection', far);
+          return near;
+        },
+      }),
+  );
+  // The answer comes in real time, what follows from it in virtual time.
+  const settled = async (names: readonly string[]): Promise<void> => {
+    for (let i = 0; i < 100; i++) {
+      await n.clock.advance(20_000);
+      const pods = n.api.all<Pod & { metadata: object }>(resources.core.pods);
+      const found = pods.filter((p) => p.status?.phase === 'Running').map((p) => p.metadata.name);
+      if (found.length === pods.length && found.toSorted().join() === names.join()) return;
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    assert.fail(`no pods ${names.join()}`);
+  };
+  await settled(['web-n1']);
+  assert.equal(token, 't1');
+  const { metadata, spec } = await n.pod('web-n1');
+  assert.equal(metadata.annotations?.['kubernetes.io/config.source'], 'http');
+  assert.equal(spec?.tolerations?.some((x) => x.effect === 'NoExecute' && x.key === undefined) ?? false, false);
+  const item = (name: string) => ({ metadata: { name }, spec: { containers: [{ name: 'c', image: 'nginx' }] } });
+  answer = {
+    status: 200,
+    body: JSON.stringify({ apiVersion: 'v1', kind: 'PodList', items: [item('one'), item('two')] }),
+  };
+  await settled(['one-n1', 'two-n1']);
+  answer = { status: 500, body: 'out of order' };
+  await n.clock.advance(60_000);
+  await settled(['one-n1', 'two-n1']);
+  answer = { status: 200, body: '' };
+  await settled([]);
+});
+
+test('a static pod that refers to objects of the API does not run', async () => {
+  const of = (more: object) =>
+    parseManifest(
+      Buffer.from(
+        JSON.stringify({
+          apiVersion: 'v1',
+          kind: 'Pod',
+          metadata: { name: 'p' },
+          spec: { containers: [{ name: 'c', image: 'nginx' }], ...more },
+        }),
+      ),
+      { kind: 'file', at: '/manifests/p.yaml' },
+      'n1',
+      0,
+    );
+  assert.equal((await of({}))[0]?.metadata.name, 'p-n1');
+  await assert.rejects(of({ serviceAccountName: 'a' }), /^Error: static pods may not reference serviceaccounts$/);
+  await assert.rejects(
+    of({ volumes: [{ name: 'v', secret: { secretName: 's' } }] }),
+    /^Error: static pods may not reference secrets$/,
+  );
+  await assert.rejects(
+    of({ volumes: [{ name: 'v', projected: { sources: [{ serviceAccountToken: { path: 't' } }] } }] }),
+    /^Error: static pods may not reference serviceaccounts \(via projected volumes\)$/,
+  );
 });
 
 test('a shutdown that is announced ends pods by priority before it is let through', async (t) => {

@@ -83,7 +83,7 @@ export class KubeletManagers {
   /** What must be there before pods are: the static ones. */
   async startStaticPods(): Promise<void> {
     const { ctx, configuration } = this.#home;
-    if (configuration.staticPodPath === '') return;
+    if (configuration.staticPodPath === '' && configuration.staticPodURL === '') return;
     // They bring the schema of pods along.
     const { StaticPods: Static } = await import('./static-pods.ts');
     this.#static = new Static(ctx, configuration, { add: (pod, mirror) => this.#home.addStatic(pod, mirror) });

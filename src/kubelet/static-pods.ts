@@ -1,14 +1,9 @@
 /**
- * Static pods: pods that stand in files of a directory of the node (staticPodPath), and run without the API server. Each has a
- * mirror in the API, so that it can be seen there; deleting the mirror does not end the pod.
+ * Static pods: pods that stand in files of a directory of the node (staticPodPath) or are fetched by HTTP (staticPodURL), and run
+ * without the API server. Each has a mirror in the API, so that it can be seen there; deleting the mirror does not end the pod.
  */
-import { createHash } from 'node:crypto';
 import type { Timer } from '../base/clock.ts';
-import { parseYaml } from '../api/codec/yaml.ts';
-import { loadCatalog } from '../api/catalog/catalog.ts';
-import { decode } from '../api/schema/decode.ts';
-import { applyDefaults } from '../api/schema/defaults.ts';
-import { formatTime, parseDuration } from '../api/time.ts';
+import { parseDuration } from '../api/time.ts';
 import type { Pod, PodStatus } from '../api/types/index.gen.ts';
 import { isAlreadyExists } from '../client/errors.ts';
 import { compareResourceVersions } from '../client/resource-version.ts';
@@ -17,11 +12,10 @@ import type { KubeletContext } from './context.ts';
 import { deleteMirrorPod } from './mirror-pods.ts';
 import { formatPod } from './pod-util.ts';
 import type { PodMirror, PodWorker } from './pod-worker.ts';
+import { parseManifest } from './static-pod-manifest.ts';
+import { StaticPodUrl } from './static-pod-url.ts';
 import type { StatusOwner } from './status-manager.ts';
 
-const hashAnnotation = 'kubernetes.io/config.hash';
-const sourceAnnotation = 'kubernetes.io/config.source';
-const seenAnnotation = 'kubernetes.io/config.seen';
 export const mirrorAnnotation = 'kubernetes.io/config.mirror';
 const maxFile = 10 * 1024 * 1024;
 const retryMs = 1000;
@@ -87,62 +81,11 @@ class Mirror implements PodMirror, StatusOwner {
   }
 }
 
-/** The pod of a file. Throws with upstream's words when there is none in it. */
-export async function parseStaticPod(text: Buffer, path: string, nodeName: string, now: number): Promise<Pod> {
-  const { value } = await parseYaml(text);
-  const kind = (value as { kind?: unknown } | null)?.kind;
-  const version = (value as { apiVersion?: unknown } | null)?.apiVersion;
-  if (kind !== 'Pod' || version !== 'v1')
-    throw new Error(`invalid pod: ${JSON.stringify({ apiVersion: version, kind })}`);
-  const catalog = loadCatalog();
-  const schema = catalog.schema(catalog.resource('', 'v1', 'pods')!.definition);
-  const { object } = decode(schema, value, {});
-  applyDefaults(schema, object, { now: () => formatTime(now) });
-  const pod = object as unknown as Pod;
-  const name = pod.metadata?.name ?? '';
-  if (name === '') throw new Error('invalid pod: name is needed for the pod');
-  if ((pod.spec?.containers ?? []).length === 0) throw new Error('invalid pod: spec.containers: Required value');
-  const spec = pod.spec!;
-  for (const v of spec.volumes ?? [])
-    if (v.projected?.sources?.some((s) => s.clusterTrustBundle !== undefined) === true)
-      throw new Error('static pods may not use ClusterTrustBundle projected volume sources');
-  if ((spec.resourceClaims ?? []).length > 0) throw new Error('static pods may not use ResourceClaims');
-  // The same file gives the same pod after a restart, and another content another one.
-  const uid =
-    pod.metadata.uid ??
-    createHash('md5').update(JSON.stringify(value)).update(`host:${nodeName}file:${path}`).digest('hex');
-  return {
-    ...pod,
-    apiVersion: 'v1',
-    kind: 'Pod',
-    metadata: {
-      ...pod.metadata,
-      name: `${name}-${nodeName.toLowerCase()}`,
-      namespace: pod.metadata.namespace ?? 'default',
-      uid,
-      annotations: {
-        ...pod.metadata.annotations,
-        [hashAnnotation]: uid,
-        [seenAnnotation]: new Date(now).toISOString().replace('Z', '000000Z'),
-        [sourceAnnotation]: 'file',
-      },
-    },
-    spec: {
-      ...spec,
-      nodeName,
-      tolerations: [
-        ...(spec.tolerations ?? []).filter((t) => !(t.effect === 'NoExecute' && t.key === undefined)),
-        { operator: 'Exists', effect: 'NoExecute' },
-      ],
-    },
-    status: { phase: 'Pending' },
-  };
-}
-
 export class StaticPods {
   readonly #ctx: KubeletContext;
   readonly #path: string;
   readonly #checkMs: number;
+  readonly #fetched: StaticPodUrl;
   readonly #home: StaticPodsHome;
   /** What each file has made, by its path. */
   readonly #files = new Map<string, { text: string; uid: string | undefined }>();
@@ -157,11 +100,13 @@ export class StaticPods {
     this.#ctx = ctx;
     this.#path = configuration.staticPodPath;
     this.#checkMs = parseDuration(configuration.fileCheckFrequency);
+    this.#fetched = new StaticPodUrl(ctx, configuration, () => void ctx.clock.activity.track(this.rescan()));
     this.#home = home;
   }
 
   /** Reads the directory and follows it; resolves when it has been read once. */
   async start(): Promise<void> {
+    this.#fetched.start();
     if (this.#path === '') return;
     const { clock, host } = this.#ctx;
     if ((await host.stat(this.#path))?.type === 'directory')
@@ -174,6 +119,7 @@ export class StaticPods {
     this.#stopped = true;
     this.#endWatch?.();
     this.#ticker?.cancel();
+    this.#fetched.stop();
     for (const m of this.#mirrors.values()) m.timer?.cancel();
   }
 
@@ -202,14 +148,9 @@ export class StaticPods {
 
   async #scan(): Promise<void> {
     const { host, logger, clock, nodeName } = this.#ctx;
-    const stat = await host.stat(this.#path);
-    const paths =
-      stat?.type === 'file'
-        ? [this.#path]
-        : (await host.list(this.#path)).filter((n) => !n.startsWith('.')).map((n) => `${this.#path}/${n}`);
     const wanted = new Map<string, Pod>();
     const seen = new Set<string>();
-    for (const path of paths.toSorted()) {
+    for (const path of await this.#paths()) {
       if ((await host.stat(path))?.type !== 'file') continue;
       const data = await host.readFile(path, { maxBytes: maxFile });
       if (data === undefined) continue;
@@ -222,14 +163,15 @@ export class StaticPods {
         continue;
       }
       try {
-        const pod = await parseStaticPod(data, path, nodeName, clock.now());
-        this.#files.set(path, { text, uid: pod.metadata.uid! });
-        wanted.set(pod.metadata.uid!, pod);
+        const [pod] = await parseManifest(data, { kind: 'file', at: path }, nodeName, clock.now());
+        this.#files.set(path, { text, uid: pod!.metadata.uid! });
+        wanted.set(pod!.metadata.uid!, pod!);
       } catch (error) {
         this.#files.set(path, { text, uid: undefined });
         logger.warn("Can't process manifest file", { path, error });
       }
     }
+    for (const pod of this.#fetched.pods) wanted.set(pod.metadata.uid!, pod);
     for (const path of this.#files.keys()) if (!seen.has(path)) this.#files.delete(path);
     for (const [uid, m] of this.#mirrors) if (!wanted.has(uid) && !m.retired) this.#retire(m);
     for (const [uid, pod] of wanted) {
@@ -240,6 +182,17 @@ export class StaticPods {
       }
       if (mirror.worker === undefined && !mirror.retired) this.#begin(mirror);
     }
+  }
+
+  async #paths(): Promise<string[]> {
+    if (this.#path === '') return [];
+    const { host } = this.#ctx;
+    if ((await host.stat(this.#path))?.type === 'file') return [this.#path];
+    const names = await host.list(this.#path);
+    return names
+      .filter((n) => !n.startsWith('.'))
+      .map((n) => `${this.#path}/${n}`)
+      .toSorted();
   }
 
   #begin(mirror: Mirror): void {
@@ -271,6 +224,8 @@ export class StaticPods {
     this.#forget(mirror);
     // One of the same name may wait for its place.
     for (const m of this.#mirrors.values()) if (m.worker === undefined && !m.retired) this.#begin(m);
+    // Or the same one has come back meanwhile.
+    void this.#ctx.clock.activity.track(this.rescan());
     return true;
   }
 

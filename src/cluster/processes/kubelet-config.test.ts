@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { configurationGaps } from '../../kubelet/configuration-gaps.ts';
 import { readKubeletConfig } from './kubelet-config.ts';
+import { checkNodeLabels } from './node-labels.ts';
 
 const head = 'apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n';
 
@@ -94,4 +95,18 @@ test('a field that has no effect here is told by its name, one that has is not',
     configurationGaps(configuration).map((line) => line.split(' ')[0]),
     ['readOnlyPort', 'cpuManagerPolicy', 'kubeAPIQPS'],
   );
+});
+
+test('labels of the node: few of Kubernetes’ own names, and those that are labels', () => {
+  checkNodeLabels({
+    tier: 'gold',
+    'node.kubernetes.io/x': '',
+    'a.kubelet.kubernetes.io/y': 'z',
+    'kubernetes.io/os': 'linux',
+  });
+  assert.throws(
+    () => checkNodeLabels({ 'node-role.kubernetes.io/worker': '', 'k8s.io/a': 'b' }),
+    /^StartError: failed to validate kubelet flags: unknown 'kubernetes\.io' or 'k8s\.io' labels specified with --node-labels: \[k8s\.io\/a node-role\.kubernetes\.io\/worker\]\n--node-labels in the 'kubernetes\.io' namespace must begin with an allowed prefix \(kubelet\.kubernetes\.io, node\.kubernetes\.io\)/,
+  );
+  assert.throws(() => checkNodeLabels({ tier: 'no value' }), /invalid node labels: 'no value' - a valid label must be/);
 });

@@ -13,6 +13,31 @@ function swaps(text: string): string[] {
     .filter((line) => line.trim() !== '' && !line.includes('tmpfs'));
 }
 
+/** What upstream's kubelet sets the kernel to. Here it is only looked at, when `protectKernelDefaults` asks for it. */
+const kernelSettings: Readonly<Record<string, number>> = {
+  'vm/overcommit_memory': 1,
+  'vm/panic_on_oom': 0,
+  'kernel/panic': 10,
+  'kernel/panic_on_oops': 1,
+  'kernel/keys/root_maxkeys': 1_000_000,
+  'kernel/keys/root_maxbytes': 25_000_000,
+};
+
+/** One line for each setting of the kernel that is not as it should be. */
+async function wrongKernelSettings(): Promise<string[]> {
+  const out: string[] = [];
+  for (const [name, wanted] of Object.entries(kernelSettings)) {
+    try {
+      const value = (await readFile(`/proc/sys/${name}`, 'utf8')).trim();
+      if (value !== String(wanted))
+        out.push(`invalid kernel flag: ${name}, expected value: ${wanted}, actual value: ${value}`);
+    } catch (error) {
+      out.push((error as Error).message);
+    }
+  }
+  return out;
+}
+
 /** @throws StartError one line for what this machine has and must not have */
 export async function checkMachine({ configuration: c, given }: ReadConfiguration): Promise<void> {
   if (process.platform !== 'linux') return;
@@ -22,6 +47,13 @@ export async function checkMachine({ configuration: c, given }: ReadConfiguratio
     if (lines.length > 0)
       throw new StartError(
         `running with swap on is not supported, please disable swap or set --fail-swap-on flag to false. /proc/swaps contained: [${lines.join(' ')}]`,
+      );
+  }
+  if (c.protectKernelDefaults) {
+    const wrong = await wrongKernelSettings();
+    if (wrong.length > 0)
+      throw new StartError(
+        `failed to start ContainerManager: ${wrong.length === 1 ? wrong[0] : `[${wrong.join(', ')}]`}`,
       );
   }
   const v2 = await stat('/sys/fs/cgroup/cgroup.controllers').then(

@@ -38,6 +38,7 @@ import {
 } from './environment.ts';
 import { readKubeletConfig, tellGaps } from './kubelet-config.ts';
 import { checkMachine, setOomScore } from './kubelet-machine.ts';
+import { checkNodeLabels } from './node-labels.ts';
 import { selfSigned } from './self-signed.ts';
 import { tlsOptions } from './tls-options.ts';
 
@@ -95,6 +96,7 @@ export async function runKubelet(
   onRunning?: () => void,
 ): Promise<void> {
   const { clock, random, logger, signal } = env;
+  checkNodeLabels(flags.nodeLabels);
   const anyPort = flags.configuration['port'] === 0;
   const read = await readKubeletConfig({ file: flags.config, directory: flags.configDir, flags: flags.configuration });
   const c = read.configuration;

@@ -5,6 +5,7 @@
 import { constants } from 'node:fs';
 import * as fs from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { SubPathDirectoryError } from '../subpath-error.ts';
 import { errorCode, goError, isMissing } from './fs-error.ts';
 import type { Commands } from './command.ts';
 import { isMountPoint, mount, unmount } from './mounts.ts';
@@ -110,7 +111,9 @@ export async function bindSubPath(commands: Commands, base: string, subPath: str
     real = await fs.realpath(wanted);
   } catch (error) {
     if (!isMissing(error)) throw goError('lstat', wanted, error);
-    await makeBelow(realBase, subPath);
+    await makeBelow(realBase, subPath).catch((cause: unknown) => {
+      throw new SubPathDirectoryError((cause as Error).message, { cause });
+    });
     real = await fs.realpath(wanted);
   }
   if (!inside(real, realBase)) throw new Error(`subpath ${subPath} not within volume path ${base}`);

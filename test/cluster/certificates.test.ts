@@ -262,3 +262,71 @@ test('the API server’s authority is a ClusterTrustBundle; kubelets ask for the
   assert.match(all.body.message, /can only list\/watch podcertificaterequests with nodeName field selector$/);
   assert.equal((await node.get(`${beta}/podcertificaterequests?fieldSelector=spec.nodeName%3Dn1`)).status, 200);
 });
+
+test('requests for a signer outside: fields, subresources, collections', async () => {
+  const signerName = 'example.com/e2e';
+  const { request } = await csr('CN=e2e.example.com', ['e2e.example.com']);
+  const names: string[] = [];
+  for (let i = 0; i < 3; i++) {
+    const made = await admin.create(group, {
+      metadata: { generateName: 'e2e-' },
+      spec: {
+        request,
+        signerName,
+        expirationSeconds: 3600,
+        usages: ['digital signature', 'key encipherment', 'server auth'],
+      },
+    });
+    assert.equal(made.status, 201, made.text);
+    names.push(made.body.metadata.name);
+  }
+  const name = names[2]!;
+  const selector = `fieldSelector=spec.signerName%3D${encodeURIComponent(signerName)}`;
+  const count = async (): Promise<number> => (await admin.get(`${group}?${selector}`)).body.items.length;
+  assert.equal(await count(), 3);
+  for (const subresource of ['approval', 'status']) {
+    const gotten = await admin.get(`${group}/${name}/${subresource}`);
+    assert.equal(gotten.body.kind, 'CertificateSigningRequest');
+    assert.equal(gotten.body.metadata.name, name);
+  }
+  const patched = await admin.merge(`${group}/${name}/approval`, {
+    metadata: { annotations: { patchedapproval: 'true' } },
+    status: { conditions: [{ type: 'ApprovalPatch', status: 'True', reason: 'e2e' }] },
+  });
+  assert.equal(patched.status, 200, patched.text);
+  assert.equal(patched.body.status.conditions.length, 1);
+  assert.equal(patched.body.metadata.annotations.patchedapproval, 'true');
+  const approved = await approve(name);
+  assert.deepEqual(
+    approved.body.status.conditions.map((c: Json) => c.type),
+    ['ApprovalPatch', 'Approved'],
+  );
+  const certificate = Buffer.from(cluster.adminCredentials!.clientCertificate).toString('base64');
+  const issued = await admin.merge(`${group}/${name}/status`, {
+    metadata: { annotations: { patchedstatus: 'true' } },
+    status: { certificate },
+  });
+  assert.equal(issued.status, 200, issued.text);
+  assert.equal(issued.body.status.certificate, certificate);
+  assert.equal(issued.body.metadata.annotations.patchedstatus, 'true');
+  const another = await admin.merge(`${group}/${name}/status`, {
+    status: { certificate: Buffer.from('x').toString('base64') },
+  });
+  assert.equal(another.status, 422);
+  const noted = await admin.request('PUT', `${group}/${name}/status`, {
+    ...issued.body,
+    status: {
+      ...issued.body.status,
+      conditions: [
+        ...issued.body.status.conditions,
+        { type: 'StatusUpdate', status: 'True', reason: 'E2E', message: 'm' },
+      ],
+    },
+  });
+  assert.equal(noted.body.status.conditions.at(-1).type, 'StatusUpdate');
+  await admin.delete(`${group}/${name}`);
+  assert.equal((await admin.get(`${group}/${name}`)).status, 404);
+  assert.equal(await count(), 2);
+  assert.equal((await admin.delete(`${group}?${selector}`)).status, 200);
+  assert.equal(await count(), 0);
+});

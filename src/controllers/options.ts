@@ -2,6 +2,8 @@
 import type { FeatureGates } from '../api/features/feature-gates.ts';
 
 interface CertificateSigner {
+  /** The signers it stands for; all of upstream's when left out. */
+  readonly signers?: ReadonlySet<string>;
   /** Signs a PEM PKCS #10 request for a signer name; returns a PEM certificate. */
   sign(request: {
     readonly signerName: string;

@@ -1,6 +1,7 @@
 /** `knarr kube-controller-manager` */
 import type { Flag } from '../flags.ts';
 import { FeatureGateError, FeatureGates } from '../../api/features/feature-gates.ts';
+import type { SignerFiles, SignerFlag } from '../../cluster/processes/kube-controller-manager.ts';
 import { UsageError } from '../errors.ts';
 import { componentCommand } from './component.ts';
 import { controlPlaneFlags, controlPlaneOptions } from './control-plane.ts';
@@ -20,6 +21,13 @@ function float(name: string, text: string): number {
     throw new UsageError(`invalid argument ${JSON.stringify(text)} for "--${name}": it is a number`);
   return n;
 }
+
+const signerNames: readonly SignerFlag[] = [
+  'kubelet-serving',
+  'kubelet-client',
+  'kube-apiserver-client',
+  'legacy-unknown',
+];
 
 function features(given: Readonly<Record<string, string>>): FeatureGates {
   try {
@@ -53,6 +61,10 @@ export const controllerManagerCommand = componentCommand({
     file('service-account-private-key-file', 'key that signs tokens kept in Secrets'),
     file('cluster-signing-cert-file', 'authority that signs certificate requests'),
     file('cluster-signing-key-file', 'its key'),
+    ...signerNames.flatMap((name) => [
+      file(`cluster-signing-${name}-cert-file`, `authority of the signer ${name} alone`),
+      file(`cluster-signing-${name}-key-file`, 'its key'),
+    ]),
     {
       name: 'cluster-signing-duration',
       kind: 'duration',
@@ -173,6 +185,15 @@ export const controllerManagerCommand = componentCommand({
         serviceAccountPrivateKeyFile: v.string('service-account-private-key-file'),
         clusterSigningCertFile: v.string('cluster-signing-cert-file'),
         clusterSigningKeyFile: v.string('cluster-signing-key-file'),
+        clusterSigningFiles: Object.fromEntries(
+          signerNames.map((name) => [
+            name,
+            {
+              cert: v.string(`cluster-signing-${name}-cert-file`),
+              key: v.string(`cluster-signing-${name}-key-file`),
+            },
+          ]),
+        ) as Record<SignerFlag, SignerFiles>,
         clusterSigningDurationMs: v.ms('cluster-signing-duration'),
         options,
       },

@@ -10,6 +10,50 @@ import { readCertificates, readKeyPair, readPrivateKey, StartError } from './env
 import type { ServiceAccountClients } from './service-account-clients.ts';
 import { serviceAccountClients } from './service-account-clients.ts';
 
+/** The signers as flags name them. */
+const signerFlags = {
+  'kubelet-serving': 'kubernetes.io/kubelet-serving',
+  'kubelet-client': 'kubernetes.io/kube-apiserver-client-kubelet',
+  'kube-apiserver-client': 'kubernetes.io/kube-apiserver-client',
+  'legacy-unknown': 'kubernetes.io/legacy-unknown',
+} as const;
+
+export type SignerFlag = keyof typeof signerFlags;
+
+export interface SignerFiles {
+  readonly cert: string | undefined;
+  readonly key: string | undefined;
+}
+
+type Signer = NonNullable<ControllerOptions['certificateSigner']>;
+
+/** One authority for all signers, or one for each of some. @throws {StartError} */
+async function readSigner(
+  flags: ControllerManagerFlags,
+  { clock, random }: ComponentEnvironment,
+): Promise<Signer | undefined> {
+  const durationMs = flags.clusterSigningDurationMs;
+  const all = await readKeyPair(
+    'cluster-signing-cert-file',
+    flags.clusterSigningCertFile,
+    'cluster-signing-key-file',
+    flags.clusterSigningKeyFile,
+  );
+  const single = new Map<string, Signer>();
+  for (const [name, signerName] of Object.entries(signerFlags)) {
+    const { cert, key } = flags.clusterSigningFiles[name as SignerFlag];
+    const pair = await readKeyPair(`cluster-signing-${name}-cert-file`, cert, `cluster-signing-${name}-key-file`, key);
+    if (pair !== undefined) single.set(signerName, certificateSigner({ ...pair, clock, random, durationMs }));
+  }
+  if (single.size === 0)
+    return all === undefined ? undefined : certificateSigner({ ...all, clock, random, durationMs });
+  if (all !== undefined)
+    throw new StartError(
+      'cannot specify --cluster-signing-{cert,key}-file and other --cluster-signing-*-file flags at the same time',
+    );
+  return { signers: new Set(single.keys()), sign: (request) => single.get(request.signerName)!.sign(request) };
+}
+
 export interface ControllerManagerFlags extends ControlPlaneFlags {
   readonly controllers: readonly string[];
   readonly useServiceAccountCredentials: boolean;
@@ -17,6 +61,8 @@ export interface ControllerManagerFlags extends ControlPlaneFlags {
   readonly serviceAccountPrivateKeyFile: string | undefined;
   readonly clusterSigningCertFile: string | undefined;
   readonly clusterSigningKeyFile: string | undefined;
+  /** Authorities of single signers (`--cluster-signing-kubelet-client-cert-file`, …), by the name in the flag. */
+  readonly clusterSigningFiles: Readonly<Record<SignerFlag, SignerFiles>>;
   readonly clusterSigningDurationMs: number;
   /** Everything that is a setting of a controller. */
   readonly options: ControllerOptions;
@@ -32,27 +78,13 @@ export async function runControllerManager(flags: ControllerManagerFlags, env: C
   const [rootCA, tokenKey, signing] = await Promise.all([
     readCertificates('root-ca-file', flags.rootCaFile),
     readPrivateKey('service-account-private-key-file', flags.serviceAccountPrivateKeyFile),
-    readKeyPair(
-      'cluster-signing-cert-file',
-      flags.clusterSigningCertFile,
-      'cluster-signing-key-file',
-      flags.clusterSigningKeyFile,
-    ),
+    readSigner(flags, env),
   ]);
   const options: ControllerOptions = {
     ...flags.options,
     ...(rootCA === undefined ? {} : { rootCA }),
     ...(tokenKey === undefined ? {} : { signServiceAccountToken: legacyTokenSigner(tokenKey) }),
-    ...(signing === undefined
-      ? {}
-      : {
-          certificateSigner: certificateSigner({
-            ...signing,
-            clock,
-            random,
-            durationMs: flags.clusterSigningDurationMs,
-          }),
-        }),
+    ...(signing === undefined ? {} : { certificateSigner: signing }),
   };
   await runControlPlaneComponent({
     component: 'kube-controller-manager',

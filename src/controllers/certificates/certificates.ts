@@ -116,7 +116,7 @@ function startSigner(context: ControllerContext): RunningController | undefined 
     if (!isApproved(csr) || hasCondition(csr, 'Failed')) return;
     if (csr.status?.certificate !== undefined && csr.status.certificate !== '') return;
     const { signerName } = csr.spec;
-    if (!signers.has(signerName)) return;
+    if (!(signer.signers ?? signers).has(signerName)) return;
     const request = await parseRequest(csr.spec.request);
     const usages = csr.spec.usages ?? [];
     const wrong =

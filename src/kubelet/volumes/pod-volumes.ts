@@ -14,7 +14,7 @@ import { errorText } from '../object-cache.ts';
 import { checkHostPath } from './host-path.ts';
 import { claimName, inMemory, ownKind, readyFile, volumeDir } from './layout.ts';
 import type { OwnKind } from './layout.ts';
-import { MountError } from './mount-error.ts';
+import { AttachLimitError, MountError } from './mount-error.ts';
 import type { PayloadInput } from './payload.ts';
 import { volumePayload } from './payload.ts';
 import { PodTokens } from './tokens.ts';
@@ -85,6 +85,7 @@ export class PodVolumes {
       try {
         await this.#one(pod, v, fields);
       } catch (error) {
+        if (error instanceof AttachLimitError) throw error;
         const why =
           error instanceof MountError
             ? error

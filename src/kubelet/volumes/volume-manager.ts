@@ -15,7 +15,7 @@ import { localPlugin } from './layout.ts';
 import type { MountedVolume } from './pod-volumes.ts';
 import type { PodTokens } from './tokens.ts';
 import { errorText } from '../object-cache.ts';
-import { MountError } from './mount-error.ts';
+import { AttachLimitError, MountError } from './mount-error.ts';
 
 export class VolumeManager {
   readonly #ctx: KubeletContext;
@@ -80,7 +80,7 @@ export class VolumeManager {
       if (spec.csi !== undefined) return await this.#needCsi(name).mountPersistent(pod, v, bound, tokens);
       throw new Error('no volume plugin matched');
     } catch (error) {
-      if (error instanceof MountError) throw error;
+      if (error instanceof MountError || error instanceof AttachLimitError) throw error;
       throw new MountError(v.name, `MountVolume.SetUp failed for volume "${name}" : ${errorText(error)}`, {
         cause: error,
       });

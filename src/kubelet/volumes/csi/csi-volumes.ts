@@ -18,7 +18,7 @@ import { podDir } from '../../context.ts';
 import { errorText } from '../../object-cache.ts';
 import type { BoundClaim } from '../claims.ts';
 import { csiPlugin } from '../layout.ts';
-import { MountError } from '../mount-error.ts';
+import { AttachLimitError, MountError } from '../mount-error.ts';
 import type { MountedVolume } from '../pod-volumes.ts';
 import type { PodTokens } from '../tokens.ts';
 import { PluginChannels, PluginError } from './channel.ts';
@@ -50,6 +50,10 @@ interface Published {
 /** How often drivers that want it are told again, and claims are asked whether they have grown. */
 const refreshMs = 60_000;
 const maxDrivers = 1000;
+/** So long a pod waits for its volumes before it is looked whether waiting helps. */
+const attachPatienceMs = 123_000;
+/** gRPC's code. */
+const resourceExhausted = 8;
 
 const prefix = 'kubernetes.io/csi: ';
 
@@ -66,7 +70,7 @@ export class CsiVolumes {
   /** Pods that need an attached volume, by its unique name: from before it is attached until it is unstaged. */
   readonly #needed = new Map<string, Set<string>>();
   /** Volumes that are not attached yet, by the uid of the pod that waits for them. */
-  readonly #waiting = new Map<string, Set<string>>();
+  readonly #waiting = new Map<string, { readonly since: number; readonly names: Set<string> }>();
   readonly #inUseChanged: () => void;
   /** Volumes that have been staged, by driver and handle. */
   readonly #staged = new Set<string>();
@@ -141,7 +145,7 @@ export class CsiVolumes {
   readyToMount(node: Node): readonly string[] {
     const out: string[] = [];
     for (const uid of this.#waiting.keys()) {
-      const names = this.#waiting.get(uid)!;
+      const { names } = this.#waiting.get(uid)!;
       if ([...names].some((name) => isAttached(node, name))) out.push(uid);
     }
     return out;
@@ -265,7 +269,7 @@ export class CsiVolumes {
     const uid = pod.metadata.uid!;
     const object = await this.#driverObject(source.driver);
     const attached = object?.spec?.attachRequired !== false;
-    if (attached) this.#needAttached(uid, v, uniqueVolumeName(source.driver, source.volumeHandle));
+    if (attached) await this.#needAttached(uid, v, source, object);
     const data: VolumeData = {
       specVolID: name,
       volumeHandle: source.volumeHandle,
@@ -374,18 +378,50 @@ export class CsiVolumes {
    * The node's status tells the attach/detach controller what is in use here before anything is mounted, and the controller tells
    * it what may be mounted. Throws a waiting `MountError` until both is the case.
    */
-  #needAttached(uid: string, v: Volume, name: string): void {
+  async #needAttached(
+    uid: string,
+    v: Volume,
+    source: CSIPersistentVolumeSource,
+    object: CSIDriver | undefined,
+  ): Promise<void> {
+    const name = uniqueVolumeName(source.driver, source.volumeHandle);
     this.#need(name, uid);
     const node = this.#ctx.node();
     const waiting = this.#waiting.get(uid);
     if (node !== undefined && isAttached(node, name)) {
-      waiting?.delete(name);
-      if (waiting?.size === 0) this.#waiting.delete(uid);
+      waiting?.names.delete(name);
+      if (waiting?.names.size === 0) this.#waiting.delete(uid);
       return;
     }
-    if (waiting === undefined) this.#waiting.set(uid, new Set([name]));
-    else waiting.add(name);
+    const now = this.#ctx.clock.now();
+    if (waiting === undefined) this.#waiting.set(uid, { since: now, names: new Set([name]) });
+    else {
+      waiting.names.add(name);
+      if (now - waiting.since >= attachPatienceMs && (await this.#isFull(source, object)))
+        throw new AttachLimitError(v.name);
+    }
     throw new MountError(v.name, `volume ${name} is not yet in node's status`, { waiting: true });
+  }
+
+  /** Whether a driver that says how many volumes it can attach says of this one that it cannot (KEP-4876). */
+  async #isFull(source: CSIPersistentVolumeSource, object: CSIDriver | undefined): Promise<boolean> {
+    if ((object?.spec?.nodeAllocatableUpdatePeriodSeconds ?? 0) <= 0) return false;
+    const id = attachmentName(source.volumeHandle, source.driver, this.#ctx.nodeName);
+    let code: number | undefined;
+    try {
+      code = (await this.#ctx.client.storage.volumeattachments.get(id)).status?.attachError?.errorCode;
+    } catch (error) {
+      if (!isNotFound(error)) throw error;
+    }
+    if (code !== resourceExhausted) return false;
+    const driver = this.#drivers.get(source.driver);
+    if (driver !== undefined)
+      await this.#info
+        .install(source.driver, await driver.info())
+        .catch((error: unknown) =>
+          this.#ctx.logger.warn('Failed to update CSI driver', { driver: source.driver, error }),
+        );
+    return true;
   }
 
   async #publishContext(source: CSIPersistentVolumeSource, id: string): Promise<Readonly<Record<string, string>>> {

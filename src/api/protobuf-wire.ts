@@ -114,6 +114,11 @@ export class Writer {
     this.close(number, end);
   }
 
+  /** Begins anew in the same memory: what `result` gave before is overwritten. */
+  reset(): void {
+    this.position = this.buffer.length;
+  }
+
   result(): Buffer {
     return this.buffer.subarray(this.position);
   }

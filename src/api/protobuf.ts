@@ -89,8 +89,8 @@ function zeroOf(type: ScalarType): unknown {
 
 /** The pieces of an enveloped list. */
 export interface ListParts {
-  /** One item as it stands in the list; `hint`: about how many bytes it will take. */
-  item(object: object, hint: number): Buffer;
+  /** One item as it stands in the list, in memory that the next one takes. */
+  item(object: object): Buffer;
   /** What stands before the items, which will take so many bytes. */
   head(metadata: object, itemBytes: number): Buffer;
   readonly tail: Buffer;
@@ -151,9 +151,10 @@ export class ProtobufObjects {
     if (schema === undefined || items?.schema.kind !== 'list' || items.schema.items.kind !== 'object') return undefined;
     const plan = this.#planOf(items.schema.items);
     const { number } = items;
+    const w = new Writer(16 * 1024);
     return {
-      item: (object, hint) => {
-        const w = new Writer(Math.max(64, hint));
+      item: (object) => {
+        w.reset();
         this.#message(w, plan, object as Members);
         w.close(number, 0);
         return w.result();

@@ -1,16 +1,27 @@
 /**
  * Encoded forms of committed objects that are made of their parsed form (protobuf), kept up to a number of bytes: those who
- * list the same again are given the same bytes. The least lately used go first.
+ * list the same again are given the same bytes. Those that came first go first.
  */
 import type { Committed } from '../request.ts';
 
 /** What one server keeps. */
-export const keptFormBytes = 48 * 1024 * 1024;
+export const keptFormBytes = 32 * 1024 * 1024;
+/** What an entry takes beside its bytes. */
+const overhead = 256;
+/** Small forms lie side by side in pieces of memory of this size; they are evicted nearly in the order they came in. */
+const slabBytes = 64 * 1024;
+
+interface Kept {
+  readonly form: string;
+  readonly bytes: Buffer;
+}
 
 export class FormCache {
   readonly #budget: number;
-  readonly #forms = new Map<Committed, { readonly form: string; readonly bytes: Buffer }>();
+  readonly #forms = new Map<Committed, Kept>();
   #bytes = 0;
+  #slab = Buffer.alloc(0);
+  #at = 0;
 
   /** `budget`: bytes that are kept. */
   constructor(budget = keptFormBytes) {
@@ -19,26 +30,41 @@ export class FormCache {
 
   get(committed: Committed, form: string): Buffer | undefined {
     const kept = this.#forms.get(committed);
-    if (kept === undefined || kept.form !== form) return undefined;
-    this.#forms.delete(committed);
-    this.#forms.set(committed, kept);
-    return kept.bytes;
+    return kept === undefined || kept.form !== form ? undefined : kept.bytes;
   }
 
-  /** Keeps what is of moderate size; `bytes` must not share its memory with anything larger. */
-  add(committed: Committed, form: string, bytes: Buffer): void {
-    if (bytes.length > this.#budget / 64) return;
+  /** Keeps a copy, and returns it. */
+  add(committed: Committed, form: string, bytes: Buffer): Buffer {
+    const copy = this.#copy(bytes);
+    this.#forget(committed);
+    this.#forms.set(committed, { form, bytes: copy });
+    this.#bytes += bytes.length + overhead;
+    for (const oldest of this.#forms.keys()) {
+      if (this.#bytes <= this.#budget) break;
+      this.#forget(oldest);
+    }
+    return copy;
+  }
+
+  #forget(committed: Committed): void {
     const old = this.#forms.get(committed);
-    if (old !== undefined) {
-      this.#bytes -= old.bytes.length;
-      this.#forms.delete(committed);
+    if (old === undefined) return;
+    this.#bytes -= old.bytes.length + overhead;
+    this.#forms.delete(committed);
+  }
+
+  #copy(bytes: Buffer): Buffer {
+    if (bytes.length > slabBytes / 8) {
+      const own = Buffer.allocUnsafeSlow(bytes.length);
+      bytes.copy(own);
+      return own;
     }
-    this.#forms.set(committed, { form, bytes });
-    this.#bytes += bytes.length;
-    for (const [key, { bytes: oldest }] of this.#forms) {
-      if (this.#bytes <= this.#budget) return;
-      this.#forms.delete(key);
-      this.#bytes -= oldest.length;
+    if (this.#at + bytes.length > this.#slab.length) {
+      this.#slab = Buffer.allocUnsafeSlow(slabBytes);
+      this.#at = 0;
     }
+    const start = this.#at;
+    this.#at += bytes.copy(this.#slab, start);
+    return this.#slab.subarray(start, this.#at);
   }
 }

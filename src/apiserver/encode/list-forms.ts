@@ -54,22 +54,21 @@ function bare(object: KubeObjectLike): object {
   return rest;
 }
 
-/** Joins small pieces to chunks, and gives the event loop its turns. */
+/** Joins small pieces to chunks, and gives the event loop its turns. A piece may be overwritten once the next is asked for. */
 async function* joined(pieces: Iterable<Buffer>): AsyncGenerator<Buffer> {
   const slice = new Slice();
-  let waiting: Buffer[] = [];
-  let size = 0;
+  let chunk = Buffer.allocUnsafeSlow(chunkBytes);
+  let at = 0;
   for (const piece of pieces) {
-    waiting.push(piece);
-    size += piece.length;
-    if (size >= chunkBytes) {
-      yield Buffer.concat(waiting, size);
-      waiting = [];
-      size = 0;
+    if (at + piece.length > chunk.length) {
+      if (at > 0) yield chunk.subarray(0, at);
+      chunk = Buffer.allocUnsafeSlow(Math.max(chunkBytes, piece.length));
+      at = 0;
       await slice.turn();
     } else if (slice.spent) await slice.turn();
+    at += piece.copy(chunk, at);
   }
-  if (size > 0) yield Buffer.concat(waiting, size);
+  if (at > 0) yield chunk.subarray(0, at);
 }
 
 /** Whole, where it is short: then its length is known. */
@@ -81,16 +80,13 @@ async function protobuf(encoder: Encoder, items: Items, body: ListBody): Promise
   const form = `${items.apiVersion} ${items.listKind}`;
   const { forms } = encoder;
   let total = 0;
+  /** In memory that the next item takes, unless it is kept. */
   const encode = (committed: Committed): Buffer => {
-    const kept = forms.get(committed, form);
-    if (kept !== undefined) return kept;
-    const item = parts.item(items.of(committed), committed.bytes.length);
+    const known = forms.get(committed, form);
+    if (known !== undefined) return known;
+    const item = parts.item(items.of(committed));
     // Of a list that is longer than what can be kept, its beginning is.
-    if (total > keptFormBytes) return item;
-    const own = item.length < 2048 ? Buffer.from(item) : Buffer.allocUnsafeSlow(item.length);
-    if (item.length >= 2048) item.copy(own);
-    forms.add(committed, form, own);
-    return own;
+    return total > keptFormBytes / 2 ? item : forms.add(committed, form, item);
   };
   const slice = new Slice();
   let count = 0;

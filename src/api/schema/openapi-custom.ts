@@ -48,7 +48,7 @@ export function customDefinitions(kind: CustomKind, options: OpenAPIOptions): Re
         items: { $ref: refPrefix[options.version] + name },
         type: 'array',
       },
-      metadata: reference(`${meta}.ListMeta`, 'io.k8s.api.core.v1.ConfigMapList', options),
+      metadata: reference('ListMeta', options),
     }),
     required: ['items'],
     type: 'object',
@@ -74,7 +74,7 @@ function own(kind: CustomKind, options: OpenAPIOptions): OpenAPIObject {
     properties: sortedByName({
       ...properties,
       ...typeMeta(options),
-      metadata: reference(`${meta}.ObjectMeta`, described, options),
+      metadata: reference('ObjectMeta', options),
     }),
   });
 }
@@ -91,10 +91,17 @@ function typeMeta(options: OpenAPIOptions): OpenAPIObject {
   };
 }
 
-function reference(name: string, describedBy: string, options: OpenAPIOptions): OpenAPIObject {
-  const ref = { $ref: refPrefix[options.version] + name };
-  const text = textOf(describedBy, 'metadata', options);
-  return options.version === 'v3' && text['description'] !== undefined
+const conventions = 'https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md';
+/** What clients look for in the texts of custom kinds (`kubectl explain`). */
+const metadataTexts: Readonly<Record<string, string>> = {
+  ObjectMeta: `Standard object's metadata. More info: ${conventions}#metadata`,
+  ListMeta: `Standard list metadata. More info: ${conventions}#types-kinds`,
+};
+
+function reference(name: 'ObjectMeta' | 'ListMeta', options: OpenAPIOptions): OpenAPIObject {
+  const ref = { $ref: `${refPrefix[options.version]}${meta}.${name}` };
+  const text = options.describe === undefined ? {} : { description: metadataTexts[name]! };
+  return options.version === 'v3' && 'description' in text
     ? { allOf: [ref], ...text }
     : { ...ref, ...text };
 }
@@ -136,7 +143,7 @@ function publish(schema: JSONSchemaProps, options: OpenAPIOptions): OpenAPIObjec
     out['properties'] = sortedByName({
       ...(out['properties'] as OpenAPIObject | undefined),
       ...typeMeta(options),
-      metadata: reference(`${meta}.ObjectMeta`, described, options),
+      metadata: reference('ObjectMeta', options),
     });
     out['required'] = [...new Set([...(schema.required ?? []), 'kind', 'apiVersion'])];
   }

@@ -282,3 +282,56 @@ test('what is refused by protobuf is told by a Status in protobuf', async () => 
     ['Status', 'Invalid', 'metadata.name'],
   );
 });
+
+test('tables and metadata are given for every verb, and for watches', async () => {
+  const { api } = plain;
+  const table = 'application/json;as=Table;v=v1;g=meta.k8s.io';
+  for (const form of ['application/json', protobufType]) {
+    const partial = `${form};as=PartialObjectMetadata;v=v1;g=meta.k8s.io`;
+    const read = ({ bytes, body }: Answer): Json => (form === protobufType ? protobuf.decode(bytes) : body);
+    const path = `${configMaps}/formed`;
+    const object = { metadata: { name: 'formed' }, data: { a: 'b' } };
+    const json = { 'content-type': 'application/json' };
+    const merge = { 'content-type': 'application/merge-patch+json' };
+    for (const [method, target, body, headers, status] of [
+      ['POST', configMaps, object, json, 201],
+      ['PUT', path, object, json, 200],
+      ['PATCH', path, { data: { c: 'd' } }, merge, 200],
+      ['GET', path, undefined, {}, 200],
+    ] as const) {
+      const answer = await api.request(method, target, body, { ...headers, accept: partial });
+      assert.equal(answer.status, status, answer.text);
+      const metadata = read(answer);
+      assert.deepEqual(
+        [metadata.kind, metadata.apiVersion, metadata.metadata.name, metadata.data],
+        ['PartialObjectMetadata', 'meta.k8s.io/v1', 'formed', undefined],
+        method,
+      );
+      if (method === 'POST') continue;
+      const rows = await api.request(method, target, body, { ...headers, accept: table });
+      assert.deepEqual([rows.body.kind, rows.body.rows[0].cells[0]], ['Table', 'formed'], method);
+    }
+    const events = await api.request(
+      'GET',
+      `${configMaps}?watch=1&timeoutSeconds=1&fieldSelector=metadata.name%3Dformed`,
+      undefined,
+      { accept: table },
+    );
+    const first = JSON.parse(events.text.split('\n')[0]!) as Json;
+    assert.deepEqual([first.type, first.object.kind, first.object.rows.length], ['ADDED', 'Table', 1]);
+    const gone = await api.request('DELETE', path, undefined, { accept: partial });
+    assert.deepEqual([gone.status, read(gone).kind], [200, 'Status']);
+    const many = await api.request('DELETE', `${configMaps}?labelSelector=none%3D1`, undefined, {
+      accept: `${form};as=PartialObjectMetadataList;v=v1;g=meta.k8s.io`,
+    });
+    assert.deepEqual([many.status, read(many).kind], [200, 'PartialObjectMetadataList']);
+  }
+  const object = await api.request('GET', `${configMaps}/long`, undefined, {
+    accept: `${table}`,
+  });
+  assert.equal(object.body.rows[0].object.kind, 'PartialObjectMetadata');
+  const whole = await api.request('GET', `${configMaps}/long?includeObject=Object`, undefined, { accept: table });
+  assert.equal(whole.body.rows[0].object.kind, 'ConfigMap');
+  const none = await api.request('GET', `${configMaps}/long?includeObject=None`, undefined, { accept: table });
+  assert.equal(none.body.rows[0].object, null);
+});

@@ -3,6 +3,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { attachmentName, uniqueVolumeName } from '../../src/api/helpers/csi-volumes.ts';
 import type { PersistentVolumeSpec, VolumeAttachment } from '../../src/api/types/index.gen.ts';
+import { createLogger } from '../../src/base/logger.ts';
+import { SeededRandom } from '../../src/base/random.ts';
+import { identities } from '../../src/cluster/components.ts';
+import { createControllerManager } from '../../src/controllers/manager.ts';
 import { eventsOf, ns } from './pods.ts';
 import type { PodWorld } from './pods.ts';
 import { quiet, world } from './world.ts';
@@ -219,4 +223,38 @@ test('no attachment where the driver needs none; one that was taken away is made
   await w.clock.advance(1000);
   assert.equal(await attachment(w, 'data', 'n1'), undefined);
   assert.deepEqual(await attachedTo(w, 'n1'), []);
+});
+
+test('a controller that takes over knows what is attached, and what was left half-way', async () => {
+  await using w = await world();
+  await node(w, 'n1');
+  for (const claim of ['kept', 'left', 'open']) await volume(w, claim);
+  for (const claim of ['kept', 'left', 'open']) await pod(w, `p-${claim}`, claim, 'n1');
+  for (const claim of ['kept', 'left']) await attacherSays(w, claim, 'n1', { attached: true });
+  await inUse(w, 'n1', ['kept', 'left']);
+  await w.manager.stop();
+  // Meanwhile two pods go; one volume is unmounted, the other was never attached.
+  for (const claim of ['left', 'open']) await w.admin.core.pods.delete(`p-${claim}`, ns, { gracePeriodSeconds: 0 });
+  await inUse(w, 'n1', ['kept']);
+  const log: string[] = [];
+  const { name, groups } = identities.controllerManager;
+  const next = createControllerManager({
+    client: w.as(name, groups),
+    clientFor: (account) => w.as(identities.controller(account).name, identities.controller(account).groups),
+    clock: w.clock,
+    random: new SeededRandom(3),
+    logger: createLogger({ level: 'warn', now: () => w.clock.now(), sink: (r) => log.push(r.message) }),
+    controllers: ['*'],
+    options: {},
+  });
+  await next.start();
+  await w.clock.advance(1000);
+  assert.equal((await attachment(w, 'kept', 'n1'))?.metadata.deletionTimestamp, undefined);
+  assert.notEqual((await attachment(w, 'left', 'n1'))?.metadata.deletionTimestamp, undefined);
+  assert.equal(await attachment(w, 'open', 'n1'), undefined);
+  assert.deepEqual(await attachedTo(w, 'n1'), [unique('kept')]);
+  await attacherLetsGo(w, 'left', 'n1');
+  assert.equal(await attachment(w, 'left', 'n1'), undefined);
+  assert.deepEqual(log, []);
+  await next.stop();
 });

@@ -14,6 +14,7 @@ import type { ApiServer, ApiServerOptions } from '../../src/apiserver/server.ts'
 import { defaultValidity, ensurePki } from '../../src/cluster/pki.ts';
 import { openEmbeddedStore } from '../../src/etcd/embedded-store.ts';
 import { connectApi } from '../support/api.ts';
+import type { HttpMethod } from '../../src/client/transport.ts';
 import type { Answer, Api, Json } from '../support/api.ts';
 
 const random = new SystemRandom();

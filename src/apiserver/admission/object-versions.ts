@@ -26,9 +26,17 @@ export class ObjectVersions {
     this.#options = options;
   }
 
-  /** The same object when it is in that version already. */
-  convert(object: Json, kind: GroupVersionKind): Json {
-    return convert(object as KubeObject, apiVersionOf(kind));
+  /** The same object when it is in that version already; a promise only where a conversion webhook has to be asked. */
+  convert(
+    object: Json,
+    resource: { readonly group: string; readonly resource: string },
+    kind: GroupVersionKind,
+  ): Json | Promise<Json> {
+    const apiVersion = apiVersionOf(kind);
+    if (object['apiVersion'] === apiVersion) return object;
+    const conversion = this.#options.registries.conversion(resource.group, resource.resource);
+    if (conversion === undefined) return convert(object as KubeObject, apiVersion);
+    return conversion.convert([object as KubeObject], apiVersion).then(([converted]) => converted!);
   }
 
   /** The shape of a kind: that of its registry, or of the catalogue for options and bodies that are not stored. */

@@ -127,6 +127,7 @@ export class RegistriesImpl implements Registries {
   readonly #custom = new Map<string, ResourceInfo>();
   /** The registries of each version of a custom resource, by `group/resource` and version, and how they read the store. */
   readonly #versions = new Map<string, Map<string, MadeVersion>>();
+  readonly #conversions = new Map<string, ObjectConversion>();
   readonly #caches = new Set<WatchCache>();
   readonly #ticker: Timer;
   #admission: Admission | undefined;
@@ -321,6 +322,8 @@ export class RegistriesImpl implements Registries {
     const kept = new Set([...made.values()].map((m) => m.registry.cache));
     for (const { registry } of before?.values() ?? []) if (!kept.has(registry.cache)) this.#drop(registry);
     this.#versions.set(key, made);
+    if (conversion === undefined) this.#conversions.delete(key);
+    else this.#conversions.set(key, conversion);
     this.#registries.set(key, made.get(storageVersion)!.registry);
     this.#quick.delete(group);
     this.#forget(group, plural);
@@ -334,10 +337,16 @@ export class RegistriesImpl implements Registries {
     const versions = this.#versions.get(key);
     if (versions === undefined) return;
     this.#versions.delete(key);
+    this.#conversions.delete(key);
     this.#registries.delete(key);
     this.#quick.delete(group);
     this.#forget(group, resource);
     for (const { registry } of versions.values()) this.#drop(registry);
+  }
+
+  /** How the versions of a custom resource differ; undefined: in their name alone. */
+  conversion(group: string, resource: string): ObjectConversion | undefined {
+    return this.#conversions.get(`${group}/${resource}`);
   }
 
   /** A served version of a custom resource. */

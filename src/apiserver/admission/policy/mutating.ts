@@ -136,7 +136,7 @@ export function mutatingAdmissionPolicy(deps: MutatingPolicyDeps): AdmissionPlug
             const { evaluator } = policy;
             const failed = (error: unknown): void =>
               void errors.push({ policy, binding, message: messageOf(error), reason: 'Invalid' });
-            let subject = subjectOf(a, matched, versions, authorizer);
+            let subject = await subjectOf(a, matched, versions, authorizer);
             if (evaluator.conditions !== undefined) {
               const fits = await evaluator.conditions.match(subject.forConditions(param), a.operation);
               if (fits instanceof Error) failed(fits);
@@ -159,9 +159,9 @@ export function mutatingAdmissionPolicy(deps: MutatingPolicyDeps): AdmissionPlug
                 const object = await evaluator.mutate(mutation, subject, { params: param, namespace, versions });
                 patched = true;
                 if (object !== subject.object && !jsonEqual(object, subject.object)) {
-                  const next = withSoundManagedFields(a, a.object, versions.convert(object, kindOf(a)));
+                  const next = withSoundManagedFields(a, a.object, await versions.convert(object, a, kindOf(a)));
                   a = { ...a, object: next };
-                  subject = subjectOf(a, matched, versions, authorizer);
+                  subject = await subjectOf(a, matched, versions, authorizer);
                 }
                 observe(undefined);
               } catch (error) {

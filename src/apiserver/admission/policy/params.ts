@@ -75,7 +75,7 @@ export class Params {
     if (found.length === 0 && missing === 'Deny')
       throw new Error('no params found for policy binding with `Deny` parameterNotFoundAction');
     const gvk = paramKindOf(kind);
-    return found.map((c) => this.#deps.versions.convert(c.object(), gvk));
+    return Promise.all(found.map((c) => this.#deps.versions.convert(c.object(), resource, gvk)));
   }
 
   async #find(

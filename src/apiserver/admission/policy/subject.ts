@@ -166,8 +166,14 @@ export function subjectOf(
   matched: MatchedResource,
   versions: ObjectVersions,
   authorizer: RequestAuthorizer,
-): Subject {
-  const convert = (object: Json | undefined): Json | undefined =>
-    object === undefined ? undefined : versions.convert(object, matched.kind);
-  return new Subject(a, matched, { object: convert(a.object), oldObject: convert(a.oldObject) }, authorizer);
+): Subject | Promise<Subject> {
+  const convert = (object: Json | undefined): Json | undefined | Promise<Json> =>
+    object === undefined ? undefined : versions.convert(object, matched.resource, matched.kind);
+  const object = convert(a.object);
+  const oldObject = convert(a.oldObject);
+  if (object instanceof Promise || oldObject instanceof Promise)
+    return Promise.all([object, oldObject]).then(
+      ([now, before]) => new Subject(a, matched, { object: now, oldObject: before }, authorizer),
+    );
+  return new Subject(a, matched, { object, oldObject }, authorizer);
 }

@@ -106,7 +106,7 @@ class Dispatch {
           if ((met instanceof Promise ? await met : met) === undefined) continue;
         }
         found = await params.collect(policy.spec.paramKind, binding.spec.paramRef, this.#a.namespace);
-        if (found.length > 0) subject ??= this.#subject(matched);
+        if (found.length > 0) subject ??= await this.#subject(matched);
       } catch (error) {
         this.#misconfigured(policy, binding, error);
         continue;
@@ -130,13 +130,13 @@ class Dispatch {
     for (const [key, values] of annotations) this.#a.context.annotate(`${policy.name}/${key}`, [...values].join(', '));
   }
 
-  #subject(matched: MatchedResource): Subject {
+  async #subject(matched: MatchedResource): Promise<Subject> {
     const { resource, kind } = matched;
     const key = `${resource.group}/${resource.version}/${resource.resource} ${kind.group}/${kind.version}/${kind.kind}`;
     let subject = this.#subjects.get(key);
     if (subject === undefined) {
       this.#authorizer ??= requestAuthorizer(this.#a, this.#deps.authorize);
-      subject = subjectOf(this.#a, matched, this.#deps.versions, this.#authorizer);
+      subject = await subjectOf(this.#a, matched, this.#deps.versions, this.#authorizer);
       this.#subjects.set(key, subject);
     }
     return subject;

@@ -78,12 +78,15 @@ export class WebhookCaller {
     this.#type = type;
   }
 
-  see(a: AdmissionAttributes, matched: MatchedResource): Seen {
+  see(a: AdmissionAttributes, matched: MatchedResource): Seen | Promise<Seen> {
     const { versions } = this.deps;
-    return {
-      object: a.object === undefined ? undefined : versions.convert(a.object, matched.kind),
-      oldObject: a.oldObject === undefined ? undefined : versions.convert(a.oldObject, matched.kind),
-    };
+    const inVersion = (o: Json | undefined): Json | undefined | Promise<Json> =>
+      o === undefined ? undefined : versions.convert(o, matched.resource, matched.kind);
+    const object = inVersion(a.object);
+    const oldObject = inVersion(a.oldObject);
+    if (object instanceof Promise || oldObject instanceof Promise)
+      return Promise.all([object, oldObject]).then(([o, old]) => ({ object: o, oldObject: old }));
+    return { object, oldObject };
   }
 
   /**
@@ -109,7 +112,7 @@ export class WebhookCaller {
       });
       this.#matchers.set(webhook, matcher);
     }
-    const { object, oldObject } = this.see(a, matched);
+    const { object, oldObject } = await this.see(a, matched);
     const fits = await matcher.match(a, matched, object, oldObject);
     if (fits instanceof Error) throw forbidden({ group: a.group, resource: a.resource }, a.name, fits.message);
     if (fits) return matched;

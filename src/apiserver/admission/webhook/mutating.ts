@@ -67,13 +67,13 @@ export function mutatingAdmissionWebhook(deps: MutatingWebhookDeps): AdmissionPl
   const caller = new WebhookCaller(deps, stepType);
 
   /** The object after the webhook's patch; the same one when it changes nothing. */
-  const patched = (
+  const patched = async (
     webhook: Webhook,
     a: AdmissionAttributes,
     matched: MatchedResource,
     seen: Seen,
     response: ReviewResponse,
-  ): Json | undefined => {
+  ): Promise<Json | undefined> => {
     const operations = operationsOf(webhook, response);
     if (operations === undefined) return a.object;
     if (a.object === undefined || seen.object === undefined)
@@ -95,7 +95,7 @@ export function mutatingAdmissionWebhook(deps: MutatingWebhookDeps): AdmissionPl
       throw error;
     }
     if (jsonEqual(seen.object, next)) return a.object;
-    return withSoundManagedFields(a, a.object, versions.convert(next as Json, kindOf(a)));
+    return withSoundManagedFields(a, a.object, await versions.convert(next as Json, a, kindOf(a)));
   };
 
   /** Counts how a call ended. */
@@ -141,10 +141,10 @@ export function mutatingAdmissionWebhook(deps: MutatingWebhookDeps): AdmissionPl
           let failure: unknown;
           let object = a.object;
           try {
-            const seen = caller.see(a, matched);
+            const seen = await caller.see(a, matched);
             const response = await caller.call(webhook, a, matched, seen);
             if (!response.allowed) throw new Rejection(rejection(webhook.name, response.status));
-            object = patched(webhook, a, matched, seen, response);
+            object = await patched(webhook, a, matched, seen, response);
           } catch (error) {
             failure = error;
           }

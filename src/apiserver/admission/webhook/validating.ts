@@ -36,7 +36,7 @@ export function validatingAdmissionWebhook(deps: ValidatingWebhookDeps): Admissi
     const observe = (rejected: boolean, code: number): void =>
       metrics.webhook(name, metricType, a.operation, { seconds: (ioNow() - began) / 1000, rejected, code });
     try {
-      const response = await caller.call(webhook, a, matched, caller.see(a, matched));
+      const response = await caller.call(webhook, a, matched, await caller.see(a, matched));
       if (response.allowed) {
         observe(false, 200);
         return undefined;

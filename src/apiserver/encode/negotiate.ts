@@ -92,11 +92,16 @@ function accepts(clause: Clause, format: Format, offer: Offer): Negotiated | und
   if (stream !== '' && (stream !== 'watch' || format === 'yaml')) return undefined;
   if (sv !== '') return undefined;
   const pretty = clause.params.get('pretty') === '1';
-  if (as === '' && group === '' && version === '') return { format, pretty, as: '', asVersion: 'v1' };
+  if (as === '' && group === '' && version === '') {
+    if (format === 'protobuf' && !offer.protobuf) return undefined;
+    return { format, pretty, as: '', asVersion: 'v1' };
+  }
   if (!offer.transforms || group !== 'meta.k8s.io' || (version !== 'v1' && version !== 'v1beta1')) return undefined;
   switch (as) {
     case 'Table':
-      return format === 'protobuf' || !offer.tables ? undefined : { format, pretty, as, asVersion: version };
+      // Tables are JSON or YAML.
+      if ((format !== 'json' && format !== 'yaml') || !offer.tables) return undefined;
+      return { format, pretty, as, asVersion: version };
     case 'PartialObjectMetadata':
     case 'PartialObjectMetadataList':
       return { format, pretty, as, asVersion: version };
@@ -153,7 +158,8 @@ export class Negotiator {
     else {
       search: for (const clause of this.#clauses(header)) {
         for (const { format, subtype } of formats) {
-          if (format === 'protobuf' && !offer.protobuf) continue;
+          // Metadata alone has a protobuf form whatever the object has.
+          if (format === 'protobuf' && !offer.protobuf && !offer.transforms) continue;
           if (format === 'cbor' && offer.cbor !== true) continue;
           const typeFits = clause.type === 'application' || clause.type === '*';
           const fits =

@@ -384,8 +384,8 @@ export const cases: readonly [string, (s: Suite, t: TestContext) => Promise<void
   [
     'tokens and certificates: create token, certificate approve and deny',
     async ({ k }) => {
-      await k.ok('create serviceaccount robot');
-      const token = (await k.ok('create token robot --audience vault --duration 20m')).trim();
+      await k.ok('create serviceaccount clerk');
+      const token = (await k.ok('create token clerk --audience vault --duration 20m')).trim();
       const claims = JSON.parse(Buffer.from(token.split('.')[1]!, 'base64url').toString()) as Record<string, unknown>;
       assert.deepEqual(claims['aud'], ['vault']);
       assert.equal(Number(claims['exp']) - Number(claims['iat']), 1200);

@@ -48,7 +48,7 @@ test(
 
       await sites.client.core.services.delete('web', 'default');
       await until('the address to go', async () => !sh('ip neigh show proxy').includes(v4!));
-      assert.equal(sh('ip route show proto 119; ip -6 route show proto 119'), '');
+      await until('its routes to go', async () => sh('ip route show proto 119; ip -6 route show proto 119') === '');
     } finally {
       await sites.stop();
     }

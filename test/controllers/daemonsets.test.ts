@@ -97,7 +97,7 @@ test('a rolling update takes away no more than maxUnavailable; rolling back uses
   await using w = await world();
   await create(w, { updateStrategy: { type: 'RollingUpdate', rollingUpdate: { maxUnavailable: 2, maxSurge: 0 } } });
   // Tools compare the bytes with the patch that they make of the DaemonSet: members in the order of their names.
-  const [first] = (await w.admin.apps.controllerrevisions.list(ns)).items;
+  const [first] = (await w.admin.apps.controllerrevisions.list({ namespace: ns })).items;
   assert.equal(
     JSON.stringify(first!.data),
     '{"spec":{"template":{"$patch":"replace","metadata":{"labels":{"app":"log"}},"spec":{"containers":[{"image":"i:1",' +

@@ -112,7 +112,9 @@ export class Issues {
       else high = middle - 1;
     }
     const start = this.#lineStarts[line]!;
-    this.list.push({ message, line: line + 1, column: [...this.#source.slice(start, offset)].length });
+    // The end of nothing at all stands before the first column.
+    const column = this.#source === '' ? -1 : [...this.#source.slice(start, offset)].length;
+    this.list.push({ message, line: line + 1, column });
   }
 
   /** All errors in the order of their places, as upstream prints them: with the source line and a caret. */
@@ -125,7 +127,7 @@ export class Issues {
 
   #display({ message, line, column }: CompileIssue): string {
     let text = `ERROR: <input>:${line}:${column + 1}: ${message}`;
-    if (line < 1) return text;
+    if (line < 1 || column < 0) return text;
     const start = this.#lineStarts[line - 1];
     if (start === undefined) return text;
     const next = this.#lineStarts[line];

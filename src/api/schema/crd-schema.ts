@@ -179,6 +179,8 @@ function unsupported(s: JSONSchemaProps, path: string, place: Place, errors: Fie
   const refuse = (name: string, set: boolean): void => {
     if (set) errors.push(forbiddenField(`${path}.${name}`, `${name} is not supported`));
   };
+  // Told without its sign, and where the schema itself stands.
+  if ((s.$schema ?? '') !== '') errors.push(invalid(path, '', "OpenAPIV3Schema 'schema' is not supported"));
   refuse('id', (s.id ?? '') !== '');
   refuse('additionalItems', s.additionalItems !== undefined);
   refuse('patternProperties', nonEmpty(s.patternProperties));

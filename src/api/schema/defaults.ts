@@ -120,7 +120,8 @@ function stepOf(field: Field): Step | undefined {
   if (field.default === undefined && enter === undefined) return undefined;
   return {
     name: field.name,
-    pointer: field.presence === 'pointer',
+    // Also one that is written as null when it is not set.
+    pointer: field.presence === 'pointer' || (field.presence === 'always' && field.zero === null),
     constant: field.default,
     embeddedStruct: field.embeddedStruct,
     enter,

@@ -3,7 +3,7 @@ import { forbiddenField, invalid, notSupported, required } from '../../api/field
 import { isValidPercent } from '../../api/names.ts';
 import { semanticEqual } from '../../api/helpers/deep-equal.ts';
 import type { LabelSelector } from '../../api/selector.ts';
-import { selectorFromSet, validateLabelSelector } from '../../api/selector.ts';
+import { selectorFromSet, validateLabels, validateLabelSelector } from '../../api/selector.ts';
 import type {
   DaemonSet,
   DaemonSetSpec,
@@ -20,6 +20,7 @@ import type { Errors } from './common.ts';
 import { compiledSelector, goStruct, immutable, invalids, nonNegative } from './common.ts';
 import { validateClaimSpecTemplate } from './persistent-volume-claim-spec.ts';
 import { validatePodTemplate } from './pod.ts';
+import { validateAnnotations } from './template-meta.ts';
 
 const strategyMembers = ['type', 'rollingUpdate'];
 const noTemplate: PodTemplateSpec = { spec: { containers: [] } };
@@ -54,6 +55,12 @@ function ownedTemplate(
   } else if (s === undefined || s === null || (!compiled.empty && !compiled.matches(t.metadata?.labels)))
     errors.push(invalid(`${field}.metadata.labels`, t.metadata?.labels ?? null, mismatch));
   errors.push(...validatePodTemplate(t, field));
+  // Upstream looks at these of a StatefulSet once more, and tells of them twice.
+  if (kind === 'StatefulSet')
+    errors.push(
+      ...validateLabels(t.metadata?.labels, `${field}.labels`),
+      ...validateAnnotations(t.metadata?.annotations, `${field}.annotations`),
+    );
   if (replicas >= 0) {
     if (t.spec?.restartPolicy !== undefined && t.spec.restartPolicy !== 'Always')
       errors.push(notSupported(`${field}.spec.restartPolicy`, t.spec.restartPolicy, ['Always']));
@@ -275,7 +282,7 @@ function statefulSetSpec(spec: StatefulSetSpec, field: string): Errors {
   const t = spec.template ?? noTemplate;
   const claims = new Set((spec.volumeClaimTemplates ?? []).map((c) => c.metadata?.name ?? ''));
   const volumes = [
-    ...[...claims].map((name) => ({ name, persistentVolumeClaim: { claimName: 'fake-claim' } })),
+    ...[...claims].map((name) => ({ name, persistentVolumeClaim: { claimName: name === '' ? '' : 'fake-claim' } })),
     ...(t.spec?.volumes ?? []).filter((v) => !claims.has(v.name)),
   ];
   const full: PodTemplateSpec = {

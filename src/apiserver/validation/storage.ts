@@ -76,7 +76,9 @@ function validateTopologies(terms: readonly TopologySelectorTerm[]): FieldError[
       if (Object.hasOwn(expressions, key)) errors.push(duplicate(`${at}.key`, key));
       expressions[key] = [...unique].toSorted();
     });
-    if (seen.some((other) => semanticEqual(other, expressions))) errors.push(duplicate(path, ''));
+    // A term without expressions equals those that upstream has not looked at yet.
+    const empty = Object.keys(expressions).length === 0;
+    if (empty || seen.some((other) => semanticEqual(other, expressions))) errors.push(duplicate(path, ''));
     seen.push(expressions);
   });
   return errors;

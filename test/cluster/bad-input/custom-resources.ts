@@ -122,6 +122,7 @@ export const customResources: readonly Case[] = [
       '[{"Name":"v1","Served":true,"Storage":false,"Deprecated":false,"DeprecationWarning":null,"Schema":null,"Subresources":null,"AdditionalPrinterColumns":null,"SelectableFields":null}]',
       'must have exactly one version marked as storage version',
     ),
+    wrongValue('status.storedVersions', 'null', 'must have at least one stored version'),
   ),
   bad(
     'a scope that there is not',

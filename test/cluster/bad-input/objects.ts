@@ -85,7 +85,16 @@ export const objects: readonly Case[] = [
     'Too long: may not be more than 262144 bytes',
     'metadata.annotations',
   ]),
-  meta('a finalizer that is no name', { finalizers: ['a b'] }, wrongValue('metadata.finalizers', '"a b"', namePart)),
+  meta(
+    'a finalizer that is no name',
+    { finalizers: ['a b'] },
+    wrongValue('metadata.finalizers', '"a b"', namePart),
+    wrongValue(
+      'metadata.finalizers[0]',
+      '"a b"',
+      'name is neither a standard finalizer name nor is it fully qualified',
+    ),
+  ),
   meta(
     'both finalizers of the garbage collector',
     { finalizers: ['orphan', 'foregroundDeletion'] },
@@ -430,7 +439,7 @@ export const objects: readonly Case[] = [
       'x',
       wrongValue(
         'spec',
-        '{"minAvailable":1,"selector":{},"maxUnavailable":1}',
+        '{"MinAvailable":1,"Selector":{},"MaxUnavailable":1,"UnhealthyPodEvictionPolicy":null}',
         'minAvailable and maxUnavailable cannot be both set',
       ),
     ),

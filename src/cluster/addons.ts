@@ -16,8 +16,8 @@ export interface AddonOptions {
   readonly dns: boolean;
   /** The default StorageClass and what its provisioner may do. */
   readonly localPath?: boolean;
-  /** metrics.k8s.io, and who may read it. */
-  readonly metrics?: boolean;
+  /** metrics.k8s.io, and who may read it; with what reading kubelets over the network takes. */
+  readonly metrics?: 'simulated' | 'scraped' | undefined;
   /** PEM; published in ConfigMap cluster-info. */
   readonly certificateAuthority: string | undefined;
   readonly server: string | undefined;
@@ -184,7 +184,7 @@ function wanted(options: AddonOptions): Wanted[] {
       ),
       { path: '/apis/storage.k8s.io/v1/storageclasses', object: localPathClass() },
     );
-  if (options.metrics === true) list.push(...metricsAddons());
+  if (options.metrics !== undefined) list.push(...metricsAddons(options.metrics === 'scraped'));
   if (options.certificateAuthority !== undefined && options.server !== undefined) {
     const kubeconfig = [
       'apiVersion: v1',

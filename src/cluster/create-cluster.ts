@@ -362,6 +362,8 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
             clientKey: pki.get('apiserver-kubelet-client.key')!,
           });
     const dialer = real === undefined ? nodes.dialer(network) : real.machineDialer(() => machineNode, network!);
+    // Nodes of other processes and machines may join where there is an address to join at.
+    const scrapes = network !== undefined && !clock.virtual;
     let scraper: UsageSource | undefined;
     const simulated = simulatedUsage((name) => nodes.kubelet(name));
     const measured = metricsApi(
@@ -459,7 +461,7 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       dnsServiceIP: ranges.serviceAddress(10),
       dns: !disabled.has('dns'),
       localPath: !disabled.has('local-path-provisioner'),
-      metrics: !disabled.has('metrics-server'),
+      metrics: disabled.has('metrics-server') ? undefined : scrapes ? 'scraped' : 'simulated',
       certificateAuthority: pki?.get('ca.crt'),
       nodes: {
         clusterCIDR,
@@ -596,8 +598,7 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       starting.push(open());
     } else starting.push(addons.then(() => withdrawDns(client)));
     if (disabled.has('metrics-server')) starting.push(addons.then(() => withdrawMetrics(client)));
-    else if (network !== undefined && !clock.virtual) {
-      // Nodes of other processes and machines may join where there is an address to join at.
+    else if (scrapes) {
       const { KubeletScraper } = await import('./metrics-server/scraper.ts');
       const started = new KubeletScraper({
         client: clientFor(identities.metricsServer, 'metrics-server'),

@@ -9,13 +9,16 @@ const apiServices = '/apis/apiregistration.k8s.io/v1/apiservices';
 const name = `${metricsVersion}.${metricsGroup}`;
 const labels = { 'k8s-app': 'metrics-server' };
 
-/** The names are those of metrics-server's own manifests, which thus take the place of these. */
-export function metricsAddons(): { readonly path: string; readonly object: KubeObject }[] {
+/**
+ * The names are those of metrics-server's own manifests, which thus take the place of these.
+ * @param scrapes kubelets are asked over the network, by an account of its own
+ */
+export function metricsAddons(scrapes: boolean): { readonly path: string; readonly object: KubeObject }[] {
   const role = (object: object): { path: string; object: KubeObject } => ({
     path: `/apis/${rbac}/v1/clusterroles`,
     object: { apiVersion: `${rbac}/v1`, kind: 'ClusterRole', ...object } as KubeObject,
   });
-  return [
+  const reading = [
     {
       path: apiServices,
       object: {
@@ -25,14 +28,6 @@ export function metricsAddons(): { readonly path: string; readonly object: KubeO
         // Without a service it is answered here.
         spec: { group: metricsGroup, version: metricsVersion, groupPriorityMinimum: 100, versionPriority: 100 },
       } as KubeObject,
-    },
-    {
-      path: '/api/v1/namespaces/kube-system/serviceaccounts',
-      object: {
-        apiVersion: 'v1',
-        kind: 'ServiceAccount',
-        metadata: { name: 'metrics-server', namespace: 'kube-system', labels },
-      },
     },
     role({
       metadata: {
@@ -46,6 +41,18 @@ export function metricsAddons(): { readonly path: string; readonly object: KubeO
       },
       rules: [{ apiGroups: [metricsGroup], resources: ['pods', 'nodes'], verbs: ['get', 'list', 'watch'] }],
     }),
+  ];
+  if (!scrapes) return reading;
+  return [
+    ...reading,
+    {
+      path: '/api/v1/namespaces/kube-system/serviceaccounts',
+      object: {
+        apiVersion: 'v1',
+        kind: 'ServiceAccount',
+        metadata: { name: 'metrics-server', namespace: 'kube-system', labels },
+      },
+    },
     role({
       metadata: { name: 'system:metrics-server', labels },
       rules: [

@@ -43,7 +43,10 @@ export class Health {
 
   /** Adds a check. `paths`: where it counts; everywhere by default. */
   add(name: string, check: HealthCheck, paths: readonly HealthPath[] = everywhere): void {
-    this.#checks.push({ name, check, paths });
+    // What is done after the start stands last.
+    const before = name.includes('/') ? -1 : this.#checks.findIndex((c) => c.name.startsWith('poststarthook/'));
+    const last = before < 0 || name === 'shutdown' || name === 'autoregister-completion';
+    this.#checks.splice(last ? this.#checks.length : before, 0, { name, check, paths });
   }
 
   install(routes: Routes): void {

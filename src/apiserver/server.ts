@@ -642,7 +642,7 @@ class ApiServerImpl implements ApiServer {
       computed(
         'gauge',
         'apiserver_storage_objects',
-        'Number of stored objects at the time of last check split by kind.',
+        '[DEPRECATED, consider using apiserver_resource_objects instead] Number of stored objects at the time of last check split by kind. In case of a fetching error, the value will be -1.',
         () =>
           [...this.registries.counts()].map(
             ({ resource: r, objects }) =>
@@ -652,7 +652,7 @@ class ApiServerImpl implements ApiServer {
       computed(
         'gauge',
         'apiserver_resource_objects',
-        'Number of stored objects at the time of last check split by kind.',
+        'Number of stored objects at the time of last check split by kind. In case of a fetching error, the value will be -1.',
         () =>
           [...this.registries.counts()].map(
             ({ resource: r, objects }) => [{ group: r.group, resource: r.resource }, objects] as const,

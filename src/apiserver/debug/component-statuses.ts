@@ -27,7 +27,11 @@ function probePort(port: number): () => Promise<void> {
         response.on('error', reject);
       });
       request.on('timeout', () => request.destroy(new Error('context deadline exceeded')));
-      request.on('error', (error) => reject(new Error(`Get "${url}": ${error.message}`, { cause: error })));
+      request.on('error', (error: NodeJS.ErrnoException) => {
+        const why =
+          error.code === 'ECONNREFUSED' ? `dial tcp 127.0.0.1:${port}: connect: connection refused` : error.message;
+        reject(new Error(`Get "${url}": ${why}`, { cause: error }));
+      });
     });
 }
 

@@ -17,6 +17,8 @@ export interface ZPagesOptions {
   readonly random: Random;
   /** `v1.36.2+knarr.0.1.0` */
   readonly gitVersion: string;
+  /** `--emulated-version`, such as 1.35; that of the program when left out. */
+  readonly emulationVersion?: string | undefined;
   readonly paths: () => readonly string[];
   readonly statusz: boolean;
   /** Values by flag; undefined: no `/flagz`. */
@@ -106,8 +108,8 @@ function page(
 export function installZPages(routes: Routes, options: ZPagesOptions): void {
   const { component, clock, random, flags } = options;
   const started = clock.now();
-  const binaryVersion = /^v?(\d+\.\d+\.\d+)/.exec(options.gitVersion)?.[1] ?? options.gitVersion;
-  const emulationVersion = /^\d+\.\d+/.exec(binaryVersion)?.[0] ?? binaryVersion;
+  const binaryVersion = /^v?(\d+\.\d+)/.exec(options.gitVersion)?.[1] ?? options.gitVersion;
+  const emulationVersion = options.emulationVersion ?? binaryVersion;
   const goVersion = `node${process.version}`;
   const upSeconds = (): number => Math.max(0, Math.floor((clock.now() - started) / 1000));
   if (options.statusz)
@@ -155,7 +157,7 @@ export function installZPages(routes: Routes, options: ZPagesOptions): void {
         const lines = Object.keys(flags)
           .sort()
           .map((name) => `${name}${d}${flags[name]}\n`);
-        return `${header(component, 'flagz')}\n${lines.join('')}`;
+        return `${header(component, 'flagz')}${lines.join('')}`;
       },
       () => ({ flags }),
     ),

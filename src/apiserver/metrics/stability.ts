@@ -57,7 +57,7 @@ export function stabilityOf(name: string): '' | 'ALPHA' | 'BETA' | 'STABLE' {
 /** The help text with the level before it. */
 export function helpOf(family: Family): string {
   const level = stabilityOf(family.name);
-  return level === '' || family.help.startsWith('[') ? family.help : `[${level}] ${family.help}`;
+  return level === '' || /^\[(?:ALPHA|BETA|STABLE)\]/.test(family.help) ? family.help : `[${level}] ${family.help}`;
 }
 
 /** How many metrics there are. */

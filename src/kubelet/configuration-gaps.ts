@@ -37,7 +37,7 @@ const gaps: Readonly<Record<string, string>> = {
   volumePluginDir: 'FlexVolume plugins are not used',
   kernelMemcgNotification: 'memory is looked at by the clock',
   logging: 'the log is set by --log-level, --log-format and -v',
-  enableSystemLogQuery: "the node's logs are not served",
+  enableSystemLogQuery: "files of /var/log are served, the system's journal is not asked",
   enableProfilingHandler: 'there is no profiling endpoint',
   enableDebugFlagsHandler: 'there is no endpoint for debug flags',
   memoryThrottlingFactor: 'containers are not throttled before their limit',

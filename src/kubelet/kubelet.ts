@@ -361,6 +361,7 @@ class KubeletImpl implements Kubelet, WorkerHome {
         ? {}
         : {
             debugging: configuration.enableDebuggingHandlers,
+            nodeLogs: configuration.enableSystemLogHandler,
             streamingIdleTimeoutMs: parseDuration(configuration.streamingConnectionIdleTimeout),
             configuration: () => ({ ...o.configz, ...configuration }),
             diskOf: (pod: Pod) => this.#diskOf(pod),

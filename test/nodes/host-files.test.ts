@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import { ownHost, skipWithoutRoot } from './support/linux.ts';
 
@@ -218,4 +219,38 @@ test('usage of a directory: blocks, inodes, hard links once', { skip }, async (t
   const usage = await host.volumeUsage(dir);
   assert.deepEqual([usage.usedBytes, usage.inodesUsed], [du, 4]);
   assert.ok(usage.capacityBytes > usage.availableBytes && usage.availableBytes > 0);
+});
+
+test('what is below a directory is read without a way out of it', { skip }, async (t) => {
+  const { host, rootDir } = await ownHost(t);
+  const base = join(rootDir, 'base');
+  fs.mkdirSync(join(base, 'in'), { recursive: true });
+  fs.writeFileSync(join(base, 'in/file'), 'hello');
+  fs.writeFileSync(join(base, 'empty'), '');
+  fs.writeFileSync(join(rootDir, 'secret'), 'secret');
+  fs.symlinkSync('in/file', join(base, 'fine'));
+  fs.symlinkSync('../secret', join(base, 'out'));
+  fs.symlinkSync(rootDir, join(base, 'in/up'));
+  fs.symlinkSync('nowhere', join(base, 'dangling'));
+  execFileSync('mkfifo', [join(base, 'pipe')]);
+  const content = async (path: string): Promise<string> => {
+    const found = await host.openBelow(base, path);
+    if (found?.type !== 'file') throw new Error(`${path} is ${found?.type ?? 'nothing'}`);
+    return text(found.content);
+  };
+  assert.deepEqual([await content('in/file'), await content('fine'), await content('empty')], ['hello', 'hello', '']);
+  const list = await host.openBelow(base, '');
+  assert.deepEqual(
+    list?.type === 'directory' && list.entries.map((e) => `${e.name}${e.directory ? '/' : ''}`).toSorted(),
+    ['dangling', 'empty', 'fine', 'in/', 'out', 'pipe'],
+  );
+  assert.deepEqual(await host.openBelow(base, 'pipe'), { type: 'other' });
+  for (const path of ['none', 'dangling']) {
+    assert.equal(await host.openBelow(base, path), undefined);
+    assert.equal(await host.readBelow(base, path, 10), undefined);
+  }
+  for (const path of ['out', 'in/up', 'in/up/secret', '../secret']) {
+    await assert.rejects(host.openBelow(base, path), /is outside of allowed base/, path);
+    await assert.rejects(host.readBelow(base, path, 10), /is outside of allowed base/, path);
+  }
 });

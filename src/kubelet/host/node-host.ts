@@ -3,7 +3,7 @@
  * mounts, log files, cgroups, machine facts and usage, sockets. Implementations: `simulated` (in memory) and `linux`.
  * Paths are absolute. Nothing else in this folder touches files, processes or sockets.
  */
-import type { Duplex } from 'node:stream';
+import type { Duplex, Readable } from 'node:stream';
 import type {
   CpuUsage,
   FilesystemUsage,
@@ -49,6 +49,12 @@ export interface FileStat {
 }
 
 /** One file of a configuration volume. Its path is relative to the volume, and has no `..`. */
+/** What `openBelow` has found. A file's content that nobody reads is to be destroyed. */
+export type Opened =
+  | { readonly type: 'file'; readonly size: number; readonly modifiedMs: number; readonly content: Readable }
+  | { readonly type: 'directory'; readonly entries: readonly { readonly name: string; readonly directory: boolean }[] }
+  | { readonly type: 'other' };
+
 export interface PayloadFile {
   readonly path: string;
   readonly data: Uint8Array | string;
@@ -254,6 +260,8 @@ export interface NodeHost {
    * file. Rejects when the path leads elsewhere.
    */
   readBelow(base: string, path: string, maxBytes: number): Promise<Buffer | undefined>;
+  /** The same as a stream, and for directories too. */
+  openBelow(base: string, path: string): Promise<Opened | undefined>;
   readonly lazy?: LazyContent;
 
   /**

@@ -22,6 +22,7 @@ interface Node {
   readonly clock: VirtualClock;
   readonly server: KubeletServer;
   readonly runtime: SimulatedRuntime;
+  readonly host: SimulatedHost;
   readonly containerId: string;
 }
 
@@ -86,7 +87,7 @@ async function node(command?: string[], options: { tty?: boolean; stdin?: boolea
       list: () => [pod],
     },
   });
-  return { clock, server, runtime, containerId };
+  return { clock, server, runtime, host, containerId };
 }
 
 function connect(server: KubeletServer): Duplex {
@@ -402,4 +403,24 @@ test('requests need what upstream’s fine-grained authorization asks for', () =
   assert.equal(of('GET', '/metrics/resource'), 'get metrics');
   assert.equal(of('POST', '/exec/a/b/c'), 'create proxy');
   assert.equal(of('GET', '/stats/summary'), 'get stats');
+});
+
+test('the node’s own logs are listed and served, and nothing else', async () => {
+  const n = await node();
+  await n.host.mkdir('/var/log/apt');
+  await n.host.writeFile('/var/log/syslog <1>', 'line\n');
+  await n.host.writeFile('/var/log/apt/history.log', 'installed\n');
+  await n.host.writeFile('/var/log/blob', '\0');
+  await n.host.writeFile('/etc/secret', 'secret');
+  const list = await get(n, '/logs/');
+  assert.equal(list.status, 200);
+  assert.match(list.body, /^<!doctype html>\n[^]*<a href="apt\/">apt\/<\/a>\n/);
+  assert.match(list.body, /<a href="syslog%20%3C1%3E">syslog &lt;1&gt;<\/a>\n/);
+  assert.deepEqual(await get(n, '/logs/apt/history.log'), { status: 200, body: 'installed\n' });
+  const moved = await open(n, '/logs/apt');
+  assert.deepEqual([moved.statusCode, moved.headers.location], [301, 'apt/']);
+  assert.equal((await open(n, '/logs/apt/history.log/')).headers.location, '../history.log');
+  assert.equal((await open(n, '/logs/blob')).headers['content-type'], 'application/octet-stream');
+  for (const path of ['/logs/none', '/logs/..%2f..%2fetc/secret', '/logs/%2e%2e/%2e%2e/etc/secret'])
+    assert.equal((await get(n, path)).status, 404, path);
 });

@@ -20,6 +20,7 @@ import { cadvisorMetrics } from './cadvisor.ts';
 import { refusalOf } from './auth.ts';
 import { serveContainerLogs } from './logs.ts';
 import { KubeletServerMetrics, resourceMetrics } from './metrics.ts';
+import { serveNodeLogs } from './node-logs.ts';
 import type { PodSource } from './pod-source.ts';
 import type { PodDisk } from './stats.ts';
 import { summary } from './stats.ts';
@@ -44,6 +45,8 @@ export interface KubeletServerOptions {
   readonly diskOf?: (pod: Pod) => Promise<PodDisk>;
   /** False: no logs, commands or streams of containers (`enableDebuggingHandlers`). */
   readonly debugging?: boolean;
+  /** False: nothing of /var/log (`enableSystemLogHandler`). */
+  readonly nodeLogs?: boolean;
   /** Metrics of probes, for `/metrics/probes`. */
   readonly probeMetrics?: () => string | Promise<string>;
   /** The KubeletConfiguration that `/configz` shows. */
@@ -232,7 +235,9 @@ class HttpApi implements KubeletServer {
         if (o.configuration === undefined) break;
         return sendJson(response, { kubeletconfig: o.configuration() });
       case 'logs':
-        throw new HttpError(405, 'logs endpoint is disabled.\n');
+        if (o.nodeLogs === false) throw new HttpError(405, 'logs endpoint is disabled.\n');
+        if (!get) throw notAllowed();
+        return serveNodeLogs(o.host, ['', ...segments.slice(1)].join('/'), response);
       case 'debug':
         throw disabled();
       default:
@@ -316,6 +321,7 @@ const debugPaths: ReadonlySet<string> = new Set([
   'containerLogs',
   'runningpods',
   'configz',
+  'logs',
 ]);
 const disabled = (): HttpError => new HttpError(405, 'Debug endpoints are disabled.\n');
 const notFound = (): HttpError => new HttpError(404, '404 page not found\n');

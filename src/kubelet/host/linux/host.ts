@@ -21,6 +21,7 @@ import type {
   MountPoint,
   NodeHost,
   NodeUsage,
+  Opened,
   OwnershipOptions,
   PayloadFile,
   ReadLogOptions,
@@ -36,7 +37,7 @@ import { machineInfo, nodeAddresses, resolvConf } from './machine.ts';
 import { formatAndMount, isMountPoint, makeShared, mount, mountTable, unmount, unmountTree } from './mounts.ts';
 import { hasInhibitor, inhibitShutdown } from './shutdown.ts';
 import { dialTcp, listen, portFree } from './sockets.ts';
-import { bindSubPath, readBelow } from './subpath.ts';
+import { bindSubPath, readBelow, streamBelow } from './subpath.ts';
 import { CpuRate, nodeUsage } from './usage.ts';
 
 export interface LinuxHostOptions {
@@ -172,6 +173,10 @@ export class LinuxHost implements NodeHost {
 
   readBelow(base: string, path: string, maxBytes: number): Promise<Buffer | undefined> {
     return readBelow(base, path, maxBytes);
+  }
+
+  openBelow(base: string, path: string): Promise<Opened | undefined> {
+    return streamBelow(base, path);
   }
 
   bindSubPath(base: string, subPath: string, target: string): Promise<string> {

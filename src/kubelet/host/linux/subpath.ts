@@ -5,6 +5,8 @@
 import { constants } from 'node:fs';
 import * as fs from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { Readable } from 'node:stream';
+import type { Opened } from '../node-host.ts';
 import { SubPathDirectoryError } from '../subpath-error.ts';
 import { errorCode, goError, isMissing } from './fs-error.ts';
 import type { Commands } from './command.ts';
@@ -133,8 +135,8 @@ export async function bindSubPath(commands: Commands, base: string, subPath: str
   }
 }
 
-/** The beginning of a file that `base`/`path` leads to; undefined when there is none. Rejects when that is not below `base`. */
-export async function readBelow(base: string, path: string, maxBytes: number): Promise<Buffer | undefined> {
+/** Opens what `base`/`path` leads to; undefined when there is nothing. Rejects when that is not below `base`. */
+async function openInside(base: string, path: string): Promise<fs.FileHandle | undefined> {
   const realBase = await fs.realpath(base);
   let real: string;
   try {
@@ -144,7 +146,13 @@ export async function readBelow(base: string, path: string, maxBytes: number): P
     throw goError('lstat', join(realBase, path), error);
   }
   if (!inside(real, realBase)) throw new Error(`path ${real} is outside of allowed base ${base}`);
-  const found = await openBelow(realBase, namesBelow(real, realBase));
+  return openBelow(realBase, namesBelow(real, realBase));
+}
+
+/** The beginning of a file that `base`/`path` leads to; undefined when there is none. Rejects when that is not below `base`. */
+export async function readBelow(base: string, path: string, maxBytes: number): Promise<Buffer | undefined> {
+  const found = await openInside(base, path);
+  if (found === undefined) return undefined;
   try {
     // A pipe or a device would be waited for.
     if (!(await found.stat()).isFile()) throw new Error(`${path} is no regular file`);
@@ -156,6 +164,31 @@ export async function readBelow(base: string, path: string, maxBytes: number): P
     } finally {
       await file.close();
     }
+  } finally {
+    await found.close();
+  }
+}
+
+/** A file or directory that `base`/`path` leads to; undefined when there is none. Rejects when that is not below `base`. */
+export async function streamBelow(base: string, path: string): Promise<Opened | undefined> {
+  const found = await openInside(base, path).catch((error: unknown) => {
+    if (isMissing(error)) return undefined;
+    throw error;
+  });
+  if (found === undefined) return undefined;
+  try {
+    const s = await found.stat();
+    const place = `/proc/self/fd/${found.fd}`;
+    if (s.isDirectory()) {
+      const entries = await fs.readdir(place, { withFileTypes: true });
+      return { type: 'directory', entries: entries.map((e) => ({ name: e.name, directory: e.isDirectory() })) };
+    }
+    if (!s.isFile()) return { type: 'other' };
+    const file = await fs.open(place, 'r');
+    // What is written meanwhile is not of the size that was told.
+    const content = s.size === 0 ? undefined : file.createReadStream({ start: 0, end: s.size - 1 });
+    if (content === undefined) await file.close();
+    return { type: 'file', size: s.size, modifiedMs: s.mtimeMs, content: content ?? Readable.from([]) };
   } finally {
     await found.close();
   }

@@ -3,6 +3,7 @@
  * Costs nothing per pod until somebody looks at its files.
  */
 import type { Duplex } from 'node:stream';
+import { Readable } from 'node:stream';
 import type { Clock } from '../../../base/clock.ts';
 import type {
   AtomicWriteOptions,
@@ -19,6 +20,7 @@ import type {
   MountPoint,
   NodeHost,
   NodeUsage,
+  Opened,
   OwnershipOptions,
   PayloadFile,
   ReadLogOptions,
@@ -324,6 +326,23 @@ export class SimulatedHost implements NodeHost {
   async readBelow(base: string, path: string, maxBytes: number): Promise<Buffer | undefined> {
     if (path.split('/').includes('..')) throw new Error(`path ${path} is outside of allowed base ${base}`);
     return this.readFile(`${base}/${path}`, { maxBytes });
+  }
+
+  async openBelow(base: string, path: string): Promise<Opened | undefined> {
+    if (path.split('/').includes('..')) throw new Error(`path ${path} is outside of allowed base ${base}`);
+    const full = `${base}/${path}`;
+    const stat = await this.stat(full);
+    if (stat?.type === 'directory') {
+      const names = await this.list(full);
+      const entries = names.map(async (name) => ({
+        name,
+        directory: (await this.stat(`${full}/${name}`))?.type === 'directory',
+      }));
+      return { type: 'directory', entries: await Promise.all(entries) };
+    }
+    const content = await this.readBelow(base, path, Infinity);
+    if (content === undefined) return undefined;
+    return { type: 'file', size: content.length, modifiedMs: this.#clock.now(), content: Readable.from([content]) };
   }
 
   async bindSubPath(base: string, subPath: string): Promise<string> {

@@ -14,7 +14,7 @@ import { serveControl } from '../control.ts';
 import { dataDirLayout } from '../paths.ts';
 import { userAgent } from '../processes/api-connection.ts';
 import type { ComponentEnvironment } from '../processes/environment.ts';
-import { aborted, StartError } from '../processes/environment.ts';
+import { aborted, ownAddress, StartError } from '../processes/environment.ts';
 import { runKubelet } from '../processes/kubelet.ts';
 import type { RealNodeRecord } from '../real/remove.ts';
 import { localPathRoot } from '../storage/local-path-provisioner.ts';
@@ -55,6 +55,12 @@ async function exists(file: string): Promise<boolean> {
 async function write(file: string, text: string): Promise<void> {
   await writeFile(`${file}.new`, text, { mode: 0o600 });
   await rename(`${file}.new`, file);
+}
+
+/** One of this machine's addresses for each family that pods have. */
+function ownAddresses(clusterCidrs: readonly string[]): string[] {
+  const families = clusterCidrs.map((c) => (c.includes(':') ? 6 : 4));
+  return families.map(ownAddress).filter((a) => a !== undefined);
 }
 
 /** Where the node's parts are, for `knarr leave`. */
@@ -123,7 +129,7 @@ export async function runJoin(flags: JoinFlags, env: ComponentEnvironment): Prom
       bootstrapKubeconfig: bootstrap,
       certDir: join(flags.dataDir, 'pki'),
       hostnameOverride: nodeName,
-      nodeIp: flags.nodeIp,
+      nodeIp: flags.nodeIp.length > 0 ? flags.nodeIp : ownAddresses(facts.clusterCidrs),
       nodeLabels: {},
       cloudProvider: facts.externalCloud ? 'external' : undefined,
       rootDir: flags.rootDir,

@@ -181,7 +181,7 @@ export class Sites {
         process.execPath,
         bundle,
         'join',
-        ...['--data-dir', join(this.dir, 'two'), '--node-name', 'two', '--node-ip', this.address('two')],
+        ...['--data-dir', join(this.dir, 'two'), '--node-name', 'two'],
         ...['--container-runtime-endpoint', second!.socket, '--root-dir', join(second!.dir, 'kubelet')],
         ...['--cni-conf-dir', second!.cniConfDir, '--cgroup-root', second!.cgroupRoot],
         ...['--server', this.server, '--token', token],

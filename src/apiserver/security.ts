@@ -47,6 +47,7 @@ import { defaultReviewRetry, ReviewClient } from './connect/review-client.ts';
 import type { WebhookClientConfig, WebhookClients } from './connect/webhook-client.ts';
 import type { Authenticator, Authorizer } from './context.ts';
 import type { Dialer } from './dialer.ts';
+import type { EgressSelector } from './egress/selector.ts';
 import type { Family } from './metrics/exposition.ts';
 import type { Registries } from './registry.ts';
 import type { UserInfo } from './request.ts';
@@ -85,6 +86,8 @@ export interface AuthenticationSettings {
 export interface SecurityWebhooks {
   readonly clients: WebhookClients;
   readonly dialer: Dialer;
+  /** `--egress-selector-config-file` */
+  readonly egress?: EgressSelector | undefined;
   /** Reads a kubeconfig. */
   readonly config?: ((kubeConfigFile: string) => Promise<WebhookClientConfig>) | undefined;
 }
@@ -95,6 +98,8 @@ export interface SecurityConfiguration {
   readonly authorization?: AuthorizationSettings;
   /** Reads the kubeconfigs that lead to authorization webhooks. */
   readonly webhookConfig?: (kubeConfigFile: string) => Promise<WebhookClientConfig>;
+  /** `--egress-selector-config-file`: proxies by which servers are reached. */
+  readonly egress?: EgressSelector;
   /** `--api-audiences` */
   readonly audiences?: readonly string[];
   /** `--service-account-jwks-uri` */
@@ -197,6 +202,7 @@ export function createSecurity(options: SecurityOptions): Security {
       algorithms: authentication.signingAlgorithms ?? signingAlgorithms,
       disallowedIssuers: issuers,
       dialer: webhooks.dialer,
+      egress: webhooks.egress,
       clock,
       logger,
       metrics: tokenMetrics,

@@ -354,8 +354,10 @@ class ApiServerImpl implements ApiServer {
     });
     const services = createServiceResolver({ registries, random, endpoints: options.aggregatorRouting ?? false });
     const outside = options.security ?? {};
+    const dialUrl = outside.egress?.dial('controlplane');
     this.#reviewClients = createWebhookClients({
       dialer: options.dialer,
+      dialUrl,
       services,
       userAgent: `kube-apiserver/${gitVersion}`,
     });
@@ -373,7 +375,12 @@ class ApiServerImpl implements ApiServer {
       serverId: apiServerId(hostname()),
       authorization: outside.authorization ?? { modes: options.authorizationModes ?? ['Node', 'RBAC'] },
       ...(outside.authentication === undefined ? {} : { authentication: outside.authentication }),
-      webhooks: { clients: this.#reviewClients, dialer: options.dialer, config: outside.webhookConfig },
+      webhooks: {
+        clients: this.#reviewClients,
+        dialer: options.dialer,
+        egress: outside.egress,
+        config: outside.webhookConfig,
+      },
       serviceAccountKeys: options.serviceAccountKeys,
       ...(options.serviceAccountIssuers === undefined ? {} : { issuers: options.serviceAccountIssuers }),
       ...(outside.audiences === undefined ? {} : { audiences: outside.audiences }),
@@ -398,6 +405,7 @@ class ApiServerImpl implements ApiServer {
       random,
       logger,
       dialer: options.dialer,
+      dialUrl,
       services,
       metrics: admissionMetrics,
       conditions: webhookConditions({ authorizer, metrics: admissionMetrics }),
@@ -505,6 +513,7 @@ class ApiServerImpl implements ApiServer {
       ...access.families,
       ...buildFamilies(gitVersion, this.#features),
       ...security.families,
+      ...(outside.egress?.families ?? []),
       ...impersonationMetrics.families,
       ...admissionMetrics.families,
       ...this.#policies.families,

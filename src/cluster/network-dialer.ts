@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream';
 import { connect as connectTls } from 'node:tls';
 import { ioTimer } from '../base/io-time.ts';
 import type { Dialer } from '../apiserver/dialer.ts';
+import type { Dial } from '../apiserver/egress/selector.ts';
 
 export interface NetworkDialerOptions {
   /** PEM; shown to kubelets (`--kubelet-client-certificate`, `--kubelet-client-key`). */
@@ -11,6 +12,8 @@ export interface NetworkDialerOptions {
   readonly clientKey?: string;
   /** PEM of the authorities of the kubelets' certificates (`--kubelet-certificate-authority`); without it any is taken, as upstream. */
   readonly kubeletCA?: string;
+  /** Opens the connections, where that is not done directly. */
+  readonly dial?: Dial | undefined;
   /** How long connecting may take, handshake included; default 30 s. */
   readonly timeoutMs?: number;
 }
@@ -52,8 +55,9 @@ export function networkDialer(options: NetworkDialerOptions = {}): Dialer {
     async dialNode(_name, address, port) {
       const what = address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
       const socket = connectTls({
-        host: address,
-        port,
+        ...(options.dial === undefined
+          ? { host: address, port }
+          : { host: address, socket: await options.dial(address, port) }),
         ALPNProtocols: ['http/1.1'],
         minVersion: 'TLSv1.2',
         ...(options.clientCertificate === undefined ? {} : { cert: options.clientCertificate }),
@@ -69,6 +73,7 @@ export function networkDialer(options: NetworkDialerOptions = {}): Dialer {
     },
     async dialTcp(address, port) {
       const what = address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
+      if (options.dial !== undefined) return options.dial(address, port);
       const socket = connectTcp({ host: address, port });
       socket.setNoDelay(true);
       try {

@@ -3,7 +3,9 @@ import type { Clock } from '../../base/clock.ts';
 import { ioTimer } from '../../base/io-time.ts';
 import type { Logger } from '../../base/logger.ts';
 import { Retry } from '../config-file.ts';
+import { dialHost } from '../connect/secure-agent.ts';
 import type { Dialer } from '../dialer.ts';
+import type { Dial, EgressName, EgressSelector } from '../egress/selector.ts';
 import type { TokenAuthenticator, TokenIdentity } from './authenticator.ts';
 import { aggregateFieldErrors, examineJwtAuthenticator } from './config.ts';
 import type { JwtAuthenticatorConfiguration } from './config.ts';
@@ -17,6 +19,7 @@ export interface JwtAuthenticatorsOptions {
   /** The cluster's own issuers. */
   readonly disallowedIssuers: readonly string[];
   readonly dialer: Dialer;
+  readonly egress?: EgressSelector | undefined;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: TokenMetrics;
@@ -38,16 +41,22 @@ export class JwtAuthenticators implements TokenAuthenticator {
   }
 
   #make(jwt: readonly JwtAuthenticatorConfiguration[]): readonly JwtAuthenticator[] {
-    const { algorithms, disallowedIssuers, dialer, clock, logger, metrics } = this.#options;
+    const { algorithms, disallowedIssuers, clock, logger, metrics } = this.#options;
     return jwt.map((configuration, i) => {
       const { errors, mappings } = examineJwtAuthenticator(configuration, disallowedIssuers, `jwt[${i}]`);
       if (errors.length > 0) throw new Error(aggregateFieldErrors(errors));
-      if ((configuration.issuer.egressSelectorType ?? '') !== '')
-        throw new Error(
-          `oidc: egress lookup required with egress selector type ${JSON.stringify(configuration.issuer.egressSelectorType)}`,
-        );
-      return new JwtAuthenticator({ configuration, mappings, algorithms, dialer, clock, logger, metrics });
+      const dial = this.#dial(configuration.issuer.egressSelectorType ?? '');
+      return new JwtAuthenticator({ configuration, mappings, algorithms, dial, clock, logger, metrics });
     });
+  }
+
+  #dial(type: string): Dial {
+    const { dialer, egress } = this.#options;
+    const direct: Dial = (host, port) => dialHost(dialer, host, port);
+    if (type === '') return direct;
+    if (egress === undefined) throw new Error(`oidc: egress lookup required with egress selector type "${type}"`);
+    if (!egress.has(type as EgressName)) throw new Error(`oidc: egress lookup for "${type}" is not configured`);
+    return egress.dial(type as EgressName) ?? direct;
   }
 
   /** Takes a new configuration when all its issuers have been found. @throws {Retry} when one has not */

@@ -9,6 +9,7 @@ import { ioTimer } from '../../base/io-time.ts';
 import { goNetworkError, joinHostPort } from './go-errors.ts';
 import { dialHost, SecureAgent } from './secure-agent.ts';
 import type { Dialer } from '../dialer.ts';
+import type { Dial } from '../egress/selector.ts';
 import type { ServiceResolver } from './service-resolver.ts';
 
 /** `clientConfig` of a webhook, as admission registrations and conversion have it. */
@@ -57,6 +58,8 @@ export interface WebhookClients {
 
 export interface WebhookClientsOptions {
   readonly dialer: Dialer;
+  /** How the hosts of URLs are reached, where that is not by the dialer. */
+  readonly dialUrl?: Dial | undefined;
   readonly services: ServiceResolver;
   /** `kube-apiserver-admission`, … */
   readonly userAgent: string;
@@ -162,6 +165,7 @@ function refusal({ status, headers, body }: Received): StatusError {
 
 export function createWebhookClients(options: WebhookClientsOptions): WebhookClients {
   const { dialer, services, userAgent } = options;
+  const dialUrl = options.dialUrl ?? ((host, port) => dialHost(dialer, host, port));
   const clients = new Map<string, Client>();
 
   const make = (config: WebhookClientConfig): Client => {
@@ -200,7 +204,7 @@ export function createWebhookClients(options: WebhookClientsOptions): WebhookCli
         ca,
         clientCertificate,
         insecure: config.insecureSkipTLSVerify === true,
-        dial: () => dialHost(dialer, host, port),
+        dial: () => dialUrl(host, port),
       }),
       url: `https://${authority}${path}`,
       host,

@@ -36,6 +36,10 @@ export function securityFlags(defaults: { readonly issuer?: string; readonly mod
       default: 120_000,
       help: 'how long its answers are kept',
     },
+    file(
+      'egress-selector-config-file',
+      'EgressSelectorConfiguration: proxies by which issuers, webhooks and the cluster are reached',
+    ),
     {
       name: 'service-account-issuer',
       kind: 'list',
@@ -122,6 +126,7 @@ export function securityValues(v: Values): SecurityFlags {
     authenticationTokenWebhookConfigFile: v.string('authentication-token-webhook-config-file'),
     authenticationTokenWebhookVersion: v.text('authentication-token-webhook-version'),
     authenticationTokenWebhookCacheTtlMs: v.ms('authentication-token-webhook-cache-ttl'),
+    egressSelectorConfigFile: v.string('egress-selector-config-file'),
     authorizationConfig: v.string('authorization-config'),
     authorizationMode: v.maybe('authorization-mode'),
     authorizationPolicyFile: v.string('authorization-policy-file'),

@@ -283,6 +283,7 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
           ? {}
           : { clientCertificate: kubeletPair.certificate, clientKey: kubeletPair.key }),
         ...(kubeletCA === undefined ? {} : { kubeletCA }),
+        dial: security.security.egress?.dial('cluster'),
       }),
       serviceClusterIPRanges: flags.serviceClusterIpRange,
       serviceNodePortRange: nodePorts,

@@ -24,6 +24,7 @@ import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/logger.ts';
 import { webhookOfKubeconfig } from '../webhook-kubeconfig.ts';
 import { loadYaml } from '../yaml.ts';
+import { readEgressSelector } from './egress.ts';
 import { readNamed, readOptional, StartError } from './environment.ts';
 
 /** Named as upstream's flags; undefined where a flag was not given. */
@@ -50,6 +51,7 @@ export interface SecurityFlags {
   readonly authenticationTokenWebhookConfigFile: string | undefined;
   readonly authenticationTokenWebhookVersion: string;
   readonly authenticationTokenWebhookCacheTtlMs: number;
+  readonly egressSelectorConfigFile: string | undefined;
   readonly authorizationConfig: string | undefined;
   readonly authorizationMode: readonly string[] | undefined;
   readonly authorizationPolicyFile: string | undefined;
@@ -285,9 +287,10 @@ export async function readSecurity(
   env: Environment,
 ): Promise<SecurityFromFlags> {
   checkServiceAccounts(flags, env);
-  const [authentication, authorization, tokens, verifyKeys] = await Promise.all([
+  const [authentication, authorization, egress, tokens, verifyKeys] = await Promise.all([
     authenticationOf(flags, env),
     authorizationOf(flags, defaultModes),
+    readEgressSelector(flags.egressSelectorConfigFile),
     readOptional('token-auth-file', flags.tokenAuthFile),
     Promise.all(flags.serviceAccountKeyFile.map((f) => readNamed('service-account-key-file', f))),
   ]);
@@ -303,6 +306,7 @@ export async function readSecurity(
     security: {
       ...(authentication === undefined ? {} : { authentication }),
       authorization,
+      ...(egress === undefined ? {} : { egress }),
       webhookConfig: (kubeConfigFile) => webhookOfKubeconfig(kubeConfigFile, env.clock),
       ...(flags.apiAudiences.length === 0 ? {} : { audiences: flags.apiAudiences }),
       ...(jwksUri === '' ? {} : { jwksUri }),

@@ -4,6 +4,7 @@ import type { Clock } from '../../../base/clock.ts';
 import type { Logger } from '../../../base/logger.ts';
 import type { Random } from '../../../base/random.ts';
 import type { ServiceResolver } from '../../connect/service-resolver.ts';
+import type { Dial } from '../../egress/selector.ts';
 import { createWebhookClients, type WebhookClients } from '../../connect/webhook-client.ts';
 import type { AdmissionPlugin } from '../../context.ts';
 import type { Dialer } from '../../dialer.ts';
@@ -26,6 +27,8 @@ export interface WebhookAdmissionOptions {
   readonly random: Random;
   readonly logger: Logger;
   readonly dialer: Dialer;
+  /** How the hosts of URLs are reached, where that is not by the dialer. */
+  readonly dialUrl?: Dial | undefined;
   readonly services: ServiceResolver;
   readonly metrics: AdmissionMetrics;
   readonly conditions: ConditionCompiler;
@@ -42,7 +45,8 @@ export interface WebhookAdmission {
 
 export function createWebhookAdmission(options: WebhookAdmissionOptions): WebhookAdmission {
   const { registries, directory, random, logger, dialer, services, metrics, conditions } = options;
-  const clients = createWebhookClients({ dialer, services, userAgent: 'kube-apiserver-admission' });
+  const { dialUrl } = options;
+  const clients = createWebhookClients({ dialer, dialUrl, services, userAgent: 'kube-apiserver-admission' });
   const mutating = new Webhooks(registries, 'mutatingwebhookconfigurations');
   const validating = new Webhooks(registries, 'validatingwebhookconfigurations');
   const deps = {

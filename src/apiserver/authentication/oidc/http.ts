@@ -3,8 +3,8 @@ import * as http from 'node:http';
 import * as https from 'node:https';
 import { ioTimer } from '../../../base/io-time.ts';
 import { goNetworkError } from '../../connect/go-errors.ts';
-import { dialHost, SecureAgent } from '../../connect/secure-agent.ts';
-import type { Dialer } from '../../dialer.ts';
+import { SecureAgent } from '../../connect/secure-agent.ts';
+import type { Dial } from '../../egress/selector.ts';
 
 export interface HttpAnswer {
   readonly status: number;
@@ -19,13 +19,13 @@ const maxBody = 8 * 1024 * 1024;
 const maxAgents = 16;
 
 export class IssuerHttp {
-  readonly #dialer: Dialer;
+  readonly #dial: Dial;
   readonly #ca: string | undefined;
   readonly #agents = new Map<string, SecureAgent>();
 
   /** `ca`: PEM. */
-  constructor(dialer: Dialer, ca: string | undefined) {
-    this.#dialer = dialer;
+  constructor(dial: Dial, ca: string | undefined) {
+    this.#dial = dial;
     this.#ca = ca;
   }
 
@@ -91,7 +91,7 @@ export class IssuerHttp {
     const key = `${host}:${port}`;
     let agent = this.#agents.get(key);
     if (agent !== undefined) return agent;
-    agent = new SecureAgent({ serverName: host, ca: this.#ca, dial: () => dialHost(this.#dialer, host, port) });
+    agent = new SecureAgent({ serverName: host, ca: this.#ca, dial: () => this.#dial(host, port) });
     this.#agents.set(key, agent);
     if (this.#agents.size > maxAgents) {
       const [oldest, last] = this.#agents.entries().next().value!;

@@ -6,7 +6,7 @@ import type { Clock, Timer } from '../../../base/clock.ts';
 import { ioNow } from '../../../base/io-time.ts';
 import type { Logger } from '../../../base/logger.ts';
 import { jsonTypeName } from '../../../api/codec/json.ts';
-import type { Dialer } from '../../dialer.ts';
+import type { Dial } from '../../egress/selector.ts';
 import type { UserInfo } from '../../request.ts';
 import type { TokenAuthenticator, TokenIdentity } from '../authenticator.ts';
 import type { CompiledMappings, JwtAuthenticatorConfiguration } from '../config.ts';
@@ -24,7 +24,8 @@ export interface JwtAuthenticatorOptions {
   readonly configuration: JwtAuthenticatorConfiguration;
   readonly mappings: CompiledMappings;
   readonly algorithms: readonly string[];
-  readonly dialer: Dialer;
+  /** How its issuer is reached. */
+  readonly dial: Dial;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: TokenMetrics;
@@ -55,7 +56,7 @@ export class JwtAuthenticator implements TokenAuthenticator {
     const { issuer, claimMappings } = options.configuration;
     this.#failure = new Error(`oidc: authenticator for issuer ${JSON.stringify(issuer.url)} is not initialized`);
     const ca = issuer.certificateAuthority ?? '';
-    this.#http = new IssuerHttp(options.dialer, ca === '' ? undefined : ca);
+    this.#http = new IssuerHttp(options.dial, ca === '' ? undefined : ca);
     const groups = claimMappings.groups?.claim ?? '';
     this.#distributed =
       groups === ''

@@ -1,0 +1,289 @@
+/** Proxies by which the API server reaches issuers, webhooks and kubelets: HTTP CONNECT over TLS, TCP and a unix socket of the test's own. */
+import assert from 'node:assert/strict';
+import * as http from 'node:http';
+import type { IncomingMessage, Server } from 'node:http';
+import { connect } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import { after, test } from 'node:test';
+import type { TLSSocket } from 'node:tls';
+import { EgressSelector } from '../../src/apiserver/egress/selector.ts';
+import { SystemRandom } from '../../src/base/random.ts';
+import { networkDialer } from '../../src/cluster/network-dialer.ts';
+import { defaultValidity, ensurePki } from '../../src/cluster/pki.ts';
+import type { Cluster } from '../../src/index.ts';
+import { connectApi } from '../support/api.ts';
+import type { Answer, Json } from '../support/api.ts';
+import { startOidcIssuer } from '../support/oidc-issuer.ts';
+import type { OidcIssuer } from '../support/oidc-issuer.ts';
+import { eventually, Files, secureCluster, securityOf } from '../support/security.ts';
+import { startTlsServer } from '../support/tls-server.ts';
+
+const files = new Files();
+after(() => files[Symbol.dispose]());
+
+/** Makes a server a proxy. Returns whither it was asked; `routes`: where that really is. */
+function proxyOn(server: Pick<Server, 'on'>, routes: ReadonlyMap<string, number>, refuse = false): string[] {
+  const asked: string[] = [];
+  server.on('connect', (request: IncomingMessage, client: Duplex) => {
+    const target = request.url!;
+    const { authorized } = client as TLSSocket;
+    asked.push(authorized === undefined ? target : `${target} ${authorized ? 'known' : 'unknown'}`);
+    client.on('error', () => {});
+    if (refuse) {
+      client.end('HTTP/1.1 403 Forbidden\r\n\r\n');
+      return;
+    }
+    const onward = connect(routes.get(target) ?? Number(target.split(':').at(-1)), '127.0.0.1', () => {
+      client.write('HTTP/1.1 200 Connection established\r\n\r\n');
+      onward.pipe(client).pipe(onward);
+    });
+    onward.on('error', () => client.destroy());
+    client.on('close', () => onward.destroy());
+  });
+  return asked;
+}
+
+async function plainProxy(
+  at: { path: string } | { port: 0; host: string },
+  routes: ReadonlyMap<string, number> = new Map(),
+  refuse = false,
+): Promise<{ asked: string[]; port: number } & AsyncDisposable> {
+  const server = http.createServer();
+  const asked = proxyOn(server, routes, refuse);
+  await new Promise<void>((resolve) => server.listen(at, resolve));
+  const address = server.address() as AddressInfo | string;
+  return {
+    asked,
+    port: typeof address === 'string' ? 0 : address.port,
+    [Symbol.asyncDispose]: async () => {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+const selections = (...egressSelections: Json[]): Json => ({
+  apiVersion: 'apiserver.config.k8s.io/v1beta1',
+  kind: 'EgressSelectorConfiguration',
+  egressSelections,
+});
+
+function issuers(...jwt: readonly (readonly [OidcIssuer, string])[]): string {
+  return files.write(`issuers-${jwt.map((j) => j[1]).join('-')}.yaml`, {
+    apiVersion: 'apiserver.config.k8s.io/v1',
+    kind: 'AuthenticationConfiguration',
+    jwt: jwt.map(([{ url, server }, egressSelectorType]) => ({
+      issuer: { url, audiences: ['knarr'], certificateAuthority: server.ca, egressSelectorType },
+      claimMappings: { username: { claim: 'sub', prefix: `${egressSelectorType}:` } },
+    })),
+  });
+}
+
+async function whoami(cluster: Cluster, token: string): Promise<Answer> {
+  const api = connectApi(cluster, { token });
+  try {
+    return await api.create('/apis/authentication.k8s.io/v1/selfsubjectreviews', {
+      apiVersion: 'authentication.k8s.io/v1',
+      kind: 'SelfSubjectReview',
+    });
+  } finally {
+    api.close();
+  }
+}
+
+test('issuers and webhooks behind proxies: TLS with a client certificate, and a unix socket', async () => {
+  // Nobody listens where these are said to be: only the proxies know the way.
+  await using first = await startOidcIssuer({ name: 'https://localhost:1' });
+  await using second = await startOidcIssuer({ name: 'https://localhost:2' });
+  await using hook = await startTlsServer({
+    handle(_request, response) {
+      const status = { authenticated: true, user: { username: 'hooked' } };
+      response
+        .writeHead(200, { 'content-type': 'application/json' })
+        .end(JSON.stringify({ apiVersion: 'authentication.k8s.io/v1', kind: 'TokenReview', status }));
+    },
+  });
+  const pki = await ensurePki({
+    now: Date.now(),
+    random: new SystemRandom(),
+    validity: defaultValidity,
+    requests: [{ name: 'client', ca: 'ca', commonName: 'apiserver', usages: ['client'], dnsNames: [], addresses: [] }],
+  });
+  await using secure = await startTlsServer({ clientCA: pki.get('ca.crt')!, handle: (_q, r) => void r.end() });
+  const byTls = proxyOn(
+    secure.server,
+    new Map([
+      ['localhost:1', first.server.port],
+      ['localhost:3', hook.port],
+    ]),
+  );
+  await using bySocket = await plainProxy(
+    { path: files.path('proxy.sock') },
+    new Map([['localhost:2', second.server.port]]),
+  );
+  const tlsConfig = {
+    caBundle: files.write('proxy-ca.pem', secure.ca),
+    clientCert: files.write('proxy-client.pem', pki.get('client.crt')!),
+    clientKey: files.write('proxy-client.key', pki.get('client.key')!),
+  };
+  await using cluster = await secureCluster({
+    'authentication-config': issuers([first, 'controlplane'], [second, 'cluster']),
+    'authentication-token-webhook-config-file': files.kubeconfig('hook', { ...hook, url: 'https://localhost:3' }),
+    'authentication-token-webhook-version': 'v1',
+    'egress-selector-config-file': files.write(
+      'egress.yaml',
+      selections(
+        {
+          name: 'controlplane',
+          connection: { proxyProtocol: 'HTTPConnect', transport: { tcp: { url: secure.url, tlsConfig } } },
+        },
+        {
+          name: 'Cluster',
+          connection: { proxyProtocol: 'HTTPConnect', transport: { uds: { udsName: files.path('proxy.sock') } } },
+        },
+        { name: 'etcd', connection: { proxyProtocol: 'Direct' } },
+      ),
+    ),
+  });
+  for (const [issuer, user] of [
+    [first, 'controlplane:jane'],
+    [second, 'cluster:jane'],
+  ] as const) {
+    const me = await eventually(async () => {
+      const answer = await whoami(cluster, issuer.token({ aud: 'knarr', sub: 'jane' }));
+      return answer.status === 201 && answer.body.status.userInfo.username === user ? answer : undefined;
+    }, `the issuer ${issuer.url}`);
+    assert.equal(me.body.status.userInfo.username, user);
+  }
+  assert.equal((await whoami(cluster, 'anything')).body.status.userInfo.username, 'hooked');
+  assert.deepEqual(
+    [...new Set(byTls)].toSorted(),
+    [`127.0.0.1:${first.server.port} known`, 'localhost:1 known', 'localhost:3 known'].toSorted(),
+  );
+  assert.ok(bySocket.asked.includes('localhost:2'), bySocket.asked.join(' '));
+  const api = connectApi(cluster);
+  const metrics = (await api.get('/metrics')).text;
+  api.close();
+  for (const transport of ['tcp', 'uds'])
+    assert.match(
+      metrics,
+      new RegExp(
+        `apiserver_egress_dialer_dial_start_total\\{protocol="http_connect",transport="${transport}"\\} [1-9]`,
+      ),
+    );
+});
+
+test('proxies that refuse or are not there, in upstream’s words', async () => {
+  await using refusing = await plainProxy({ port: 0, host: '127.0.0.1' }, new Map(), true);
+  const egress = new EgressSelector(
+    new Map([
+      ['controlplane', { transport: 'tcp', host: '127.0.0.1', port: refusing.port }],
+      ['cluster', { transport: 'uds', path: files.path('nobody.sock') }],
+    ]),
+  );
+  await assert.rejects(egress.dial('controlplane')!('example.com', 443), {
+    message: `proxy error from 127.0.0.1:${refusing.port} while dialing example.com:443, code 403: 403 Forbidden`,
+  });
+  await assert.rejects(egress.dial('cluster')!('example.com', 443), {
+    message: `dial unix ${files.path('nobody.sock')}: connect: no such file or directory`,
+  });
+});
+
+test('kubelets and pods behind a proxy', async () => {
+  await using kubelet = await startTlsServer({ handle: (request, response) => void response.end(request.url) });
+  await using proxy = await plainProxy(
+    { port: 0, host: '127.0.0.1' },
+    new Map([
+      ['192.0.2.1:10250', kubelet.port],
+      ['[2001:db8::1]:10250', kubelet.port],
+    ]),
+  );
+  const egress = new EgressSelector(new Map([['cluster', { transport: 'tcp', host: '127.0.0.1', port: proxy.port }]]));
+  const dialer = networkDialer({ dial: egress.dial('cluster') });
+  const node = await dialer.dialNode('node', '192.0.2.1', 10_250);
+  node.end('GET /healthz HTTP/1.0\r\n\r\n');
+  assert.match(await text(node), /\/healthz$/);
+  const raw = await dialer.dialTcp('2001:db8::1', 10_250);
+  raw.destroy();
+  assert.deepEqual(proxy.asked, ['192.0.2.1:10250', '[2001:db8::1]:10250']);
+  const strict = networkDialer({ dial: egress.dial('cluster'), kubeletCA: kubelet.ca });
+  await assert.rejects(strict.dialNode('node', '192.0.2.1', 10_250), /IP: 192\.0\.2\.1 is not in the cert's list/);
+});
+
+test('an EgressSelectorConfiguration that will not do is refused', async () => {
+  const refused = async (config: Json, message: string | RegExp): Promise<void> => {
+    await assert.rejects(
+      securityOf({ 'egress-selector-config-file': files.write('refused.yaml', config) }),
+      typeof message === 'string' ? { message } : message,
+    );
+  };
+  const invalid = (connection: Json, message: string): Promise<void> =>
+    refused(
+      selections({ name: 'cluster', connection }),
+      `failed to validate egress selector configuration: service.connection.${message}`,
+    );
+  const http = (transport?: Json): Json => ({ proxyProtocol: 'HTTPConnect', transport });
+  await refused(
+    selections({ name: 'cluster', connection: { proxyProtocol: 'Direct', more: 1 } }),
+    'failed to read egress selector config: strict decoding error: unknown field "egressSelections[0].connection.more"',
+  );
+  await invalid(
+    { proxyProtocol: 'http' },
+    'protocol: Unsupported value: "http": supported values: "Direct", "HTTPConnect", "GRPC"',
+  );
+  await invalid(
+    { proxyProtocol: 'Direct', transport: {} },
+    'transport: Invalid value: "direct": config must be absent for direct connect',
+  );
+  await invalid(http(), 'transport: Required value: transport must be set for HTTPConnect');
+  await invalid(http({}), 'tcp: Required value: One of TCP or UDS must be set');
+  await invalid(http({ uds: {} }), 'udsName: Invalid value: "nil": must be present for UDS connections');
+  await invalid(
+    http({ tcp: { url: 'tcp://x' } }),
+    'url: Invalid value: "tcp://x": supported connection protocols are http:// and https://',
+  );
+  await invalid(
+    http({ tcp: { url: 'https://x' } }),
+    'tlsConfig: Required value: TLSConfig must be present when using HTTPS',
+  );
+  await invalid(
+    http({ tcp: { url: 'http://x', tlsConfig: {} } }),
+    'tlsConfig: Invalid value: "nil": config must not be present when using HTTP',
+  );
+  await refused(
+    selections({
+      name: 'cluster',
+      connection: http({ tcp: { url: 'https://x', tlsConfig: { clientCert: '/none' } } }),
+    }),
+    'failed to validate egress selector configuration: [service.connection.tlsConfig.clientCert: Invalid value: "/none": TLS client cert does not exist, service.connection.tlsConfig.clientKey: Invalid value: "nil": Using TLS requires requires clientKey]',
+  );
+  const direct = { proxyProtocol: 'Direct' };
+  await refused(
+    selections({ name: 'cluster', connection: direct }, { name: 'Cluster', connection: direct }),
+    'failed to validate egress selector configuration: service.connection[1]: Duplicate value: "cluster"',
+  );
+  await refused(
+    selections({ name: 'master', connection: direct }),
+    'failed to validate egress selector configuration: service.connection: Unsupported value: "master": supported values: "cluster", "controlplane", "etcd"',
+  );
+  await refused(
+    selections({ name: 'cluster', connection: { proxyProtocol: 'GRPC', transport: { uds: { udsName: '/x' } } } }),
+    /HTTPConnect, not by GRPC/,
+  );
+  await using issuer = await startOidcIssuer();
+  await assert.rejects(secureCluster({ 'authentication-config': issuers([issuer, 'cluster']) }), {
+    message: 'oidc: egress lookup required with egress selector type "cluster"',
+  });
+  await assert.rejects(
+    secureCluster({
+      'authentication-config': issuers([issuer, 'cluster']),
+      'egress-selector-config-file': files.write(
+        'other.yaml',
+        selections({ name: 'controlplane', connection: direct }),
+      ),
+    }),
+    { message: 'oidc: egress lookup for "cluster" is not configured' },
+  );
+});

@@ -200,8 +200,10 @@ function validatePolicy(most: Quantity, policy: CapacityRequestPolicy, path: str
     ];
   const which = values.length > 0 ? 'validValues' : policy.validRange !== undefined ? 'validRange' : undefined;
   if (which === undefined) return [];
-  if (policy.default === undefined) return [required(`${path}.default`, `required when ${which} is defined`)];
-  const chosen = parseQuantity(policy.default);
+  // Written as null when it is not set.
+  if ((policy.default ?? undefined) === undefined)
+    return [required(`${path}.default`, `required when ${which} is defined`)];
+  const chosen = parseQuantity(policy.default!);
   return which === 'validValues'
     ? validateValidValues(chosen, most, values, `${path}.validValues`)
     : validateRange(chosen, most, policy.validRange!, `${path}.validRange`);

@@ -4,6 +4,7 @@
  * shared between the threads.
  */
 import { Worker } from 'node:worker_threads';
+import { ioTimer } from '../base/io-time.ts';
 import type { LogFields, Logger, LogLevel } from '../base/logger.ts';
 import type { SocketAddress } from '../dns/server.ts';
 
@@ -40,37 +41,57 @@ export interface DnsThread {
 /** In the bundle the thread's file stands beside all others; from sources it is a module of this folder. */
 const file = new URL(import.meta.url.endsWith('.ts') ? './dns-worker.ts' : './dns-worker.js', import.meta.url);
 
+/** A thread that ended by itself is started again after so long, on the port that pods are led to. */
+const restartMs = 1000;
+
 export function startDnsThread(options: Omit<DnsThreadData, 'logLevel'> & { readonly logger: Logger }): DnsThread {
   const { logger, ...rest } = options;
-  // What is below the parent's level is dropped there.
-  const workerData: DnsThreadData = { ...rest, logLevel: 'info' };
-  // Flags of the process are not for threads (a test's, a profiler's).
-  const worker = new Worker(file, { workerData, execArgv: [] });
   const address = Promise.withResolvers<DnsThreadAddress>();
-  const exit = Promise.withResolvers<void>();
-  let stopping = false;
-  worker.on('message', (m: FromDnsThread) => {
-    if ('log' in m) logger[m.log.level](m.log.message, m.log.fields);
-    else if ('failed' in m) {
-      address.reject(new Error(m.failed));
-      if (stopping) logger.warn('the name server did not stop in order', { why: m.failed });
-    } else address.resolve(m);
-  });
-  worker.on('error', (error: unknown) => {
-    address.reject(error as Error);
-    logger.error('the name server has ended', { error });
-  });
-  worker.on('exit', () => {
-    address.reject(new Error('the name server has ended'));
-    exit.resolve();
-  });
   address.promise.catch(() => {});
+  let bind = options.bind;
+  let stopping = false;
+  let cancelRestart = (): void => {};
+  let worker: Worker | undefined;
+  let gone: Promise<void> = Promise.resolve();
+
+  const start = (): void => {
+    const exit = Promise.withResolvers<void>();
+    gone = exit.promise;
+    // What is below the parent's level is dropped there.
+    const workerData: DnsThreadData = { ...rest, bind, logLevel: 'info' };
+    // Flags of the process are not for threads (a test's, a profiler's).
+    const thread = new Worker(file, { workerData, execArgv: [] });
+    worker = thread;
+    thread.on('message', (m: FromDnsThread) => {
+      if ('log' in m) logger[m.log.level](m.log.message, m.log.fields);
+      else if ('failed' in m) {
+        address.reject(new Error(m.failed));
+        logger.warn(stopping ? 'the name server did not stop in order' : 'the name server cannot answer', {
+          why: m.failed,
+        });
+      } else {
+        bind = m.address;
+        address.resolve(m);
+      }
+    });
+    thread.on('error', (error: unknown) => {
+      address.reject(error as Error);
+      logger.error('the name server has failed', { error });
+    });
+    thread.on('exit', () => {
+      address.reject(new Error('the name server has ended'));
+      if (!stopping) cancelRestart = ioTimer(restartMs, start);
+      exit.resolve();
+    });
+  };
+  start();
   return {
     started: address.promise,
     stop: async () => {
       stopping = true;
-      worker.postMessage('stop' satisfies ToDnsThread);
-      await exit.promise;
+      cancelRestart();
+      worker?.postMessage('stop' satisfies ToDnsThread);
+      await gone;
     },
   };
 }

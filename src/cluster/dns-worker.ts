@@ -54,5 +54,9 @@ dns.start().then(
     const metricsPort = dns.httpAddress('metrics')?.port;
     tell({ address: dns.address!, ...(metricsPort === undefined ? {} : { metricsPort }) });
   },
-  (error: unknown) => tell({ failed: message(error) }),
+  async (error: unknown) => {
+    tell({ failed: message(error) });
+    await stop().catch(() => {});
+    parent.close();
+  },
 );

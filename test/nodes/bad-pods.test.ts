@@ -75,7 +75,7 @@ const waitingFor =
   (s: ContainerStatus): boolean =>
     reasons.includes(s.state?.waiting?.reason ?? '');
 
-describe('a pod that cannot run says why', { skip, concurrency: 6, timeout: 120_000 }, () => {
+describe('a pod that cannot run says why', { skip, concurrency: 6, timeout: 240_000 }, () => {
   test('an image that no registry has', async () => {
     await create('no-image', { image: '127.0.0.1:1/none:1', imagePullPolicy: 'IfNotPresent' });
     const s = await state('no-image', waitingFor('ImagePullBackOff'));
@@ -296,7 +296,7 @@ describe('a pod that cannot run says why', { skip, concurrency: 6, timeout: 120_
   });
 });
 
-describe('hostile paths', { skip, concurrency: 6, timeout: 120_000 }, () => {
+describe('hostile paths', { skip, concurrency: 6, timeout: 240_000 }, () => {
   const volume = { volumes: [{ name: 'v', emptyDir: {} }] };
   const evil = (script: string): Container =>
     container(script, { name: 'evil', volumeMounts: [{ name: 'v', mountPath: '/v' }] });

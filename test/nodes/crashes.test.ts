@@ -48,7 +48,7 @@ after(async () => {
   if (skip === false) await m.stop();
 });
 
-describe('crashes', { skip, timeout: 150_000 }, () => {
+describe('crashes', { skip, timeout: 240_000 }, () => {
   test('kill -9 of knarr: containers run on, and the next kubelet adopts them without restarting one', async () => {
     await m.kubectl.ok('create configmap text --from-literal=a=mounted');
     await m.kubectl.apply({

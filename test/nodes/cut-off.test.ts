@@ -69,7 +69,7 @@ async function readyOf(nodeName: string): Promise<string | undefined> {
   return n.status?.conditions?.find((c) => c.type === 'Ready')?.status;
 }
 
-describe('two machines', { skip, timeout: 150_000 }, () => {
+describe('two machines', { skip, timeout: 240_000 }, () => {
   test('a tainted control plane runs no pod of a user, the other machine does', async () => {
     const taints = await m.kubectl.ok('get node one -o jsonpath={.spec.taints}');
     assert.match(taints, /node-role\.kubernetes\.io\/control-plane/);

@@ -50,7 +50,7 @@ async function atTerminal(
   }
 }
 
-describe('kubectl', { skip, concurrency: 3, timeout: 120_000 }, () => {
+describe('kubectl', { skip, concurrency: 3, timeout: 240_000 }, () => {
   // Two readings of usage have to lie between: first started, it ends last.
   test('top: what nodes and pods use, also beside a pod that has ended', async () => {
     const busy = container('while :; do :; done', { resources: { limits: { cpu: '200m' } } });

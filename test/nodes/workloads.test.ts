@@ -57,7 +57,7 @@ async function statusOf(name: string): Promise<NonNullable<Pod['status']>> {
   return (await m.kubectl.json<Pod>(`get pod ${name}`)).status ?? {};
 }
 
-describe('workloads', { skip, concurrency: 4, timeout: 150_000 }, () => {
+describe('workloads', { skip, concurrency: 5, timeout: 240_000 }, () => {
   // The longest waits come first.
   test('a CronJob runs at its minute, and its Job is kept', async () => {
     await m.kubectl.ok([
@@ -80,6 +80,24 @@ describe('workloads', { skip, concurrency: 4, timeout: 150_000 }, () => {
     assert.match(cron.status.lastScheduleTime ?? '', /:00Z$/);
     await m.kubectl.ok('delete cronjob clock');
     await until('its Job to go with it', async () => !(await m.kubectl.ok('get jobs,pods -o name')).includes('clock-'));
+  });
+
+  test('an autoscaler sees what real containers use, and scales', async () => {
+    const resources = { requests: { cpu: '20m' }, limits: { cpu: '60m' } };
+    await m.kubectl.apply(
+      deployment('busy', 1, {
+        terminationGracePeriodSeconds: 0,
+        containers: [container('while :; do :; done', { resources })],
+      }),
+    );
+    await m.kubectl.ok('autoscale deployment busy --cpu=50% --min=1 --max=2');
+    await until(
+      'two of them',
+      async () => (await m.kubectl.ok('get deployment busy -o jsonpath={.status.readyReplicas}')) === '2',
+      90_000,
+    );
+    assert.match(await events('busy'), /Normal SuccessfulRescale: New size: 2; reason: cpu resource utilization/);
+    await m.kubectl.ok('delete hpa/busy deployment/busy');
   });
 
   test('a rolling update under load: not one request fails', async () => {
@@ -414,7 +432,7 @@ while :; do sleep 1; done`;
 });
 
 // After all others: it takes the cluster away under them.
-describe('a restart', { skip, timeout: 150_000 }, () => {
+describe('a restart', { skip, timeout: 240_000 }, () => {
   test('of the whole of knarr: data, containers and Services are as they were', async () => {
     const before = await m.kubectl.json<Pod>('get pod db-0');
     assert.equal(await m.knarr.stop(), 0);

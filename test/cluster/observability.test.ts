@@ -264,7 +264,7 @@ test('statusz, flagz, profiles', async () => {
   assert.equal(status.headers['content-type'], 'text/plain; charset=utf-8');
   assert.match(
     status.text,
-    /^\napiserver statusz\nWarning: This endpoint is not meant to be machine parseable, has no formatting compatibility guarantees and is for debugging purposes only\.\n\nStarted(:|: |=| ) \w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d UTC \d{4}\nUp\1 0 hr \d\d min \d\d sec\nGo version\1 .+\nBinary version\1 1\.36\.\d+\nEmulation version\1 1\.36\nPaths\1 .*\/livez \/metrics .*\n$/,
+    /^\napiserver statusz\nWarning: This endpoint is not meant to be machine parseable, has no formatting compatibility guarantees and is for debugging purposes only\.\n\nStarted(:|: |=| ) \w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d UTC \d{4}\nUp\1 0 hr \d\d min \d\d sec\nGo version\1 .+\nBinary version\1 1\.36\nEmulation version\1 1\.36\nPaths\1 .*\/livez \/metrics .*\n$/,
   );
   const as = (kind: string, version: string): Record<string, string> => ({
     accept: `application/json;as=${kind};v=${version};g=config.k8s.io`,

@@ -110,7 +110,7 @@ export async function createEncryption(
     wrap: (store) => new EncryptedStore(store, encryption),
     install(server) {
       server.metrics.register(...encryption.families);
-      if (flags.automaticReload || encryption.usesKms) 
+      if (flags.automaticReload || encryption.usesKms)
         server.health.add('kms-providers', () => encryption.check(), ['healthz', 'readyz']);
     },
     close() {

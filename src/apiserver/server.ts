@@ -73,6 +73,7 @@ import { LocalTransport } from './local-transport.ts';
 import { computed, expose } from './metrics/exposition.ts';
 import { helpOf } from './metrics/stability.ts';
 import { AccessMetrics } from './metrics/access-metrics.ts';
+import { cacheFamilies } from './metrics/cache-metrics.ts';
 import { buildFamilies } from './metrics/process-metrics.ts';
 import { requestLog } from './metrics/request-log.ts';
 import { RequestMetrics } from './metrics/request-metrics.ts';
@@ -658,6 +659,7 @@ class ApiServerImpl implements ApiServer {
               [{ resource: r.group === '' ? r.resource : `${r.resource}.${r.group}` }, objects] as const,
           ),
       ),
+      ...cacheFamilies(() => this.registries.counts()),
       computed(
         'gauge',
         'apiserver_resource_objects',

@@ -408,9 +408,10 @@ export class RegistriesImpl implements Registries {
   }
 
   /** How many objects each cache that is in use holds, for the metrics. */
-  *counts(): Iterable<{ readonly resource: ResourceInfo; readonly objects: number }> {
+  *counts(): Iterable<{ readonly resource: ResourceInfo; readonly objects: number; readonly cache: WatchCache }> {
     for (const registry of this.#registries.values())
-      if (registry?.cache.ready === true) yield { resource: registry.resource, objects: registry.cache.size };
+      if (registry?.cache.ready === true)
+        yield { resource: registry.resource, objects: registry.cache.size, cache: registry.cache };
   }
 
   async follow(

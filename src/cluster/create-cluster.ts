@@ -535,15 +535,6 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       });
       policies = proxy.policies;
       teardown.add(() => proxy.stop());
-      if (options.loadBalancerPool !== undefined) {
-        const { LoadBalancerAddresses } = await import('./real/load-balancer-addresses.ts');
-        const announced = new LoadBalancerAddresses({
-          ...{ clock, random, logger, nodeName: machine.nodeName, pool: options.loadBalancerPool },
-          client: clientFor(identities.proxy, 'kube-proxy'),
-        });
-        teardown.add(() => announced.stop());
-        starting.push(announced.start());
-      }
       // It may read policies by a role of the addons.
       starting.push(addons.then(() => proxy.start()));
     } else if (!disabled.has('kube-proxy')) {
@@ -551,6 +542,15 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       teardown.add(() => proxy.stop());
       nodes.network.setServiceResolver((address, port, from) => proxy.pick(address, port, from));
       starting.push(proxy.start());
+    }
+    if (machine !== undefined && options.loadBalancerPool !== undefined) {
+      const { LoadBalancerAddresses } = await import('./real/load-balancer-addresses.ts');
+      const announced = new LoadBalancerAddresses({
+        ...{ clock, random, logger, nodeName: machine.nodeName, pool: options.loadBalancerPool },
+        client: clientFor(identities.proxy, 'kube-proxy'),
+      });
+      teardown.add(() => announced.stop());
+      starting.push(announced.start());
     }
     starting.push(addons);
     if (!disabled.has('dns') && machine !== undefined && pki !== undefined && url !== undefined) {

@@ -155,8 +155,12 @@ export async function runJoin(flags: JoinFlags, env: ComponentEnvironment): Prom
   );
   const work = [kubelet];
   const certDir = join(flags.dataDir, 'pki');
-  if (flags.kubeProxy && !simulated)
-    work.push(registered.promise.then(() => network(kubeconfig, certDir, nodeName, facts, inner)));
+  if (!simulated)
+    work.push(
+      registered.promise.then(() =>
+        besideKubelet({ kubeconfig, certDir, nodeName, facts, kubeProxy: flags.kubeProxy }, inner),
+      ),
+    );
   const control = await serveControl(flags.dataDir, {
     stop: () => ended.abort(new Error('told to stop')),
     status: () => ({
@@ -185,45 +189,49 @@ export async function runJoin(flags: JoinFlags, env: ComponentEnvironment): Prom
   }
 }
 
-/** Services and network policies, with the kubelet's identity. */
-async function network(
-  kubeconfig: string,
-  certDir: string,
-  nodeName: string,
-  facts: ClusterFacts,
-  env: ComponentEnvironment,
-): Promise<void> {
+interface BesideKubelet {
+  readonly kubeconfig: string;
+  readonly certDir: string;
+  readonly nodeName: string;
+  readonly facts: ClusterFacts;
+  /** False: Services and policies are another implementation's. */
+  readonly kubeProxy: boolean;
+}
+
+/** Services, network policies, addresses of load balancers, and tidying up behind volumes, with the kubelet's identity. */
+async function besideKubelet(o: BesideKubelet, env: ComponentEnvironment): Promise<void> {
+  const { nodeName, facts } = o;
   const { clock, random, logger, signal } = env;
-  const config = await loadKubeconfig(kubeconfig, { clock });
+  const config = await loadKubeconfig(o.kubeconfig, { clock });
   const client = createClient(
     new HttpTransport(
-      { ...config, credentials: () => currentCredentials(certDir) },
+      { ...config, credentials: () => currentCredentials(o.certDir) },
       { random, userAgent: userAgent('kube-proxy') },
     ),
   );
-  const { createNodeProxy } = await import('../../proxy/node-proxy.ts');
+  const shared = { client, clock, random, logger };
   const { LocalPathCleaner } = await import('../real/local-path-cleaner.ts');
-  const proxy = createNodeProxy({
-    client,
-    clock,
-    random,
-    logger,
-    nodeName,
-    nftables: { detectLocal: { mode: 'ClusterCIDR', cidrs: facts.clusterCidrs } },
-  });
+  const work: { start(): Promise<void>; stop(): Promise<void> }[] = [
+    new LocalPathCleaner({ ...shared, root: localPathRoot }),
+  ];
+  if (o.kubeProxy) {
+    const { createNodeProxy } = await import('../../proxy/node-proxy.ts');
+    const detectLocal = { mode: 'ClusterCIDR', cidrs: facts.clusterCidrs } as const;
+    work.push(createNodeProxy({ ...shared, nodeName, nftables: { detectLocal } }));
+  }
   const pool = facts.loadBalancerPool ?? [];
-  const { LoadBalancerAddresses } = await import('../real/load-balancer-addresses.ts');
-  const announced =
-    pool.length === 0 ? undefined : new LoadBalancerAddresses({ client, clock, random, logger, nodeName, pool });
-  const cleaner = new LocalPathCleaner({ client, clock, random, logger, root: localPathRoot });
+  if (pool.length > 0) {
+    const { LoadBalancerAddresses } = await import('../real/load-balancer-addresses.ts');
+    work.push(new LoadBalancerAddresses({ ...shared, nodeName, pool }));
+  }
   try {
-    const started = Promise.all([proxy.start(), cleaner.start(), announced?.start()]);
+    const started = Promise.all(work.map((w) => w.start()));
     // A start that waits for the API server must not hold up the end.
     started.catch(() => {});
     await Promise.race([started, aborted(signal)]);
     await aborted(signal);
   } finally {
-    await Promise.all([proxy.stop(), cleaner.stop(), announced?.stop()]);
+    await Promise.all(work.map((w) => w.stop()));
     await client.transport.close();
   }
 }

@@ -90,7 +90,7 @@ export function createRequestHeaderAuthenticator(
       return {
         name,
         ...(uid === '' ? {} : { uid }),
-        groups: options.groupHeaders.flatMap((h) => headerValues(request, h.toLowerCase())),
+        groups: options.groupHeaders.flatMap((h) => headerValues(request, h.toLowerCase())).filter((g) => g !== ''),
         ...(Object.keys(extra).length === 0 ? {} : { extra }),
       };
     },

@@ -57,10 +57,13 @@ export function createAuthenticator(options: AuthenticationOptions): Authenticat
       let failure: unknown;
       if (request.peerCertificate !== undefined) {
         // A proxy's certificate names the proxy, and nobody who could log in.
-        const by = request.peerAuthority === 'front-proxy' ? options.requestHeader : options.clientCertificates;
+        const proxy = request.peerAuthority === 'front-proxy';
+        const by = proxy ? options.requestHeader : options.clientCertificates;
         try {
           const user = await by?.authenticate(request);
           if (user !== undefined) return withAuthenticatedGroup(user);
+          if (proxy && options.clientCertificates !== undefined)
+            failure = new Error('verifying certificate failed: x509: certificate signed by unknown authority');
         } catch (error) {
           failure = error;
         }

@@ -312,6 +312,15 @@ test('KMS v2: the seed by the plugin, a key for each value, another key id, heal
     await using server = await startApiServer(work, own, flags);
     assert.equal((await server.api.get(`${secrets}/one`)).body.data.p, Buffer.from('hush-hush').toString('base64'));
     assert.equal(plugin.decrypts, 1);
+    const metrics = (await server.api.get('/metrics')).text;
+    assert.match(
+      metrics,
+      /^apiserver_envelope_encryption_kms_operations_latency_seconds_count\{grpc_status_code="OK",method_name="\/v2\.KeyManagementService\/Decrypt",provider_name="plug"\} 1$/m,
+    );
+    assert.match(
+      metrics,
+      /^apiserver_envelope_encryption_key_id_hash_total\{apiserver_id_hash="sha256:\w+",key_id_hash="sha256:\w+",provider_name="plug",transformation_type="from_storage"\} [1-9]/m,
+    );
     await rewrite(server.api, `${secrets}/one`);
     assert.equal((await decode('secrets/default/one'))['keyID'], 'key-2');
     // Somebody else's write, with a seed that this server has never seen, comes as an event.

@@ -8,11 +8,12 @@ import { ioNow, ioTimer } from '../../../base/io-time.ts';
 import type { Logger } from '../../../base/logger.ts';
 import type { Random } from '../../../base/random.ts';
 import type { Catalog } from '../../../api/catalog/catalog.ts';
-import { HistogramVector, Vector, type Family } from '../../metrics/exposition.ts';
+import { computed, HistogramVector, Vector, type Family } from '../../metrics/exposition.ts';
 import { aesCbc, aesGcm } from './aes.ts';
 import { type GroupResource, resourceOfKey, type ResourceOfKey } from '../resource-of-key.ts';
 import { kmsTimeoutMs, parseEncryptionConfig, parseGroupResource } from './config.ts';
 import type { EncryptionKey, EncryptionProvider, EncryptionResources, KmsConfig } from './config.ts';
+import { KmsMetrics } from './kms-metrics.ts';
 import { hashOf, KmsProvider } from './kms.ts';
 import { secretbox } from './secretbox.ts';
 import { identityTransformer, prefixTransformers, type PrefixTransformer, type Transformer } from './transformer.ts';
@@ -86,10 +87,18 @@ export class Encryption {
     '[ALPHA] Latencies in seconds of value transformation operations.',
     transformationBuckets,
   );
-  readonly #misses = new Vector(
-    'counter',
-    'apiserver_storage_envelope_transformation_cache_misses_total',
-    '[ALPHA] Total number of cache misses while accessing key decryption key(KEK).',
+  readonly #kmsMetrics: KmsMetrics;
+  readonly #info = computed(
+    'gauge',
+    'apiserver_encryption_config_controller_last_config_info',
+    '[ALPHA] Information about the last applied encryption configuration with hash as label, split by apiserver identity.',
+    () => [[{ apiserver_id_hash: hashOf(this.#options.serverId), hash: this.#active.hash }, 1]],
+  );
+  readonly #cacheSizes = computed(
+    'gauge',
+    'apiserver_envelope_encryption_dek_source_cache_size',
+    '[ALPHA] Number of records in data encryption key (DEK) source cache. On a restart, this value is an approximation of the number of decrypt RPC calls the server will make to the KMS plugin.',
+    () => this.#active.kms.map((p) => [{ provider_name: p.name }, p.cacheSize] as const),
   );
   readonly #reloads = new Vector(
     'counter',
@@ -109,11 +118,20 @@ export class Encryption {
 
   constructor(options: EncryptionOptions) {
     this.#options = options;
+    this.#kmsMetrics = new KmsMetrics(options.serverId, options.clock);
     this.#resource = resourceOfKey(options.catalog, options.root);
   }
 
   get families(): readonly Family[] {
-    return [this.#operations, this.#seconds, this.#misses, this.#reloads, this.#lastReload];
+    return [
+      ...this.#kmsMetrics.families,
+      this.#info,
+      this.#cacheSizes,
+      this.#operations,
+      this.#seconds,
+      this.#reloads,
+      this.#lastReload,
+    ];
   }
 
   get usesKms(): boolean {
@@ -235,7 +253,7 @@ export class Encryption {
       clock,
       random,
       logger,
-      onCacheMiss: () => this.#misses.series('', () => ({})).inc(),
+      observer: this.#kmsMetrics,
     });
   }
 

@@ -5,7 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import type { Clock } from '../../../base/clock.ts';
-import { ioTimer } from '../../../base/io-time.ts';
+import { ioNow, ioTimer } from '../../../base/io-time.ts';
 import type { Logger } from '../../../base/logger.ts';
 import type { Random } from '../../../base/random.ts';
 import { isDNS1123Subdomain } from '../../../api/names.ts';
@@ -115,6 +115,15 @@ interface State {
   readonly expires: number;
 }
 
+/** Told of what a provider does; metrics are one. */
+export interface KmsObserver {
+  /** A seed had to be asked of the plugin. */
+  missed(): void;
+  called(provider: string, method: string, code: string, seconds: number): void;
+  /** A value was written or read with a key of this name. */
+  used(provider: string, type: 'to_storage' | 'from_storage', keyId: string): void;
+}
+
 export interface KmsProviderOptions {
   readonly name: string;
   readonly endpoint: string;
@@ -123,8 +132,7 @@ export interface KmsProviderOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
-  /** A seed had to be asked of the plugin. */
-  readonly onCacheMiss?: () => void;
+  readonly observer?: KmsObserver;
 }
 
 export class KmsProvider implements Transformer {
@@ -189,7 +197,7 @@ export class KmsProvider implements Transformer {
   async #probe(): Promise<void> {
     let status;
     try {
-      status = await this.#service.status();
+      status = await this.#call('Status', () => this.#service.status());
     } catch (error) {
       throw new Error(
         `failed to perform status section of the healthz check for KMS Provider ${this.name}, error: ${(error as Error).message}`,
@@ -234,7 +242,7 @@ export class KmsProvider implements Transformer {
     const uid = random.uuid();
     let problem: string;
     try {
-      const answer = await this.#service.encrypt(uid, seed);
+      const answer = await this.#call('Encrypt', () => this.#service.encrypt(uid, seed));
       const object: EncryptedObject = {
         encryptedData: Buffer.of(0),
         keyID: answer.keyId,
@@ -263,6 +271,25 @@ export class KmsProvider implements Transformer {
     throw new Error(`failed to rotate DEK uid=${JSON.stringify(uid)}, useSeed=true, ${problem}`);
   }
 
+  async #call<T>(method: string, work: () => Promise<T>): Promise<T> {
+    const began = ioNow();
+    const told = (code: string): void =>
+      this.#options.observer?.called(this.name, `/v2.KeyManagementService/${method}`, code, (ioNow() - began) / 1000);
+    try {
+      const answer = await work();
+      told('OK');
+      return answer;
+    } catch (error) {
+      told(/code = (\w+)/.exec((error as Error).message)?.[1] ?? 'Unknown');
+      throw error;
+    }
+  }
+
+  /** Seeds that are known. */
+  get cacheSize(): number {
+    return this.#cache.size;
+  }
+
   #current(): State {
     if (this.#state === undefined) throw new Error('got unexpected nil transformer');
     return this.#state;
@@ -286,6 +313,7 @@ export class KmsProvider implements Transformer {
       throw new Error(
         `encryptedDEKSource with keyID hash ${JSON.stringify(hashOf(state.keyID))} expired at ${new Date(state.expires).toISOString()} (current time is ${new Date(now).toISOString()})`,
       );
+    this.#options.observer?.used(this.name, 'to_storage', state.keyID);
     return this.#options.wire.encode({
       encryptedData: state.transformer.encrypt(value, key) as Buffer,
       keyID: state.keyID,
@@ -299,6 +327,7 @@ export class KmsProvider implements Transformer {
     const object = this.#options.wire.decode(data);
     checkObject(object);
     const state = this.#current();
+    this.#options.observer?.used(this.name, 'from_storage', object.keyID);
     const stale = object.keyID !== state.keyID || object.encryptedDEKSourceType !== seedType;
     const open = (transformer: Transformer): Decrypted => ({
       value: (transformer.decrypt(object.encryptedData, key) as Decrypted).value,
@@ -314,14 +343,15 @@ export class KmsProvider implements Transformer {
   #ask(id: string, object: EncryptedObject): Promise<Transformer> {
     const asked = this.#asked.get(id);
     if (asked !== undefined) return asked;
-    this.#options.onCacheMiss?.();
+    this.#options.observer?.missed();
     const { random } = this.#options;
-    const asking = this.#service
-      .decrypt(random.uuid(), {
+    const asking = this.#call('Decrypt', () =>
+      this.#service.decrypt(random.uuid(), {
         ciphertext: object.encryptedDEKSource,
         keyId: object.keyID,
         annotations: object.annotations,
-      })
+      }),
+    )
       .then(
         (secret) => {
           const transformer =

@@ -438,7 +438,11 @@ class ApiServerImpl implements ApiServer {
           },
           { enable: options.enableAdmissionPlugins ?? new Set(['NodeRestriction']), disable },
         ),
-        ...[...this.#policies.plugins, ...this.#webhooks.plugins].filter((p) => !disable.has(p.name)),
+        ...[...this.#policies.plugins, ...this.#webhooks.plugins].filter(
+          (p) =>
+            !disable.has(p.name) &&
+            (p.name !== 'MutatingAdmissionPolicy' || this.#features.enabled('MutatingAdmissionPolicy')),
+        ),
         ...(options.extraAdmissionPlugins ?? []),
       ],
       admissionMetrics,
@@ -454,11 +458,13 @@ class ApiServerImpl implements ApiServer {
       tables: new TableMaker(clock),
       protobuf,
       cbor,
+      compression: this.#features.enabled('APIResponseCompression'),
     });
     const computed = new ComputedApis({ apis: options.computedApis ?? [], registries, directory: this.directory });
     const verbs = createVerbs({
       protobuf,
       cbor: cbor !== undefined,
+      watchList: this.#features.enabled('WatchList'),
       registries,
       catalog,
       clock,
@@ -823,7 +829,7 @@ class ApiServerImpl implements ApiServer {
     await own;
     if (this.#closing !== undefined) return;
     await this.#flowControlMaintenance.start();
-    await this.#lease.start();
+    if (this.#features.enabled('APIServerIdentity')) await this.#lease.start();
     await this.#legacyTokens.start();
     this.#bootstrapped = true;
   }

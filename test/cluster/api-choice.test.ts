@@ -115,3 +115,22 @@ test('what is not known is refused, in the words of upstream', async () => {
   assert.match(await refused('--emulated-version=1.34'), /version 1\.34 is not between \[1\.36, 1\.36\]/);
   assert.match(await refused('--min-compatibility-version=1.30'), /is not between \[1\.35, 1\.36\]/);
 });
+
+test('gates of the server itself', async () => {
+  const off = ['WatchList', 'APIResponseCompression', 'APIServerIdentity', 'UnknownVersionInteroperabilityProxy']
+    .map((g) => `${g}=false`)
+    .join();
+  await using own = await startStore();
+  await using server = await startApiServer(work, own, [`--feature-gates=${off}`]);
+  const { api } = server;
+  const maps = '/api/v1/namespaces/default/configmaps';
+  const streamed = await api.get(`${maps}?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan`);
+  assert.equal(streamed.status, 422);
+  assert.match(streamed.body.message, /is forbidden for watch unless the WatchList feature gate is enabled/);
+  assert.equal((await api.create(maps, { metadata: { name: 'long' }, data: { a: 'x'.repeat(200_000) } })).status, 201);
+  const long = await api.request('GET', `${maps}/long`, undefined, { 'accept-encoding': 'gzip' });
+  assert.equal(long.headers['content-encoding'], undefined);
+  const leases = await api.get('/apis/coordination.k8s.io/v1/namespaces/kube-system/leases');
+  const identities = leases.body.items.filter((l: Json) => l.metadata.name.startsWith('apiserver-'));
+  assert.deepEqual(identities, []);
+});

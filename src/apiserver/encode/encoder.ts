@@ -29,6 +29,8 @@ export interface EncoderOptions {
   readonly tables: TableMaker;
   readonly protobuf?: ProtobufCodec;
   readonly cbor?: CborCodec | undefined;
+  /** APIResponseCompression is on, which it is by default. */
+  readonly compression?: boolean;
 }
 
 /** Verbs whose answers may be asked for as Table or PartialObjectMetadata. */
@@ -45,6 +47,7 @@ export class Encoder {
   /** Items of protobuf lists. */
   readonly forms = new FormCache();
   readonly #watch: WatchEncoder;
+  readonly #compression: boolean;
   readonly #offers = new WeakMap<ResourceInfo, { readonly once: Offer; readonly watch: Offer }>();
 
   constructor(options: EncoderOptions) {
@@ -52,6 +55,7 @@ export class Encoder {
     this.protobuf = options.protobuf;
     this.cbor = options.cbor;
     this.#watch = new WatchEncoder(this);
+    this.#compression = options.compression ?? true;
   }
 
   /** Settles what the answer of a resource request will look like; throws 406, or 400 for a bad `includeObject`. */
@@ -209,7 +213,7 @@ export class Encoder {
 
   async #list(scope: Scope, response: OutgoingResponse, body: ResponseBody & { kind: 'list' }): Promise<WireResponse> {
     const output = scope.output ?? plainJson;
-    const gzip = acceptsGzip(scope.request.headers['accept-encoding']);
+    const gzip = this.#mayCompress(scope);
     if (output.format !== 'json' || output.pretty) {
       const form = await listForm(this, scope.resource!, output, body);
       if (form !== undefined) return this.#form(scope, response, mediaTypes[output.format], form, gzip);
@@ -225,6 +229,10 @@ export class Encoder {
     const rest = paced(first.value, second.value, chunks);
     const recycle = (chunk: Buffer): void => buffers.give(chunk);
     return this.#finish(scope, response, mediaTypes.json, { kind: 'chunks', chunks: rest, gzip, recycle }, gzip);
+  }
+
+  #mayCompress(scope: Scope): boolean {
+    return this.#compression && acceptsGzip(scope.request.headers['accept-encoding']);
   }
 
   /** Short ones with their length. */
@@ -247,7 +255,7 @@ export class Encoder {
   #bytes(scope: Scope, response: OutgoingResponse, contentType: string, bytes: Uint8Array): WireResponse {
     // What the handler has compressed already goes as it is.
     const encoded = response.headers?.['content-encoding'] !== undefined;
-    if (!encoded && bytes.length > gzipThreshold && acceptsGzip(scope.request.headers['accept-encoding']))
+    if (!encoded && bytes.length > gzipThreshold && this.#mayCompress(scope))
       return this.#finish(scope, response, contentType, { kind: 'chunks', chunks: single(bytes), gzip: true }, true);
     return this.#finish(scope, response, contentType, { kind: 'bytes', bytes });
   }

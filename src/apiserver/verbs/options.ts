@@ -149,10 +149,10 @@ export interface ListQuery {
 }
 
 /**
- * ListOptions of a list, watch or deletecollection.
+ * ListOptions of a list, watch or deletecollection. `watchList`: lists may be streamed as watches.
  * @throws {StatusError} 400, 422
  */
-export function readListQuery(ctx: RequestContext, watching: boolean): ListQuery {
+export function readListQuery(ctx: RequestContext, watching: boolean, watchList = true): ListQuery {
   const { query } = ctx.request;
   const namespace = namespaceOf(ctx);
   const labelSelector = text(query, 'labelSelector');
@@ -167,12 +167,21 @@ export function readListQuery(ctx: RequestContext, watching: boolean): ListQuery
   const path = 'resourceVersionMatch';
   if (watching) {
     // An old-style watch from the beginning is a streaming list.
-    if (sendInitialEvents === undefined && match === '' && (resourceVersion === '' || resourceVersion === '0')) {
+    if (
+      watchList &&
+      sendInitialEvents === undefined &&
+      match === '' &&
+      (resourceVersion === '' || resourceVersion === '0')
+    ) {
       sendInitialEvents = true;
       match = 'NotOlderThan';
     }
     if (sendInitialEvents !== undefined && match !== 'NotOlderThan') {
       errors.push(forbiddenField(path, 'sendInitialEvents requires setting resourceVersionMatch to NotOlderThan'));
+    }
+    if (sendInitialEvents !== undefined && !watchList) {
+      const why = 'sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled';
+      errors.push(forbiddenField('sendInitialEvents', why));
     }
     if (match !== '') {
       if (sendInitialEvents === undefined) {

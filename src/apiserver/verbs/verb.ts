@@ -17,6 +17,8 @@ export interface VerbDeps {
   /** For what is not stored (reviews, bindings, evictions). */
   readonly admission: () => Admission | undefined;
   readonly protobuf?: ProtobufReader;
+  /** WatchList is on, which it is by default. */
+  readonly watchList?: boolean;
   /** CBORServingAndStorage is on. */
   readonly cbor?: boolean;
 }

@@ -6,7 +6,7 @@ import { dirname, isAbsolute, join } from 'node:path';
 import type { AdmissionConfiguration } from '../../apiserver/admission/plugins.ts';
 import { defaultPluginNames, optionalPluginNames } from '../../apiserver/admission/plugins.ts';
 import type { Clock } from '../../base/clock.ts';
-import { loadKubeconfig } from '../../client/kubeconfig.ts';
+import { webhookOfKubeconfig } from '../webhook-kubeconfig.ts';
 import { loadYaml } from '../yaml.ts';
 import { readNamed, StartError } from './environment.ts';
 
@@ -36,18 +36,11 @@ async function imagePolicy(given: Json, folder: string, clock: Clock): Promise<J
   const file = policy['kubeConfigFile'];
   if (typeof file !== 'string' || file === '')
     throw new StartError('ImagePolicyWebhook: imagePolicy.kubeConfigFile is required');
-  const connection = await loadKubeconfig(isAbsolute(file) ? file : join(folder, file), { clock });
-  return {
-    ...policy,
-    backend: {
-      url: connection.server,
-      ...(connection.ca === undefined ? {} : { caBundle: Buffer.from(connection.ca).toString('base64') }),
-      ...(connection.certificate === undefined || connection.key === undefined
-        ? {}
-        : { clientCertificate: { certificate: connection.certificate, key: connection.key } }),
-      ...(connection.token === undefined ? {} : { token: connection.token }),
-    },
-  };
+  const path = isAbsolute(file) ? file : join(folder, file);
+  const backend = await webhookOfKubeconfig(path, clock).catch((error: unknown) => {
+    throw new StartError(`ImagePolicyWebhook: ${(error as Error).message}`, { cause: error });
+  });
+  return { ...policy, backend };
 }
 
 /** @throws {StartError} */

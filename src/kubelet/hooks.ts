@@ -4,9 +4,11 @@ import type { KubeletContext } from './context.ts';
 import { goQuote } from './downward.ts';
 import { errorText } from './object-cache.ts';
 import { formatPod } from './pod-util.ts';
-import { httpExchange, httpTarget } from './probes.ts';
+import type { HttpTarget } from './probes.ts';
+import { hostPort, httpExchange, httpTarget, PlainAnswer } from './probes.ts';
 
 const httpTimeoutMs = 30_000;
+const userAgent = 'kube-lifecycle/1.36';
 
 /** Runs a handler to its end. Rejects with upstream's message when it fails. */
 export async function runHook(
@@ -38,9 +40,7 @@ export async function runHook(
   if (handler.httpGet !== undefined) {
     const path = handler.httpGet.path ?? '';
     try {
-      const target = httpTarget(handler.httpGet, container, podIp);
-      const answer = await ctx.clock.activity.track(httpExchange(ctx, target, httpTimeoutMs));
-      if (answer.status >= 400) throw new Error(`HTTP hook failed with statuscode: ${answer.status}`);
+      await ctx.clock.activity.track(ask(ctx, pod, httpTarget(handler.httpGet, container, podIp, userAgent)));
     } catch (error) {
       throw new Error(`HTTP lifecycle hook (${path}) ${where}${errorText(error)}`, { cause: error });
     }
@@ -57,6 +57,26 @@ export async function runHook(
     return;
   }
   throw new Error('Cannot run handler: invalid handler');
+}
+
+/** Any answer is as good as another; one in the clear to a request by TLS is asked for again without. */
+async function ask(ctx: KubeletContext, pod: Pod, target: HttpTarget): Promise<void> {
+  try {
+    await httpExchange(ctx, target, httpTimeoutMs);
+  } catch (error) {
+    if (!(error instanceof PlainAnswer)) throw error;
+    const { authorization: _, ...headers } = target.headers;
+    const plain = { ...target, scheme: 'http', url: target.url.replace(/^https:/, 'http:'), headers };
+    await httpExchange(ctx, plain, httpTimeoutMs).catch(() => {
+      throw error;
+    });
+    ctx.events.pod(
+      pod,
+      'Warning',
+      'LifecycleHTTPFallback',
+      `request to HTTPS lifecycle hook ${hostPort(target.host, target.port)} got HTTP response, retry with HTTP succeeded`,
+    );
+  }
 }
 
 /** Go's `%v` of a list of strings. */

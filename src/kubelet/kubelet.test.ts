@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
 import { test } from 'node:test';
 import { VirtualClock } from '../base/clock.ts';
 import { silentLogger } from '../base/logger.ts';
@@ -11,6 +12,7 @@ import { SimulatedHost } from './host/simulated/host.ts';
 import { createKubelet } from './kubelet.ts';
 import { SimulatedImages } from './runtime/simulated/images.ts';
 import { SimulatedNetwork } from './runtime/simulated/network.ts';
+import { duplexPair } from './runtime/simulated/pipe.ts';
 import { SimulatedRuntime } from './runtime/simulated/runtime.ts';
 
 async function cluster(t: { after(fn: () => unknown): void }, options: { cpu?: string } = {}) {
@@ -562,6 +564,44 @@ test('another image does away with the back-off', async (t) => {
   });
   await c.clock.advance(100);
   assert.equal((await c.state('back-off'))!.restartCount, count + 1);
+});
+
+test('a lifecycle hook is content with any answer, and with one in the clear where TLS was asked for', async (t) => {
+  const c = await cluster(t);
+  const agents: unknown[] = [];
+  const server = createServer((request, response) => {
+    agents.push(request.headers['user-agent']);
+    response.writeHead(404).end();
+  });
+  c.host.network.register('192.0.2.9', {
+    connect: () => {
+      const [near, far] = duplexPair();
+      far.once('data', (first: Buffer) => {
+        // A handshake of TLS begins with 22.
+        if (first[0] === 22) return void far.end('HTTP/1.0 400 Bad Request\r\n\r\n');
+        far.unshift(first);
+        server.emit('connection', far);
+      });
+      return near;
+    },
+  });
+  const hook = { host: '192.0.2.9', port: 8443, path: '/x' };
+  await c.run('p', { lifecycle: { postStart: { httpGet: { ...hook, scheme: 'HTTPS' } } } });
+  await c.run('q', { lifecycle: { postStart: { httpGet: hook } } });
+  for (const name of ['p', 'q']) {
+    // The answers come in real time.
+    for (let i = 0; i < 100 && (await c.state(name))?.state?.running === undefined; i++) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      await c.clock.advance(10);
+    }
+    assert.equal((await c.state(name))?.restartCount, 0);
+    assert.ok(!c.events(name).some((e) => e.startsWith('FailedPostStartHook')), c.events(name).join('\n'));
+  }
+  const told =
+    'LifecycleHTTPFallback: request to HTTPS lifecycle hook 192.0.2.9:8443 got HTTP response, retry with HTTP succeeded';
+  assert.ok(c.events('p').includes(told), c.events('p').join('\n'));
+  assert.ok(!c.events('q').includes(told));
+  assert.deepEqual(agents, ['kube-lifecycle/1.36', 'kube-lifecycle/1.36']);
 });
 
 test('a pod that ends: all preStop hooks at once, sidecars after what they serve, the last one first', async (t) => {

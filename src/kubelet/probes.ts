@@ -56,6 +56,12 @@ export async function within<T>(ms: number, work: (signal: AbortSignal) => Promi
 
 export class Late extends Error {}
 
+/** A server that was to speak TLS has answered in the clear. */
+export class PlainAnswer extends Error {}
+
+/** How OpenSSL takes an answer in the clear; the code beside it depends on when it comes. */
+const notTls = /SSL routines.*(wrong version number|packet length too long)/;
+
 export interface HttpTarget {
   readonly url: string;
   readonly host: string;
@@ -66,7 +72,7 @@ export interface HttpTarget {
 }
 
 /** The request that an httpGet action describes. Throws when its port has no number. */
-export function httpTarget(action: HTTPGetAction, container: Container, podIp: string): HttpTarget {
+export function httpTarget(action: HTTPGetAction, container: Container, podIp: string, agent = userAgent): HttpTarget {
   const port = resolvePort(action.port as number | string, container);
   if (port === undefined || port <= 0 || port > 65535) throw new Error(`invalid port number: ${String(action.port)}`);
   const host = action.host !== undefined && action.host !== '' ? action.host : podIp;
@@ -83,7 +89,7 @@ export function httpTarget(action: HTTPGetAction, container: Container, podIp: s
     const had = headers[key];
     headers[key] = had === undefined ? (h.value ?? '') : [...(Array.isArray(had) ? had : [had]), h.value ?? ''];
   }
-  headers['user-agent'] ??= userAgent;
+  headers['user-agent'] ??= agent;
   headers['accept'] ??= '*/*';
   if (headers['accept'] === '') delete headers['accept'];
   headers['host'] ??= hostPort(host, port);
@@ -134,7 +140,13 @@ async function once(
   signal.addEventListener('abort', abort, { once: true });
   try {
     return await new Promise((resolve, reject) => {
-      socket.once('error', reject);
+      const fail = (error: Error & { code?: string }): void => {
+        if (error.code === 'ECONNRESET') reject(new Error('EOF', { cause: error }));
+        else if (notTls.test(error.message))
+          reject(new PlainAnswer('http: server gave HTTP response to HTTPS client', { cause: error }));
+        else reject(error);
+      };
+      socket.once('error', fail);
       const req = httpRequest(
         { createConnection: () => socket, method: 'GET', path, headers: target.headers },
         (res: IncomingMessage) => {
@@ -155,9 +167,7 @@ async function once(
           res.on('error', reject);
         },
       );
-      req.on('error', (error: Error & { code?: string }) =>
-        reject(error.code === 'ECONNRESET' ? new Error('EOF', { cause: error }) : error),
-      );
+      req.on('error', fail);
       req.end();
     });
   } finally {

@@ -29,6 +29,7 @@ import { serviceCIDRController } from './service-cidrs.ts';
 import { serviceAccountTokenController } from './serviceaccount-tokens.ts';
 import { serviceAccountController } from './serviceaccount.ts';
 import { statefulSetController } from './statefulset/statefulset.ts';
+import { storageVersionMigratorController } from './storage-version-migrator.ts';
 import { tokenCleanerController } from './token-cleaner.ts';
 import { ttlAfterFinishedController } from './ttl-after-finished.ts';
 import { validatingAdmissionPolicyStatusController } from './validatingadmissionpolicy-status.ts';
@@ -82,6 +83,7 @@ export const allControllers: readonly ControllerDescriptor[] = [
   bootstrapSignerController,
   tokenCleanerController,
   validatingAdmissionPolicyStatusController,
+  storageVersionMigratorController,
   // Last: it shares the informers that the others have made and makes small ones for the rest.
   garbageCollectorController,
 ];

@@ -100,6 +100,22 @@ const gated: readonly Gated[] = [
     clusterRoleBindings: [controllerBinding('podcertificaterequestcleaner')],
     nodeRules: [{ verbs: 'create,get,list,watch', groups: certificates, resources: 'podcertificaterequests' }],
   },
+  {
+    gate: 'StorageVersionMigrator',
+    clusterRoles: [
+      {
+        name: 'system:controller:storage-version-migrator-controller',
+        rules: [
+          { verbs: 'create,list,patch', groups: '*', resources: '*' },
+          { verbs: 'get', groups: 'apiextensions.k8s.io', resources: 'customresourcedefinitions' },
+          { verbs: 'patch', groups: 'apiextensions.k8s.io', resources: 'customresourcedefinitions/status' },
+          { verbs: 'update', groups: 'storagemigration.k8s.io', resources: 'storageversionmigrations/status' },
+        ],
+      },
+    ],
+    clusterRoleBindings: [controllerBinding('storage-version-migrator-controller')],
+    nodeRules: [],
+  },
 ];
 
 const apiVersion = 'rbac.authorization.k8s.io/v1';

@@ -4,7 +4,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { Pod } from '../../src/api/types/index.gen.ts';
-import { container, firstAddress, Machines, pod, serve, skipMachines, sleeper } from './support/machines.ts';
+import { container, firstAddress, Machines, pod, serve, sh, skipMachines, sleeper } from './support/machines.ts';
 import { until } from './support/until.ts';
 
 const skip = skipMachines();
@@ -184,5 +184,51 @@ describe('crashes', { skip, timeout: 240_000 }, () => {
     await m.ready('afterwards');
     assert.deepEqual(await lives('app=web'), earlier);
     assert.equal(await m.kubectl.ok('exec afterwards -- echo served'), 'served\n');
+  });
+
+  test('a power failure: after it all pods run again, with their data, and no address is lost', async () => {
+    await m.kubectl.apply({
+      apiVersion: 'v1',
+      kind: 'PersistentVolumeClaim',
+      metadata: { name: 'kept' },
+      spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } },
+    });
+    const mounts = [{ name: 'v', mountPath: '/v' }];
+    await m.kubectl.apply(
+      pod('keeper', '', {
+        volumes: [{ name: 'v', persistentVolumeClaim: { claimName: 'kept' } }],
+        containers: [container('echo started >> /v/file; sleep 1000', { volumeMounts: mounts })],
+      }),
+    );
+    await m.ready('keeper');
+    const uids = [...(await lives('app=web')).keys()].sort();
+    await m.kill();
+    await m.first.powerFailure();
+    sh('nft flush ruleset; ip link del cni0; ip route flush proto 118; true');
+    await m.first.launch();
+    await m.up();
+    await m.kubectl.ok('rollout status deployment/web --timeout=60s');
+    await until('the pods to be started again', async () => {
+      const { items } = await m.kubectl.json<{ items: Pod[] }>('get pods');
+      const living = items.filter((p) => p.spec?.restartPolicy === 'Always');
+      return living.every(
+        (p) =>
+          p.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') &&
+          p.status.containerStatuses?.every((c) => c.restartCount > 0),
+      );
+    });
+    assert.deepEqual([...(await lives('app=web')).keys()].sort(), uids);
+    assert.equal(await m.kubectl.ok('exec keeper -- cat /v/file'), 'started\nstarted\n');
+    assert.equal((await fetch(`http://${firstAddress}:30082/`)).status, 200);
+    await m.kubectl.apply(pod('asks', 'timeout 5 wget -q -O - http://web', { restartPolicy: 'Never' }));
+    assert.match(await m.ended('asks'), /^web-/);
+    // Addresses of pods that are no more are free again.
+    const addresses = join(m.first.dir, 'kubelet/cni-addresses');
+    const taken = (): string[] =>
+      readdirSync(addresses, { recursive: true, encoding: 'utf8' }).filter((f) => /\/10\.[\d.]+$/.test(f));
+    await until('addresses to be given back', async () => {
+      const ready = (await m.first.runtime.listPodSandbox()).filter((x) => x.state === 'SANDBOX_READY');
+      return taken().length === ready.length;
+    });
   });
 });

@@ -323,6 +323,31 @@ export class Containerd {
     await gone;
   }
 
+  /** As the machine's power failing: nothing runs any more, nothing is mounted, and only what stands on the disk is left. */
+  async powerFailure(): Promise<void> {
+    await this.kill();
+    const end = (pid: number): void => {
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch {
+        // It has gone meanwhile.
+      }
+    };
+    for (const pid of processesWith(this.dir)) end(pid);
+    const inCgroups = spawnSync('find', ['/sys/fs/cgroup', '-path', `*${this.cgroupRoot}/*`, '-name', 'cgroup.procs'], {
+      encoding: 'utf8',
+    });
+    const pids = inCgroups.stdout
+      .split('\n')
+      .filter((file) => file !== '' && existsSync(file))
+      .flatMap((file) => readFileSync(file, 'utf8').split('\n'));
+    for (const pid of new Set(pids)) if (Number(pid) > 1) end(Number(pid));
+    for (const path of [...mountsBelow(this.dir), ...mountsBelow('/run/netns')]) spawnSync('umount', ['-l', path]);
+    rmSync('/run/netns', { recursive: true, force: true });
+    rmSync(join(this.dir, 'state'), { recursive: true, force: true });
+    removeCgroup(this.cgroupRoot);
+  }
+
   /** Imports an image under a name. */
   async load(image: OciImage, ...names: string[]): Promise<void> {
     const file = join(this.dir, `image-${++serial}.tar`);

@@ -16,6 +16,8 @@ const needed: readonly (readonly [what: string, packageName: string])[] = [
   ['busybox', 'busybox-static'],
   ['ip', 'iproute2'],
   ['iptables', 'iptables'],
+  ['nft', 'nftables'],
+  ['conntrack', 'conntrack'],
 ];
 
 function isThere(what: string): boolean {

@@ -6,7 +6,6 @@ import { withDefaults } from './configuration-fields.ts';
 /** Fields whose values other than the default have no effect, and why. */
 const gaps: Readonly<Record<string, string>> = {
   syncFrequency: 'pods are looked at when something happens to them, not by the clock',
-  readOnlyPort: 'the kubelet serves on its authenticated port alone',
   enableContentionProfiling: 'there are no locks to profile',
   kubeletCgroups: 'the kubelet stays in the cgroup that it was started in',
   systemCgroups: 'processes of the system stay in their cgroups',

@@ -40,7 +40,7 @@ import { PullLimits } from './pull-limits.ts';
 import { PullRecords } from './pull-records.ts';
 import { PodWorker } from './pod-worker.ts';
 import type { ContainerRuntime, PodSandboxStatus } from './runtime/container-runtime.ts';
-import type { KubeletListenOptions, KubeletServer } from './server/server.ts';
+import type { KubeletListenOptions, KubeletServer, Place } from './server/server.ts';
 import type { ClaimUsage } from './server/metrics.ts';
 import { managerMetrics } from './server/metrics.ts';
 import { createKubeletServer } from './server/server.ts';
@@ -120,7 +120,9 @@ export interface Kubelet {
   /** Serves the kubelet's API (HTTP/1.1) on a connection that comes from the API server itself. */
   serve(stream: Duplex): void;
   /** Opens the kubelet's HTTPS endpoint, for API servers in other processes. */
-  listen(options: KubeletListenOptions): Promise<{ readonly address: string; readonly port: number }>;
+  listen(options: KubeletListenOptions): Promise<Place>;
+  /** Opens the endpoint of `readOnlyPort`. */
+  listenReadOnly(options: Place): Promise<Place>;
   readonly node: Node | undefined;
   readonly pods: readonly Pod[];
   readonly runtime: ContainerRuntime;
@@ -622,8 +624,12 @@ class KubeletImpl implements Kubelet, WorkerHome {
     this.#server.serve(stream);
   }
 
-  listen(options: KubeletListenOptions): Promise<{ readonly address: string; readonly port: number }> {
+  listen(options: KubeletListenOptions): Promise<Place> {
     return this.#server.listen(options);
+  }
+
+  listenReadOnly(options: Place): Promise<Place> {
+    return this.#server.listenReadOnly(options);
   }
 
   async stop(): Promise<void> {

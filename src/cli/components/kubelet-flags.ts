@@ -18,7 +18,12 @@ const rows: readonly Row[] = [
   ['manifest-url-header', 'staticPodURLHeader', 'headers', 'name:value,… sent along with that request'],
   ['address', 'address', 'string', 'where to serve (default 0.0.0.0)'],
   ['port', 'port', 'int', 'port to serve on (default 10250); 0 picks a free one'],
-  ['read-only-port', 'readOnlyPort', 'int', 'no effect: nothing is served without authentication'],
+  [
+    'read-only-port',
+    'readOnlyPort',
+    'int',
+    'port of an endpoint without authentication, for pods, statistics and metrics (default 0: none)',
+  ],
   ['fail-cgroupv1', 'failCgroupV1', 'bool', 'refuse to start on cgroup v1'],
   [
     'container-runtime-endpoint',

@@ -197,6 +197,10 @@ export async function runKubelet(
       const listening = c.enableServer
         ? await serve({ c, env, kubelet, client, nodeName, address, port, addresses, pair, clientCA, tls, flags })
         : undefined;
+      if (c.readOnlyPort !== 0)
+        await kubelet.listenReadOnly({ address, port: c.readOnlyPort }).catch((error: unknown) => {
+          throw listenError(error, address, c.readOnlyPort, '--read-only-port');
+        });
       const started = node.start();
       started.catch(() => {});
       await Promise.race([started, aborted(signal)]);

@@ -125,5 +125,15 @@ test('callers show a certificate or a token, and need the right on the node', as
   await clock.advance(301_000);
   assert.equal((await get('/metrics', undefined, token))[0], 200);
   assert.deepEqual([asked, reviews.length], [before[0]! + 1, before[1]! + 1]);
+  // The endpoint of --read-only-port asks nobody, and has no way into containers.
+  const open = await kubelet.listenReadOnly({ address: '127.0.0.1', port: 0 });
+  const read = async (path: string) => {
+    const response = await fetch(`http://127.0.0.1:${open.port}${path}`, { headers: { connection: 'close' } });
+    return [response.status, await response.text()];
+  };
+  assert.equal((await read('/pods'))[0], 200);
+  assert.equal((await read('/metrics'))[0], 200);
+  for (const path of ['/containerLogs/default/p/c', '/exec/default/p/c?command=sh', '/ex%65c/default/p/c', '/logs/'])
+    assert.deepEqual(await read(path), [405, 'Debug endpoints are disabled.\n'], path);
   await kubelet.close();
 });

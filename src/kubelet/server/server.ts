@@ -71,11 +71,19 @@ export interface KubeletListenOptions {
   follow?(use: (files: Partial<Pick<KubeletListenOptions, 'cert' | 'key' | 'clientCA'>>) => void): () => void;
 }
 
+/** Where something listens; port 0 picks a free one. */
+export interface Place {
+  readonly address: string;
+  readonly port: number;
+}
+
 export interface KubeletServer {
   /** Speaks HTTP/1.1 on a stream that comes from the API server itself. */
   serve(stream: Duplex): void;
   /** Opens the HTTPS endpoint. */
-  listen(options: KubeletListenOptions): Promise<{ readonly address: string; readonly port: number }>;
+  listen(options: KubeletListenOptions): Promise<Place>;
+  /** Opens an HTTP endpoint that asks nobody who he is (`--read-only-port`): pods, health, statistics and metrics. */
+  listenReadOnly(options: Place): Promise<Place>;
   /** Ends all connections. */
   close(): Promise<void>;
 }
@@ -84,7 +92,7 @@ class HttpApi implements KubeletServer {
   readonly #o: KubeletServerOptions;
   readonly #metrics = new KubeletServerMetrics();
   readonly #connections = new Set<Duplex>();
-  readonly #secure: Server[] = [];
+  readonly #listening: Server[] = [];
   #plain: Server | undefined;
   #closed = false;
 
@@ -105,7 +113,7 @@ class HttpApi implements KubeletServer {
     this.#plain.emit('connection', stream);
   }
 
-  async listen(options: KubeletListenOptions): Promise<{ readonly address: string; readonly port: number }> {
+  listen(options: KubeletListenOptions): Promise<Place> {
     let files: Partial<Pick<KubeletListenOptions, 'cert' | 'key' | 'clientCA'>> = options;
     const context = (): SecureContextOptions => ({
       ...options.tls,
@@ -126,24 +134,33 @@ class HttpApi implements KubeletServer {
     this.#attach(server, options.auth);
     server.on('secureConnection', (socket: TLSSocket) => this.#track(socket));
     server.on('tlsClientError', (error) => this.#o.logger.debug('TLS handshake failed', { error }));
+    return this.#open(server, options);
+  }
+
+  listenReadOnly(options: Place): Promise<Place> {
+    const server = createServer();
+    this.#attach(server, undefined, true);
+    server.on('connection', (socket) => this.#track(socket));
+    return this.#open(server, options);
+  }
+
+  async #open(server: Server, { address, port }: Place): Promise<Place> {
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
-      server.listen(options.port, everyFamily(options.address), () => {
+      server.listen(port, everyFamily(address), () => {
         server.off('error', reject);
         resolve();
       });
     });
     server.on('error', (error) => this.#o.logger.error('kubelet endpoint failed', { error }));
-    this.#secure.push(server);
+    this.#listening.push(server);
     const bound = server.address();
-    return typeof bound === 'object' && bound !== null
-      ? { address: options.address, port: bound.port }
-      : { address: options.address, port: options.port };
+    return { address, port: typeof bound === 'object' && bound !== null ? bound.port : port };
   }
 
   async close(): Promise<void> {
     this.#closed = true;
-    const ended = this.#secure.map((s) => new Promise<void>((resolve) => s.close(() => resolve())));
+    const ended = this.#listening.map((s) => new Promise<void>((resolve) => s.close(() => resolve())));
     for (const c of this.#connections) c.destroy();
     await Promise.all(ended);
   }
@@ -154,12 +171,12 @@ class HttpApi implements KubeletServer {
     stream.on('error', (error) => this.#o.logger.debug('connection to the kubelet broke', { error }));
   }
 
-  #attach(server: Server, auth: KubeletAuth | undefined): void {
+  #attach(server: Server, auth: KubeletAuth | undefined, readOnly = this.#o.debugging === false): void {
     server.keepAliveTimeout = 90_000;
     // A log may be followed for days.
     server.requestTimeout = 0;
     server.on('request', (request: IncomingMessage, response: ServerResponse) => {
-      void this.#request(request, response, auth);
+      void this.#request(request, response, auth, readOnly);
     });
     server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
       const started = ioNow();
@@ -167,20 +184,25 @@ class HttpApi implements KubeletServer {
       socket.once('close', () => done((ioNow() - started) / 1000));
       socket.on('error', () => socket.destroy());
       void serveUpgrade(this.#o, request, socket, head, async () => {
-        if (this.#o.debugging === false) throw disabled();
+        if (readOnly) throw disabled();
         await refusalOf(auth, this.#o.nodeName, request);
       });
     });
   }
 
-  async #request(request: IncomingMessage, response: ServerResponse, auth: KubeletAuth | undefined): Promise<void> {
+  async #request(
+    request: IncomingMessage,
+    response: ServerResponse,
+    auth: KubeletAuth | undefined,
+    readOnly: boolean,
+  ): Promise<void> {
     const started = ioNow();
     const url = new URL(request.url ?? '/', 'http://kubelet');
     const done = this.#metrics.begin(request.method ?? 'GET', url.pathname);
     response.once('close', () => done((ioNow() - started) / 1000));
     try {
       await refusalOf(auth, this.#o.nodeName, request);
-      await this.#route(url, request, response);
+      await this.#route(url, request, response, readOnly);
     } catch (error) {
       const failure = httpErrorOf(error);
       if (failure.status >= 500) this.#o.logger.warn('request to the kubelet failed', { path: url.pathname, error });
@@ -193,12 +215,12 @@ class HttpApi implements KubeletServer {
     }
   }
 
-  async #route(url: URL, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  async #route(url: URL, request: IncomingMessage, response: ServerResponse, readOnly: boolean): Promise<void> {
     const segments = url.pathname.split('/').slice(1).map(decodeURIComponent);
     const method = request.method ?? 'GET';
     const get = method === 'GET' || method === 'HEAD';
     const o = this.#o;
-    if (o.debugging === false && debugPaths.has(segments[0]!)) throw disabled();
+    if (readOnly && debugPaths.has(segments[0]!)) throw disabled();
     switch (segments[0]) {
       case 'containerLogs':
         if (segments.length !== 4) break;

@@ -550,7 +550,12 @@ const groups = discovery.groups.map((group) => ({
               }
             : {}),
           // Events have the columns of the core ones in both groups.
-          columns: (columns[r.kind === 'Event' ? '' : group.name]?.[r.kind] ?? []).map((c) => [c.name, c.type, c.format, c.priority]),
+          columns: (columns[r.kind === 'Event' ? '' : group.name]?.[r.kind] ?? []).map((c) => [
+            c.name,
+            c.type,
+            c.format,
+            c.priority,
+          ]),
           ...(selectors !== undefined ? { fieldLabels: selectors.labels } : {}),
           storageVersion: storageVersions[key] ?? served[0]!,
           ...(key === 'events.k8s.io/events' ? { storageGroup: '' } : {}),

@@ -175,7 +175,9 @@ test('a closed cluster leaves no timer, socket or file', async (t) => {
     await assert.rejects(createCluster({ nodes: 1, dataDir: dir, clock }), /in use/);
     await turns();
     assert.equal(clock.pending, 0);
-    assert.deepEqual(resourcesInUse(), resources);
+    // What the first cluster had under way may have ended meanwhile; nothing may have come.
+    for (const [kind, count] of Object.entries(resourcesInUse()))
+      assert.ok(count <= (resources[kind] ?? 0), `${count} ${kind}`);
     assert.deepEqual(openFiles(), files);
     assert.equal((await first.client.core.namespaces.get('default')).metadata.name, 'default');
   });

@@ -101,9 +101,7 @@ const metadataTexts: Readonly<Record<string, string>> = {
 function reference(name: 'ObjectMeta' | 'ListMeta', options: OpenAPIOptions): OpenAPIObject {
   const ref = { $ref: `${refPrefix[options.version]}${meta}.${name}` };
   const text = options.describe === undefined ? {} : { description: metadataTexts[name]! };
-  return options.version === 'v3' && 'description' in text
-    ? { allOf: [ref], ...text }
-    : { ...ref, ...text };
+  return options.version === 'v3' && 'description' in text ? { allOf: [ref], ...text } : { ...ref, ...text };
 }
 
 const mapValues = (

@@ -4,7 +4,6 @@
  * that do not read.
  */
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import * as https from 'node:https';
 import { after, before, test } from 'node:test';

@@ -113,7 +113,7 @@ export class Sites {
     layOut(families);
     const containerds = await Promise.all([
       Containerd.start({ noNetwork: true, name: 'a' }),
-      ...(options.second === false ? [] : [Containerd.start({ noNetwork: true, name: 'b', netns })]),
+      ...(options.second === false ? [] : [Containerd.start({ noNetwork: true, name: 'b', netns, ownMounts: true })]),
     ]);
     const sites = new Sites(containerds[0]!, containerds[1], families);
     try {
@@ -174,10 +174,11 @@ export class Sites {
   async join(): Promise<void> {
     const { second, cluster } = this;
     const token = await createToken(this.client, new SystemClock(), new SystemRandom(), { ttlMs: 600_000 });
+    const [program, ...args] = second!.inside();
     this.#joined = spawn(
-      'nsenter',
+      program!,
       [
-        `--net=${netns}`,
+        ...args,
         process.execPath,
         bundle,
         'join',
@@ -264,8 +265,9 @@ export class Sites {
     const { certificateAuthority, clientCertificate, clientKey } = this.cluster.adminCredentials!;
     const entry = { name: 'knarr', server: this.server, certificateAuthority, clientCertificate, clientKey };
     writeFileSync(config, renderKubeconfig(entry));
-    const args = [`--net=${netns}`, process.execPath, bundle, 'leave', '--kubeconfig', config, '--node-name', 'two'];
-    await promisify(execFile)('nsenter', [...args, '--data-dir', join(this.dir, 'two')], { timeout: 60_000 });
+    const [program, ...args] = [...this.second!.inside(), process.execPath, bundle, 'leave', '--kubeconfig', config];
+    const more = ['--node-name', 'two', '--data-dir', join(this.dir, 'two')];
+    await promisify(execFile)(program!, [...args, ...more], { timeout: 60_000 });
   }
 
   async stopJoined(): Promise<void> {

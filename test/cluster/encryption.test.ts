@@ -6,6 +6,10 @@ import * as grpc from '@grpc/grpc-js';
 import protobufjs from 'protobufjs';
 import { loadCatalog } from '../../src/api/catalog/catalog.ts';
 import { ProtobufObjects } from '../../src/api/protobuf.ts';
+import { SystemClock } from '../../src/base/clock.ts';
+import { silentLogger } from '../../src/base/logger.ts';
+import { SystemRandom } from '../../src/base/random.ts';
+import { waitForOne } from '../support/wait.ts';
 import { createWorkspace, startApiServer, startStore } from '../support/api-server.ts';
 import type { RunningApiServer, TestStore, Workspace } from '../support/api-server.ts';
 import type { Api } from '../support/api.ts';
@@ -473,4 +477,33 @@ test('what another API server has stored as protobuf is read, also encrypted, an
   const changed = await api.merge(path, { spec: { replicas: 2 } });
   assert.equal(changed.status, 200);
   assert.match((await stored('deployments/default/d', own)).toString(), /^\{"kind":"Deployment"/);
+});
+
+test('a cluster in one process: everything encrypted, nobody notices', async () => {
+  const { createEncryption } = await import('../../src/cluster/processes/encryption.ts');
+  const { createCluster } = await import('../../src/index.ts');
+  const clock = new SystemClock();
+  const file = work.write(
+    'whole.json',
+    config({ resources: ['*.*'], providers: [{ aesgcm: { keys: [{ name: 'k', secret: key(9) }] } }, identity] }),
+  );
+  const encryption = await createEncryption({ providerConfig: file, automaticReload: false }, loadCatalog(), {
+    clock,
+    random: new SystemRandom(),
+    logger: silentLogger,
+    signal: new AbortController().signal,
+  });
+  await using cluster = await createCluster({ nodes: 1, clock, apiServer: { encryption } });
+  await cluster.client.apps.deployments.create({
+    metadata: { name: 'd', namespace: 'default' },
+    spec: {
+      replicas: 2,
+      selector: { matchLabels: { a: 'b' } },
+      template: { metadata: { labels: { a: 'b' } }, spec: { containers: [{ name: 'c', image: 'i' }] } },
+    },
+  });
+  await waitForOne(cluster.client.apps.deployments, 'd', 'default', (d) => d.status?.readyReplicas === 2);
+  const { kvs } = await cluster.store.range({ key: '/registry/', end: '/registry0' });
+  assert.ok(kvs.length > 100);
+  for (const kv of kvs) assert.match(kv.value.toString('latin1', 0, 40), /^k8s:enc:aesgcm:v1:k:/, kv.key);
 });

@@ -189,7 +189,7 @@ test(
     const started: Foreign[] = [];
     const c = sites.second!;
     try {
-      const on = ['nsenter', '--net=/run/netns/two'];
+      const on = c.inside();
       started.push(new Foreign(sites, 'kubelet', [...on, ...(await kubeletCommand(sites, c, 'two'))]));
       const config = join(sites.dir, 'kubelet.conf');
       await until(

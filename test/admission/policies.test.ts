@@ -147,6 +147,18 @@ test('a policy refuses with its message, reason and cause, and lets through what
   await api.delete(`${deployments}/many`);
 });
 
+test('writes that change nothing are judged as well', async () => {
+  const { body } = await api.create(maps, map());
+  const path = `${maps}/${body.metadata.name}`;
+  const spec = { matchConstraints: on(['configmaps']), validations: [{ expression: 'false' }] };
+  await validating(spec, {}, async () => {
+    assert.equal((await api.request('PUT', path, body)).status, 422);
+    assert.equal((await api.merge(path, {})).status, 422);
+  });
+  const again = await api.request('PUT', path, body);
+  assert.deepEqual([again.status, again.body.metadata.resourceVersion], [200, body.metadata.resourceVersion]);
+});
+
 test('failure policies, reasons, and messages without a text of their own', async () => {
   const failing = {
     matchConstraints: on(['configmaps']),

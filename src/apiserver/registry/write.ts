@@ -500,7 +500,8 @@ async function prepareUpdate(
   strategy.prepareForUpdate?.(context, draft, old);
   keepSystemFields(draft.metadata, old.metadata);
   let object = hub.canonicalize(draft, old);
-  if (object === old) return undefined;
+  // Also what changes nothing has to be allowed.
+  const same = object === old;
   const warn = (text: string): void => ctx.warn(text);
   const errors = [
     ...validateObjectMeta(object.metadata, resource.namespaced, anyName),
@@ -513,7 +514,7 @@ async function prepareUpdate(
   if (strategy.warningsOnUpdate !== undefined) {
     for (const w of strategy.warningsOnUpdate(context, object, old)) ctx.warn(w);
   }
-  object = ignoreManagedFieldsTimes(object, old);
+  if (!same) object = ignoreManagedFieldsTimes(object, old);
   if (support.admission !== undefined) {
     const seen = convert(object, types.apiVersion);
     const scope = admissionNamespace(resource, namespace, name);
@@ -521,6 +522,7 @@ async function prepareUpdate(
       viewed(attributes(ctx, support, 'UPDATE', scope, name, seen, live, options), view),
     );
   }
+  if (same) return undefined;
   if (shouldDelete(support, object, old)) return { object, finish: undefined, remove: true };
   let finish: PreparedUpdate['finish'];
   if (strategy.beginUpdate !== undefined) {

@@ -473,7 +473,7 @@ async function serve(s: UpSettings, started: number): Promise<void> {
 
   const etcdTls = await readEtcdTls(s);
   const { readSecurity } = await import('../cluster/processes/security.ts');
-  const { security, ...identities } = await readSecurity(s.security, ['Node', 'RBAC'], { clock, logger });
+  const { security, note: _note, ...identities } = await readSecurity(s.security, ['Node', 'RBAC'], { clock, logger });
   const { machine, why } = await realMachine(s, clock, logger);
   makeDataDir(s.dataDir);
   const { createCluster } = await import('../cluster/create-cluster.ts');

@@ -123,7 +123,7 @@ describe('what is wrong is said in one line, and nothing is changed', () => {
     await refuses(['kube-scheduler', '--leader-elect=maybe'], 2, /true or false/);
     await refuses(['kube-controller-manager', '--node-monitor-period', '5'], 2, /a duration such as/);
     await refuses(['kube-apiserver', '--kubelet-https'], 2, /unknown option '--kubelet-https'.*kube-apiserver --help/);
-    await refuses(['kube-apiserver', '--authorization-mode', 'RBAC,Webhook'], 2, /Webhook is none of AlwaysAllow/);
+    await refuses(['kube-apiserver', '--authorization-mode', 'RBAC,Magic'], 2, /Magic is none of AlwaysAllow/);
     await refuses(['kube-scheduler', '--leader-elect-lease-duration=5s'], 2, /must be longer than/);
     await refuses(['certificates'], 2, /--data-dir DIR is needed/);
   });
@@ -227,7 +227,7 @@ describe('what is wrong is said in one line, and nothing is changed', () => {
       /cannot read gone \(--tls-cert-file\): there is no/,
     );
     await refuses([...tokens, ...key, '--enable-admission-plugins=Nope'], 1, /plugin "Nope" is unknown/);
-    await refuses([...tokens, ...key, '--runtime-config=apps/v7=true'], 1, /there is no API apps\/v7/);
+    await refuses([...tokens, ...key, '--runtime-config=apps/v7=true'], 1, /group version apps\/v7 that has not been registered/);
     await refuses(
       ['kube-controller-manager', '--controllers=nope'],
       1,

@@ -200,8 +200,9 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
   const operations = operationsOf(flags.operations);
   const tracer = await createTracer(flags.tracingConfigFile, env);
   const host = flags.bindAddress;
+  let ownCertificate = false;
   const certificates = await readServingCertificates(flags, () => {
-    logger.info('no --tls-cert-file: serving with a certificate signed by itself');
+    ownCertificate = true;
     return selfSigned(env, [
       'localhost',
       '127.0.0.1',
@@ -231,6 +232,8 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
       );
   }
   await probeAddress(host, flags.securePort, '--secure-port');
+  if (security.note !== undefined) logger.warn(security.note);
+  if (ownCertificate) logger.info('no --tls-cert-file: serving with a certificate signed by itself');
   const store = await openRemoteStore({
     endpoints: flags.etcdServers,
     logger,

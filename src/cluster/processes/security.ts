@@ -68,6 +68,8 @@ export interface SecurityFromFlags {
   readonly staticTokens: ReadonlyMap<string, UserInfo> | undefined;
   /** PEM texts. */
   readonly verifyKeys: readonly string[];
+  /** What a person should know, told when nothing else is wrong. */
+  readonly note?: string;
 }
 
 interface Environment {
@@ -295,10 +297,11 @@ export async function readSecurity(
     Promise.all(flags.serviceAccountKeyFile.map((f) => readNamed('service-account-key-file', f))),
   ]);
   let anonymous = flags.anonymousAuth ?? true;
+  let note: string | undefined;
   const allowsAll = authorization.configuration?.authorizers.some((a) => a.type === 'AlwaysAllow') === true;
   if (anonymous && allowsAll && authorization.file === undefined) {
     anonymous = false;
-    env.logger.warn('anonymous requests are refused: with --authorization-mode=AlwaysAllow they could do everything');
+    note = 'anonymous requests are refused: with --authorization-mode=AlwaysAllow they could do everything';
   }
   const max = flags.serviceAccountMaxTokenExpirationMs ?? 0;
   const jwksUri = flags.serviceAccountJwksUri ?? '';
@@ -315,6 +318,7 @@ export async function readSecurity(
       ...(max === 0 ? {} : { maxTokenExpirationSeconds: Math.floor(max / 1000) }),
     },
     anonymous,
+    ...(note === undefined ? {} : { note }),
     staticTokens:
       tokens === undefined ? undefined : await checked('', () => parseTokenFile(tokens, flags.tokenAuthFile!)),
     verifyKeys,

@@ -22,6 +22,7 @@ import { allocate } from './concurrency.ts';
 import { DroppedRequests } from './dropped-requests.ts';
 import { FlowControlMetrics, type FlowMetrics, type LevelMetrics } from './metrics.ts';
 import { QueueSet, type Discipline, type FlowOf, type Ticket } from './queue-set.ts';
+import { Releases } from './releases.ts';
 import { FlowRules } from './rules.ts';
 import { deal, hashFlow } from './shuffle-sharding.ts';
 import { estimateWork, WatchCounts, type StatsOf } from './work-estimate.ts';
@@ -75,11 +76,11 @@ export class PriorityLevel {
   maxSeats = 0;
   started = false;
 
-  constructor(config: PriorityLevelConfiguration, metrics: FlowControlMetrics) {
+  constructor(config: PriorityLevelConfiguration, metrics: FlowControlMetrics, releases: Releases) {
     this.name = config.metadata.name ?? '';
     this.config = config;
     this.metrics = metrics.level(this.name, () => this.queues.r);
-    this.queues = new QueueSet(this.metrics, ioNow, (ms, fn) => void ioTimer(ms, fn));
+    this.queues = new QueueSet(this.metrics, ioNow, (ms, fn) => releases.after(ms, fn));
   }
 
   get spec(): PriorityLevelConfigurationSpec {
@@ -182,6 +183,7 @@ export class FlowControl {
   readonly watches = new WatchCounts();
   readonly dropped = new DroppedRequests();
   readonly #o: FlowControlOptions;
+  readonly #releases = new Releases();
   readonly #schemas = new Map<string, FlowSchema>();
   readonly #configs = new Map<string, PriorityLevelConfiguration>();
   readonly #levels = new Map<string, PriorityLevel>();
@@ -242,6 +244,7 @@ export class FlowControl {
   close(): void {
     this.#closed = true;
     this.#cancelAdjustment?.();
+    this.#releases.close();
     this.#conditionsLater?.cancel();
     for (const end of this.#unfollow) end();
   }
@@ -269,7 +272,8 @@ export class FlowControl {
       if (!configs.has(config.metadata.name!)) configs.set(config.metadata.name!, config);
     for (const [name, config] of configs) {
       let level = this.#levels.get(name);
-      if (level === undefined) this.#levels.set(name, (level = new PriorityLevel(config, this.metrics)));
+      if (level === undefined)
+        this.#levels.set(name, (level = new PriorityLevel(config, this.metrics, this.#releases)));
       level.config = config;
       level.quiescing = false;
       level.discipline = disciplineOf(name, config.spec!)!;

@@ -5,7 +5,8 @@ import { goQuote } from './downward.ts';
 import { errorText } from './object-cache.ts';
 import { formatPod } from './pod-util.ts';
 import type { HttpTarget } from './probes.ts';
-import { hostPort, httpExchange, httpTarget, PlainAnswer } from './probes.ts';
+import { hostPort } from './probe-support.ts';
+import { httpExchange, httpTarget, PlainAnswer } from './probes.ts';
 
 const httpTimeoutMs = 30_000;
 const userAgent = 'kube-lifecycle/1.36';

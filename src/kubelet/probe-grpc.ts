@@ -4,8 +4,8 @@ import { ioNow, ioTimer } from '../base/io-time.ts';
 import { formatDuration } from '../api/time.ts';
 import type { KubeletContext } from './context.ts';
 import { grpcCodes } from './grpc-codes.ts';
-import type { ProbeResult } from './probes.ts';
-import { hostPort, Late, userAgent, within } from './probes.ts';
+import type { ProbeResult } from './probe-support.ts';
+import { hostPort, Late, userAgent, within } from './probe-support.ts';
 
 const statuses = ['UNKNOWN', 'SERVING', 'NOT_SERVING', 'SERVICE_UNKNOWN'];
 /** A server that does not answer is dialled again until the time is up, as gRPC's clients do. */

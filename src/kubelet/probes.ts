@@ -3,28 +3,17 @@ import { request as httpRequest } from 'node:http';
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { connect as tlsConnect } from 'node:tls';
-import { ioTimer } from '../base/io-time.ts';
 import type { Container, HTTPGetAction, Probe } from '../api/types/index.gen.ts';
 import type { KubeletContext } from './context.ts';
 import { expand } from './downward.ts';
 import { grpcProbe } from './probe-grpc.ts';
 import { errorText } from './object-cache.ts';
 import { resolvePort } from './pod-util.ts';
+import type { ProbeResult } from './probe-support.ts';
+import { hostPort, Late, userAgent, within } from './probe-support.ts';
 import { RuntimeError } from './runtime/container-runtime.ts';
 
-export interface ProbeResult {
-  readonly result: 'success' | 'warning' | 'failure' | 'unknown';
-  readonly output: string;
-}
-
 const maxBody = 10 * 1024;
-export const userAgent = 'kube-probe/1.36';
-
-/** Go's `net.JoinHostPort`. */
-export function hostPort(host: string, port: number): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
-}
-
 /** A dial error as Go prints it. */
 function dialText(error: unknown, host: string, port: number): string {
   const code = (error as { code?: string }).code;
@@ -36,25 +25,6 @@ function dialText(error: unknown, host: string, port: number): string {
   };
   return `dial tcp ${hostPort(host, port)}: ${why[code ?? ''] ?? errorText(error)}`;
 }
-
-/** Runs `work` with a deadline in real time. */
-export async function within<T>(ms: number, work: (signal: AbortSignal) => Promise<T>, late: () => Error): Promise<T> {
-  const abort = new AbortController();
-  const timeout = Promise.withResolvers<never>();
-  timeout.promise.catch(() => {});
-  const cancel = ioTimer(ms, () => {
-    const error = late();
-    timeout.reject(error);
-    abort.abort(error);
-  });
-  try {
-    return await Promise.race([work(abort.signal), timeout.promise]);
-  } finally {
-    cancel();
-  }
-}
-
-export class Late extends Error {}
 
 /** A server that was to speak TLS has answered in the clear. */
 export class PlainAnswer extends Error {}

@@ -227,7 +227,11 @@ describe('what is wrong is said in one line, and nothing is changed', () => {
       /cannot read gone \(--tls-cert-file\): there is no/,
     );
     await refuses([...tokens, ...key, '--enable-admission-plugins=Nope'], 1, /plugin "Nope" is unknown/);
-    await refuses([...tokens, ...key, '--runtime-config=apps/v7=true'], 1, /group version apps\/v7 that has not been registered/);
+    await refuses(
+      [...tokens, ...key, '--runtime-config=apps/v7=true'],
+      1,
+      /group version apps\/v7 that has not been registered/,
+    );
     await refuses(
       ['kube-controller-manager', '--controllers=nope'],
       1,

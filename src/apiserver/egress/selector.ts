@@ -6,7 +6,7 @@ import * as http from 'node:http';
 import { connect as connectSocket } from 'node:net';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { ioTimer } from '../../base/io-time.ts';
+import { ioNow, ioTimer } from '../../base/io-time.ts';
 import { goNetworkError, joinHostPort } from '../connect/go-errors.ts';
 import { connectSecurely } from '../connect/secure-agent.ts';
 import type { Family } from '../metrics/exposition.ts';
@@ -149,7 +149,7 @@ export class EgressSelector {
     const failed = (stage: string): void =>
       this.#failures.series(`${transport} ${stage}`, () => ({ ...labels, stage })).inc();
     return async (host, port) => {
-      const start = performance.now();
+      const start = ioNow();
       this.#starts.series(transport, () => labels).inc();
       let stream;
       try {
@@ -164,7 +164,7 @@ export class EgressSelector {
         failed('proxy');
         throw error;
       }
-      this.#durations.series(transport, () => labels).observe((performance.now() - start) / 1000);
+      this.#durations.series(transport, () => labels).observe((ioNow() - start) / 1000);
       return stream;
     };
   }

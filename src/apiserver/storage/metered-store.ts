@@ -12,7 +12,7 @@ import type {
 } from '../../etcd/store.ts';
 import { HistogramVector, Vector } from '../metrics/exposition.ts';
 import type { Distribution, Family, Value } from '../metrics/exposition.ts';
-import type { ResourceOfKey } from './resource-of-key.ts';
+import type { GroupResource, ResourceOfKey } from './resource-of-key.ts';
 
 const buckets = [0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60];
 
@@ -55,8 +55,8 @@ export class MeteredStore implements KeyValueStore {
     'apiserver_storage_list_fetched_objects_total',
     'Number of objects read from storage in the course of serving a LIST request',
   );
-  /** By operation and resource. */
-  readonly #counted = new Map<string, Map<string, Counted>>();
+  /** By resource and operation. */
+  readonly #counted = new WeakMap<GroupResource, Map<string, Counted>>();
   readonly stale: KeyValueStore['stale'];
   /** Told of each request; `began` by `ioNow`. */
   onRequest: ((operation: string, key: string, began: number, failed: boolean) => void) | undefined = undefined;
@@ -73,46 +73,55 @@ export class MeteredStore implements KeyValueStore {
 
   #of(operation: string, key: string): Counted {
     const gr = this.#resource(key);
-    let byResource = this.#counted.get(operation);
-    if (byResource === undefined) this.#counted.set(operation, (byResource = new Map()));
-    const id = gr.group === '' ? gr.resource : `${gr.resource}.${gr.group}`;
-    let found = byResource.get(id);
+    let byOperation = this.#counted.get(gr);
+    if (byOperation === undefined) this.#counted.set(gr, (byOperation = new Map()));
+    let found = byOperation.get(operation);
     if (found === undefined) {
       const labels = () => ({ group: gr.group, operation, resource: gr.resource });
-      const series = `${operation} ${id}`;
+      const series = `${operation} ${gr.group === '' ? gr.resource : `${gr.resource}.${gr.group}`}`;
       found = {
         requests: this.#requests.series(series, labels),
         seconds: this.#seconds.series(series, labels),
         errors: () => this.#errors.series(series, labels),
       };
-      byResource.set(id, found);
+      byOperation.set(operation, found);
     }
     return found;
   }
 
-  async #timed<T>(operation: string, key: string, work: () => Promise<T>): Promise<T> {
+  /** Counts a request; what is returned is told of its end. */
+  #begin(operation: string, key: string): (failed: boolean) => void {
     const counted = this.#of(operation, key);
     const began = ioNow();
     counted.requests.inc();
-    let failed = false;
-    try {
-      return await work();
-    } catch (error) {
-      failed = true;
-      counted.errors().inc();
-      throw error;
-    } finally {
+    return (failed) => {
+      if (failed) counted.errors().inc();
       counted.seconds.observe((ioNow() - began) / 1000);
       this.onRequest?.(operation, key, began, failed);
+    };
+  }
+
+  /** Follows a request from beside: who asked gets the store's own promise. */
+  #timed<T>(operation: string, key: string, work: (inner: KeyValueStore) => Promise<T>): Promise<T> {
+    const end = this.#begin(operation, key);
+    let result: Promise<T>;
+    try {
+      result = work(this.#inner);
+    } catch (error) {
+      end(true);
+      throw error;
     }
+    void result.then(
+      () => end(false),
+      () => end(true),
+    );
+    return result;
   }
 
   async range(request: RangeRequest): Promise<RangeResult> {
     const { key, end } = request;
-    if (end === undefined) return this.#timed('get', key, () => this.#inner.range(request));
-    const result = await this.#timed(request.keysOnly === true ? 'listOnlyKeys' : 'list', key, () =>
-      this.#inner.range(request),
-    );
+    if (end === undefined) return this.#timed('get', key, (s) => s.range(request));
+    const result = await this.#timed(request.keysOnly === true ? 'listOnlyKeys' : 'list', key, (s) => s.range(request));
     const { group, resource } = this.#resource(key);
     const labels = () => ({ group, resource });
     const id = `${resource}.${group}`;
@@ -124,7 +133,7 @@ export class MeteredStore implements KeyValueStore {
   commit(request: CommitRequest): Promise<CommitResult> {
     const { key, value, expectModRevision } = request;
     const operation = value === undefined ? 'delete' : expectModRevision === 0 ? 'create' : 'update';
-    return this.#timed(operation, key, () => this.#inner.commit(request));
+    return this.#timed(operation, key, (s) => s.commit(request));
   }
 
   watch(request: StoreWatchRequest, sink: StoreWatchSink): StoreWatch {

@@ -39,6 +39,18 @@ function slices(cluster: Cluster, service: string, ...families: readonly string[
   });
 }
 
+/** Dials a Service until the proxy has heard of it. */
+async function reach(cluster: Cluster, address: string): Promise<void> {
+  for (;;)
+    try {
+      (await cluster.network.dial(address, 80)).destroy();
+      return;
+    } catch (error) {
+      if ((error as { code?: string }).code !== 'ECONNREFUSED') throw error;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+}
+
 test('both families: policies of Services, their slices, names and load balancers', async () => {
   await using cluster = await createCluster({ nodes: 2, ...both });
   const { services, pods } = cluster.client.core;
@@ -70,8 +82,7 @@ test('both families: policies of Services, their slices, names and load balancer
     ingress.map((i) => i.ip!.includes(':')),
     [false, true],
   );
-  const ask = await cluster.network.dial(required.spec!.clusterIPs![1]!, 80);
-  ask.destroy();
+  await reach(cluster, required.spec!.clusterIPs![1]!);
 
   // A Service gets its second family, and gives it back.
   const patch = (spec: object): Promise<{ spec?: { clusterIPs?: readonly string[] } }> =>

@@ -193,6 +193,8 @@ test('a ReplicaSet adopts, releases, replaces, and reports what it cannot create
     spec: { containers: [{ name: 'c', image: 'i' }] },
   });
   await w.client.core.pods.create(pod('orphan'));
+  // The controller has seen it before there is anything to do.
+  await w.settle();
   await w.client.apps.replicasets.create({
     metadata: { name: 'rs', namespace: 'default' },
     spec: {

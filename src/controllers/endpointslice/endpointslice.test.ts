@@ -100,6 +100,8 @@ test('a hundred endpoints a slice; few slices change; foreign changes are put ri
   await using w = await createWorld(['endpointslice', 'endpoints']);
   await nodes(w);
   for (let i = 0; i < 250; i++) await addPod(w, i);
+  // All are known before the first slices are made: later ones would fill them in the order of their coming.
+  await w.settle();
   await w.client.core.services.create(service({ trafficDistribution: 'PreferSameZone' }));
   await w.settle();
   assert.deepEqual(

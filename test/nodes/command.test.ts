@@ -10,6 +10,7 @@ import { unmountTree } from '../../src/kubelet/host/linux/mounts.ts';
 import { bundle, startKnarr } from '../support/knarr.ts';
 import { busyboxImage } from './images/busybox.ts';
 import { Containerd } from './support/containerd.ts';
+import { until } from './support/until.ts';
 import { ownNamespaces } from './support/namespaces.ts';
 
 const skip = ownNamespaces();
@@ -42,7 +43,7 @@ test('a cluster with a real node comes up, runs a loaded image, and leaves nothi
     const folders = ['--cni-conf-dir', containerd.cniConfDir, '--cgroup-root', containerd.cgroupRoot];
     const args = ['--runtime', 'containerd', ...endpoint, ...node, ...folders];
     const running = await startKnarr({ dir, args, env: { HOME: dir } });
-    assert.match(running.output(), /node here runs real containers by/);
+    await until('the closing lines', async () => /node here runs real containers by/.test(running.output()));
     const config = ['--kubeconfig', running.kubeconfig];
     const kubectl = (...a: string[]): string => execFileSync('kubectl', [...config, ...a], { encoding: 'utf8' });
     kubectl(

@@ -56,7 +56,7 @@ describe('a real runtime', { skip, timeout: 120_000 }, () => {
     assert.equal(status.labels['io.kubernetes.pod.uid'], pod.uid);
     assert.equal(status.linux?.namespaces?.options?.network, 'POD');
     const id = await runContainer(c, pod, {
-      ...sh('echo hello $WHO from $(hostname); cat /etc/resolv.conf; echo no >&2; printf partial'),
+      ...sh('echo hello $WHO from $(hostname); cat /etc/resolv.conf; echo no >&2; printf partial; sleep 0.3'),
       envs: [{ key: 'WHO', value: 'wörld' }],
       annotations: { 'io.kubernetes.container.restartCount': '0' },
     });

@@ -10,6 +10,14 @@ const skip = ownNamespaces();
 const get = (host: string, more = ''): string =>
   inside('client', `for i in $(seq 12); do curl -g -s -m 5 ${more} http://${host}/cgi-bin/who || exit 1; done`);
 
+const reaches = (host: string): boolean => {
+  try {
+    return inside('client', `curl -g -s -m 5 http://${host}/cgi-bin/who`) !== '';
+  } catch {
+    return false;
+  }
+};
+
 const ingress = (sites: Sites, name: string): Promise<string[]> =>
   until(`an address for ${name}`, async () => {
     const { status } = (await sites.client.core.services.get(name, 'default')) as Service;
@@ -36,8 +44,11 @@ test(
       assert.match(v4!, /^192\.168\.71\.24\d$/);
       assert.match(v6!, /^fd71::f00/);
       await until('the address to be known', async () => sh('ip neigh show proxy').includes(v6!));
-      assert.deepEqual(firstWords(get(v4!)), ['one']);
-      assert.deepEqual(firstWords(get(`[${v6}]`)), ['one']);
+      // The address and the rules behind it are the work of two; both are there a moment later.
+      for (const host of [v4!, `[${v6}]`]) {
+        await until(`${host} to answer`, async () => reaches(host));
+        assert.deepEqual(firstWords(get(host)), ['one']);
+      }
       // From a pod and from the machine itself, too; other ports have nobody.
       assert.match(sh(`curl -s -m 5 http://${v4}/cgi-bin/who`), /^one /);
       assert.match(await sites.run('inside', 'one', `timeout 5 wget -q -O - http://${v4}/cgi-bin/who`), /^one /);

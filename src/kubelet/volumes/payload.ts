@@ -16,6 +16,7 @@ import type { ObjectKind } from '../object-cache.ts';
 import { errorText, isMissing } from '../object-cache.ts';
 import type { OwnKind } from './layout.ts';
 import type { PodTokens } from './tokens.ts';
+import { trustAnchors } from './trust-anchors.ts';
 
 const defaultMode = 0o644;
 
@@ -72,9 +73,8 @@ async function projection(input: PayloadInput, s: VolumeProjection, mode: number
     return [{ path: s.serviceAccountToken.path, data: value, ...credential(input.pod, mode) }];
   }
   if (s.clusterTrustBundle !== undefined) {
-    // The API is not served unless its feature gate is on, which it is not by default.
-    if (s.clusterTrustBundle.optional === true) return [{ path: s.clusterTrustBundle.path, data: '', mode }];
-    throw new Error('ClusterTrustBundle projection is not supported in this cluster');
+    const data = await trustAnchors(input.ctx.client, s.clusterTrustBundle);
+    return [{ path: s.clusterTrustBundle.path, data, ...credential(input.pod, mode) }];
   }
   if (s.podCertificate !== undefined) throw new Error('PodCertificate projection is not supported in this cluster');
   return [];

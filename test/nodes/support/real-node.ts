@@ -123,11 +123,14 @@ export class RealNode {
   }
 
   async stop(): Promise<void> {
-    await this.stopKubelet();
-    await this.cluster.close();
+    try {
+      await this.stopKubelet();
+      await this.cluster.close();
+    } finally {
+      // Ends what still runs, and with it what keeps mounts below the kubelet's folder busy.
+      await this.containerd.stop();
+    }
     await this.host.cgroups?.remove('/');
-    await this.host.unmountTree(this.rootDir);
-    await this.containerd.stop();
   }
 
   /** Asks until the answer is neither undefined nor false. */

@@ -99,13 +99,6 @@ test('a machine joins with a token, runs pods, starts again without one, and lea
     ended.catch((e: unknown) => said.reject(e));
     return { stop: () => (stop.abort(new Error('enough')), ended.catch(() => {})), running: said.promise };
   };
-  /** The cluster's signature for the token, which a controller makes a moment after the token. */
-  const signed = async (): Promise<void> => {
-    const map = await client.core.configmaps.get('cluster-info', 'kube-public');
-    if (Object.keys(map.data ?? {}).some((key) => key.startsWith('jws-kubeconfig-'))) return;
-    await clock.sleep(50);
-    await signed();
-  };
   const ready = async (): Promise<void> => {
     const { items } = await client.core.nodes.list();
     const node = items.find((n) => n.metadata.name === 'second');
@@ -116,7 +109,6 @@ test('a machine joins with a token, runs pods, starts again without one, and lea
     }
   };
   try {
-    await signed();
     await assert.rejects(
       started({ ...flags, caCertHashes: [`sha256:${'0'.repeat(64)}`] }).running,
       /is another one: its authority is sha256:/,

@@ -77,7 +77,13 @@ async function trust(flags: JoinFlags, env: ComponentEnvironment): Promise<void>
   if (server === undefined || token === undefined)
     throw new StartError('--server and --token are needed the first time: "knarr token create" prints them');
   const url = server.includes('://') ? server : `https://${server}`;
-  const ca = await discoverCluster({ server: url, token, caCertHashes: flags.caCertHashes, random: env.random });
+  const ca = await discoverCluster({
+    server: url,
+    token,
+    caCertHashes: flags.caCertHashes,
+    clock: env.clock,
+    random: env.random,
+  });
   const client = createClient(
     new HttpTransport({ server: url, ca, token }, { random: env.random, userAgent: userAgent('knarr') }),
   );

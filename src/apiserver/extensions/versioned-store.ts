@@ -18,6 +18,7 @@ import type {
   StoreWatchRequest,
   StoreWatchSink,
 } from '../../etcd/store.ts';
+import { DelegatingStore } from '../storage/delegating-store.ts';
 import type { ObjectConversion } from './webhook-conversion.ts';
 
 export interface VersionedStoreOptions {
@@ -67,7 +68,7 @@ interface Batch {
   readonly revision: number;
 }
 
-export class VersionedStore implements KeyValueStore {
+export class VersionedStore extends DelegatingStore {
   readonly #o: VersionedStoreOptions;
   /** Keys whose value was last seen in another version than the storage version. */
   readonly #stale = new Set<string>();
@@ -75,13 +76,14 @@ export class VersionedStore implements KeyValueStore {
   conversion: ObjectConversion | undefined;
 
   constructor(options: VersionedStoreOptions, conversion: ObjectConversion | undefined) {
+    super(options.store);
     this.#o = options;
     this.conversion = conversion;
   }
 
   stale(key: string): Promise<boolean> {
     if (this.#stale.has(key)) return Promise.resolve(true);
-    return this.#o.store.stale?.(key) ?? Promise.resolve(false);
+    return this.inner.stale?.(key) ?? Promise.resolve(false);
   }
 
   /** The value in this version where that can be told at once. */
@@ -113,14 +115,14 @@ export class VersionedStore implements KeyValueStore {
     return out as readonly KeyValue[];
   }
 
-  async range(request: RangeRequest): Promise<RangeResult> {
-    const result = await this.#o.store.range(request);
+  override async range(request: RangeRequest): Promise<RangeResult> {
+    const result = await this.inner.range(request);
     if (request.keysOnly === true || request.countOnly === true || result.kvs.length === 0) return result;
     return { ...result, kvs: await this.#all(result.kvs) };
   }
 
-  async commit(request: CommitRequest): Promise<CommitResult> {
-    const { store, storedApiVersion } = this.#o;
+  override async commit(request: CommitRequest): Promise<CommitResult> {
+    const { storedApiVersion } = this.#o;
     const { conversion } = this;
     let { value } = request;
     if (value !== undefined) {
@@ -130,13 +132,13 @@ export class VersionedStore implements KeyValueStore {
         else value = encoded((await conversion.convert([parsed(value)], storedApiVersion))[0]!);
       }
     }
-    const result = await store.commit({ ...request, value });
+    const result = await this.inner.commit({ ...request, value });
     if (result.ok || result.current === undefined) return result;
     const [current] = await this.#all([result.current]);
     return { ...result, current };
   }
 
-  watch(request: StoreWatchRequest, sink: StoreWatchSink): StoreWatch {
+  override watch(request: StoreWatchRequest, sink: StoreWatchSink): StoreWatch {
     const batches: Batch[] = [];
     let pending = 0;
     let running = false;
@@ -185,7 +187,7 @@ export class VersionedStore implements KeyValueStore {
           done();
         });
     };
-    const inner = this.#o.store.watch(request, {
+    const inner = this.inner.watch(request, {
       events: (events, revision) => {
         if (closed) return;
         for (const e of events) if (e.type === 'delete') this.#stale.delete(e.kv.key);
@@ -220,32 +222,8 @@ export class VersionedStore implements KeyValueStore {
     };
   }
 
-  currentRevision(): Promise<number> {
-    return this.#o.store.currentRevision();
-  }
-
-  grantLease(ttlSeconds: number): Promise<string> {
-    return this.#o.store.grantLease(ttlSeconds);
-  }
-
-  revokeLease(id: string): Promise<void> {
-    return this.#o.store.revokeLease(id);
-  }
-
-  keepAliveLease(id: string): Promise<number> {
-    return this.#o.store.keepAliveLease(id);
-  }
-
-  compact(revision: number): Promise<void> {
-    return this.#o.store.compact(revision);
-  }
-
-  size(): Promise<number> {
-    return this.#o.store.size();
-  }
-
   /** The store behind it is somebody else's. */
-  close(): Promise<void> {
+  override close(): Promise<void> {
     return Promise.resolve();
   }
 }

@@ -12,6 +12,7 @@ import type {
 } from '../../etcd/store.ts';
 import { HistogramVector, Vector } from '../metrics/exposition.ts';
 import type { Distribution, Family, Value } from '../metrics/exposition.ts';
+import { DelegatingStore } from './delegating-store.ts';
 import type { GroupResource, ResourceOfKey } from './resource-of-key.ts';
 
 const buckets = [0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60];
@@ -22,8 +23,7 @@ interface Counted {
   readonly errors: () => Value;
 }
 
-export class MeteredStore implements KeyValueStore {
-  readonly #inner: KeyValueStore;
+export class MeteredStore extends DelegatingStore {
   readonly #resource: ResourceOfKey;
   readonly #seconds = new HistogramVector(
     'etcd_request_duration_seconds',
@@ -62,7 +62,7 @@ export class MeteredStore implements KeyValueStore {
   onRequest: ((operation: string, key: string, began: number, failed: boolean) => void) | undefined = undefined;
 
   constructor(inner: KeyValueStore, resource: ResourceOfKey) {
-    this.#inner = inner;
+    super(inner);
     this.#resource = resource;
     this.stale = inner.stale === undefined ? undefined : (key) => inner.stale!(key);
   }
@@ -106,7 +106,7 @@ export class MeteredStore implements KeyValueStore {
     const end = this.#begin(operation, key);
     let result: Promise<T>;
     try {
-      result = work(this.#inner);
+      result = work(this.inner);
     } catch (error) {
       end(true);
       throw error;
@@ -118,7 +118,7 @@ export class MeteredStore implements KeyValueStore {
     return result;
   }
 
-  async range(request: RangeRequest): Promise<RangeResult> {
+  override async range(request: RangeRequest): Promise<RangeResult> {
     const { key, end } = request;
     if (end === undefined) return this.#timed('get', key, (s) => s.range(request));
     const result = await this.#timed(request.keysOnly === true ? 'listOnlyKeys' : 'list', key, (s) => s.range(request));
@@ -130,16 +130,16 @@ export class MeteredStore implements KeyValueStore {
     return result;
   }
 
-  commit(request: CommitRequest): Promise<CommitResult> {
+  override commit(request: CommitRequest): Promise<CommitResult> {
     const { key, value, expectModRevision } = request;
     const operation = value === undefined ? 'delete' : expectModRevision === 0 ? 'create' : 'update';
     return this.#timed(operation, key, (s) => s.commit(request));
   }
 
-  watch(request: StoreWatchRequest, sink: StoreWatchSink): StoreWatch {
+  override watch(request: StoreWatchRequest, sink: StoreWatchSink): StoreWatch {
     const { group, resource } = this.#resource(request.key);
     const received = this.#events.series(`${resource}.${group}`, () => ({ group, resource }));
-    return this.#inner.watch(request, {
+    return this.inner.watch(request, {
       events(events, revision) {
         received.inc(events.length);
         sink.events(events, revision);
@@ -147,33 +147,5 @@ export class MeteredStore implements KeyValueStore {
       progress: (revision) => sink.progress(revision),
       closed: (error) => sink.closed(error),
     });
-  }
-
-  currentRevision(): Promise<number> {
-    return this.#inner.currentRevision();
-  }
-
-  grantLease(ttlSeconds: number): Promise<string> {
-    return this.#inner.grantLease(ttlSeconds);
-  }
-
-  revokeLease(id: string): Promise<void> {
-    return this.#inner.revokeLease(id);
-  }
-
-  keepAliveLease(id: string): Promise<number> {
-    return this.#inner.keepAliveLease(id);
-  }
-
-  compact(revision: number): Promise<void> {
-    return this.#inner.compact(revision);
-  }
-
-  size(): Promise<number> {
-    return this.#inner.size();
-  }
-
-  close(): Promise<void> {
-    return this.#inner.close();
   }
 }

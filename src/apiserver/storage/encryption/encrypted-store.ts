@@ -16,6 +16,7 @@ import type {
   StoreWatchRequest,
   StoreWatchSink,
 } from '../../../etcd/store.ts';
+import { DelegatingStore } from '../delegating-store.ts';
 import type { Encryption } from './encryption.ts';
 
 function unreadable(key: string, error: unknown): Error {
@@ -23,14 +24,13 @@ function unreadable(key: string, error: unknown): Error {
   return internalError(new Error(`unable to transform key ${JSON.stringify(key)}: ${why}`, { cause: error }));
 }
 
-export class EncryptedStore implements KeyValueStore {
-  readonly #inner: KeyValueStore;
+export class EncryptedStore extends DelegatingStore {
   readonly #encryption: Encryption;
   /** Watches whose events wait for a key. */
   readonly #late = new Set<Promise<void>>();
 
   constructor(inner: KeyValueStore, encryption: Encryption) {
-    this.#inner = inner;
+    super(inner);
     this.#encryption = encryption;
   }
 
@@ -50,8 +50,8 @@ export class EncryptedStore implements KeyValueStore {
     }
   }
 
-  async range(request: RangeRequest): Promise<RangeResult> {
-    const result = await this.#inner.range(request);
+  override async range(request: RangeRequest): Promise<RangeResult> {
+    const result = await this.inner.range(request);
     if (request.keysOnly === true || result.kvs.length === 0) return result;
     const slice = new Slice();
     const kvs: KeyValue[] = [];
@@ -63,7 +63,7 @@ export class EncryptedStore implements KeyValueStore {
     return { ...result, kvs };
   }
 
-  async commit(request: CommitRequest): Promise<CommitResult> {
+  override async commit(request: CommitRequest): Promise<CommitResult> {
     const { key, value } = request;
     let sealed = value;
     if (value !== undefined)
@@ -72,7 +72,7 @@ export class EncryptedStore implements KeyValueStore {
       } catch (error) {
         throw unreadable(key, error);
       }
-    const result = await this.#inner.commit({ ...request, value: sealed });
+    const result = await this.inner.commit({ ...request, value: sealed });
     while (this.#late.size > 0) await Promise.all(this.#late);
     // Nobody here asks what was there before, and it may be beyond reading.
     if (result.ok) return result.previous === undefined ? result : { ...result, previous: undefined };
@@ -81,7 +81,7 @@ export class EncryptedStore implements KeyValueStore {
 
   /** Whether a write should happen although nothing changes: the value is encrypted with what is no longer written with. */
   async stale(key: string): Promise<boolean> {
-    const { kvs } = await this.#inner.range({ key });
+    const { kvs } = await this.inner.range({ key });
     if (kvs.length === 0) return false;
     try {
       return (await this.#encryption.transformer(key).decrypt(kvs[0]!.value, key)).stale;
@@ -90,10 +90,10 @@ export class EncryptedStore implements KeyValueStore {
     }
   }
 
-  watch(request: StoreWatchRequest, sink: StoreWatchSink): StoreWatch {
+  override watch(request: StoreWatchRequest, sink: StoreWatchSink): StoreWatch {
     let ended = false;
     let last: Promise<void> | undefined;
-    const inner = this.#inner.watch(request, {
+    const inner = this.inner.watch(request, {
       events: (events, revision) => {
         later(() => {
           const opened = this.#events(events);
@@ -154,33 +154,9 @@ export class EncryptedStore implements KeyValueStore {
     return waits ? Promise.all(out) : (out as StoreEvent[]);
   }
 
-  async currentRevision(): Promise<number> {
-    const revision = await this.#inner.currentRevision();
+  override async currentRevision(): Promise<number> {
+    const revision = await this.inner.currentRevision();
     while (this.#late.size > 0) await Promise.all(this.#late);
     return revision;
-  }
-
-  grantLease(ttlSeconds: number): Promise<string> {
-    return this.#inner.grantLease(ttlSeconds);
-  }
-
-  revokeLease(id: string): Promise<void> {
-    return this.#inner.revokeLease(id);
-  }
-
-  keepAliveLease(id: string): Promise<number> {
-    return this.#inner.keepAliveLease(id);
-  }
-
-  compact(revision: number): Promise<void> {
-    return this.#inner.compact(revision);
-  }
-
-  size(): Promise<number> {
-    return this.#inner.size();
-  }
-
-  close(): Promise<void> {
-    return this.#inner.close();
   }
 }

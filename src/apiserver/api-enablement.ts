@@ -5,6 +5,7 @@
 import type { Catalog } from '../api/catalog/catalog.ts';
 import type { ResourceInfo } from '../api/catalog/resource.ts';
 import type { FeatureGateName, FeatureGates } from '../api/features/feature-gates.ts';
+import { parseBool } from '../base/parse-bool.ts';
 
 const stability: readonly (readonly [name: string, versions: RegExp])[] = [
   ['api/all', /./],
@@ -12,22 +13,6 @@ const stability: readonly (readonly [name: string, versions: RegExp])[] = [
   ['api/beta', /^v\d+beta\d+$/],
   ['api/alpha', /^v\d+alpha\d+$/],
 ];
-
-const booleans: Readonly<Record<string, boolean>> = {
-  '': true,
-  '1': true,
-  t: true,
-  T: true,
-  true: true,
-  TRUE: true,
-  True: true,
-  '0': false,
-  f: false,
-  F: false,
-  false: false,
-  FALSE: false,
-  False: false,
-};
 
 /** What was told cannot be. */
 export class RuntimeConfigError extends Error {}
@@ -46,7 +31,8 @@ export function parseRuntimeConfig(
   const out = new Map<string, boolean>();
   const text = (name: string): string => String(given[name]);
   const value = (name: string): boolean => {
-    const on = booleans[text(name)];
+    // A name alone switches it on.
+    const on = text(name) === '' ? true : parseBool(text(name));
     if (on !== undefined) return on;
     const quoted = JSON.stringify(text(name));
     throw new RuntimeConfigError(

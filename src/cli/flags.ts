@@ -4,6 +4,7 @@
  */
 import type { Command } from 'commander';
 import { CommanderError, Option } from 'commander';
+import { parseBool } from '../base/parse-bool.ts';
 import { UsageError } from './errors.ts';
 
 /** `pairs`: one key=value a time, whatever the value holds; `map`: several, separated by commas. */
@@ -52,9 +53,9 @@ function parseValue(flag: Flag, text: string, previous: unknown): unknown {
       return Number(text);
     }
     case 'bool': {
-      if (['true', 't', '1', 'True', 'TRUE'].includes(text)) return true;
-      if (['false', 'f', '0', 'False', 'FALSE'].includes(text)) return false;
-      throw wrong('it is true or false');
+      const on = parseBool(text);
+      if (on === undefined) throw wrong('it is true or false');
+      return on;
     }
     case 'duration': {
       const ms = goDuration(text);

@@ -124,9 +124,3 @@ export function parseDoubleText(text: string): unknown {
   const value = Number(lower);
   return Number.isFinite(value) ? doubleValue(value) : undefined;
 }
-
-/** Go's ParseBool. */
-export function parseBoolText(text: string): boolean | undefined {
-  if (['1', 't', 'T', 'true', 'TRUE', 'True'].includes(text)) return true;
-  return ['0', 'f', 'F', 'false', 'FALSE', 'False'].includes(text) ? false : undefined;
-}

@@ -2,6 +2,7 @@
  * The feature gates of the release: `--feature-gates` as upstream's component-base reads it, with `AllAlpha` and `AllBeta`,
  * gates that are locked to their default, and gates that need others. What a gate switches is asked for where it is done.
  */
+import { parseBool } from '../../base/parse-bool.ts';
 import gatesJson from './feature-gates.json' with { type: 'json' };
 
 type Stage = 'Alpha' | 'Beta' | 'GA' | 'Deprecated';
@@ -23,21 +24,6 @@ export type FeatureGateName = keyof typeof gatesJson;
 /** What was told cannot be; one message for everything that is wrong, as upstream prints it. */
 export class FeatureGateError extends Error {}
 
-const parsed: Readonly<Record<string, boolean>> = {
-  '1': true,
-  t: true,
-  T: true,
-  true: true,
-  TRUE: true,
-  True: true,
-  '0': false,
-  f: false,
-  F: false,
-  false: false,
-  FALSE: false,
-  False: false,
-};
-
 export class FeatureGates {
   readonly #values: ReadonlyMap<string, boolean>;
   /** What the operator should know of the gates told: those that will go away. */
@@ -53,7 +39,7 @@ export class FeatureGates {
     const told = new Map<string, boolean>();
     const special = new Map<Stage, boolean>();
     for (const [name, value] of Object.entries(given)) {
-      const on = typeof value === 'boolean' ? value : parsed[value.trim()];
+      const on = typeof value === 'boolean' ? value : parseBool(value.trim());
       if (on === undefined) {
         errors.push(
           `invalid value of ${name}=${value}, err: strconv.ParseBool: parsing ${JSON.stringify(value)}: invalid syntax`,

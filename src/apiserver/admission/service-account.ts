@@ -4,6 +4,7 @@
  */
 import type { Random } from '../../base/random.ts';
 import { ioTimer } from '../../base/io-time.ts';
+import { parseBool } from '../../base/parse-bool.ts';
 import type { Container, Pod, PodSpec, ServiceAccount, Volume, VolumeMount } from '../../api/types/core-v1.gen.ts';
 import { StatusError } from '../../api/status.ts';
 import { podSecretNames } from '../../api/helpers/pod-references.ts';
@@ -155,7 +156,7 @@ function checkMirror(a: AdmissionAttributes, pod: Pod): void {
 /** Accounts annotated so let their pods use the secrets they list alone. */
 function limitReferences(a: AdmissionAttributes, account: ServiceAccount, pod: Pod): void {
   const enforced = account.metadata?.annotations?.['kubernetes.io/enforce-mountable-secrets'];
-  if (enforced === undefined || !['1', 't', 'T', 'true', 'TRUE', 'True'].includes(enforced)) return;
+  if (enforced === undefined || parseBool(enforced) !== true) return;
   const mountable = new Set((account.secrets ?? []).map((s) => s.name));
   const name = account.metadata?.name;
   const fail = (what: string, secret: string | undefined): StatusError =>

@@ -5,6 +5,7 @@
  */
 import type { Clock, Timer } from '../../base/clock.ts';
 import type { Logger } from '../../base/logger.ts';
+import { parseBool } from '../../base/parse-bool.ts';
 import { semanticEqual } from '../../api/helpers/deep-equal.ts';
 import type { KubeObject } from '../../api/object.ts';
 import { StatusError } from '../../api/status.ts';
@@ -72,17 +73,9 @@ function sameSpec(name: string, resource: Resource, expected: unknown, actual: u
   return semanticEqual(wanted, actual);
 }
 
-/** Go's strconv.ParseBool. */
-function parseBool(text: string | undefined): boolean | undefined {
-  if (text === undefined) return undefined;
-  if (['1', 't', 'T', 'TRUE', 'true', 'True'].includes(text)) return true;
-  if (['0', 'f', 'F', 'FALSE', 'false', 'False'].includes(text)) return false;
-  return undefined;
-}
-
 /** What a bootstrap object becomes; the same one when nothing is to be done about it. */
 function revised(resource: Resource, entry: Entry, current: KubeObject): KubeObject {
-  const marked = parseBool(current.metadata.annotations?.[annotation]);
+  const marked = parseBool(current.metadata.annotations?.[annotation] ?? '');
   const follows = entry.mandatory || (marked ?? current.metadata.generation === 1);
   const spec = follows && !sameSpec(entry.name, resource, entry.spec, current['spec']) ? entry.spec : undefined;
   if (spec === undefined && marked === follows) return current;
@@ -117,7 +110,8 @@ export async function ensureFlowControl(registries: Registries): Promise<void> {
     for (const found of registries.cached(group, resource)) {
       if (wanted.has(found.name)) continue;
       const { annotations } = found.object().metadata as KubeObject['metadata'];
-      if (parseBool(annotations?.[annotation]) === true) await writer.delete(group, resource, { name: found.name });
+      if (parseBool(annotations?.[annotation] ?? '') === true)
+        await writer.delete(group, resource, { name: found.name });
     }
   }
 }

@@ -2,6 +2,7 @@
  * Content negotiation of answers: the `Accept` header with qualities and the parameters `as`, `g`, `v`, `stream` and
  * `pretty`, with upstream's rules for which transformations an endpoint offers.
  */
+import { parseBool } from '../../base/parse-bool.ts';
 import { StatusError } from '../../api/status.ts';
 import type { IncomingRequest } from '../request.ts';
 
@@ -119,17 +120,12 @@ export function notAcceptable(watch: boolean, cbor = false): StatusError {
   return new StatusError(406, 'NotAcceptable', `only the following media types are accepted: ${types}${more}`);
 }
 
-/** Go's strconv.ParseBool, false for what it does not know. */
-function parseBool(text: string): boolean {
-  return ['1', 't', 'T', 'true', 'TRUE', 'True'].includes(text);
-}
-
 /** `pretty` in the query, or a client that a person looks at. */
 export function asksPretty(request: IncomingRequest): boolean {
   const raw = request.rawQuery;
   if (raw === undefined || raw.includes('pretty')) {
     const value = request.query.get('pretty');
-    if (value !== null && value !== '') return parseBool(value);
+    if (value !== null && value !== '') return parseBool(value) ?? false;
   }
   const agent = request.headers['user-agent'];
   if (agent === undefined) return false;

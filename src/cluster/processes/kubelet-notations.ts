@@ -1,6 +1,7 @@
 /** Upstream's notations of the kubelet's flags, as values of a KubeletConfiguration. */
 import { formatDuration } from '../../api/time.ts';
 import type { Taint } from '../../api/types/index.gen.ts';
+import { parseBool } from '../../base/parse-bool.ts';
 import { StartError } from './environment.ts';
 
 /** `key=value:effect`, comma-separated, as `--register-with-taints` has it. */
@@ -51,11 +52,12 @@ function parseHeaders(text: string): Record<string, string[]> {
 function parseBools(flag: string, map: Readonly<Record<string, string>>): Record<string, boolean> {
   const out: Record<string, boolean> = {};
   for (const [name, text] of Object.entries(map)) {
-    if (!/^(true|false|True|False|TRUE|FALSE|t|f|T|F|1|0)$/.test(text))
+    const on = parseBool(text);
+    if (on === undefined)
       throw new StartError(
         `--${flag}: invalid value of ${name}: ${text}, err: strconv.ParseBool: parsing ${JSON.stringify(text)}: invalid syntax`,
       );
-    out[name] = /^(t|1)/i.test(text);
+    out[name] = on;
   }
   return out;
 }

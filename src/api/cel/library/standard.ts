@@ -1,4 +1,5 @@
 /** CEL's standard functions: operators' signatures, conversions, sizes, text, times. */
+import { parseBool } from '../../../base/parse-bool.ts';
 import { op } from '../ast.ts';
 import type { Impl, Library, Overload } from '../declarations.ts';
 import { global, member, paramA, paramB } from '../declarations.ts';
@@ -9,7 +10,6 @@ import {
   formatTimestamp,
   maxTimestamp,
   minTimestamp,
-  parseBoolText,
   parseDoubleText,
   parseGoDuration,
   parseIntText,
@@ -127,7 +127,7 @@ const conversions: Readonly<Record<string, readonly Overload[]>> = {
   dyn: [global('to_dyn', [paramA], dynType, identity)],
   bool: [
     global('bool_to_bool', [boolType], boolType, identity),
-    global('string_to_bool', [stringType], boolType, parsed(parseBoolText, boolType)),
+    global('string_to_bool', [stringType], boolType, parsed(parseBool, boolType)),
   ],
   bytes: [
     global('bytes_to_bytes', [bytesType], bytesType, identity),

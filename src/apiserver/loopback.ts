@@ -4,7 +4,9 @@
  * other write, but neither authentication nor authorization.
  */
 import type { ResourceInfo } from '../api/catalog/resource.ts';
+import { StatusError } from '../api/status.ts';
 import type { RequestContext } from './context.ts';
+import type { DeleteRequestOptions, Registry, WriteRequestOptions } from './registry.ts';
 import type { UserInfo } from './request.ts';
 
 /** Upstream's loopback client identity. */
@@ -79,4 +81,39 @@ export function loopbackContext(request: LoopbackRequest): RequestContext {
     annotate() {},
     signal,
   };
+}
+
+/** What upstream's API server is called in managedFields. */
+const fieldManager = 'kube-apiserver';
+
+export const loopbackCreateOptions: WriteRequestOptions = Object.freeze({
+  dryRun: false,
+  fieldManager,
+  subresource: '',
+  options: {},
+});
+
+/** Options of a write that replaces what is there, by the API server's own hand. */
+export function loopbackUpdateOptions(subresource = ''): Parameters<Registry['update']>[4] {
+  return { ...loopbackCreateOptions, subresource, apply: false, createIfMissing: false };
+}
+
+/** Deletes as a request without a body and a query does: the kind's own grace period and propagation. */
+export const loopbackDeleteOptions: DeleteRequestOptions = Object.freeze({
+  dryRun: false,
+  gracePeriodSeconds: undefined,
+  propagationPolicy: undefined,
+  orphanDependents: undefined,
+  preconditions: undefined,
+  options: {},
+});
+
+/** Deletes an object; one that is not there is fine. */
+export async function deleteIfPresent(registry: Registry, namespace: string, name: string): Promise<void> {
+  const ctx = loopbackContext({ verb: 'delete', resource: registry.resource, namespace, name });
+  try {
+    await registry.delete(ctx, namespace, name, loopbackDeleteOptions);
+  } catch (error) {
+    if (!(error instanceof StatusError && error.code === 404)) throw error;
+  }
 }

@@ -9,7 +9,7 @@ import type { KubeObject } from '../../api/object.ts';
 import type { ResourceQuota } from '../../api/types/core-v1.gen.ts';
 import { conflict, optimisticLockMessage, StatusError } from '../../api/status.ts';
 import type { AdmissionAttributes, AdmissionPlugin } from '../context.ts';
-import { loopbackContext } from '../loopback.ts';
+import { loopbackContext, loopbackUpdateOptions } from '../loopback.ts';
 import type { Registries } from '../registry.ts';
 import { cachedObjects, metadataOf, refuse } from './attributes.ts';
 import { quotaEvaluator, quotaScopes, type QuotaEvaluator } from '../../api/helpers/quota-evaluators.ts';
@@ -120,14 +120,7 @@ export function resourceQuota(deps: { readonly registries: Registries; readonly 
         const status = { ...(current['status'] as Record<string, unknown>), used: writeResources(w.used) };
         return { ...current, status } as KubeObject;
       },
-      {
-        dryRun: false,
-        fieldManager: 'kube-apiserver',
-        subresource: 'status',
-        options: {},
-        apply: false,
-        createIfMissing: false,
-      },
+      loopbackUpdateOptions('status'),
     );
   };
 

@@ -11,7 +11,7 @@ import type { APIService, APIServiceCondition } from '../../api/types/apiregistr
 import type { Service } from '../../api/types/core-v1.gen.ts';
 import type { EndpointSlice } from '../../api/types/discovery-v1.gen.ts';
 import { joinHostPort } from '../connect/go-errors.ts';
-import { loopbackContext } from '../loopback.ts';
+import { loopbackContext, loopbackUpdateOptions } from '../loopback.ts';
 import { computed, Vector, type Family } from '../metrics/exposition.ts';
 import type { Registries } from '../registry.ts';
 import { apiServiceGroup, apiServiceResource, isAvailable } from './api-services.ts';
@@ -247,14 +247,7 @@ export class Availability {
           const status = (current['status'] ?? {}) as NonNullable<APIService['status']>;
           return { ...current, status: { ...status, conditions: wanted(status.conditions ?? []) } };
         },
-        {
-          dryRun: false,
-          fieldManager: 'kube-apiserver',
-          subresource: 'status',
-          options: {},
-          apply: false,
-          createIfMissing: false,
-        },
+        loopbackUpdateOptions('status'),
       );
     } catch (error) {
       if (error instanceof StatusError && error.code === 404) return;

@@ -6,7 +6,7 @@
 import type { Random } from '../../base/random.ts';
 import type { KubeObject } from '../../api/object.ts';
 import { StatusError } from '../../api/status.ts';
-import { loopbackContext } from '../loopback.ts';
+import { deleteIfPresent, loopbackContext, loopbackCreateOptions } from '../loopback.ts';
 import type { Registries, Registry } from '../registry.ts';
 import {
   formatAddress,
@@ -178,12 +178,7 @@ export class ClusterIpAllocator {
     };
     const ctx = loopbackContext({ verb: 'create', resource: registry.resource, name });
     try {
-      await registry.create(ctx, '', object, {
-        dryRun: false,
-        fieldManager: 'kube-apiserver',
-        subresource: '',
-        options: {},
-      });
+      await registry.create(ctx, '', object, loopbackCreateOptions);
       return true;
     } catch (error) {
       if (error instanceof StatusError && error.reason === 'AlreadyExists') return false;
@@ -195,20 +190,6 @@ export class ClusterIpAllocator {
   async release(text: string): Promise<void> {
     const address = parseAddress(text);
     if (address === undefined) return;
-    const registry = this.#registry();
-    const name = formatAddress(address);
-    const ctx = loopbackContext({ verb: 'delete', resource: registry.resource, name });
-    try {
-      await registry.delete(ctx, '', name, {
-        dryRun: false,
-        gracePeriodSeconds: undefined,
-        propagationPolicy: undefined,
-        orphanDependents: undefined,
-        preconditions: undefined,
-        options: {},
-      });
-    } catch (error) {
-      if (!(error instanceof StatusError && error.code === 404)) throw error;
-    }
+    await deleteIfPresent(this.#registry(), '', formatAddress(address));
   }
 }

@@ -1,10 +1,8 @@
 /** Writes bootstrap objects through the registries under the loopback identity, as an API server's own requests. */
 import type { KubeObject } from '../../api/object.ts';
 import { StatusError } from '../../api/status.ts';
-import { loopbackContext } from '../loopback.ts';
+import { deleteIfPresent, loopbackContext, loopbackCreateOptions, loopbackUpdateOptions } from '../loopback.ts';
 import type { Registries, Registry } from '../registry.ts';
-
-const fieldManager = 'kube-apiserver';
 
 export class BootstrapWriter {
   readonly #registries: Registries;
@@ -40,7 +38,7 @@ export class BootstrapWriter {
       name: object.metadata.name ?? '',
     });
     try {
-      await registry.create(ctx, namespace, object, { dryRun: false, fieldManager, subresource: '', options: {} });
+      await registry.create(ctx, namespace, object, loopbackCreateOptions);
       return true;
     } catch (error) {
       if (error instanceof StatusError && error.reason === 'AlreadyExists') return false;
@@ -68,26 +66,12 @@ export class BootstrapWriter {
         if (current === undefined) throw new Error(`${resource} ${namespace}/${name} is gone`);
         return change(current);
       },
-      { dryRun: false, fieldManager, subresource, options: {}, apply: false, createIfMissing: false },
+      loopbackUpdateOptions(subresource),
     );
   }
 
   async delete(group: string, resource: string, metadata: KubeObject['metadata']): Promise<void> {
     const registry = this.#registry(group, resource);
-    const namespace = metadata.namespace ?? '';
-    const name = metadata.name ?? '';
-    const ctx = loopbackContext({ verb: 'delete', resource: registry.resource, namespace, name });
-    try {
-      await registry.delete(ctx, namespace, name, {
-        dryRun: false,
-        gracePeriodSeconds: undefined,
-        propagationPolicy: undefined,
-        orphanDependents: undefined,
-        preconditions: undefined,
-        options: {},
-      });
-    } catch (error) {
-      if (!(error instanceof StatusError && error.code === 404)) throw error;
-    }
+    await deleteIfPresent(registry, metadata.namespace ?? '', metadata.name ?? '');
   }
 }

@@ -18,7 +18,7 @@ import type { CustomResourceDefinition, CustomResourceDefinitionCondition } from
 import type { JSONSchemaProps } from '../../api/schema/json-schema.ts';
 import type { ObjectSchema } from '../../api/schema/schema.ts';
 import type { WebhookClients } from '../connect/webhook-client.ts';
-import { loopbackContext } from '../loopback.ts';
+import { loopbackContext, loopbackDeleteOptions, loopbackUpdateOptions } from '../loopback.ts';
 import type { CustomVersions } from '../registry/builtin-types.ts';
 import { CustomTypeSupport } from '../registry/custom-types.ts';
 import { defaultStrategiesFor } from '../registry/default-strategy.ts';
@@ -288,14 +288,7 @@ export class CustomResources {
             status: change((current['status'] ?? {}) as Status),
           } as KubeObject;
         },
-        {
-          dryRun: false,
-          fieldManager: 'kube-apiserver',
-          subresource,
-          options: {},
-          apply: false,
-          createIfMissing: false,
-        },
+        loopbackUpdateOptions(subresource),
       );
     } catch (error) {
       if (error instanceof StatusError && error.code === 404) return;
@@ -360,14 +353,7 @@ export class CustomResources {
       resourceVersionMatch: '',
     };
     const context = loopbackContext({ verb: 'deletecollection', resource: registry.resource });
-    await registry.deleteCollection(context, all, {
-      dryRun: false,
-      gracePeriodSeconds: undefined,
-      propagationPolicy: undefined,
-      orphanDependents: undefined,
-      preconditions: undefined,
-      options: {},
-    });
+    await registry.deleteCollection(context, all, loopbackDeleteOptions);
     const left = [...registries.cached(crd.spec.group, plural)].length;
     if (left > 0) throw new InstancesLeft(`${left} ${plural} have finalizers and are waited for`);
   }

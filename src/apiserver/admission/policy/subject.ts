@@ -5,8 +5,8 @@ import type { LibraryValue } from '../../../api/cel/values.ts';
 import { FieldSelector, Selector } from '../../../api/selector.ts';
 import type { Namespace } from '../../../api/types/core-v1.gen.ts';
 import type { AdmissionAttributes, AuthorizationAttributes, Authorizer, Decision } from '../../context.ts';
-import { kindOf } from '../matching.ts';
-import type { GroupVersionResource, MatchedResource } from '../matching.ts';
+import { admissionRequest } from '../admission-request.ts';
+import type { MatchedResource } from '../matching.ts';
 import type { ObjectVersions } from '../object-versions.ts';
 
 type Json = Record<string, unknown>;
@@ -69,37 +69,6 @@ export function requestAuthorizer(a: AdmissionAttributes, authorize: Authorize):
   };
 }
 
-const typed = ({ group, version, kind }: { group: string; version: string; kind: string }): Json => ({
-  group,
-  version,
-  kind,
-});
-
-/** `request`: as what the request is seen, without its objects. */
-function requestOf(a: AdmissionAttributes, at: GroupVersionResource, kind: MatchedResource['kind']): Json {
-  const { name, uid, groups, extra } = a.user;
-  const { force: _force, ...options } = a.options;
-  return {
-    kind: typed(kind),
-    resource: { group: at.group, version: at.version, resource: at.resource },
-    ...(a.subresource === '' ? {} : { subResource: a.subresource }),
-    requestKind: typed(kindOf(a)),
-    requestResource: { group: a.group, version: a.version, resource: a.resource },
-    ...(a.subresource === '' ? {} : { requestSubResource: a.subresource }),
-    ...(a.name === '' ? {} : { name: a.name }),
-    ...(a.namespace === '' ? {} : { namespace: a.namespace }),
-    operation: a.operation,
-    userInfo: {
-      ...(name === '' ? {} : { username: name }),
-      ...(uid === undefined || uid === '' ? {} : { uid }),
-      ...(groups.length === 0 ? {} : { groups }),
-      ...(extra === undefined || Object.keys(extra).length === 0 ? {} : { extra }),
-    },
-    dryRun: a.dryRun,
-    options: Object.keys(options).length === 0 ? null : options,
-  };
-}
-
 /** `namespaceObject`: what is not meant for expressions is left out. */
 export function namespaceObject(namespace: Namespace | undefined): Json | null {
   if (namespace === undefined) return null;
@@ -137,13 +106,13 @@ export class Subject {
 
   /** Variables for match conditions, which see the resource that was asked for. */
   forConditions(params: Json | undefined): Json {
-    this.#own ??= requestOf(this.attributes, this.attributes, this.matched.kind);
+    this.#own ??= admissionRequest(this.attributes, this.attributes, this.matched.kind);
     return this.#variables(this.#own, params, null);
   }
 
   /** Variables for everything else of a policy, which sees the resource by which it was found. */
   forPolicy(params: Json | undefined, namespace: Json | null): Json {
-    this.#equivalent ??= requestOf(this.attributes, this.matched.resource, this.matched.kind);
+    this.#equivalent ??= admissionRequest(this.attributes, this.matched.resource, this.matched.kind);
     return this.#variables(this.#equivalent, params, namespace);
   }
 

@@ -7,12 +7,12 @@ import {
   typeMetaOf,
   versionKindErrorPrefix,
 } from '../../../api/codec/json.ts';
-import type { GroupVersionKind } from '../../../api/object.ts';
 import { isObject } from '../../../api/patch/values.ts';
 import { StatusError } from '../../../api/status.ts';
 import type { Status, StatusDetails } from '../../../api/status.ts';
 import type { AdmissionAttributes } from '../../context.ts';
-import { kindOf, type MatchedResource } from '../matching.ts';
+import { admissionRequest } from '../admission-request.ts';
+import type { MatchedResource } from '../matching.ts';
 
 type Json = Record<string, unknown>;
 
@@ -21,10 +21,6 @@ export type ReviewVersion = 'v1' | 'v1beta1';
 /** The first version of the webhook's that we speak. */
 export function reviewVersionOf(versions: readonly string[]): ReviewVersion | undefined {
   return versions.find((v): v is ReviewVersion => v === 'v1' || v === 'v1beta1');
-}
-
-function groupVersionKind({ group, version, kind }: GroupVersionKind): Json {
-  return { group, version, kind };
 }
 
 export interface ReviewSubject {
@@ -37,34 +33,12 @@ export interface ReviewSubject {
 
 /** The body of the call. */
 export function reviewRequest(version: ReviewVersion, uid: string, subject: ReviewSubject): string {
-  const { attributes: a, matched, object, oldObject } = subject;
-  const { group, version: resourceVersion, resource } = matched.resource;
-  const { force: _force, ...options } = a.options;
+  const { attributes, matched, object, oldObject } = subject;
+  const objects = { object: object ?? null, oldObject: oldObject ?? null };
   return JSON.stringify({
     kind: 'AdmissionReview',
     apiVersion: `admission.k8s.io/${version}`,
-    request: {
-      uid,
-      kind: groupVersionKind(matched.kind),
-      resource: { group, version: resourceVersion, resource },
-      ...(a.subresource === '' ? {} : { subResource: a.subresource }),
-      requestKind: groupVersionKind(kindOf(a)),
-      requestResource: { group: a.group, version: a.version, resource: a.resource },
-      ...(a.subresource === '' ? {} : { requestSubResource: a.subresource }),
-      ...(a.name === '' ? {} : { name: a.name }),
-      ...(a.namespace === '' ? {} : { namespace: a.namespace }),
-      operation: a.operation,
-      userInfo: {
-        ...(a.user.name === '' ? {} : { username: a.user.name }),
-        ...(a.user.uid === undefined || a.user.uid === '' ? {} : { uid: a.user.uid }),
-        ...(a.user.groups.length === 0 ? {} : { groups: a.user.groups }),
-        ...(a.user.extra === undefined || Object.keys(a.user.extra).length === 0 ? {} : { extra: a.user.extra }),
-      },
-      object: object ?? null,
-      oldObject: oldObject ?? null,
-      dryRun: a.dryRun,
-      options: Object.keys(options).length === 0 ? null : options,
-    },
+    request: { uid, ...admissionRequest(attributes, matched.resource, matched.kind, objects) },
   });
 }
 

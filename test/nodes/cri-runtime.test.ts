@@ -134,14 +134,34 @@ describe('a real runtime', { skip, timeout: 120_000 }, () => {
     const never = await c.runtime.containerStatus(bad);
     assert.deepEqual([never.state, never.exitCode, never.reason], ['CONTAINER_EXITED', 128, 'StartError']);
 
-    const hungry = await runContainer(c, pod, {
-      name: 'hungry',
-      // The first process outlives the greedy one: a container that is gone at once may take the kernel's notice with it.
-      ...sh('(x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done); code=$?; sleep 0.5; exit $code'),
+    // Their first and only process is killed, all at once: the runtime removes their cgroups before it has looked at most of them.
+    const hungry = await Promise.all(
+      Array.from({ length: 8 }, (_, i) =>
+        runContainer(c, pod, {
+          name: `hungry-${i}`,
+          ...sh('x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done'),
+          linux: { resources: { memoryLimitInBytes: 16 * 2 ** 20, oomScoreAdj: 1000 } },
+        }),
+      ),
+    );
+    const ends = await Promise.all(hungry.map((id) => exited(c, id)));
+    assert.deepEqual(
+      ends.map((end) => [end.exitCode, end.reason]),
+      ends.map(() => [137, 'OOMKilled']),
+    );
+    const child = await runContainer(c, pod, {
+      name: 'child',
+      ...sh('(x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done); exit $?'),
       linux: { resources: { memoryLimitInBytes: 16 * 2 ** 20, oomScoreAdj: 1000 } },
     });
-    const oom = await exited(c, hungry);
-    assert.deepEqual([oom.exitCode, oom.reason], [137, 'OOMKilled']);
+    const parent = await exited(c, child);
+    assert.deepEqual([parent.exitCode, parent.reason], [137, 'OOMKilled']);
+
+    const self = await runContainer(c, pod, { name: 'self', ...sh('exit 137') });
+    const asked = Date.now();
+    const own = await exited(c, self);
+    assert.deepEqual([own.exitCode, own.reason], [137, 'Error'], 'killed by somebody else');
+    assert.ok(Date.now() - asked < 1500, 'known at once');
 
     await assert.rejects(
       createContainer(c, pod, { name: 'absent', image: 'local.test/absent:1' }),

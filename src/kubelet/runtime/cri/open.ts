@@ -15,6 +15,8 @@ export interface CriRuntimeOptions {
   readonly podLogsDir?: string;
   /** Where log collectors find links to containers' logs; default `/var/log/containers`. */
   readonly containerLogsDir?: string;
+  /** The kernel's log, which tells of containers killed for want of memory; default `/dev/kmsg`. */
+  readonly kernelLog?: string;
   /** Real milliseconds a call may take; default two minutes. */
   readonly timeoutMs?: number;
 }

@@ -36,6 +36,8 @@ import type {
 } from '../container-runtime.ts';
 import { RuntimeError } from '../container-runtime.ts';
 import { CriEvents } from './events.ts';
+import type { OutOfMemory } from './kernel-log.ts';
+import { KernelLog, oomKills } from './kernel-log.ts';
 import { linkLog, logLink, makeLogDirectory, removeDeadLinks, removeLog, removeLogDirectory } from './logs.ts';
 import type {
   ContainerMessage,
@@ -67,8 +69,8 @@ import { CriChannel } from './wire.ts';
 
 /** How long a call may take (`--runtime-request-timeout`); a sandbox may take twice as long. */
 const defaultTimeoutMs = 120_000;
-/** For so long after a container was killed its reason may still change. */
-const lateReasonMs = 400;
+/** For so long after a container was killed its reason may still change, where the kernel itself tells nothing. */
+const lateReasonMs = 2500;
 
 interface StatusMessage {
   status?: { conditions?: { type?: string; status?: boolean; reason?: string; message?: string }[] };
@@ -98,6 +100,9 @@ export class SocketRuntime implements CriRuntime {
   readonly #selinux: boolean;
   /** Containers that were told to stop. */
   readonly #stopped = new Set<string>();
+  readonly #kernelLog: KernelLog;
+  /** Of the kernel, when a container started: its place in the log, and how often it had killed for want of memory. */
+  readonly #atStart = new Map<string, { mark: number | undefined; kills: number | undefined }>();
   readonly #clock: Clock;
   /** The sandbox of each container, which a container's status does not tell. */
   readonly #sandboxOf = new Map<string, string>();
@@ -118,6 +123,7 @@ export class SocketRuntime implements CriRuntime {
     this.#selinux = selinux;
     const { clock, logger } = options;
     this.#clock = clock;
+    this.#kernelLog = new KernelLog(options.kernelLog);
     this.#events = new CriEvents({
       channel,
       logger,
@@ -294,6 +300,7 @@ export class SocketRuntime implements CriRuntime {
   readonly #toLink = new Map<string, { link: string; log: string }>();
 
   async startContainer(containerId: string): Promise<void> {
+    this.#atStart.set(containerId, { mark: await this.#kernelLog.mark(), kills: await oomKills() });
     await this.#channel.call('StartContainer', { containerId });
     const link = this.#toLink.get(containerId);
     this.#toLink.delete(containerId);
@@ -326,17 +333,29 @@ export class SocketRuntime implements CriRuntime {
     this.#sandboxOf.delete(containerId);
     this.#toLink.delete(containerId);
     this.#stopped.delete(containerId);
+    this.#atStart.delete(containerId);
+    this.#kernelLog.forget(containerId);
   }
 
   async containerStatus(containerId: string): Promise<ContainerStatus> {
     for (let wait = 10; ; wait *= 2) {
       const m = await this.#channel.call<{ status?: ContainerStatusMessage }>('ContainerStatus', { containerId });
       const status = toContainerStatus(m.status ?? {}, this.#sandboxOf.get(containerId));
-      // That memory had run out becomes known a moment later than that it was killed.
       const killed = status.exitCode === 137 && status.reason === 'Error' && !this.#stopped.has(containerId);
-      if (!killed || wait > lateReasonMs || this.#clock.now() - status.finishedAt > lateReasonMs) return status;
+      if (!killed) return status;
+      // That memory had run out becomes known to the runtime a moment later than that the container was killed, or never.
+      const memory = await this.#outOfMemory(containerId);
+      if (memory === 'yes') return { ...status, reason: 'OOMKilled' };
+      if (memory === 'no' || wait > lateReasonMs || this.#clock.now() - status.finishedAt > lateReasonMs) return status;
       await ioSleep(wait);
     }
+  }
+
+  async #outOfMemory(containerId: string): Promise<OutOfMemory> {
+    const before = this.#atStart.get(containerId);
+    const told = await this.#kernelLog.outOfMemory(containerId, before?.mark);
+    if (told !== 'unknown' || before?.kills === undefined) return told;
+    return (await oomKills()) === before.kills ? 'no' : 'unknown';
   }
 
   async listContainers(filter?: ContainerFilter): Promise<readonly Container[]> {
@@ -511,6 +530,7 @@ export class SocketRuntime implements CriRuntime {
 
   close(): void {
     this.#events.stop();
+    this.#kernelLog.close();
     if (this.#images !== this.#channel) this.#images.close();
     this.#channel.close();
   }

@@ -84,6 +84,7 @@ import { ResourceDirectory } from './resource-directory.ts';
 import { Routes } from './routes.ts';
 import type { AuthorizationMode, SecurityConfiguration } from './security.ts';
 import { createSecurity } from './security.ts';
+import type { StorageMediaType } from './storage/media-type.ts';
 import { MeteredStore } from './storage/metered-store.ts';
 import { resourceOfKey } from './storage/resource-of-key.ts';
 import { createStrategies } from './strategies/catalog.ts';
@@ -97,6 +98,8 @@ export interface ApiServerOptions {
   readonly store: KeyValueStore;
   /** The store is this process's own: its watch events come synchronously with the commit. */
   readonly embedded: boolean;
+  /** `--storage-media-type`, default JSON. */
+  readonly storageMediaType?: StorageMediaType;
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
@@ -342,6 +345,7 @@ class ApiServerImpl implements ApiServer {
       ...(options.eventTtlSeconds === undefined ? {} : { eventTtlSeconds: options.eventTtlSeconds }),
       ...(options.freeze === undefined ? {} : { freeze: options.freeze }),
       minWatchSeconds: options.operations?.minRequestTimeoutSeconds,
+      storageMediaType: options.storageMediaType,
     });
     const registries = this.registries;
     this.#customResources = new CustomResources({
@@ -599,6 +603,7 @@ class ApiServerImpl implements ApiServer {
       store,
       random,
       root: '/registry',
+      mediaType: this.#options.storageMediaType,
       ...(serviceNodePortRange === undefined
         ? {}
         : { first: serviceNodePortRange.min, last: serviceNodePortRange.max }),

@@ -3,6 +3,7 @@
  * really differ have a file of their own here. Conversion goes through the hub, which is the storage version.
  */
 import type { KubeObject } from '../object.ts';
+import { oldDefinitionToV1 } from './custom-resource-definition.ts';
 import { dynamicResourceConversions } from './dynamic-resources.ts';
 import { coreEventToEvents, eventsToCoreEvent } from './event.ts';
 import { autoscalingV1ToV2, autoscalingV2ToV1 } from './horizontal-pod-autoscaler.ts';
@@ -15,6 +16,7 @@ const conversions: ReadonlyMap<string, Conversion> = new Map<string, Conversion>
   ['events.k8s.io/v1 Event v1', eventsToCoreEvent],
   ['autoscaling/v1 HorizontalPodAutoscaler autoscaling/v2', autoscalingV1ToV2],
   ['autoscaling/v2 HorizontalPodAutoscaler autoscaling/v1', autoscalingV2ToV1],
+  ['apiextensions.k8s.io/v1beta1 CustomResourceDefinition apiextensions.k8s.io/v1', oldDefinitionToV1],
   ...dynamicResourceConversions.map(([kind, from, to, fn]): [string, Conversion] => [`${from} ${kind} ${to}`, fn]),
 ]);
 

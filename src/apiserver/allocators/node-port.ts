@@ -4,7 +4,9 @@
  */
 import type { Random } from '../../base/random.ts';
 import type { KeyValue, KeyValueStore } from '../../etcd/store.ts';
+import type { StorageMediaType } from '../storage/media-type.ts';
 import { AllocationError } from './cluster-ip.ts';
+import { readRangeAllocation, writeRangeAllocation } from './range-allocation.ts';
 
 /** What an operation may do with the ports; nothing is kept when it throws. */
 export interface PortOperation {
@@ -21,45 +23,6 @@ interface Waiting {
 
 const maxAttempts = 32;
 
-/** Length-delimited field of a protobuf message; enough for RangeAllocation. */
-function protobufFields(bytes: Buffer): Map<number, Buffer> {
-  const out = new Map<number, Buffer>();
-  let at = 0;
-  const varint = (): number => {
-    let value = 0;
-    let shift = 1;
-    for (;;) {
-      const b = bytes[at++];
-      if (b === undefined) throw new Error('truncated protobuf');
-      value += (b & 0x7f) * shift;
-      if (b < 0x80) return value;
-      shift *= 128;
-    }
-  };
-  while (at < bytes.length) {
-    const tag = varint();
-    if ((tag & 7) === 0) {
-      varint();
-      continue;
-    }
-    if ((tag & 7) !== 2) throw new Error(`unexpected wire type ${tag & 7}`);
-    const length = varint();
-    out.set(tag >> 3, bytes.subarray(at, at + length));
-    at += length;
-  }
-  return out;
-}
-
-/** The bitmap of a stored record, JSON or upstream's protobuf: a big-endian number whose bit i is port first+i. */
-function readRecord(value: Buffer): Buffer {
-  if (value.subarray(0, 4).toString('latin1') === 'k8s\0') {
-    const raw = protobufFields(value.subarray(4)).get(2) ?? Buffer.alloc(0);
-    return protobufFields(raw).get(3) ?? Buffer.alloc(0);
-  }
-  const record = JSON.parse(value.toString('utf8')) as { data?: string };
-  return Buffer.from(record.data ?? '', 'base64');
-}
-
 export class NodePortAllocator {
   readonly #store: KeyValueStore;
   readonly #random: Random;
@@ -68,6 +31,7 @@ export class NodePortAllocator {
   readonly #size: number;
   /** Ports below this offset are left for those who ask for a certain one (KEP-3668). */
   readonly #reserved: number;
+  readonly #mediaType: StorageMediaType;
   #queue: Waiting[] = [];
   #running = false;
   /** What the record was when last seen. */
@@ -81,7 +45,9 @@ export class NodePortAllocator {
     /** `--service-node-port-range`; default 30000-32767. */
     readonly first?: number;
     readonly last?: number;
+    readonly mediaType?: StorageMediaType | undefined;
   }) {
+    this.#mediaType = options.mediaType ?? 'application/json';
     this.#store = options.store;
     this.#random = options.random;
     this.#key = `${options.root}/ranges/servicenodeports`;
@@ -141,7 +107,7 @@ export class NodePortAllocator {
   #remember(kv: KeyValue | undefined): { revision: number; taken: Uint8Array } {
     const taken = new Uint8Array(this.#size);
     if (kv !== undefined) {
-      const bytes = readRecord(kv.value);
+      const bytes = readRangeAllocation(kv.value);
       for (let i = 0; i < this.#size; i++) {
         const byte = bytes[bytes.length - 1 - (i >> 3)];
         if (byte !== undefined && ((byte >> (i & 7)) & 1) === 1) taken[i] = 1;
@@ -156,15 +122,7 @@ export class NodePortAllocator {
     for (let i = 0; i < this.#size; i++) if (taken[i] === 1) bytes[bytes.length - 1 - (i >> 3)]! |= 1 << (i & 7);
     let start = 0;
     while (start < bytes.length && bytes[start] === 0) start++;
-    return Buffer.from(
-      JSON.stringify({
-        kind: 'RangeAllocation',
-        apiVersion: 'v1',
-        metadata: {},
-        range: this.#rangeText,
-        data: bytes.subarray(start).toString('base64'),
-      }),
-    );
+    return writeRangeAllocation(this.#rangeText, bytes.subarray(start), this.#mediaType);
   }
 
   async #commit(batch: readonly Waiting[]): Promise<void> {

@@ -57,17 +57,18 @@ export class ObjectStore {
     if (kv === undefined) return undefined;
     const cached = this.cache.get(kv.key);
     if (cached?.revision === kv.modRevision) return cached;
-    return new StoredObject(this.layout, kv.key, kv.modRevision, this.layout.normalize(kv.value));
+    return this.layout.read(kv.key, kv.modRevision, kv.value);
   }
 
   /** Writes if the key is still at `expected` (0: does not exist). `object` is of the storage version and canonical. */
   async put(key: string, expected: number, object: KubeObject, bytes: Buffer, lease?: string): Promise<Written> {
-    if (bytes.length > maxObjectBytes) {
+    const stored = this.layout.stored(object, bytes);
+    if (stored.length > maxObjectBytes) {
       throw new StatusError(413, 'RequestEntityTooLarge', 'etcdserver: request is too large');
     }
-    this.cache.expect(key, bytes, object);
+    this.cache.expect(key, stored, bytes, object);
     try {
-      const result = await this.#store.commit({ key, expectModRevision: expected, value: bytes, lease });
+      const result = await this.#store.commit({ key, expectModRevision: expected, value: stored, lease });
       if (!result.ok) return { ok: false, current: this.#stored(result.current) };
       let cached = this.cache.get(key);
       if (cached?.revision !== result.revision && this.converts) {
@@ -85,8 +86,8 @@ export class ObjectStore {
   }
 
   /** Whether an object should be written although nothing changes (see `KeyValueStore.stale`). */
-  stale(key: string): Promise<boolean> | boolean {
-    return this.#store.stale?.(key) ?? false;
+  stale(current: StoredObject): Promise<boolean> | boolean {
+    return current.foreign || (this.#store.stale?.(current.key) ?? false);
   }
 
   /** Deletes if the key is still at `current`; answers with the last state at the revision of its deletion. */

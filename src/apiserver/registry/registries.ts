@@ -22,6 +22,7 @@ import type { Committed } from '../request.ts';
 import { ParsedCache, StorageLayout } from '../storage/codec.ts';
 import type { StoredObject } from '../storage/codec.ts';
 import { prefixEnd } from '../storage/keys.ts';
+import { storedForm, type StorageMediaType } from '../storage/media-type.ts';
 import { WatchCache } from '../storage/watch-cache.ts';
 import type { ResourceStrategies, StrategyCatalog } from '../strategy.ts';
 import { BuiltinTypeSupport } from './builtin-types.ts';
@@ -58,6 +59,8 @@ export interface RegistriesOptions {
   /** Bytes of superseded objects that one resource's window may keep alive, and how long. */
   readonly windowBytes?: number;
   readonly windowMs?: number;
+  /** `--storage-media-type`, default JSON. */
+  readonly storageMediaType?: StorageMediaType | undefined;
 }
 
 /** One version of a custom resource. */
@@ -213,9 +216,12 @@ export class RegistriesImpl implements Registries {
     return this.#make({ resource: hub, versions, strategies, store, embedded }, ttl);
   }
 
+  #protobufObjects(): ProtobufObjects {
+    return (this.#protobuf ??= new ProtobufObjects(this.#options.catalog));
+  }
+
   #fromProtobuf(bytes: Buffer, hub: ResourceInfo, versions: ReadonlyMap<string, TypeSupport>): KubeObject {
-    this.#protobuf ??= new ProtobufObjects(this.#options.catalog);
-    const value = this.#protobuf.decode(bytes);
+    const value = this.#protobufObjects().decode(bytes);
     const types = versions.get(value.apiVersion!) ?? versions.get(apiVersionOf(hub))!;
     const { object } = types.decode(value, { strict: false, owned: true });
     return convert(object, apiVersionOf(hub));
@@ -240,6 +246,9 @@ export class RegistriesImpl implements Registries {
         freeze: options.freeze ?? false,
         complete: stored.complete,
         fromProtobuf: resource.custom ? undefined : (bytes) => this.#fromProtobuf(bytes, resource, versions),
+        stored: resource.custom
+          ? undefined
+          : storedForm(options.storageMediaType ?? 'application/json', resource.group, () => this.#protobufObjects()),
       });
     let cache = kept;
     if (cache === undefined) {

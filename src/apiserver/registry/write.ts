@@ -360,7 +360,7 @@ async function updateOnce(
   let committed = false;
   try {
     const bytes = objects.layout.encode(object);
-    if (bytes.equals(current.bytes) && !(await objects.stale(key))) return { created: false, committed: current };
+    if (bytes.equals(current.bytes) && !(await objects.stale(current))) return { created: false, committed: current };
     const lease = support.ttlSeconds === undefined ? undefined : await support.leases.lease(support.ttlSeconds);
     const result = await objects.put(key, current.revision, object, bytes, lease);
     if (!result.ok) return { object: result.current, fresh: true };
@@ -374,7 +374,7 @@ async function updateOnce(
 /** A write that changes nothing happens all the same where the stored form is out of date. */
 async function unchanged(support: WriteSupport, current: StoredObject): Promise<WriteOutcome | Current> {
   const { objects } = support;
-  const stale = objects.stale(current.key);
+  const stale = objects.stale(current);
   if (stale === false || !(await stale)) return { created: false, committed: current };
   const lease = support.ttlSeconds === undefined ? undefined : await support.leases.lease(support.ttlSeconds);
   const result = await objects.put(current.key, current.revision, current.object(), current.bytes, lease);

@@ -32,10 +32,16 @@ export interface LayoutOptions {
   readonly complete?: ((object: KubeObject) => KubeObject) | undefined;
   /** Reads what another API server has stored as protobuf; in the storage version, with defaults. */
   readonly fromProtobuf?: ((bytes: Buffer) => KubeObject) | undefined;
+  /** What is stored in place of the JSON (`--storage-media-type`). */
+  readonly stored?: ((object: KubeObject) => Buffer) | undefined;
 }
 
 /** `k8s` and a zero byte: upstream's protobuf. */
 const protobufMagic = 0x6b38_7300;
+
+function isProtobuf(value: Buffer): boolean {
+  return value.length > 4 && value.readUInt32BE(0) === protobufMagic;
+}
 
 /** How one resource lies in the store; shared by all its objects. */
 export class StorageLayout {
@@ -52,8 +58,10 @@ export class StorageLayout {
   readonly freeze: boolean;
   readonly #complete: LayoutOptions['complete'];
   readonly #fromProtobuf: LayoutOptions['fromProtobuf'];
+  readonly #stored: LayoutOptions['stored'];
 
   constructor(options: LayoutOptions) {
+    this.#stored = options.stored;
     this.#complete = options.complete;
     this.#fromProtobuf = options.fromProtobuf;
     this.prefix = `${options.root}/${options.keyPrefix}/`;
@@ -84,8 +92,7 @@ export class StorageLayout {
     const ours = bytes.length > n && bytes.compare(this.header, 0, n, 0, n) === 0;
     if (this.#complete === undefined) {
       if (ours) return bytes;
-      if (this.#fromProtobuf !== undefined && bytes.length > 4 && bytes.readUInt32BE(0) === protobufMagic)
-        return this.encode(this.#fromProtobuf(bytes));
+      if (this.#fromProtobuf !== undefined && isProtobuf(bytes)) return this.encode(this.#fromProtobuf(bytes));
       return this.encode(convert(parseTrustedJson(bytes) as KubeObject, this.apiVersion));
     }
     const object = parseTrustedJson(bytes) as KubeObject;
@@ -94,7 +101,22 @@ export class StorageLayout {
     return made.equals(bytes) ? bytes : made;
   }
 
-  /** The bytes to store for an object of the storage version. */
+  /** What goes into the store for an object whose JSON is `bytes`. */
+  stored(object: KubeObject, bytes: Buffer): Buffer {
+    if (this.#stored === undefined) return bytes;
+    const { apiVersion, kind } = this;
+    return this.#stored({ ...object, apiVersion, kind, metadata: storedMetadata(object.metadata) as ObjectMeta });
+  }
+
+  /** What lies in the store, as an object. */
+  read(key: string, revision: number, value: Buffer): StoredObject {
+    const bytes = this.normalize(value);
+    const object = new StoredObject(this, key, revision, bytes);
+    object.foreign = this.#stored === undefined ? bytes !== value : !isProtobuf(value);
+    return object;
+  }
+
+  /** The JSON of an object of the storage version. */
   encode(object: KubeObject): Buffer {
     const out: Record<string, unknown> = this.custom
       ? { apiVersion: this.apiVersion, kind: this.kind }
@@ -207,6 +229,8 @@ export class StoredObject implements Committed, Tenant {
   readonly revision: number;
   /** Where the watch cache keeps it, while it is the newest version. */
   slab: Slab | undefined = undefined;
+  /** It lies in the store in another form or version than it would be written in. */
+  foreign = false;
   /** How often the parsed cache holds it. */
   kept = 0;
   #bytes: Buffer;
@@ -330,6 +354,7 @@ export class StoredObject implements Committed, Tenant {
   /** Takes over what is known of another version of the same content. */
   withRevision(revision: number): StoredObject {
     const other = new StoredObject(this.layout, this.key, revision, this.#bytes);
+    other.foreign = this.foreign;
     other.#splice = this.#splice;
     other.#labels = this.#labels;
     other.#fields = this.#fields;

@@ -94,7 +94,7 @@ export class WatchCache implements WatcherHost {
   readonly #dispatcher: Dispatcher;
   readonly #followers = new Set<Follower>();
   readonly #watchers = new Set<Watcher>();
-  readonly #expected = new Map<string, { bytes: Buffer; object: KubeObject }>();
+  readonly #expected = new Map<string, { stored: Buffer; bytes: Buffer; object: KubeObject }>();
   #tree = new Tree<StoredObject>();
   #arena = new Arena();
   #log: EventLog;
@@ -215,18 +215,22 @@ export class WatchCache implements WatcherHost {
 
   #stored(key: string, revision: number, value: Buffer): StoredObject {
     const expected = this.#expected.get(key);
-    if (expected !== undefined && (expected.bytes === value || expected.bytes.equals(value))) {
-      const object = new StoredObject(this.layout, key, revision, value);
+    if (expected !== undefined && (expected.stored === value || expected.stored.equals(value))) {
+      const object = new StoredObject(
+        this.layout,
+        key,
+        revision,
+        expected.stored === expected.bytes ? value : expected.bytes,
+      );
       object.adopt(expected.object);
       return object;
     }
-    let bytes = value;
     try {
-      bytes = this.layout.normalize(value);
+      return this.layout.read(key, revision, value);
     } catch (error) {
       this.#logger.error('an object in the store cannot be read', { key, error });
+      return new StoredObject(this.layout, key, revision, value);
     }
-    return new StoredObject(this.layout, key, revision, bytes);
   }
 
   /** Takes over a whole new state; followers hear of the differences. */
@@ -336,9 +340,9 @@ export class WatchCache implements WatcherHost {
     for (const w of this.#waiters.splice(0)) w.resolve();
   }
 
-  /** A write of `bytes`, made of `object`, is on its way: its event need not be parsed. Ends with `forget`. */
-  expect(key: string, bytes: Buffer, object: KubeObject): void {
-    this.#expected.set(key, { bytes, object });
+  /** A write of `bytes`, made of `object`, is on its way as `stored`: its event need not be read. Ends with `forget`. */
+  expect(key: string, stored: Buffer, bytes: Buffer, object: KubeObject): void {
+    this.#expected.set(key, { stored, bytes, object });
   }
 
   forget(key: string, bytes: Buffer): void {

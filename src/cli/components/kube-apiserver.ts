@@ -38,6 +38,13 @@ export const apiServerCommand = componentCommand({
       default: 300_000,
       help: 'time between two compactions of etcd; 0: somebody else compacts it',
     },
+    {
+      name: 'storage-media-type',
+      kind: 'string',
+      value: 'TYPE',
+      default: 'application/json',
+      help: 'form of what is stored: application/json or application/vnd.kubernetes.protobuf; both are read',
+    },
     { name: 'bind-address', kind: 'string', value: 'ADDRESS', default: '0.0.0.0', help: 'where to serve' },
     { name: 'secure-port', kind: 'int', default: 6443, help: 'port; 0 picks a free one' },
     {
@@ -126,6 +133,7 @@ export const apiServerCommand = componentCommand({
         etcdCertFile: v.string('etcd-certfile'),
         etcdKeyFile: v.string('etcd-keyfile'),
         etcdCompactionIntervalMs: v.ms('etcd-compaction-interval'),
+        storageMediaType: v.text('storage-media-type'),
         bindAddress: v.text('bind-address'),
         securePort: v.port('secure-port'),
         advertiseAddress: v.string('advertise-address'),

@@ -3,6 +3,7 @@ import { loadCatalog, type Catalog } from '../../api/catalog/catalog.ts';
 import { defaultPluginNames, optionalPluginNames, type PluginChoice } from '../../apiserver/admission/plugins.ts';
 import type { ApiServer } from '../../apiserver/server.ts';
 import { createApiServer } from '../../apiserver/server.ts';
+import { storageMediaType, type StorageMediaType } from '../../apiserver/storage/media-type.ts';
 import { startPeriodicCompaction } from '../../etcd/periodic-compaction.ts';
 import { openRemoteStore } from '../../etcd/remote-store.ts';
 import type { KeyValueStore } from '../../etcd/store.ts';
@@ -48,6 +49,7 @@ export interface ApiServerFlags {
   readonly etcdCertFile: string | undefined;
   readonly etcdKeyFile: string | undefined;
   readonly etcdCompactionIntervalMs: number;
+  readonly storageMediaType: string;
   readonly bindAddress: string;
   readonly securePort: number;
   readonly advertiseAddress: string | undefined;
@@ -94,6 +96,14 @@ function chooseApis(choice: ApiChoice, catalog: Catalog, logger: Logger): Return
     return apis;
   } catch (error) {
     throw new StartError(error instanceof Error ? error.message : String(error), { cause: error });
+  }
+}
+
+function chooseMediaType(text: string): StorageMediaType {
+  try {
+    return storageMediaType(text);
+  } catch (error) {
+    throw new StartError((error as Error).message, { cause: error });
   }
 }
 
@@ -189,6 +199,7 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
     );
   const catalog = loadCatalog();
   const apis = chooseApis(flags.apis, catalog, logger);
+  const mediaType = chooseMediaType(flags.storageMediaType);
   const plugins = pluginChoice(flags);
   const admissionConfiguration = await readAdmissionConfiguration(flags.admissionControlConfigFile, env.clock);
   const nodePorts = portRange(flags.serviceNodePortRange);
@@ -255,6 +266,7 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
     apiServer = await createApiServer({
       store: encryption?.wrap(store) ?? store,
       embedded: false,
+      storageMediaType: mediaType,
       clock,
       random,
       logger,

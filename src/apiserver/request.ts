@@ -120,5 +120,7 @@ export interface WatchSource {
   take(ready: () => void): readonly CommittedEvent[] | null | undefined;
   /** A `Status` to send as a last ERROR event, when the watch ended for a reason (410, …). */
   readonly error: KubeObjectLike | undefined;
+  /** Calls once what there was when it began has been taken, or when the watch has ended before. */
+  onBegun(fn: () => void): void;
   close(): void;
 }

@@ -3,6 +3,8 @@
  * while leases, leader election, health checks and everybody else go on; the configuration objects and their upkeep.
  */
 import assert from 'node:assert/strict';
+import type { IncomingMessage } from 'node:http';
+import * as https from 'node:https';
 import { before, test } from 'node:test';
 import { SystemClock, VirtualClock } from '../../src/base/clock.ts';
 import type { Clock } from '../../src/base/clock.ts';
@@ -70,6 +72,7 @@ class Gate implements AdmissionPlugin {
 }
 
 interface Started extends AsyncDisposable {
+  readonly port: number;
   readonly server: ApiServer;
   as(name: string): Api;
   readonly gate: Gate;
@@ -102,6 +105,7 @@ async function start(options: Partial<ApiServerOptions> = {}, clock: Clock = new
   const listening = await server.listen({ host: '127.0.0.1', port: 0 });
   const apis: Api[] = [];
   return {
+    port: listening.port,
     server,
     gate,
     as(name) {
@@ -394,4 +398,48 @@ test('mandatory objects come back, suggested ones as long as nobody claims them,
   assert.equal(low.spec.limited.nominalConcurrencyShares, 100);
   assert.equal((await call('GET', 'flowschemas/of-an-old-release')).code, 404);
   assert.equal((await call('GET', 'flowschemas/of-mine')).metadata.name, 'of-mine');
+});
+
+test('a watch has its seats until its initial events are out', async () => {
+  await using started = await start();
+  const admin = started.as('admin');
+  const alice = started.as('alice');
+  const path = '/api/v1/namespaces/default/configmaps';
+  // More than sockets and buffers hold.
+  const data = { text: 'x'.repeat(400_000) };
+  for (let i = 0; i < 40; i++) await admin.create(path, { ...configMap(`big-${i}`), data });
+  await admin.create(
+    `${flowcontrol}/prioritylevelconfigurations`,
+    level('one', { nominalConcurrencyShares: 1, borrowingLimitPercent: 0, limitResponse: { type: 'Reject' } }),
+  );
+  await admin.create(`${flowcontrol}/flowschemas`, schema('one', 'one', ['alice']));
+  const executing = () => metric(admin, 'apiserver_flowcontrol_current_executing_seats', 'priority_level="one"');
+  const server = new URL(`https://127.0.0.1:${started.port}`);
+  const watch = await new Promise<IncomingMessage>((resolve, reject) => {
+    https
+      .get(
+        {
+          host: server.hostname,
+          port: server.port,
+          path: `${path}?watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true`,
+          ca: pki.get('ca.crt')!,
+          cert: pki.get('alice.crt')!,
+          key: pki.get('alice.key')!,
+          agent: false,
+        },
+        resolve,
+      )
+      .on('error', reject);
+  });
+  assert.equal(watch.statusCode, 200);
+  assert.ok((await executing()) >= 1);
+  const seats = await metric(admin, 'apiserver_flowcontrol_current_limit_seats', 'priority_level="one"');
+  assert.ok((await executing()) >= seats, 'the whole level is taken');
+  assert.equal((await alice.get('/version')).status, 429);
+  let seen = '';
+  watch.on('data', (chunk: Buffer) => (seen = (seen + chunk.toString('latin1')).slice(-2000)));
+  await until('the end of the initial events', () => seen.includes('k8s.io/initial-events-end'));
+  await until('the seats being given back', async () => (await executing()) === 0);
+  assert.equal((await alice.get('/version')).status, 200);
+  watch.destroy();
 });

@@ -1,6 +1,6 @@
 /**
  * API Priority and Fairness on the way of a request: it is told its flow and level, runs, waits its turn, or is answered 429.
- * Long-running requests pass, but a watch is held as long as it begins.
+ * Long-running requests pass, but a watch is held until what there was at its beginning has been handed out.
  */
 import { ioNow, ioTimer } from '../../base/io-time.ts';
 import type { Flow, FlowControl } from '../flowcontrol/flow-control.ts';
@@ -75,9 +75,7 @@ export function withPriorityAndFairness(options: PriorityAndFairnessOptions): Fi
       if (reads) inFlight.reading++;
       else inFlight.writing++;
       executing.add(1, ticket.startedAt);
-      try {
-        return await next(scope);
-      } finally {
+      const finish = (): void => {
         const now = ioNow();
         if (reads) inFlight.reading--;
         else inFlight.writing--;
@@ -85,6 +83,18 @@ export function withPriorityAndFairness(options: PriorityAndFairnessOptions): Fi
         const type = scope.info.verb === 'watch' ? 'watch' : 'regular';
         flow.metrics.ran(type).observe((now - ticket.startedAt) / 1000);
         flow.level.queues.finish(ticket, now);
+      };
+      let begins = false;
+      try {
+        const response = await next(scope);
+        const { body } = response;
+        if (body.kind === 'watch') {
+          begins = true;
+          body.source.onBegun(finish);
+        }
+        return response;
+      } finally {
+        if (!begins) finish();
       }
     };
     return (scope) => {

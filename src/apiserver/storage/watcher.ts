@@ -60,6 +60,7 @@ export class Watcher implements WatchSource {
   #failure: { readonly error: unknown } | undefined;
   #undelivered: Done | undefined;
   #onClose: (() => void)[] = [];
+  #onBegun: (() => void)[] = [];
 
   constructor(host: WatcherHost, options: WatcherOptions) {
     this.#host = host;
@@ -75,6 +76,17 @@ export class Watcher implements WatchSource {
   onClose(fn: () => void): void {
     if (this.#closed) fn();
     else this.#onClose.push(fn);
+  }
+
+  onBegun(fn: () => void): void {
+    if (this.#live || this.#closed) fn();
+    else this.#onBegun.push(fn);
+  }
+
+  #begun(): void {
+    const waiting = this.#onBegun;
+    this.#onBegun = [];
+    for (const fn of waiting) fn();
   }
 
   next(): Promise<readonly CommittedEvent[] | undefined> {
@@ -151,6 +163,7 @@ export class Watcher implements WatchSource {
     if (events.length === 0) {
       this.#live = true;
       this.#host.join(this);
+      this.#begun();
       return;
     }
     this.#cursor = events[events.length - 1]!.revision;
@@ -248,6 +261,7 @@ export class Watcher implements WatchSource {
     const wake = this.#wake;
     this.#wake = undefined;
     wake?.();
+    this.#begun();
     for (const fn of this.#onClose) fn();
     this.#onClose = [];
   }

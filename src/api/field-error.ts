@@ -38,11 +38,24 @@ export interface FieldError {
 /** Stands for a bad value that the message leaves out (Go's field.OmitValueType). */
 export const omitted: unique symbol = Symbol('omitted');
 
+const escapes: Readonly<Record<string, string>> = {
+  '<': '\\u003c',
+  '>': '\\u003e',
+  '&': '\\u0026',
+  '\u2028': '\\u2028',
+  '\u2029': '\\u2029',
+};
+
+/** JSON as Go's encoder writes it: what a page could stumble over is escaped. */
+export function goJson(value: unknown, indent = 0): string {
+  return JSON.stringify(value, undefined, indent).replace(/[<>&\u2028\u2029]/g, (c) => escapes[c]!);
+}
+
 /** A value as Go's %v/%q prints it inside such messages: strings quoted, structs as JSON. */
 export function printBadValue(value: unknown): string {
   if (value === null || value === undefined) return 'null';
   if (typeof value === 'string') return goQuote(value);
-  if (typeof value === 'object') return JSON.stringify(value);
+  if (typeof value === 'object') return goJson(value);
   return String(value);
 }
 

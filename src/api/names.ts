@@ -242,6 +242,10 @@ export const nameIsDNSSubdomain: NameRule = (name, prefix) =>
   isDNS1123Subdomain(prefix ? maskTrailingDash(name) : name);
 export const nameIsDNSLabel: NameRule = (name, prefix) => isDNS1123Label(prefix ? maskTrailingDash(name) : name);
 
+/** A subdomain by the declarative rules, which count bytes and leave what a name is generated from alone. */
+export const isLongName: NameRule = (name, prefix) =>
+  prefix ? none : isDNS1123Subdomain(name).map((m) => m.replace(/^(must be no more than \d+) characters$/, '$1 bytes'));
+
 export const nameIsPathSegment: NameRule = (name, prefix) =>
   prefix ? isPathSegmentPrefix(name) : isPathSegmentName(name);
 

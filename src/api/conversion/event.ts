@@ -68,7 +68,8 @@ export function coreEventToEvents(event: KubeObject): KubeObject {
     if (events === 'eventTime') out[events] = value ?? null;
     else if (events === 'regarding' || events === 'deprecatedSource') out[events] = value ?? {};
     else if (events === 'deprecatedFirstTimestamp' || events === 'deprecatedLastTimestamp') out[events] = value ?? null;
-    else if (!isEmpty(value)) out[events] = value;
+    else if (core === 'related' || core === 'series' ? value !== undefined && value !== null : !isEmpty(value))
+      out[events] = value;
   }
   return out;
 }
@@ -80,7 +81,8 @@ export function eventsToCoreEvent(event: KubeObject): KubeObject {
     if (core === 'involvedObject' || core === 'source') out[core] = value ?? {};
     else if (core === 'firstTimestamp' || core === 'lastTimestamp' || core === 'eventTime') out[core] = value ?? null;
     else if (core === 'reportingComponent' || core === 'reportingInstance') out[core] = value ?? '';
-    else if (!isEmpty(value)) out[core] = value;
+    else if (core === 'related' || core === 'series' ? value !== undefined && value !== null : !isEmpty(value))
+      out[core] = value;
   }
   return out;
 }

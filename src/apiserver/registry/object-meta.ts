@@ -76,7 +76,8 @@ export function validateFieldManager(manager: string, path: string): FieldError[
   return errors;
 }
 
-function validateManagedFields(meta: ObjectMeta, path: string): FieldError[] {
+/** Field errors of who is said to own what. */
+export function validateManagedFields(meta: ObjectMeta, path: string): FieldError[] {
   const errors: FieldError[] = [];
   meta.managedFields?.forEach((entry, i) => {
     const at = `${path}[${i}]`;
@@ -138,12 +139,23 @@ export function withMetadataErrors(
 /** A kind's rule for names; `prefix`: it is a generateName. */
 export type KindNameRule = (name: string, prefix: boolean) => readonly string[];
 
+/** Field errors of labels, annotations and owners. */
+export function ownerAndLabelErrors(meta: ObjectMeta, path = 'metadata'): FieldError[] {
+  return [
+    ...validateLabels(meta.labels, `${path}.labels`),
+    ...validateAnnotations(meta.annotations, `${path}.annotations`),
+    ...validateOwnerReferences(meta.ownerReferences, `${path}.ownerReferences`),
+  ];
+}
+
 /** Field errors of the metadata of a new object (and, with the ones below, of an updated one). */
 export function validateObjectMeta(
   meta: ObjectMeta,
   namespaced: boolean,
   rule: KindNameRule,
   path = 'metadata',
+  /** What the rest was found to be, where the names alone are to be looked at again. */
+  rest?: readonly FieldError[],
 ): FieldError[] {
   const errors: FieldError[] = [];
   const { generateName = '', name = '', namespace = '' } = meta;
@@ -152,6 +164,7 @@ export function validateObjectMeta(
   }
   if (name === '') errors.push(required(`${path}.name`, 'name or generateName is required'));
   else for (const message of rule(name, false)) errors.push(invalid(`${path}.name`, name, message));
+  if (rest !== undefined) return [...errors, ...rest.filter((e) => e.field !== `${path}.name`)];
   if (namespaced) {
     if (namespace === '') errors.push(required(`${path}.namespace`));
     else for (const message of isDNS1123Label(namespace)) errors.push(invalid(`${path}.namespace`, namespace, message));
@@ -159,9 +172,7 @@ export function validateObjectMeta(
   if (meta.generation !== undefined && meta.generation < 0) {
     errors.push(invalid(`${path}.generation`, meta.generation, 'must be greater than or equal to 0'));
   }
-  errors.push(...validateLabels(meta.labels, `${path}.labels`));
-  errors.push(...validateAnnotations(meta.annotations, `${path}.annotations`));
-  errors.push(...validateOwnerReferences(meta.ownerReferences, `${path}.ownerReferences`));
+  errors.push(...ownerAndLabelErrors(meta, path));
   errors.push(...validateFinalizers(meta.finalizers, `${path}.finalizers`));
   errors.push(...validateManagedFields(meta, `${path}.managedFields`));
   return errors;

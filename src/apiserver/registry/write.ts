@@ -28,17 +28,9 @@ import type { StoredObject } from '../storage/codec.ts';
 import type { ResourceStrategies, Strategy, StrategyContext } from '../strategy.ts';
 import type { DeletionRules } from './deletion.ts';
 import type { Leases } from './leases.ts';
-import {
-  dedupOwnerReferences,
-  metadataRulesOf,
-  validateKubeFinalizers,
-  validateObjectMeta,
-  validateObjectMetaUpdate,
-  wipeSystemFields,
-  withMetadataErrors,
-  withRequestNamespace,
-} from './object-meta.ts';
+import { dedupOwnerReferences, wipeSystemFields, withMetadataErrors, withRequestNamespace } from './object-meta.ts';
 import type { Current, ObjectStore } from './object-store.ts';
+import { updateErrors } from './metadata-on-update.ts';
 import type { TypeSupport } from './type-support.ts';
 
 /** What writes of a resource need; shared by create, update and delete. */
@@ -493,7 +485,8 @@ async function prepareUpdate(
   }
   checkResourceVersion(support, strategy, name, next.metadata, current);
   const old = objectIn(current, hub.apiVersion);
-  const draft = draftOf(convert(next, hub.apiVersion));
+  // Canonical already, so that members which did not change are the old ones, and an empty struct is told from none.
+  const draft = draftOf(hub.canonicalize(convert(next, hub.apiVersion), old));
   const meta = draft.metadata;
   copyMember(meta, old.metadata, 'generation');
   meta.resourceVersion = old.metadata.resourceVersion;
@@ -503,13 +496,11 @@ async function prepareUpdate(
   // Also what changes nothing has to be allowed.
   const same = object === old;
   const warn = (text: string): void => ctx.warn(text);
-  const errors = [
-    ...validateObjectMeta(object.metadata, resource.namespaced, anyName),
-    ...validateObjectMetaUpdate(object.metadata, old.metadata),
-    ...(metadataRulesOf(resource) === 'kube' ? validateKubeFinalizers(object.metadata) : []),
+  const rule = support.strategies.main.validateName ?? nameIsDNSSubdomain;
+  const errors = updateErrors(object.metadata, old.metadata, ctx.resource ?? resource, options.subresource, rule, [
     ...(hub.validate?.(object, old, warn) ?? []),
     ...(strategy.validateUpdate?.(context, object, old) ?? []),
-  ];
+  ]);
   if (errors.length > 0) throw invalidStatus(resource.group, resource.kind, name, errors);
   if (strategy.warningsOnUpdate !== undefined) {
     for (const w of strategy.warningsOnUpdate(context, object, old)) ctx.warn(w);
@@ -534,7 +525,6 @@ async function prepareUpdate(
 }
 
 /** Names cannot change, so an old one is not judged again. */
-const anyName = (): readonly string[] => [];
 
 function copyMember<K extends keyof ObjectMeta>(to: ObjectMeta, from: ObjectMeta, member: K): void {
   if (from[member] === undefined) delete to[member];

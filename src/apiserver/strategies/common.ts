@@ -1,5 +1,5 @@
 /** What the strategies share: who owns spec and status, when the generation counts, what a status write may change. */
-import { semanticEqual } from '../../api/helpers/deep-equal.ts';
+import { canonicalEqual } from '../../api/helpers/deep-equal.ts';
 import type { FieldError } from '../../api/field-error.ts';
 import type { KubeObject, ObjectMeta } from '../../api/object.ts';
 import type { Draft, ResourceStrategies, Strategy, StrategyContext } from '../strategy.ts';
@@ -19,7 +19,7 @@ export function bump(object: Draft, old: KubeObject): void {
 
 /** Counts the generation when one of the members changed. */
 export function bumpWhenChanged(object: Draft, old: KubeObject, members: readonly string[]): void {
-  if (members.some((m) => !semanticEqual(object[m], old[m]))) bump(object, old);
+  if (members.some((m) => !canonicalEqual(object[m], old[m]))) bump(object, old);
 }
 
 /** A status write keeps all metadata but managedFields (metav1.ResetObjectMetaForStatus). */

@@ -6,7 +6,7 @@ import { DeviceSelectorCompiler } from '../../api/cel/device-selector.ts';
 import type { FeatureGateName, FeatureGates } from '../../api/features/feature-gates.ts';
 import { forbiddenField, type FieldError } from '../../api/field-error.ts';
 import { semanticEqual } from '../../api/helpers/deep-equal.ts';
-import { isDNS1123Subdomain } from '../../api/names.ts';
+import { isDNS1123Subdomain, isLongName } from '../../api/names.ts';
 import type { KubeObject } from '../../api/object.ts';
 import { formatTime } from '../../api/time.ts';
 import type {
@@ -32,6 +32,7 @@ import {
   validateResourcePoolStatusRequest,
   validateResourceSlice,
 } from '../validation/resource-slice.ts';
+import { immutable } from '../validation/common.ts';
 import type { DeviceRules } from '../validation/devices.ts';
 import { specOf, statusOf } from '../validation/field.ts';
 import {
@@ -350,7 +351,7 @@ function templates(deps: DynamicResourceDeps, rules: DeviceRules): ResourceStrat
     ],
     validateUpdate: (object, old) => [
       ...validateResourceClaimTemplate(rules, object),
-      ...validateResourceClaimUpdate(object, old),
+      ...immutable(object['spec'], old['spec'], 'spec', 'resource.ResourceClaimTemplateSpec'),
     ],
   });
 }
@@ -451,6 +452,7 @@ export function dynamicResourceStrategies(deps: DynamicResourceDeps): Record<str
   });
   return {
     deviceclasses: plainKind({
+      validateName: isLongName,
       generation: ['spec'],
       create: (object) => cleanClass(object, undefined),
       update: cleanClass,

@@ -1,5 +1,5 @@
 /** Strategies of discovery.k8s.io and networking.k8s.io, and of Endpoints. */
-import type { ResourceStrategies } from '../strategy.ts';
+import type { Draft, ResourceStrategies } from '../strategy.ts';
 import {
   endpointSliceWarnings,
   endpointsWarnings,
@@ -39,11 +39,20 @@ export function endpointsStrategies(): ResourceStrategies {
   });
 }
 
+/** `v1` has the member only to keep what once was written. */
+function withoutTopology(object: Draft): void {
+  const endpoints = object['endpoints'] as readonly Record<string, unknown>[] | undefined;
+  if (endpoints?.some((e) => e['deprecatedTopology'] !== undefined) === true)
+    object['endpoints'] = endpoints.map(({ deprecatedTopology: _, ...rest }) => rest);
+}
+
 export function discoveryStrategies(): Record<string, ResourceStrategies> {
   return {
     endpointslices: plainKind({
       generation: ['endpoints', 'ports', 'addressType'],
+      create: withoutTopology,
       update(object, old) {
+        withoutTopology(object);
         bumpWhenChanged(
           { ...object, metadata: object.metadata, labels: object.metadata.labels },
           { ...old, labels: old.metadata.labels },

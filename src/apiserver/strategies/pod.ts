@@ -2,7 +2,7 @@
  * Pod: born Pending with its QoS class; deleted with grace; spec, status, ephemeral containers and resources each written
  * through their own endpoint.
  */
-import { semanticEqual } from '../../api/helpers/deep-equal.ts';
+import { canonicalEqual } from '../../api/helpers/deep-equal.ts';
 import { podQOSClass } from '../../api/helpers/pod-qos.ts';
 import type { KubeObject } from '../../api/object.ts';
 import type { Container, LabelSelector, Pod, PodAffinityTerm, PodCondition, PodSpec, PodStatus } from './pod-types.ts';
@@ -22,7 +22,7 @@ function spec(object: KubeObject): PodSpec {
 }
 
 function bumpForSpec(object: Draft, old: KubeObject): void {
-  if (!semanticEqual(object['spec'], old['spec'])) bump(object, old);
+  if (!canonicalEqual(object['spec'], old['spec'])) bump(object, old);
 }
 
 /** Adds `key In (value)` (or NotIn) for each of the keys that the pod has a label for. */

@@ -4,10 +4,10 @@ import { isDNS1123Label } from '../../api/names.ts';
 import type { KubeObject } from '../../api/object.ts';
 import type { CronJob, Job } from '../../api/types/batch-v1.gen.ts';
 import type { PodTemplate, PodTemplateSpec } from '../../api/types/core-v1.gen.ts';
-import { forbiddenField, invalid } from '../../api/field-error.ts';
-import { semanticEqual } from '../../api/helpers/deep-equal.ts';
+import { required } from '../../api/field-error.ts';
 import * as apps from '../validation/apps.ts';
 import * as batch from '../validation/batch.ts';
+import { immutable, nonNegative } from '../validation/common.ts';
 import { validatePodTemplate } from '../validation/pod.ts';
 import { podSpecWarnings } from './pod-warnings.ts';
 
@@ -109,19 +109,17 @@ export const cronJobWarnings: Warnings = (object, old) => {
   ];
 };
 
+const revisionNumber: OnCreate = (object) => nonNegative(object['revision'] as number | undefined, 'revision');
+
 export const validateControllerRevision: OnCreate = (object) => {
-  const errors: FieldError[] = [];
   const data = object['data'];
-  const revision = (object['revision'] ?? 0) as number;
-  if (data === undefined || data === null)
-    errors.push({ type: 'FieldValueRequired', field: 'data', detail: 'data is mandatory' });
-  if (revision < 0) errors.push(invalid('revision', revision, 'must be greater than or equal to 0'));
-  return errors;
+  const missing = data === undefined || data === null;
+  return [...(missing ? [required('data', 'data is mandatory')] : []), ...revisionNumber(object)];
 };
 
 export const validateControllerRevisionUpdate: OnUpdate = (object, old) => [
-  ...validateControllerRevision(object),
-  ...(semanticEqual(object['data'], old['data']) ? [] : [forbiddenField('data', 'field is immutable')]),
+  ...revisionNumber(object),
+  ...immutable(object['data'], old['data'], 'data'),
 ];
 
 export const validatePodTemplateObject: OnCreate = (object) =>

@@ -1,5 +1,6 @@
 /** The workload kinds: Deployment, ReplicaSet, StatefulSet, DaemonSet, ReplicationController, CronJob, ControllerRevision. */
-import { semanticEqual } from '../../api/helpers/deep-equal.ts';
+import { canonicalEqual, semanticEqual } from '../../api/helpers/deep-equal.ts';
+import { isLongName, nameIsDNSLabel } from '../../api/names.ts';
 import type { KubeObject } from '../../api/object.ts';
 import type { ResourceStrategies } from '../strategy.ts';
 import * as workloads from './workload-validation.ts';
@@ -49,6 +50,7 @@ export function replicationControllerStrategies(): ResourceStrategies {
       status: true,
       generation: ['spec'],
       defaultPropagation: 'Orphan',
+      validateName: isLongName,
       validate: workloads.validateReplicationController,
       validateUpdate: (object) => workloads.validateReplicationController(object),
       warnings: workloads.replicationControllerWarnings,
@@ -62,6 +64,7 @@ export function statefulSetStrategies(): ResourceStrategies {
     main: kindStrategy({
       status: true,
       generation: ['spec'],
+      validateName: nameIsDNSLabel,
       validate: workloads.validateStatefulSet,
       validateUpdate: workloads.validateStatefulSetUpdate,
       warnings: workloads.statefulSetWarnings,
@@ -92,7 +95,7 @@ export function daemonSetStrategies(): ResourceStrategies {
       },
       update(object, old) {
         const before = Number(old.metadata.annotations?.[templateGenerationAnnotation] ?? 0);
-        const changed = !semanticEqual(templateOf(object), templateOf(old));
+        const changed = !canonicalEqual(templateOf(object), templateOf(old));
         object.metadata.annotations = {
           ...object.metadata.annotations,
           [templateGenerationAnnotation]: String(changed ? before + 1 : before),

@@ -6,18 +6,22 @@ import type { APIServiceSpec, APIServiceStatus } from '../../api/types/apiregist
 import { invalidEach, specOf, statusOf } from './field.ts';
 
 /** An APIService is named `version.group`; that it may be a part of a path is checked before. */
-function validateName(name: string, spec: Partial<APIServiceSpec>): FieldError[] {
+function validateName(name: string, spec: Partial<APIServiceSpec>, path: string): FieldError[] {
   const wanted = `${spec.version ?? ''}.${spec.group ?? ''}`;
   return name === '' || name === wanted || isPathSegmentName(name).length > 0
     ? []
-    : [invalid('metadata.name', name, `must be \`spec.version+"."+spec.group\`: ${JSON.stringify(wanted)}`)];
+    : [invalid(path, name, `must be \`spec.version+"."+spec.group\`: ${JSON.stringify(wanted)}`)];
 }
 
 export function validateApiService(object: KubeObject): FieldError[] {
   const spec = specOf<APIServiceSpec>(object);
   const { group = '', version = '', groupPriorityMinimum = 0, versionPriority = 0, service, caBundle } = spec;
   const insecure = spec.insecureSkipTLSVerify === true;
-  const errors = validateName(object.metadata.name ?? '', spec);
+  const { metadata } = object;
+  const errors = [
+    ...validateName(metadata.generateName ?? '', spec, 'metadata.generateName'),
+    ...validateName(metadata.name ?? '', spec, 'metadata.name'),
+  ];
   if (group === '' && version !== 'v1')
     errors.push(required('spec.group', 'only v1 may have an empty group and it better be legacy kube'));
   if (group !== '') errors.push(...invalidEach('spec.group', group, isDNS1123Subdomain(group)));

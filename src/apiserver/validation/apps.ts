@@ -1,7 +1,7 @@
 /** The workload kinds of apps/v1 and ReplicationController (pkg/apis/apps/validation, pkg/apis/core/validation). */
 import { forbiddenField, invalid, notSupported, required } from '../../api/field-error.ts';
 import { isValidPercent } from '../../api/names.ts';
-import { semanticEqual } from '../../api/helpers/deep-equal.ts';
+import { canonicalEqual } from '../../api/helpers/deep-equal.ts';
 import type { LabelSelector } from '../../api/selector.ts';
 import { selectorFromSet, validateLabels, validateLabelSelector } from '../../api/selector.ts';
 import type {
@@ -17,12 +17,12 @@ import type {
   StatefulSetSpec,
 } from '../../api/types/index.gen.ts';
 import type { Errors } from './common.ts';
-import { compiledSelector, goStruct, immutable, invalids, nonNegative } from './common.ts';
+import { internalForm } from './internal-form.ts';
+import { compiledSelector, dns1123Label, immutable, invalids, nonNegative } from './common.ts';
 import { validateClaimSpecTemplate } from './persistent-volume-claim-spec.ts';
 import { validatePodTemplate } from './pod.ts';
 import { validateAnnotations } from './template-meta.ts';
 
-const strategyMembers = ['type', 'rollingUpdate'];
 const noTemplate: PodTemplateSpec = { spec: { containers: [] } };
 const mismatch = '`selector` does not match template `labels`';
 
@@ -119,7 +119,8 @@ function deploymentSpec(spec: DeploymentSpec, field: string): Errors {
         );
       errors.push(...notMoreThan100Percent(r.maxUnavailable, `${at}.rollingUpdate.maxUnavailable`));
     }
-  } else errors.push(notSupported(at, goStruct(strategy, strategyMembers), ['Recreate', 'RollingUpdate']));
+  } else
+    errors.push(notSupported(at, internalForm('apps.DeploymentStrategy', strategy), ['Recreate', 'RollingUpdate']));
   errors.push(
     ...nonNegative(spec.minReadySeconds, `${field}.minReadySeconds`),
     ...nonNegative(spec.revisionHistoryLimit, `${field}.revisionHistoryLimit`),
@@ -236,7 +237,7 @@ export function validateReplicationController(rc: ReplicationController): Errors
   return [...errors, ...ownedTemplate(t, {}, 'ReplicationController', 'spec.template')];
 }
 
-function statefulSetSpec(spec: StatefulSetSpec, field: string): Errors {
+function statefulSetSpec(spec: StatefulSetSpec, field: string, update = false): Errors {
   const errors: Errors = [];
   const policy = spec.podManagementPolicy ?? '';
   if (policy === '') errors.push(required(`${field}.podManagementPolicy`));
@@ -259,7 +260,10 @@ function statefulSetSpec(spec: StatefulSetSpec, field: string): Errors {
       if (amount(r.maxUnavailable) === 0) errors.push(invalid(un, r.maxUnavailable, 'cannot be 0'));
       errors.push(...notMoreThan100Percent(r.maxUnavailable, un));
     }
-  } else errors.push(invalid(at, goStruct(strategy, strategyMembers), "must be 'RollingUpdate' or 'OnDelete'"));
+  } else
+    errors.push(
+      invalid(at, internalForm('apps.StatefulSetUpdateStrategy', strategy), "must be 'RollingUpdate' or 'OnDelete'"),
+    );
   const retention = spec.persistentVolumeClaimRetentionPolicy;
   if (retention !== undefined)
     for (const name of ['whenDeleted', 'whenScaled'] as const)
@@ -270,29 +274,36 @@ function statefulSetSpec(spec: StatefulSetSpec, field: string): Errors {
             'Delete',
           ]),
         );
+  // Neither can change, so what is wrong with stored ones is put up with.
+  if (!update)
+    (spec.volumeClaimTemplates ?? []).forEach((c, i) =>
+      errors.push(...validateClaimSpecTemplate(c.spec, `${field}.volumeClaimTemplates[${i}].spec`)),
+    );
   errors.push(
     ...nonNegative(spec.replicas, `${field}.replicas`),
     ...nonNegative(spec.minReadySeconds, `${field}.minReadySeconds`),
   );
-  errors.push(
-    ...nonNegative(spec.ordinals?.start, `${field}.ordinals.start`),
-    ...selector(spec.selector, 'statefulset', `${field}.selector`),
-  );
+  errors.push(...nonNegative(spec.ordinals?.start, `${field}.ordinals.start`));
+  if (!update && spec.serviceName) errors.push(...dns1123Label(spec.serviceName, `${field}.serviceName`));
+  errors.push(...selector(spec.selector, 'statefulset', `${field}.selector`));
   // Claims of the templates may be mounted: the template is judged as if their volumes stood in it.
   const t = spec.template ?? noTemplate;
   const claims = new Set((spec.volumeClaimTemplates ?? []).map((c) => c.metadata?.name ?? ''));
   const volumes = [
-    ...[...claims].map((name) => ({ name, persistentVolumeClaim: { claimName: name === '' ? '' : 'fake-claim' } })),
+    ...[...claims].map((name) => ({ name, persistentVolumeClaim: { claimName: name } })),
     ...(t.spec?.volumes ?? []).filter((v) => !claims.has(v.name)),
   ];
   const full: PodTemplateSpec = {
     ...t,
-    spec: { ...(t.spec ?? { containers: [] }), ...(volumes.length === 0 ? {} : { volumes }) },
+    // Each pod gets a host name and subdomain of its own.
+    spec: {
+      ...(t.spec ?? { containers: [] }),
+      hostname: undefined,
+      subdomain: undefined,
+      ...(volumes.length === 0 ? {} : { volumes }),
+    },
   };
   errors.push(...ownedTemplate(full, spec.selector, 'StatefulSet', `${field}.template`));
-  (spec.volumeClaimTemplates ?? []).forEach((c, i) =>
-    errors.push(...validateClaimSpecTemplate(c.spec, `${field}.volumeClaimTemplates[${i}].spec`)),
-  );
   return errors;
 }
 
@@ -311,10 +322,10 @@ const mutableInStatefulSet = [
 ];
 
 export function validateStatefulSetUpdate(s: StatefulSet, old: StatefulSet): Errors {
-  const errors = validateStatefulSet(s);
+  const errors = statefulSetSpec(s.spec ?? (noSpec as StatefulSetSpec), 'spec', true);
   const fixed = (spec: StatefulSetSpec | undefined): unknown =>
     Object.fromEntries(Object.entries(spec ?? {}).filter(([k]) => !mutableInStatefulSet.includes(k)));
-  if (!semanticEqual(fixed(s.spec), fixed(old.spec)))
+  if (!canonicalEqual(fixed(s.spec), fixed(old.spec)))
     errors.push(
       forbiddenField(
         'spec',
@@ -380,7 +391,9 @@ function daemonSetSpec(spec: DaemonSetSpec, field: string): Errors {
         errors.push(required(`${path}.maxUnavailable`, 'cannot be 0 when maxSurge is 0'));
     }
   } else if (strategy?.type !== 'OnDelete')
-    errors.push(notSupported(at, goStruct(strategy, strategyMembers), ['RollingUpdate', 'OnDelete']));
+    errors.push(
+      notSupported(at, internalForm('apps.DaemonSetUpdateStrategy', strategy), ['RollingUpdate', 'OnDelete']),
+    );
   errors.push(...nonNegative(spec.revisionHistoryLimit, `${field}.revisionHistoryLimit`));
   return errors;
 }
@@ -390,7 +403,7 @@ export function validateDaemonSet(d: DaemonSet): Errors {
 }
 
 export function validateDaemonSetUpdate(d: DaemonSet, old: DaemonSet): Errors {
-  return [...validateDaemonSet(d), ...immutable(d.spec?.selector, old.spec?.selector, 'spec.selector')];
+  return [...immutable(d.spec?.selector, old.spec?.selector, 'spec.selector'), ...validateDaemonSet(d)];
 }
 
 export function validateDaemonSetStatusUpdate(d: DaemonSet, old: DaemonSet): Errors {

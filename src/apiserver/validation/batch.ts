@@ -5,7 +5,8 @@ import { validateLabelSelector } from '../../api/selector.ts';
 import type { CronJob, Job, JobSpec, PodFailurePolicyRule, PodTemplateSpec } from '../../api/types/index.gen.ts';
 import { cronScheduleError, timeZoneError } from '../../api/helpers/cron.ts';
 import type { Errors } from './common.ts';
-import { compiledSelector, goStruct, immutable, invalids, nonNegative } from './common.ts';
+import { internalForm } from './internal-form.ts';
+import { compiledSelector, immutable, invalids, nonNegative } from './common.ts';
 import { validatePodTemplate } from './pod.ts';
 
 const actions = ['Count', 'FailIndex', 'FailJob', 'Ignore'];
@@ -65,11 +66,6 @@ function failureRule(
   if (codes === undefined && conditions.length === 0)
     errors.push(invalid(field, omitted, 'specifying one of OnExitCodes and OnPodConditions is required'));
   return errors;
-}
-
-function goSuccessPolicy(policy: NonNullable<JobSpec['successPolicy']>): Record<string, unknown> {
-  const rules = policy.rules?.map((r) => goStruct(r, ['succeededIndexes', 'succeededCount']));
-  return { Rules: rules ?? null };
 }
 
 function successPolicy(spec: JobSpec, field: string): Errors {
@@ -195,7 +191,11 @@ function jobRules(spec: JobSpec, field: string): Errors {
   if (spec.successPolicy !== undefined) {
     if (mode !== 'Indexed')
       errors.push(
-        invalid(`${field}.successPolicy`, goSuccessPolicy(spec.successPolicy), 'requires indexed completion mode'),
+        invalid(
+          `${field}.successPolicy`,
+          internalForm('*batch.SuccessPolicy', spec.successPolicy),
+          'requires indexed completion mode',
+        ),
       );
     else errors.push(...successPolicy(spec, `${field}.successPolicy`));
   }
@@ -219,16 +219,13 @@ function jobRules(spec: JobSpec, field: string): Errors {
 function jobSpec(spec: JobSpec, field: string): Errors {
   const errors = jobRules(spec, field);
   if (spec.selector === undefined) errors.push(required(`${field}.selector`));
-  else {
-    errors.push(...validateLabelSelector(spec.selector, `${field}.selector`));
-    if (compiledSelector(spec.selector)?.matches(spec.template?.metadata?.labels) === false)
-      errors.push(
-        invalid(
-          `${field}.template.metadata.labels`,
-          spec.template?.metadata?.labels ?? null,
-          '`selector` does not match template `labels`',
-        ),
-      );
+  else errors.push(...validateLabelSelector(spec.selector, `${field}.selector`));
+  // No selector selects nothing.
+  const labels = spec.template?.metadata?.labels;
+  const matches = spec.selector === undefined ? false : compiledSelector(spec.selector)?.matches(labels);
+  if (matches === false) {
+    const at = `${field}.template.metadata.labels`;
+    errors.push(invalid(at, labels ?? null, '`selector` does not match template `labels`'));
   }
   return errors;
 }
@@ -315,7 +312,7 @@ function templateUpdate(job: Job, old: Job): Errors {
       },
     };
   }
-  return immutable(now, before, 'spec.template');
+  return immutable(now, before, 'spec.template', 'core.PodTemplateSpec');
 }
 
 export function validateJobUpdate(job: Job, old: Job): Errors {
@@ -327,10 +324,10 @@ export function validateJobUpdate(job: Job, old: Job): Errors {
     ...immutable(spec.selector, was.selector, 'spec.selector'),
     ...templateUpdate(job, old),
     ...immutable(spec.completionMode, was.completionMode, 'spec.completionMode'),
-    ...immutable(spec.podFailurePolicy, was.podFailurePolicy, 'spec.podFailurePolicy'),
+    ...immutable(spec.podFailurePolicy, was.podFailurePolicy, 'spec.podFailurePolicy', '*batch.PodFailurePolicy'),
     ...immutable(spec.backoffLimitPerIndex, was.backoffLimitPerIndex, 'spec.backoffLimitPerIndex'),
     ...immutable(spec.managedBy, was.managedBy, 'spec.managedBy'),
-    ...immutable(spec.successPolicy, was.successPolicy, 'spec.successPolicy'),
+    ...immutable(spec.successPolicy, was.successPolicy, 'spec.successPolicy', '*batch.SuccessPolicy'),
   ];
 }
 

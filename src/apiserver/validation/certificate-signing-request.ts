@@ -10,7 +10,7 @@ import type {
   CertificateSigningRequestStatus,
 } from '../../api/types/certificates-v1.gen.ts';
 import { checkCsr } from '../admission/csr-subject.ts';
-import { specDifference } from './difference.ts';
+import { internalDifference } from './difference.ts';
 import { specOf, statusOf } from './field.ts';
 
 const usages = [
@@ -175,7 +175,10 @@ function validateUpdate(
         errors.push(forbiddenField(path, `updates may not add a condition of type "${type}"`));
       else if (next.length === before.length && !semanticEqual(next, before))
         errors.push(
-          forbiddenField(path, `updates may not modify a condition of type "${type}"\n${specDifference(before, next)}`),
+          forbiddenField(
+            path,
+            `updates may not modify a condition of type "${type}"\n${internalDifference('[]certificates.CertificateSigningRequestCondition', before, next)}`,
+          ),
         );
     }
   const [next, before] = [object, old].map(

@@ -1,8 +1,9 @@
 /** Small rules that many kinds share (pkg/apis/core/validation): names, signs, paths, immutability. */
 import { compileLabelSelector, SelectorError } from '../../api/selector.ts';
 import type { LabelSelector, Selector } from '../../api/selector.ts';
-import { semanticEqual } from '../../api/helpers/deep-equal.ts';
+import { canonicalEqual } from '../../api/helpers/deep-equal.ts';
 import type { FieldError } from '../../api/field-error.ts';
+import { internalForm } from './internal-form.ts';
 import { invalid, required } from '../../api/field-error.ts';
 import {
   inclusiveRangeError,
@@ -42,8 +43,9 @@ export function inRange(value: number | undefined, low: number, high: number, fi
 
 export const immutableMessage = 'field is immutable';
 
-export function immutable(value: unknown, old: unknown, field: string): Errors {
-  return semanticEqual(value, old) ? [] : [invalid(field, value ?? null, immutableMessage)];
+/** @param type of the value in the internal version, where it is not a pointer to a scalar */
+export function immutable(value: unknown, old: unknown, field: string, type = '*any'): Errors {
+  return canonicalEqual(value, old) ? [] : [invalid(field, internalForm(type, value), immutableMessage)];
 }
 
 export function portNumOrName(port: unknown, field: string): Errors {
@@ -67,18 +69,6 @@ export function localNonReservedPath(path: string, field: string): Errors {
   const errors = localDescendingPath(path, field);
   if (path.startsWith('..') && !path.startsWith('../')) errors.push(invalid(field, path, "must not start with '..'"));
   return errors;
-}
-
-/**
- * A struct as Go's JSON shows one that has no names for it: capitals, and null for what is not set. Upstream tells some bad values
- * in this form, since it validates its own types and not those of the API.
- */
-export function goStruct(value: object | undefined | null, members: readonly string[]): Record<string, unknown> {
-  const given = (value ?? {}) as Record<string, unknown>;
-  const strings: ReadonlySet<string> = new Set(['name', 'type']);
-  return Object.fromEntries(
-    members.map((m) => [m[0]!.toUpperCase() + m.slice(1), given[m] ?? (strings.has(m) ? '' : null)]),
-  );
 }
 
 /** Required, or a list of supported values. */

@@ -116,7 +116,7 @@ export function validateSecret(object: KubeObject): FieldError[] {
 
 export function validateSecretUpdate(object: KubeObject, old: KubeObject): FieldError[] {
   return [
-    ...validateImmutable(object['type'], old['type'], 'type'),
+    ...validateImmutable(object['type'], old['type'], 'type', 's'),
     ...immutableErrors(object, old, ['data']),
     ...validateSecret(object),
   ];

@@ -73,20 +73,22 @@ export function validateEvent(object: KubeObject, core: boolean): FieldError[] {
   return errors;
 }
 
-const fixed: readonly (readonly [member: string, path: string])[] = [
-  ['involvedObject', 'involvedObject'],
-  ['reason', 'reason'],
-  ['message', 'message'],
-  ['source', 'source'],
-  ['firstTimestamp', 'firstTimestamp'],
-  ['lastTimestamp', 'lastTimestamp'],
-  ['count', 'count'],
-  ['type', 'type'],
-  ['eventTime', 'eventTime'],
-  ['action', 'action'],
-  ['related', 'related'],
-  ['reportingComponent', 'reportingController'],
-  ['reportingInstance', 'reportingInstance'],
+/** The reason is looked at twice. */
+const fixed: readonly (readonly [member: string, path: string, type: string])[] = [
+  ['involvedObject', 'involvedObject', 'core.ObjectReference'],
+  ['reason', 'reason', 's'],
+  ['message', 'message', 's'],
+  ['source', 'source', 'core.EventSource'],
+  ['firstTimestamp', 'firstTimestamp', 'Time'],
+  ['lastTimestamp', 'lastTimestamp', 'Time'],
+  ['count', 'count', 'n'],
+  ['reason', 'reason', 's'],
+  ['type', 'type', 's'],
+  ['eventTime', 'eventTime', 'MicroTime'],
+  ['action', 'action', 's'],
+  ['related', 'related', '*core.ObjectReference'],
+  ['reportingComponent', 'reportingController', 's'],
+  ['reportingInstance', 'reportingInstance', 's'],
 ];
 
 export function validateEventUpdate(object: KubeObject, old: KubeObject, core: boolean): FieldError[] {
@@ -95,7 +97,7 @@ export function validateEventUpdate(object: KubeObject, old: KubeObject, core: b
   if (validateImmutable(object['series'], old['series'], 'series').length > 0)
     errors.push(...validateSeries(object as unknown as Fields));
   const empty = (value: unknown): unknown => (value === null || value === '' ? undefined : value);
-  for (const [member, path] of fixed)
-    errors.push(...validateImmutable(empty(object[member]), empty(old[member]), path));
+  for (const [member, path, type] of fixed)
+    errors.push(...validateImmutable(empty(object[member]), empty(old[member]), path, type));
   return errors;
 }

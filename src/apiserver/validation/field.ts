@@ -1,6 +1,6 @@
 /** Small checks that validations of many kinds share, worded as upstream's helpers of the same purpose. */
 import { invalid, notSupported, required, type FieldError } from '../../api/field-error.ts';
-import { deepEqual } from '../../api/helpers/deep-equal.ts';
+import { canonicalEqual } from '../../api/helpers/deep-equal.ts';
 import {
   isDNS1123Label,
   isDNS1123Subdomain,
@@ -11,6 +11,7 @@ import {
   isValidPortNum,
 } from '../../api/names.ts';
 import type { KubeObject } from '../../api/object.ts';
+import { internalForm } from './internal-form.ts';
 import { parseQuantity, quantityMilli, quantitySign } from '../../api/quantity.ts';
 
 /** The spec of an object, typed by the caller. */
@@ -38,8 +39,9 @@ export function validateNonnegative(value: number | undefined, path: string): Fi
   return (value ?? 0) < 0 ? [invalid(path, value, isNegativeError)] : [];
 }
 
-export function validateImmutable(next: unknown, old: unknown, path: string): FieldError[] {
-  return deepEqual(next, old) ? [] : [invalid(path, next ?? null, 'field is immutable')];
+/** @param type of the value in the internal version, where it is not a pointer to a scalar */
+export function validateImmutable(next: unknown, old: unknown, path: string, type = '*any'): FieldError[] {
+  return canonicalEqual(next, old) ? [] : [invalid(path, internalForm(type, next), 'field is immutable')];
 }
 
 /** `supported` in the order that the error lists. */

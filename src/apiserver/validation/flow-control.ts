@@ -16,7 +16,7 @@ import type {
 } from '../../api/types/flowcontrol-v1.gen.ts';
 import { mandatoryFlowControl } from '../bootstrap/objects.ts';
 import { maxHashBits, requiredEntropyBits } from '../flowcontrol/shuffle-sharding.ts';
-import { goStruct } from './common.ts';
+import { internalForm } from './internal-form.ts';
 import { invalidEach, specOf, statusOf } from './field.ts';
 
 const maxMatchingPrecedence = 10_000;
@@ -138,7 +138,12 @@ export function validateFlowSchema(object: KubeObject): FieldError[] {
     errors.push(invalid(at, precedence, "only the schema named 'exempt' may have matchingPrecedence 1"));
   const method = spec.distinguisherMethod;
   if (method !== undefined && !['ByNamespace', 'ByUser'].includes(method.type ?? ''))
-    errors.push(notSupported('spec.distinguisherMethod.type', goStruct(method, ['type']), ['ByNamespace', 'ByUser']));
+    errors.push(
+      notSupported('spec.distinguisherMethod.type', internalForm('*flowcontrol.FlowDistinguisherMethod', method), [
+        'ByNamespace',
+        'ByUser',
+      ]),
+    );
   const level = spec.priorityLevelConfiguration?.name ?? '';
   const levelAt = 'spec.priorityLevelConfiguration.name';
   if (level === '') errors.push(required(levelAt, 'must reference a priority level'));

@@ -1,6 +1,6 @@
 /** Validation of PersistentVolumeClaim. */
 import { forbiddenField, invalid, notSupported, required, type FieldError } from '../../api/field-error.ts';
-import { semanticEqual } from '../../api/helpers/deep-equal.ts';
+import { canonicalEqual } from '../../api/helpers/deep-equal.ts';
 import { isQualifiedName } from '../../api/names.ts';
 import type { KubeObject } from '../../api/object.ts';
 import { compareQuantityText, parseQuantity, quantitySign, quantityValue } from '../../api/quantity.ts';
@@ -13,7 +13,7 @@ import {
   validateImmutable,
   validateResourceQuantity,
 } from './field.ts';
-import { specDifference } from './difference.ts';
+import { internalDifference } from './difference.ts';
 import { validateClaimSpecTemplate } from './persistent-volume-claim-spec.ts';
 
 type Spec = Partial<PersistentVolumeClaimSpec>;
@@ -63,11 +63,11 @@ export function validatePersistentVolumeClaimUpdate(object: KubeObject, old: Kub
   if (!upgraded && (annotation ?? '') !== (oldAnnotation ?? ''))
     errors.push(invalid(`metadata.annotations.${classAnnotation}`, annotation ?? '', 'field is immutable'));
   const next = comparable(object, old, bound);
-  if (!semanticEqual(next, before))
+  if (!canonicalEqual(next, before))
     errors.push(
       forbiddenField(
         'spec',
-        `spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n${specDifference(before, next)}`,
+        `spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n${internalDifference('core.PersistentVolumeClaimSpec', before, next)}`,
       ),
     );
   const size = (spec.resources?.requests?.['storage'] ?? '0') as string;

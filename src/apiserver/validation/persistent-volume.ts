@@ -1,11 +1,12 @@
 /** Validation of PersistentVolume. */
 import { forbiddenField, invalid, notSupported, required, type FieldError } from '../../api/field-error.ts';
-import { semanticEqual } from '../../api/helpers/deep-equal.ts';
+import { canonicalEqual } from '../../api/helpers/deep-equal.ts';
 import { isDNS1123Subdomain } from '../../api/names.ts';
 import type { KubeObject } from '../../api/object.ts';
 import { parseQuantity, quantitySign, quantityValue } from '../../api/quantity.ts';
 import type { PersistentVolumeSpec, SecretReference } from '../../api/types/core-v1.gen.ts';
-import { specDifference } from './difference.ts';
+import { internalDifference } from './difference.ts';
+import { internalForm } from './internal-form.ts';
 import {
   invalidEach,
   specOf,
@@ -342,7 +343,11 @@ function sourceOf(spec: Spec): Record<string, unknown> {
 }
 
 export function validatePersistentVolumeUpdate(object: KubeObject, old: KubeObject): FieldError[] {
-  const errors = validatePersistentVolume(object);
+  // Looked at twice, the mount options once.
+  const errors = [
+    ...validatePersistentVolume(object),
+    ...validateSpec(specOf<PersistentVolumeSpec>(object), object.metadata.name ?? ''),
+  ];
   const spec = specOf<PersistentVolumeSpec>(object);
   const before = specOf<PersistentVolumeSpec>(old);
   const next = sourceOf(spec);
@@ -352,19 +357,19 @@ export function validatePersistentVolumeUpdate(object: KubeObject, old: KubeObje
       next['csi'] = csi;
     }
   const last = sourceOf(before);
-  if (!semanticEqual(next, last))
+  if (!canonicalEqual(next, last))
     errors.push(
       forbiddenField(
         'spec.persistentvolumesource',
-        `spec.persistentvolumesource is immutable after creation\n${specDifference(last, next)}`,
+        `spec.persistentvolumesource is immutable after creation\n${internalDifference('core.PersistentVolumeSource', last, next)}`,
       ),
     );
   errors.push(...validateImmutable(spec.volumeMode, before.volumeMode, 'volumeMode'));
-  if (before.nodeAffinity !== undefined && !semanticEqual(spec.nodeAffinity, before.nodeAffinity))
+  if (before.nodeAffinity !== undefined && !canonicalEqual(spec.nodeAffinity, before.nodeAffinity))
     errors.push(
       invalid(
         'nodeAffinity',
-        spec.nodeAffinity ?? null,
+        internalForm('*core.VolumeNodeAffinity', spec.nodeAffinity),
         'field is immutable, except for updating from beta label to GA',
       ),
     );

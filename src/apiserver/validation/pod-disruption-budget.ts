@@ -4,7 +4,7 @@ import type { KubeObject } from '../../api/object.ts';
 import { validateLabelSelector } from '../../api/selector.ts';
 import type { LabelSelector } from '../../api/selector.ts';
 import type { PodDisruptionBudgetSpec, PodDisruptionBudgetStatus } from '../../api/types/policy-v1.gen.ts';
-import { goStruct } from './common.ts';
+import { internalForm } from './internal-form.ts';
 import {
   specOf,
   statusOf,
@@ -14,13 +14,17 @@ import {
   validatePositiveIntOrPercent,
 } from './field.ts';
 
-const budgetMembers = ['minAvailable', 'selector', 'maxUnavailable', 'unhealthyPodEvictionPolicy'];
-
 export function validatePodDisruptionBudget(object: KubeObject, old?: KubeObject): FieldError[] {
   const spec = specOf<PodDisruptionBudgetSpec>(object);
   const errors: FieldError[] = [];
   if (spec.minAvailable !== undefined && spec.maxUnavailable !== undefined)
-    errors.push(invalid('spec', goStruct(spec, budgetMembers), 'minAvailable and maxUnavailable cannot be both set'));
+    errors.push(
+      invalid(
+        'spec',
+        internalForm('policy.PodDisruptionBudgetSpec', spec),
+        'minAvailable and maxUnavailable cannot be both set',
+      ),
+    );
   for (const member of ['minAvailable', 'maxUnavailable'] as const) {
     const value = spec[member];
     if (value === undefined) continue;

@@ -15,7 +15,9 @@ import type {
 } from '../../api/types/index.gen.ts';
 import { isIP } from 'node:net';
 import type { Errors } from './common.ts';
-import { dns1123Label, dns1123Subdomain, goStruct, inRange, invalids, oneOf, qualifiedName } from './common.ts';
+import { internalDifference } from './difference.ts';
+import { internalForm } from './internal-form.ts';
+import { dns1123Label, dns1123Subdomain, inRange, invalids, oneOf, qualifiedName } from './common.ts';
 import {
   imageWhitespace,
   validateContainers,
@@ -34,7 +36,6 @@ import { validateVolumes } from './pod-volumes.ts';
 import { containerResourceName, podResources, quantityOf, resourceQuantity } from './resources.ts';
 
 const maxInt32 = 2 ** 31 - 1;
-const claimMembers = ['name', 'resourceClaimName', 'resourceClaimTemplateName'];
 const ipMessage = 'must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)';
 
 function ip(value: string, field: string): Errors {
@@ -90,13 +91,17 @@ function resourceClaims(spec: PodSpec, podName: string | undefined, field: strin
       errors.push(
         invalid(
           at,
-          goStruct(c, claimMembers),
+          internalForm('core.PodResourceClaim', c),
           'at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified',
         ),
       );
     if (c.resourceClaimName === undefined && c.resourceClaimTemplateName === undefined)
       errors.push(
-        invalid(at, goStruct(c, claimMembers), 'must specify one of: `resourceClaimName`, `resourceClaimTemplateName`'),
+        invalid(
+          at,
+          internalForm('core.PodResourceClaim', c),
+          'must specify one of: `resourceClaimName`, `resourceClaimTemplateName`',
+        ),
       );
     for (const name of ['resourceClaimName', 'resourceClaimTemplateName'] as const)
       if (c[name] !== undefined) errors.push(...dns1123Subdomain(c[name], `${at}.${name}`));
@@ -309,24 +314,16 @@ function onlyAddedTolerations(
 const updatable =
   '`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)';
 
-/** What differs, a line a member: the tail of upstream's message is a diff of Go values, which nobody parses. */
-function specDiff(old: PodSpec, now: PodSpec): string {
-  const lines: string[] = [];
-  const a = old as unknown as Record<string, unknown>;
-  const b = now as unknown as Record<string, unknown>;
-  for (const key of new Set([...Object.keys(a), ...Object.keys(b)])) {
-    if (semanticEqual(a[key], b[key])) continue;
-    lines.push(`- ${key}: ${JSON.stringify(a[key]) ?? 'null'}`, `+ ${key}: ${JSON.stringify(b[key]) ?? 'null'}`);
-  }
-  return lines.join('\n');
-}
-
 function gatedNodeSelector(now: PodSpec, old: PodSpec): Errors {
   const errors: Errors = [];
   const before = Object.entries(old.nodeSelector ?? {});
   if (before.some(([k, v]) => now.nodeSelector?.[k] !== v))
     errors.push(
-      invalid('spec.nodeSelector', now.nodeSelector ?? null, 'only additions are allowed (no mutations or deletions)'),
+      invalid(
+        'spec.nodeSelector',
+        internalForm('{}s', now.nodeSelector),
+        'only additions are allowed (no mutations or deletions)',
+      ),
     );
   return errors;
 }
@@ -340,7 +337,13 @@ function gatedNodeAffinity(now: PodSpec, old: PodSpec): Errors {
   const a = was.nodeSelectorTerms ?? [];
   const b = is?.nodeSelectorTerms ?? [];
   if (a.length > 0 && a.length !== b.length)
-    return [invalid(at, b, 'no additions/deletions to non-empty NodeSelectorTerms list are allowed')];
+    return [
+      invalid(
+        at,
+        internalForm('[]core.NodeSelectorTerm', is?.nodeSelectorTerms),
+        'no additions/deletions to non-empty NodeSelectorTerms list are allowed',
+      ),
+    ];
   const errors: Errors = [];
   a.forEach((t, i) => {
     const wasEmpty = (t.matchExpressions ?? []).length === 0 && (t.matchFields ?? []).length === 0;
@@ -428,7 +431,10 @@ export function validatePodUpdate(pod: Pod, old: Pod): Errors {
   }
   if (!semanticEqual(munged, was))
     errors.push(
-      forbiddenField('spec', `pod updates may not change fields other than ${updatable}\n${specDiff(was, munged)}`),
+      forbiddenField(
+        'spec',
+        `pod updates may not change fields other than ${updatable}\n${internalDifference('core.PodSpec', was, munged)}`,
+      ),
     );
   return errors;
 }

@@ -1,4 +1,5 @@
 /** Validation of Role, ClusterRole, RoleBinding and ClusterRoleBinding. */
+import { internalForm } from './internal-form.ts';
 import { invalid, notSupported, required, type FieldError } from '../../api/field-error.ts';
 import { isDNS1123Subdomain, isPathSegmentName } from '../../api/names.ts';
 import type { KubeObject } from '../../api/object.ts';
@@ -88,7 +89,7 @@ function roleRefUnchanged(object: KubeObject, old: KubeObject): FieldError[] {
   const [a, b] = [object['roleRef'], old['roleRef']] as Partial<RoleRef>[];
   return a?.apiGroup === b?.apiGroup && a?.kind === b?.kind && a?.name === b?.name
     ? []
-    : [invalid('roleRef', a, 'cannot change roleRef')];
+    : [invalid('roleRef', internalForm('rbac.RoleRef', a), 'cannot change roleRef')];
 }
 
 export const validateRoleBinding = (object: KubeObject): FieldError[] => validateBinding(object, true);

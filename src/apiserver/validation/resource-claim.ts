@@ -193,7 +193,7 @@ export function validateResourceClaim(rules: DeviceRules, object: KubeObject): F
 }
 
 export function validateResourceClaimUpdate(object: KubeObject, old: KubeObject): FieldError[] {
-  return immutable(object['spec'], old['spec'], 'spec');
+  return immutable(object['spec'], old['spec'], 'spec', 'resource.ResourceClaimSpec');
 }
 
 export function validateResourceClaimTemplate(rules: DeviceRules, object: KubeObject): FieldError[] {
@@ -342,7 +342,7 @@ export function validateResourceClaimStatusUpdate(object: KubeObject, old: KubeO
     errors.push(
       ...(before.allocation === undefined
         ? validateAllocation(allocation, path, names)
-        : immutable(allocation, before.allocation, path)),
+        : immutable(allocation, before.allocation, path, '*resource.AllocationResult')),
     );
   }
   return errors;

@@ -399,8 +399,8 @@ export function validateResourceSlice(object: KubeObject, old: KubeObject | unde
   ];
   if (before !== undefined)
     errors.push(
-      ...immutable(spec.pool?.name, before.pool?.name, 'spec.pool.name'),
-      ...immutable(spec.driver, before.driver, 'spec.driver'),
+      ...immutable(spec.pool?.name, before.pool?.name, 'spec.pool.name', 's'),
+      ...immutable(spec.driver, before.driver, 'spec.driver', 's'),
       ...immutable(spec.nodeName, before.nodeName, 'spec.nodeName'),
     );
   errors.push(...validateSliceReach(spec));
@@ -477,7 +477,7 @@ export function validateResourcePoolStatusRequest(object: KubeObject, old: KubeO
   if (old !== undefined) return immutable(object['spec'], old['spec'], 'spec');
   const { driver = '', poolName, limit } = specOf<PoolRequestSpec>(object);
   const errors: FieldError[] = [];
-  if (driver === '') errors.push(required('spec.driver'));
+  if (driver === '') errors.push(required('spec.driver', 's'));
   else errors.push(...validateDriverName(driver, 'spec.driver'));
   if (poolName !== undefined) errors.push(...validatePoolName(poolName, 'spec.poolName'));
   if (limit !== undefined && limit < 1) errors.push(invalid('spec.limit', limit, 'must be greater than or equal to 1'));

@@ -5,6 +5,7 @@ import type { KubeObject } from '../../api/object.ts';
 import type { IPAddressSpec, ServiceCIDRSpec } from '../../api/types/networking-v1.gen.ts';
 import { parseRange } from '../allocators/address.ts';
 import { invalidEach, specOf, validateImmutable } from './field.ts';
+import { internalForm } from './internal-form.ts';
 import { validateCanonicalCidr, validateCanonicalIp } from './ip.ts';
 
 /** An IPAddress is named by the canonical form of its address. */
@@ -30,7 +31,12 @@ export function validateIpAddressUpdate(object: KubeObject, old: KubeObject): Fi
   const { parentRef } = specOf<IPAddressSpec>(object);
   return [
     ...validateIpAddress(object),
-    ...validateImmutable(parentRef, specOf<IPAddressSpec>(old).parentRef, 'spec.parentRef'),
+    ...validateImmutable(
+      parentRef,
+      specOf<IPAddressSpec>(old).parentRef,
+      'spec.parentRef',
+      '*networking.ParentReference',
+    ),
   ];
 }
 
@@ -55,7 +61,8 @@ export function validateServiceCidrUpdate(object: KubeObject, old: KubeObject): 
   const next = specOf<ServiceCIDRSpec>(object).cidrs ?? [];
   const before = specOf<ServiceCIDRSpec>(old).cidrs ?? [];
   const adds = before.length === 1 && next.length === 2;
-  if (!adds && before.length !== next.length) return [invalid(path, next, 'field is immutable')];
+  if (!adds && before.length !== next.length)
+    return [invalid(path, internalForm('[]s', specOf<ServiceCIDRSpec>(object).cidrs), 'field is immutable')];
   const errors = before.flatMap((text, i) =>
     text === next[i] ? [] : [invalid(`${path}[${i}]`, next[i], 'field is immutable')],
   );

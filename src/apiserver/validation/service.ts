@@ -15,6 +15,7 @@ import {
   validateQualifiedName,
   validateRequiredEnum,
 } from './field.ts';
+import { internalForm } from './internal-form.ts';
 import { cidrWarnings, ipWarnings, isIpv6, validateCidr, validateEndpointIp, validateIp } from './ip.ts';
 
 type Spec = Partial<ServiceSpec>;
@@ -132,7 +133,9 @@ function validatePortSet(spec: Spec): FieldError[] {
   ports.forEach((p, i) => {
     const key = `${p.protocol}/${p.port}`;
     if (seen.has(key))
-      errors.push(duplicate(`spec.ports[${i}]`, { protocol: p.protocol, port: p.port, targetPort: 0 }));
+      errors.push(
+        duplicate(`spec.ports[${i}]`, internalForm('core.ServicePort', { protocol: p.protocol, port: p.port })),
+      );
     seen.add(key);
   });
   return errors;
@@ -332,10 +335,7 @@ export function validateServiceUpdate(object: KubeObject, old: KubeObject): Fiel
   const spec = specOf<ServiceSpec>(object);
   const before = specOf<ServiceSpec>(old);
   const errors = [...clusterIpsUnchanged(spec, before), ...ipFamiliesUnchanged(spec, before)];
-  if (before.type === 'LoadBalancer' && spec.type === 'LoadBalancer') {
-    if (before.loadBalancerClass !== spec.loadBalancerClass)
-      errors.push(invalid('spec.loadBalancerClass', spec.loadBalancerClass ?? null, 'may not change once set'));
-  }
+  errors.push(...validateLoadBalancerClass(spec, before));
   if (needsHealthCheck(spec) && needsHealthCheck(before) && spec.healthCheckNodePort !== before.healthCheckNodePort)
     errors.push(forbiddenField('spec.healthCheckNodePort', 'field is immutable'));
   return [...errors, ...validateService(object, old)];

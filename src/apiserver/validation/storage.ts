@@ -105,7 +105,7 @@ export function validateStorageClassUpdate(object: KubeObject, old: KubeObject):
     ...validateStorageClass(object),
     ...(semanticEqual(object['parameters'], old['parameters'])
       ? []
-      : validateImmutable(object['parameters'], old['parameters'], 'parameters')),
+      : validateImmutable(object['parameters'], old['parameters'], 'parameters', '{}s')),
     ...['provisioner', 'reclaimPolicy', 'volumeBindingMode'].flatMap((member) =>
       validateImmutable(object[member], old[member], member),
     ),
@@ -193,7 +193,7 @@ export function validateCsiDriverUpdate(object: KubeObject, old: KubeObject): Fi
   return [
     ...validateCsiDriver(object),
     ...validateImmutable(spec.attachRequired, before.attachRequired, 'spec.attachedRequired'),
-    ...validateImmutable(spec.volumeLifecycleModes, before.volumeLifecycleModes, 'spec.volumeLifecycleModes'),
+    ...validateImmutable(spec.volumeLifecycleModes, before.volumeLifecycleModes, 'spec.volumeLifecycleModes', '[]s'),
   ];
 }
 
@@ -314,5 +314,8 @@ export function validateVolumeAttachment(object: KubeObject): FieldError[] {
 }
 
 export function validateVolumeAttachmentUpdate(object: KubeObject, old: KubeObject): FieldError[] {
-  return [...validateVolumeAttachment(object), ...validateImmutable(object['spec'], old['spec'], 'spec')];
+  return [
+    ...validateVolumeAttachment(object),
+    ...validateImmutable(object['spec'], old['spec'], 'spec', 'storage.VolumeAttachmentSpec'),
+  ];
 }

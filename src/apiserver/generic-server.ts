@@ -30,6 +30,7 @@ import type { BrowserHeaders } from './http/browsers.ts';
 import type { Serve } from './http/serve.ts';
 import type { AccessMetrics } from './metrics/access-metrics.ts';
 import type { IncomingRequest, OutgoingResponse } from './request.ts';
+import { endGradually, isServedToTheEnd, shuttingDown } from './termination.ts';
 
 /** Told how requests went; the metrics are one. */
 export interface RequestObserver {
@@ -69,15 +70,6 @@ export interface GenericServerOptions {
   readonly flowControl?: FlowControl;
 }
 
-function shuttingDown(retryAfter: boolean): OutgoingResponse {
-  if (retryAfter)
-    return textResponse(429, 'The apiserver is shutting down, please try again later.', {
-      'retry-after': '5',
-      connection: 'close',
-    });
-  return textResponse(503, 'apiserver is shutting down.', { 'retry-after': '1', connection: 'close' });
-}
-
 /** Something that lasts and must end when the server does: a watch, an upgraded connection. */
 export interface Lasting {
   close(): void;
@@ -95,6 +87,8 @@ export class GenericServer implements Serve {
   readonly #deadlines: Deadlines;
   readonly #observer: RequestObserver | undefined;
   readonly #lasting = new Set<Lasting>();
+  /** Watches over the wire: they may end one after the other. */
+  readonly #watches = new Set<Lasting>();
   readonly #ended = new WeakMap<WireBody, () => void>();
   #running = 0;
   #closing = false;
@@ -162,7 +156,7 @@ export class GenericServer implements Serve {
   }
 
   #begin(scope: Scope): Done | undefined {
-    if (this.#closing) return undefined;
+    if (this.#closing && !(this.#retryAfter && isServedToTheEnd(scope.request))) return undefined;
     this.#running++;
     this.#observer?.started(scope);
     return this.clock.activity.begin();
@@ -205,6 +199,7 @@ export class GenericServer implements Serve {
       const made = this.encoder.wire(scope, response);
       wire = made instanceof Promise ? await made : made;
     } catch (error) {
+      if (response.body.kind === 'watch') response.body.source.close();
       this.#logger.error("apiserver panic'd while encoding", { path: scope.info.path, error });
       response = textResponse(500, panicText);
       wire = await this.encoder.wire(scope, response);
@@ -213,7 +208,7 @@ export class GenericServer implements Serve {
     switch (body.kind) {
       case 'watch':
         this.#observer?.watchStarted(scope);
-        this.#lasts(body, body.watch, () => {
+        this.#lasts(body, body.watch, this.#watches, () => {
           this.#observer?.watchEnded(scope);
           this.observed(scope, wire.status);
         });
@@ -221,7 +216,7 @@ export class GenericServer implements Serve {
       case 'stream': {
         const stream = body.stream;
         if (scope.longRunning) this.#observer?.lasting(scope, 1);
-        this.#lasts(body, { close: () => stream.destroy() }, () => {
+        this.#lasts(body, { close: () => stream.destroy() }, this.#lasting, () => {
           if (scope.longRunning) this.#observer?.lasting(scope, -1);
           this.observed(scope, wire.status);
         });
@@ -236,10 +231,10 @@ export class GenericServer implements Serve {
     return wire;
   }
 
-  #lasts(body: WireBody, lasting: Lasting, ended: () => void): void {
-    const remove = this.last(lasting);
+  #lasts(body: WireBody, lasting: Lasting, among: Set<Lasting>, ended: () => void): void {
+    among.add(lasting);
     this.#ended.set(body, () => {
-      remove();
+      among.delete(lasting);
       ended();
     });
     if (this.#closing) lasting.close();
@@ -282,20 +277,28 @@ export class GenericServer implements Serve {
     return this.#closing;
   }
 
-  /** Takes no new requests, ends watches and streams, and waits up to `grace` real milliseconds for what still runs. */
-  async close(grace: number): Promise<void> {
+  /**
+   * Takes no new requests, ends streams, and waits up to `grace` real milliseconds for what still runs. Watches end one after the
+   * other within `watchGrace`, at once where that is nothing.
+   */
+  async close(grace: number, watchGrace = 0): Promise<void> {
     if (this.#closing) return;
     this.#closing = true;
     for (const lasting of this.#lasting) lasting.close();
-    if (this.#running > 0) {
-      await new Promise<void>((resolve) => {
-        const cancel = ioTimer(grace, resolve);
-        this.#idle = () => {
-          cancel();
-          resolve();
-        };
-      });
-    }
+    if (watchGrace <= 0) for (const watch of this.#watches) watch.close();
+    await Promise.all([this.#drained(grace), watchGrace > 0 ? endGradually(this.#watches, watchGrace) : undefined]);
+    for (const watch of this.#watches) watch.close();
     this.#deadlines.close();
+  }
+
+  async #drained(grace: number): Promise<void> {
+    if (this.#running === 0) return;
+    await new Promise<void>((resolve) => {
+      const cancel = ioTimer(grace, resolve);
+      this.#idle = () => {
+        cancel();
+        resolve();
+      };
+    });
   }
 }

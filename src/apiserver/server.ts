@@ -187,6 +187,8 @@ export interface OperationsOptions {
   /** `--shutdown-delay-duration`: real milliseconds between the end of readiness and that of serving. */
   readonly shutdownDelayMs?: number;
   readonly shutdownSendRetryAfter?: boolean;
+  /** `--shutdown-watch-termination-grace-period`: real milliseconds within which watches end one after the other. */
+  readonly shutdownWatchGraceMs?: number;
   /** `--min-request-timeout`, in seconds. */
   readonly minRequestTimeoutSeconds?: number;
   /** `-v=3` and more: a line of the log for each request. */
@@ -269,6 +271,9 @@ function lazyDescriptions(): Describe {
   let loaded: Describe | undefined;
   return (definition, field) => (loaded ??= loadDescriptions())(definition, field);
 }
+
+/** What connections get to close in good order once nothing runs on them, in milliseconds. */
+const lastWordsMs = 2000;
 
 const defaultServiceRange = '10.96.0.0/12';
 
@@ -847,20 +852,29 @@ class ApiServerImpl implements ApiServer {
 
   async #close(): Promise<void> {
     const grace = this.#options.shutdownGraceMs ?? 5000;
-    const delay = this.#options.operations?.shutdownDelayMs ?? 0;
-    if (delay > 0) {
-      this.#logger.info('[graceful-termination] shutdown event', { name: 'ShutdownInitiated', delayMs: delay });
-      await ioSleep(delay);
-    }
+    const { shutdownDelayMs: delay = 0, shutdownWatchGraceMs: watchGrace = 0 } = this.#options.operations ?? {};
+    const retryAfter = this.#options.operations?.shutdownSendRetryAfter === true;
+    const tell = (name: string): void => this.#logger.info('[graceful-termination] shutdown event', { name });
+    tell('ShutdownInitiated');
+    if (delay > 0) await ioSleep(delay);
+    tell('AfterShutdownDelayDuration');
     this.#lease.close();
     this.#legacyTokens.close();
     this.#repair?.close();
     this.#flowControlMaintenance.close();
     // A bootstrap under way is let finish: it would otherwise write into a closed store.
     await this.#ready?.catch(() => {});
-    await this.#server.close(grace);
+    tell('NotAcceptingNewRequest');
+    const stopListening = async (ms: number): Promise<void> => {
+      await Promise.all(this.#listeners.map((l) => l.close(ms)));
+      if (this.#listeners.length > 0) tell('HTTPServerStoppedListening');
+    };
+    // Who is to be told to come again has to be listened to until all is done.
+    const stopped = retryAfter ? undefined : stopListening(Math.max(grace, watchGrace + lastWordsMs));
+    await this.#server.close(grace, watchGrace);
+    tell('InFlightRequestsDrained');
+    await (stopped ?? stopListening(lastWordsMs));
     this.#flowControl?.close();
-    await Promise.all(this.#listeners.map((l) => l.close(grace)));
     await Promise.all([...this.#transports].map((t) => t.close()));
     this.#aggregation.close();
     this.#webhooks.close();

@@ -82,6 +82,12 @@ export const operationFlags: readonly Flag[] = [
     default: false,
     help: 'who comes during the end is told to come again (429) instead of refused (503)',
   },
+  {
+    name: 'shutdown-watch-termination-grace-period',
+    kind: 'duration',
+    default: 0,
+    help: 'within how long watches end, one after the other; 0: at once',
+  },
 ];
 
 export function operationValues(v: Values): OperationFlags {
@@ -91,6 +97,7 @@ export function operationValues(v: Values): OperationFlags {
     livezGraceMs: v.ms('livez-grace-period'),
     shutdownDelayMs: v.ms('shutdown-delay-duration'),
     shutdownSendRetryAfter: v.bool('shutdown-send-retry-after'),
+    shutdownWatchGraceMs: v.ms('shutdown-watch-termination-grace-period'),
     minRequestTimeoutSeconds: v.int('min-request-timeout'),
     corsAllowedOrigins: v.list('cors-allowed-origins'),
     hstsDirectives: v.list('strict-transport-security-directives'),

@@ -17,6 +17,9 @@ export interface OperationFlags extends Omit<OperationsOptions, 'browsers'> {
 export function operationsOf(flags: OperationFlags): OperationsOptions {
   if ((flags.minRequestTimeoutSeconds ?? 0) < 0)
     throw new StartError('--min-request-timeout can not be negative value');
+  if ((flags.shutdownDelayMs ?? 0) < 0) throw new StartError('--shutdown-delay-duration can not be negative value');
+  if ((flags.shutdownWatchGraceMs ?? 0) < 0)
+    throw new StartError('shutdown-watch-termination-grace-period, if provided, can not be a negative value');
   if (flags.corsAllowedOrigins.length === 0 && flags.hstsDirectives.length === 0) return flags;
   try {
     return { ...flags, browsers: new BrowserHeaders(flags) };

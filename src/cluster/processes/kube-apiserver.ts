@@ -312,6 +312,7 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
       gitVersion,
       eventTtlSeconds: Math.ceil(flags.eventTtlMs / 1000),
       requestTimeoutMs: flags.requestTimeoutMs,
+      shutdownGraceMs: flags.requestTimeoutMs,
       maxRequestsInFlight: flags.maxRequestsInflight,
       maxMutatingRequestsInFlight: flags.maxMutatingRequestsInflight,
       priorityAndFairness: flags.priorityAndFairness,

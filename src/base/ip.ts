@@ -76,6 +76,16 @@ export function cidrSize(cidr: Cidr): bigint {
   return 1n << BigInt(width(cidr.family) - cidr.prefix);
 }
 
+/** `10.0.0.0/8`. */
+export function formatCidr(cidr: Cidr): string {
+  return `${formatIp({ family: cidr.family, value: cidr.base })}/${cidr.prefix}`;
+}
+
+/** True when the ranges share addresses. */
+export function cidrsOverlap(a: Cidr, b: Cidr): boolean {
+  return a.family === b.family && a.base < b.base + cidrSize(b) && b.base < a.base + cidrSize(a);
+}
+
 export function cidrContains(cidr: Cidr, ip: Ip): boolean {
   return ip.family === cidr.family && ip.value >= cidr.base && ip.value < cidr.base + cidrSize(cidr);
 }

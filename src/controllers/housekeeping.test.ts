@@ -9,7 +9,8 @@ import { generateSigningKey } from '../base/keys.ts';
 import { isNotFound } from '../client/errors.ts';
 import { resources } from '../client/resources.ts';
 import { createWorld } from './testing.ts';
-import { CidrSet, formatCidr, parseCidr } from './util/cidr.ts';
+import { formatCidr, parseCidr } from '../base/ip.ts';
+import { CidrSet } from './util/cidr-set.ts';
 
 const pod = (name: string, spec: Partial<Pod['spec']> = {}, status: Pod['status'] = { phase: 'Running' }): Pod => ({
   metadata: { name, namespace: 'default' },

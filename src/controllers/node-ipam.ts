@@ -1,11 +1,12 @@
 /** The node IPAM controller: gives each node a range of pod addresses out of the cluster's (upstream's range allocator). */
+import type { Cidr } from '../base/ip.ts';
+import { formatCidr, parseCidr } from '../base/ip.ts';
 import type { Node } from '../api/types/index.gen.ts';
 import { Controller } from '../client/controller.ts';
 import { isNotFound } from '../client/errors.ts';
 import { resources } from '../client/resources.ts';
 import type { ControllerContext, ControllerDescriptor, RunningController } from './context.ts';
-import type { Cidr } from './util/cidr.ts';
-import { CidrSet, formatCidr, parseCidr } from './util/cidr.ts';
+import { CidrSet } from './util/cidr-set.ts';
 
 function start(context: ControllerContext): RunningController | undefined {
   const { options, clock, logger } = context;
@@ -15,8 +16,8 @@ function start(context: ControllerContext): RunningController | undefined {
   const sets = clusterCidrs.map((text) => {
     const cluster = parseCidr(text.trim());
     if (cluster === undefined) throw new Error(`invalid cluster-cidr ${text}`);
-    const bits = cluster.width === 32 ? (options.nodeCIDRMaskSizeIPv4 ?? 24) : (options.nodeCIDRMaskSizeIPv6 ?? 64);
-    if (bits < cluster.bits) {
+    const bits = cluster.family === 4 ? (options.nodeCIDRMaskSizeIPv4 ?? 24) : (options.nodeCIDRMaskSizeIPv6 ?? 64);
+    if (bits < cluster.prefix) {
       throw new Error(`node-cidr-mask-size ${bits} is shorter than the mask of cluster-cidr ${text}`);
     }
     return new CidrSet(cluster, bits);

@@ -8,8 +8,8 @@ import { Controller } from '../client/controller.ts';
 import { isNotFound } from '../client/errors.ts';
 import { resources } from '../client/resources.ts';
 import type { ControllerContext, ControllerDescriptor, RunningController } from './context.ts';
-import type { Cidr } from './util/cidr.ts';
-import { cidrsOverlap, parseCidr } from './util/cidr.ts';
+import type { Cidr } from '../base/ip.ts';
+import { cidrsOverlap, parseCidr } from '../base/ip.ts';
 
 const finalizer = 'networking.k8s.io/service-cidr-finalizer';
 const managedByLabel = 'ipaddress.kubernetes.io/managed-by';
@@ -18,7 +18,7 @@ const fieldManager = 'service-cidr-controller';
 /** Allocators need this long to notice that a range is going away. */
 const deletionGraceMs = 10_000;
 
-const contains = (outer: Cidr, inner: Cidr): boolean => outer.bits <= inner.bits && cidrsOverlap(outer, inner);
+const contains = (outer: Cidr, inner: Cidr): boolean => outer.prefix <= inner.prefix && cidrsOverlap(outer, inner);
 
 const rangesOf = (c: ServiceCIDR): Cidr[] =>
   (c.spec?.cidrs ?? []).map(parseCidr).filter((r): r is Cidr => r !== undefined);

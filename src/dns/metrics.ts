@@ -1,4 +1,5 @@
 /** What the name server counts, under CoreDNS' names, in Prometheus' text form. One set an instance; it outlives reloads. */
+import { labelText } from '../base/prometheus-text.ts';
 import { rcodeName, typeName, types } from './message.ts';
 
 export interface MetricFamily {
@@ -12,13 +13,6 @@ export interface MetricFamily {
 export type Labels = Readonly<Record<string, string>>;
 
 const maxSeries = 5000;
-
-function labelText(labels: Labels): string {
-  const parts = Object.entries(labels).map(
-    ([k, v]) => `${k}="${v.replace(/\\/g, '\\\\').replace(/\n/g, '\\n').replace(/"/g, '\\"')}"`,
-  );
-  return parts.length === 0 ? '' : `{${parts.join(',')}}`;
-}
 
 export class Series {
   value = 0;

@@ -1,4 +1,5 @@
 /** What a pod's status says of its containers (upstream's convertToAPIContainerStatuses and TerminatePod). Pure. */
+import { isSidecar } from '../api/helpers/pod-resources.ts';
 import { formatTime } from '../api/time.ts';
 import type { Container, ContainerState, ContainerStatus, Pod, PodSpec } from '../api/types/index.gen.ts';
 import type { StatusInput } from './pod-status.ts';
@@ -44,8 +45,6 @@ function lost(message: string): ContainerState {
     },
   };
 }
-
-const isSidecar = (c: Container): boolean => c.restartPolicy === 'Always';
 
 /** Of a container that the runtime does not know. `restarting`: all containers of the pod are. */
 function missing(

@@ -1,4 +1,5 @@
 /** Downward API: values of a pod's fields and of its containers' resources (fieldRef, resourceFieldRef). */
+import { goQuote } from '../api/codec/json.ts';
 import type { Quantity } from '../api/quantity.ts';
 import { parseQuantity, quantityValue, quantityMilli } from '../api/quantity.ts';
 import type { Container, ObjectFieldSelector, Pod, ResourceFieldSelector } from '../api/types/index.gen.ts';
@@ -10,21 +11,6 @@ function formatMap(map: Record<string, string> | undefined): string {
     .sort()
     .map((k) => `${k}=${goQuote(map![k]!)}`)
     .join('\n');
-}
-
-/** Go's `%q`. */
-export function goQuote(text: string): string {
-  let out = '"';
-  for (const c of text) {
-    const code = c.codePointAt(0)!;
-    if (c === '"' || c === '\\') out += `\\${c}`;
-    else if (c === '\n') out += '\\n';
-    else if (c === '\t') out += '\\t';
-    else if (c === '\r') out += '\\r';
-    else if (code < 0x20 || code === 0x7f) out += `\\x${code.toString(16).padStart(2, '0')}`;
-    else out += c;
-  }
-  return `${out}"`;
 }
 
 /** What the node adds to a pod's own fields. */

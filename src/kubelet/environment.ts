@@ -1,4 +1,5 @@
 /** A container's environment: envFrom, env with its sources, and the variables of the namespace's Services. */
+import { joinHostPort } from '../base/host-port.ts';
 import type { Container, FileKeySelector, Pod, Service, Volume } from '../api/types/index.gen.ts';
 import type { KubeletContext } from './context.ts';
 import { expand, fieldValue, resourceValue } from './downward.ts';
@@ -13,10 +14,6 @@ const maxNamespaces = 256;
 function isServiceIpSet(service: Service): boolean {
   const ip = service.spec?.clusterIP;
   return ip !== undefined && ip !== '' && ip !== 'None';
-}
-
-function joinHostPort(host: string, port: number): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
 /** The Docker-link-style variables of one Service. */

@@ -1,11 +1,11 @@
 /** Lifecycle handlers: postStart and preStop by exec, httpGet or sleep. */
+import { joinHostPort } from '../base/host-port.ts';
+import { goQuote } from '../api/codec/json.ts';
 import type { Container, LifecycleHandler, Pod } from '../api/types/index.gen.ts';
 import type { KubeletContext } from './context.ts';
-import { goQuote } from './downward.ts';
 import { errorText } from './object-cache.ts';
 import { formatPod } from './pod-util.ts';
 import type { HttpTarget } from './probes.ts';
-import { hostPort } from './probe-support.ts';
 import { httpExchange, httpTarget, PlainAnswer } from './probes.ts';
 
 const httpTimeoutMs = 30_000;
@@ -75,7 +75,7 @@ async function ask(ctx: KubeletContext, pod: Pod, target: HttpTarget): Promise<v
       pod,
       'Warning',
       'LifecycleHTTPFallback',
-      `request to HTTPS lifecycle hook ${hostPort(target.host, target.port)} got HTTP response, retry with HTTP succeeded`,
+      `request to HTTPS lifecycle hook ${joinHostPort(target.host, target.port)} got HTTP response, retry with HTTP succeeded`,
     );
   }
 }

@@ -1,11 +1,12 @@
 /** Probes by grpc.health.v1.Health/Check over HTTP/2 without TLS, with upstream's texts for what goes wrong. */
+import { joinHostPort } from '../base/host-port.ts';
 import type { Duplex } from 'node:stream';
 import { ioNow, ioTimer } from '../base/io-time.ts';
 import { formatDuration } from '../api/time.ts';
 import type { KubeletContext } from './context.ts';
 import { grpcCodes } from './grpc-codes.ts';
 import type { ProbeResult } from './probe-support.ts';
-import { hostPort, Late, userAgent, within } from './probe-support.ts';
+import { Late, userAgent, within } from './probe-support.ts';
 
 const statuses = ['UNKNOWN', 'SERVING', 'NOT_SERVING', 'SERVICE_UNKNOWN'];
 /** A server that does not answer is dialled again until the time is up, as gRPC's clients do. */
@@ -25,7 +26,7 @@ export async function grpcProbe(
   service: string,
   timeoutMs: number,
 ): Promise<ProbeResult> {
-  const address = hostPort(host, port);
+  const address = joinHostPort(host, port);
   const took = formatDuration(timeoutMs);
   let connected = false;
   const failure = (output: string): ProbeResult => ({ result: 'failure', output });
@@ -72,7 +73,7 @@ async function ask(
     signal.addEventListener('abort', end, { once: true });
     try {
       stream = await ctx.host.dialTcp(host, port, { signal });
-      return await check(stream, hostPort(host, port), service, connected);
+      return await check(stream, joinHostPort(host, port), service, connected);
     } catch (error) {
       if (signal.aborted) throw error;
       // In a simulated network nothing changes while real time passes.

@@ -1,4 +1,5 @@
 /** What `/metrics/probes` tells: how often each probe succeeded and failed, and how long the good ones took. */
+import { labelText } from '../base/prometheus-text.ts';
 import type { Pod } from '../api/types/index.gen.ts';
 
 export type ProbeOutcome = 'successful' | 'failed' | 'unknown';
@@ -11,14 +12,6 @@ interface Counts {
 }
 
 const bounds = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
-
-const escape = (value: string): string => value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n');
-
-function labelText(labels: Readonly<Record<string, string>>): string {
-  return Object.entries(labels)
-    .map(([k, v]) => `${k}="${escape(v)}"`)
-    .join(',');
-}
 
 export class ProbeMetrics {
   readonly #pods = new Map<string, Map<string, Counts>>();
@@ -59,17 +52,18 @@ export class ProbeMetrics {
       for (const c of probes.values()) {
         for (const [result, n] of Object.entries(c.results)) {
           const { probe_type: type, ...rest } = c.labels;
-          totals.push(`prober_probe_total{${labelText({ ...rest, pod_uid: uid, probe_type: type!, result })}} ${n}`);
+          totals.push(`prober_probe_total${labelText({ ...rest, pod_uid: uid, probe_type: type!, result })} ${n}`);
         }
         const good = c.results.successful ?? 0;
         if (good === 0) continue;
-        const labels = labelText(c.labels);
         for (const [i, le] of bounds.entries())
-          durations.push(`prober_probe_duration_seconds_bucket{${labels},le="${le}"} ${c.buckets[i]}`);
+          durations.push(
+            `prober_probe_duration_seconds_bucket${labelText({ ...c.labels, le: String(le) })} ${c.buckets[i]}`,
+          );
         durations.push(
-          `prober_probe_duration_seconds_bucket{${labels},le="+Inf"} ${good}`,
-          `prober_probe_duration_seconds_sum{${labels}} ${c.sum}`,
-          `prober_probe_duration_seconds_count{${labels}} ${good}`,
+          `prober_probe_duration_seconds_bucket${labelText({ ...c.labels, le: '+Inf' })} ${good}`,
+          `prober_probe_duration_seconds_sum${labelText(c.labels)} ${c.sum}`,
+          `prober_probe_duration_seconds_count${labelText(c.labels)} ${good}`,
         );
       }
     let out = '';

@@ -8,11 +8,6 @@ export interface ProbeResult {
 
 export const userAgent = 'kube-probe/1.36';
 
-/** Go's `net.JoinHostPort`. */
-export function hostPort(host: string, port: number): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
-}
-
 /** Runs `work` with a deadline in real time. */
 export async function within<T>(ms: number, work: (signal: AbortSignal) => Promise<T>, late: () => Error): Promise<T> {
   const abort = new AbortController();

@@ -1,4 +1,5 @@
 /** Runs one probe or hook action against a container: HTTP, TCP, gRPC, exec. Failures are results with upstream's texts. */
+import { joinHostPort } from '../base/host-port.ts';
 import { request as httpRequest } from 'node:http';
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
@@ -10,7 +11,7 @@ import { grpcProbe } from './probe-grpc.ts';
 import { errorText } from './object-cache.ts';
 import { resolvePort } from './pod-util.ts';
 import type { ProbeResult } from './probe-support.ts';
-import { hostPort, Late, userAgent, within } from './probe-support.ts';
+import { Late, userAgent, within } from './probe-support.ts';
 import { RuntimeError } from './runtime/container-runtime.ts';
 
 const maxBody = 10 * 1024;
@@ -23,7 +24,7 @@ function dialText(error: unknown, host: string, port: number): string {
     ENETUNREACH: 'connect: network is unreachable',
     ETIMEDOUT: 'i/o timeout',
   };
-  return `dial tcp ${hostPort(host, port)}: ${why[code ?? ''] ?? errorText(error)}`;
+  return `dial tcp ${joinHostPort(host, port)}: ${why[code ?? ''] ?? errorText(error)}`;
 }
 
 /** A server that was to speak TLS has answered in the clear. */
@@ -62,9 +63,9 @@ export function httpTarget(action: HTTPGetAction, container: Container, podIp: s
   headers['user-agent'] ??= agent;
   headers['accept'] ??= '*/*';
   if (headers['accept'] === '') delete headers['accept'];
-  headers['host'] ??= hostPort(host, port);
+  headers['host'] ??= joinHostPort(host, port);
   headers['connection'] = 'close';
-  return { url: `${scheme}://${hostPort(host, port)}${path}`, host, port, path, scheme, headers };
+  return { url: `${scheme}://${joinHostPort(host, port)}${path}`, host, port, path, scheme, headers };
 }
 
 /** Sends the request; the answer's head and at most 10 KiB of its body. Redirects to the same host are followed. */

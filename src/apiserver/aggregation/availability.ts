@@ -10,7 +10,7 @@ import { formatTime } from '../../api/time.ts';
 import type { APIService, APIServiceCondition } from '../../api/types/apiregistration-v1.gen.ts';
 import type { Service } from '../../api/types/core-v1.gen.ts';
 import type { EndpointSlice } from '../../api/types/discovery-v1.gen.ts';
-import { joinHostPort } from '../connect/go-errors.ts';
+import { joinHostPort } from '../../base/host-port.ts';
 import { loopbackContext, loopbackUpdateOptions } from '../loopback.ts';
 import { computed, Vector, type Family } from '../metrics/exposition.ts';
 import type { Registries } from '../registry.ts';

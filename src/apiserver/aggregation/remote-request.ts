@@ -4,7 +4,8 @@ import * as https from 'node:https';
 import { pipeline } from 'node:stream';
 import type { Readable } from 'node:stream';
 import { ioTimer } from '../../base/io-time.ts';
-import { goNetworkError, joinHostPort } from '../connect/go-errors.ts';
+import { joinHostPort } from '../../base/host-port.ts';
+import { goNetworkError } from '../connect/go-errors.ts';
 import type { UserInfo } from '../request.ts';
 import type { RemoteService } from './api-services.ts';
 

@@ -1,4 +1,5 @@
 /** Errors of connections worded as Go's: tools and people match on `connect: connection refused` and `x509: …`. */
+import { joinHostPort } from '../../base/host-port.ts';
 
 interface SystemError extends Error {
   readonly code?: string;
@@ -24,11 +25,6 @@ const untrusted: ReadonlySet<string> = new Set([
 ]);
 
 const unverified = 'tls: failed to verify certificate: x509: ';
-
-/** `host:port`, IPv6 addresses in brackets. */
-export function joinHostPort(host: string, port: number): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
-}
 
 /** What Go's client would say of this error. `host` and `port`: whither it went. */
 export function goNetworkError(error: unknown, host: string, port: number): string {

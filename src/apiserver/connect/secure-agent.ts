@@ -9,7 +9,8 @@ import type { Duplex } from 'node:stream';
 import * as tls from 'node:tls';
 import { ioTimer } from '../../base/io-time.ts';
 import type { Dialer } from '../dialer.ts';
-import { goNetworkError, joinHostPort } from './go-errors.ts';
+import { joinHostPort } from '../../base/host-port.ts';
+import { goNetworkError } from './go-errors.ts';
 
 const handshakeTimeout = 10_000;
 const dialTimeout = 30_000;

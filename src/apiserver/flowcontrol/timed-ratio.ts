@@ -3,7 +3,7 @@
  * demand with its average, deviation and high-water mark. Both are told of changes alone.
  */
 import type { Family, Labels } from '../metrics/exposition.ts';
-import { labelText } from '../metrics/exposition.ts';
+import { labelText } from '../../base/prometheus-text.ts';
 
 /** One series of a timing histogram: the numerator changes often, the denominator with the configuration. */
 export class TimedRatio {

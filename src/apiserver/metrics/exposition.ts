@@ -3,6 +3,8 @@
  * somebody asks. One set of them an instance of the server.
  */
 
+import { labelText } from '../../base/prometheus-text.ts';
+
 export type Labels = Readonly<Record<string, string>>;
 
 /** A family of samples in the text format. */
@@ -14,19 +16,9 @@ export interface Family {
   lines(): Iterable<string>;
 }
 
-function escape(value: string): string {
-  return value.replace(/\\/g, '\\\\').replace(/\n/g, '\\n').replace(/"/g, '\\"');
-}
-
 /** The labels by name; where they are made, not where they are written. */
 function sorted(labels: Labels): Labels {
   return Object.fromEntries(Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1)));
-}
-
-/** `{a="x",b="y"}`, empty for no labels. */
-export function labelText(labels: Labels): string {
-  const parts = Object.entries(labels).map(([k, v]) => `${k}="${escape(v)}"`);
-  return parts.length === 0 ? '' : `{${parts.join(',')}}`;
 }
 
 function number(value: number): string {

@@ -49,8 +49,3 @@ export function orNone(text: string): string {
 export function orUnset(text: string): string {
   return text === '' ? '<unset>' : text;
 }
-
-/** A host and port; IPv6 addresses in brackets. */
-export function hostPort(host: string, port: number): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
-}

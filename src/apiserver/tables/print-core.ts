@@ -1,6 +1,7 @@
 /** Rows of the core group's kinds other than pods. */
+import { joinHostPort } from '../../base/host-port.ts';
 import type { KubeObjectLike } from '../request.ts';
-import { age, containerCells, hostPort, labels, orNone, orUnset, since } from './cells.ts';
+import { age, containerCells, labels, orNone, orUnset, since } from './cells.ts';
 import { printPod } from './print-pod.ts';
 import type { PrintContext, Printer } from './table.ts';
 import type { Json } from './value.ts';
@@ -25,7 +26,7 @@ function endpointsText(o: KubeObjectLike): string {
     const texts =
       ports.length === 0
         ? addresses.map((a) => str(a, 'ip'))
-        : ports.flatMap((p) => addresses.map((a) => hostPort(str(a, 'ip'), num(p, 'port'))));
+        : ports.flatMap((p) => addresses.map((a) => joinHostPort(str(a, 'ip'), num(p, 'port'))));
     count += texts.length;
     for (const text of texts) if (shown.length < max) shown.push(text);
   }

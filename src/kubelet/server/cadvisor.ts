@@ -2,10 +2,11 @@
  * `/metrics/cadvisor`: the series of cAdvisor that dashboards and alerts are made of, for the node, its pods and their containers,
  * from what the runtime and the host say.
  */
+import { labelText } from '../../base/prometheus-text.ts';
 import type { ContainerStats, NetworkUsage } from '../runtime/container-runtime.ts';
 import type { StatsDeps } from './stats.ts';
 import { podStats, startedAt } from './stats.ts';
-import { families, labels } from './metrics.ts';
+import { families } from './metrics.ts';
 
 type Labels = Readonly<Record<string, string>>;
 
@@ -122,7 +123,7 @@ export async function cadvisorMetrics(deps: StatsDeps): Promise<string> {
     type,
     samples: subjects.flatMap((s) => {
       const v = value(s);
-      return v === undefined ? [] : [`${name}${labels({ ...s.labels, ...more })} ${v[0]} ${Math.round(v[1])}`];
+      return v === undefined ? [] : [`${name}${labelText({ ...s.labels, ...more })} ${v[0]} ${Math.round(v[1])}`];
     }),
   });
   const perInterface = (name: string, help: string, value: (i: NetworkUsage['interfaces'][number]) => number) => ({
@@ -130,7 +131,9 @@ export async function cadvisorMetrics(deps: StatsDeps): Promise<string> {
     help,
     type: 'counter' as const,
     samples: networks.flatMap(({ labels: own, usage: n }) =>
-      n.interfaces.map((i) => `${name}${labels({ ...own, interface: i.name })} ${value(i)} ${Math.round(n.timestamp)}`),
+      n.interfaces.map(
+        (i) => `${name}${labelText({ ...own, interface: i.name })} ${value(i)} ${Math.round(n.timestamp)}`,
+      ),
     ),
   });
   return families([
@@ -139,7 +142,7 @@ export async function cadvisorMetrics(deps: StatsDeps): Promise<string> {
       help: "A metric with a constant '1' value labeled by kernel version, OS version, docker version, cadvisor version & cadvisor revision.",
       type: 'gauge',
       samples: [
-        `cadvisor_version_info${labels({ cadvisorRevision: '', cadvisorVersion: '', dockerVersion: '', kernelVersion: machine.kernelVersion, osVersion: machine.osImage })} 1`,
+        `cadvisor_version_info${labelText({ cadvisorRevision: '', cadvisorVersion: '', dockerVersion: '', kernelVersion: machine.kernelVersion, osVersion: machine.osImage })} 1`,
       ],
     },
     perSubject(
@@ -163,8 +166,8 @@ export async function cadvisorMetrics(deps: StatsDeps): Promise<string> {
       help: 'Cumulative count of memory allocation failures.',
       type: 'counter',
       samples: subjects.flatMap((s) => [
-        `container_memory_failures_total${labels({ ...s.labels, failure_type: 'pgfault', scope: 'hierarchy' })} ${s.memory.faults} ${Math.round(s.memory.at)}`,
-        `container_memory_failures_total${labels({ ...s.labels, failure_type: 'pgmajfault', scope: 'hierarchy' })} ${s.memory.majorFaults} ${Math.round(s.memory.at)}`,
+        `container_memory_failures_total${labelText({ ...s.labels, failure_type: 'pgfault', scope: 'hierarchy' })} ${s.memory.faults} ${Math.round(s.memory.at)}`,
+        `container_memory_failures_total${labelText({ ...s.labels, failure_type: 'pgmajfault', scope: 'hierarchy' })} ${s.memory.majorFaults} ${Math.round(s.memory.at)}`,
       ]),
     },
     perSubject('container_memory_rss', 'Size of RSS in bytes.', 'gauge', (s) => [s.memory.rss, s.memory.at]),
@@ -215,13 +218,13 @@ export async function cadvisorMetrics(deps: StatsDeps): Promise<string> {
       name: 'machine_cpu_cores',
       help: 'Number of logical CPU cores.',
       type: 'gauge',
-      samples: [`machine_cpu_cores${labels(machineLabels(machine))} ${machine.cpuCores}`],
+      samples: [`machine_cpu_cores${labelText(machineLabels(machine))} ${machine.cpuCores}`],
     },
     {
       name: 'machine_memory_bytes',
       help: 'Amount of memory installed on the machine.',
       type: 'gauge',
-      samples: [`machine_memory_bytes${labels(machineLabels(machine))} ${machine.memoryBytes}`],
+      samples: [`machine_memory_bytes${labelText(machineLabels(machine))} ${machine.memoryBytes}`],
     },
     {
       name: 'machine_scrape_error',

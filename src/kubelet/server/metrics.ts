@@ -1,4 +1,5 @@
 /** The kubelet's metrics in Prometheus' text format: of its HTTP server, and of the usage of containers (`/metrics/resource`). */
+import { labelText } from '../../base/prometheus-text.ts';
 import type { VolumeUsage } from '../host/node-host.ts';
 import type { StatsDeps } from './stats.ts';
 import { podStats, startedAt } from './stats.ts';
@@ -20,13 +21,6 @@ const roots = new Set([
 const longRunning = new Set(['exec', 'attach', 'portForward', 'containerLogs']);
 const methods = new Set(['OPTIONS', 'GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'TRACE', 'CONNECT']);
 const buckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
-
-const escape = (value: string): string => value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n');
-
-export function labels(values: Readonly<Record<string, string>>): string {
-  const parts = Object.entries(values).map(([k, v]) => `${k}="${escape(v)}"`);
-  return parts.length === 0 ? '' : `{${parts.join(',')}}`;
-}
 
 interface Family {
   readonly name: string;
@@ -103,13 +97,13 @@ export class KubeletServerMetrics {
         name: 'kubelet_http_requests_total',
         help: 'Number of the http requests received since the server started',
         type: 'counter',
-        samples: all.map((c) => `kubelet_http_requests_total${labels(c.labels)} ${c.total}`),
+        samples: all.map((c) => `kubelet_http_requests_total${labelText(c.labels)} ${c.total}`),
       },
       {
         name: 'kubelet_http_inflight_requests',
         help: 'Number of the inflight http requests',
         type: 'gauge',
-        samples: all.map((c) => `kubelet_http_inflight_requests${labels(c.labels)} ${c.inflight}`),
+        samples: all.map((c) => `kubelet_http_inflight_requests${labelText(c.labels)} ${c.inflight}`),
       },
       {
         name: 'kubelet_http_requests_duration_seconds',
@@ -119,10 +113,10 @@ export class KubeletServerMetrics {
           const name = 'kubelet_http_requests_duration_seconds';
           const ended = c.total - c.inflight;
           return [
-            ...buckets.map((le, i) => `${name}_bucket${labels({ ...c.labels, le: String(le) })} ${c.counts[i]!}`),
-            `${name}_bucket${labels({ ...c.labels, le: '+Inf' })} ${ended}`,
-            `${name}_sum${labels(c.labels)} ${c.sum}`,
-            `${name}_count${labels(c.labels)} ${ended}`,
+            ...buckets.map((le, i) => `${name}_bucket${labelText({ ...c.labels, le: String(le) })} ${c.counts[i]!}`),
+            `${name}_bucket${labelText({ ...c.labels, le: '+Inf' })} ${ended}`,
+            `${name}_sum${labelText(c.labels)} ${c.sum}`,
+            `${name}_count${labelText(c.labels)} ${ended}`,
           ];
         }),
       },
@@ -130,7 +124,7 @@ export class KubeletServerMetrics {
         name: 'kubelet_node_name',
         help: "The node's name. The count is always 1.",
         type: 'gauge',
-        samples: [`kubelet_node_name${labels({ node: deps.nodeName })} 1`],
+        samples: [`kubelet_node_name${labelText({ node: deps.nodeName })} 1`],
       },
       {
         name: 'kubelet_running_pods',
@@ -143,7 +137,7 @@ export class KubeletServerMetrics {
         help: 'Number of containers currently running',
         type: 'gauge',
         samples: [...states].map(
-          ([state, n]) => `kubelet_running_containers${labels({ container_state: state })} ${n}`,
+          ([state, n]) => `kubelet_running_containers${labelText({ container_state: state })} ${n}`,
         ),
       },
     ]);
@@ -164,7 +158,7 @@ export function managerMetrics(evictions: ReadonlyMap<string, number>, claims: r
     type: 'gauge',
     samples: claims.map(
       (c) =>
-        `kubelet_volume_stats_${name}${labels({ namespace: c.namespace, persistentvolumeclaim: c.claim })} ${value(c.usage)}`,
+        `kubelet_volume_stats_${name}${labelText({ namespace: c.namespace, persistentvolumeclaim: c.claim })} ${value(c.usage)}`,
     ),
   });
   return families([
@@ -172,7 +166,7 @@ export function managerMetrics(evictions: ReadonlyMap<string, number>, claims: r
       name: 'kubelet_evictions',
       help: '[ALPHA] Cumulative number of pod evictions by eviction signal',
       type: 'counter',
-      samples: [...evictions].map(([signal, n]) => `kubelet_evictions${labels({ eviction_signal: signal })} ${n}`),
+      samples: [...evictions].map(([signal, n]) => `kubelet_evictions${labelText({ eviction_signal: signal })} ${n}`),
     },
     volume('available_bytes', 'Number of available bytes in the volume', (u) => u.availableBytes),
     volume('capacity_bytes', 'Capacity in bytes of the volume', (u) => u.capacityBytes),
@@ -190,11 +184,11 @@ export async function resourceMetrics(deps: StatsDeps): Promise<string> {
     stats.containers.map((c) => ({
       stats: c,
       start: startedAt(pod, c.metadata.name),
-      labels: labels({ container: c.metadata.name, namespace: stats.metadata.namespace, pod: stats.metadata.name }),
+      labels: labelText({ container: c.metadata.name, namespace: stats.metadata.namespace, pod: stats.metadata.name }),
     })),
   );
   const podLabels = (p: (typeof pods)[number]): string =>
-    labels({ namespace: p.stats.metadata.namespace, pod: p.stats.metadata.name });
+    labelText({ namespace: p.stats.metadata.namespace, pod: p.stats.metadata.name });
   return families([
     {
       name: 'container_cpu_usage_seconds_total',

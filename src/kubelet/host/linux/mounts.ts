@@ -1,6 +1,6 @@
 /** Mounts of a Linux machine: the kernel's table of them, and changing it with util-linux' `mount` and `umount`. */
 import { readFile, realpath } from 'node:fs/promises';
-import { goQuote } from '../../downward.ts';
+import { goQuote } from '../../../api/codec/json.ts';
 import type { MountOptions, MountPoint } from '../node-host.ts';
 import { Commands } from './command.ts';
 import { isMissing } from './fs-error.ts';

@@ -2,6 +2,8 @@
  * The network of simulated nodes: which sandbox owns an address, how a connection reaches it, and the seam where Services
  * are resolved to endpoints. One instance a cluster, shared by its nodes.
  */
+import type { Cidr } from '../../../base/ip.ts';
+import { cidrSize, formatIp, parseCidr, parseIp } from '../../../base/ip.ts';
 import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { PodSandboxConfig } from '../container-runtime.ts';
@@ -120,53 +122,34 @@ export function dialMachine(host: string, port: number): Promise<Duplex> {
 
 /** Hands out addresses of a CIDR, lowest free first, reusing what was given back only after a round. */
 export class AddressPool {
-  readonly #v6: boolean;
-  readonly #base: bigint;
+  readonly #range: Cidr;
   readonly #size: number;
   readonly #used = new Set<number>();
   #next = 2;
 
   /** `cidr`: `10.244.1.0/24`. The network's and the gateway's (.1) address are kept back. */
   constructor(cidr: string) {
-    const [address = '', bits = ''] = cidr.split('/');
-    this.#v6 = address.includes(':');
-    const width = this.#v6 ? 128 : 32;
-    const prefix = Number(bits);
-    if (!/^\d+$/.test(bits) || prefix > width) throw new Error(`invalid CIDR address: ${cidr}`);
-    this.#base = (parseAddress(address) >> BigInt(width - prefix)) << BigInt(width - prefix);
-    this.#size = 2 ** Math.min(width - prefix, 24);
+    const range = parseCidr(cidr);
+    if (range === undefined) throw new Error(`invalid CIDR address: ${cidr}`);
+    this.#range = range;
+    this.#size = Math.min(Number(cidrSize(range)), 2 ** 24);
   }
 
   allocate(): string | undefined {
-    const last = this.#v6 ? this.#size : this.#size - 1;
+    const { family, base } = this.#range;
+    const last = family === 6 ? this.#size : this.#size - 1;
     for (let tried = 0; tried < last; tried++) {
       if (this.#next >= last) this.#next = 2;
       const n = this.#next++;
       if (this.#used.has(n)) continue;
       this.#used.add(n);
-      return formatAddress(this.#base + BigInt(n), this.#v6);
+      return formatIp({ family, value: base + BigInt(n) });
     }
     return undefined;
   }
 
   release(address: string): void {
-    this.#used.delete(Number(parseAddress(address) - this.#base));
+    const ip = parseIp(address);
+    if (ip !== undefined) this.#used.delete(Number(ip.value - this.#range.base));
   }
-}
-
-function parseAddress(text: string): bigint {
-  if (!text.includes(':')) return text.split('.').reduce((n, p) => (n << 8n) | BigInt(p), 0n);
-  const [head = '', tail] = text.split('::') as [string, string?];
-  const left = head === '' ? [] : head.split(':');
-  const right = tail === undefined || tail === '' ? [] : tail.split(':');
-  const groups = [...left, ...Array<string>(8 - left.length - right.length).fill('0'), ...right];
-  return groups.reduce((n, g) => (n << 16n) | BigInt(`0x${g}`), 0n);
-}
-
-function formatAddress(n: bigint, v6: boolean): string {
-  if (!v6) return [24n, 16n, 8n, 0n].map((s) => String((n >> s) & 255n)).join('.');
-  const groups: string[] = [];
-  for (let s = 112n; s >= 0n; s -= 16n) groups.push(((n >> s) & 0xffffn).toString(16));
-  const zeros = /(?:^|:)0(?::0)+(?:$|:)/.exec(groups.join(':'));
-  return zeros === null ? groups.join(':') : groups.join(':').replace(zeros[0], '::');
 }

@@ -54,7 +54,14 @@ function world(nodes: Node[], seed = 1) {
     namespaces: () => [],
     defaultSelector: (info) =>
       info.labels['app'] === undefined ? undefined : compileLabelSelector({ matchLabels: { app: info.labels['app'] } }),
-    volumes: { claim: () => undefined, volume: () => undefined, volumes: () => [], storageClass: () => undefined },
+    volumes: {
+      claim: () => undefined,
+      volume: () => undefined,
+      volumes: () => [],
+      storageClass: () => undefined,
+      csiNode: () => undefined,
+      attachments: () => [],
+    },
   };
   const random = new SeededRandom(seed);
   const plugins = defaultPlugins(volumeBinding(() => Promise.resolve(), handle.volumes));

@@ -3,12 +3,14 @@
  * once a pod and is then asked row by row; a filter or scorer that has nothing to say for a pod leaves itself out.
  */
 import type {
+  CSINode,
   Namespace,
   Node,
   PersistentVolume,
   PersistentVolumeClaim,
   Pod,
   StorageClass,
+  VolumeAttachment,
 } from '../api/types/index.gen.ts';
 import type { Selector } from '../api/selector.ts';
 import type { NodeTable } from './node-table.ts';
@@ -39,6 +41,9 @@ export interface VolumeView {
   volume(name: string): PersistentVolume | undefined;
   volumes(): Iterable<PersistentVolume>;
   storageClass(name: string): StorageClass | undefined;
+  csiNode(node: string): CSINode | undefined;
+  /** Those of one node. */
+  attachments(node: string): Iterable<VolumeAttachment>;
 }
 
 /** One attempt to place one pod. */
@@ -76,7 +81,14 @@ export type ClusterEvent =
   | 'AssignedPodDelete'
   | 'PodUpdate'
   | 'PvChange'
+  | 'PvcAdd'
   | 'PvcChange'
+  | 'CsiNodeAdd'
+  /** A driver on a node takes more volumes than before. */
+  | 'CsiNodeGrown'
+  | 'VolumeAttachmentDelete'
+  /** A pod with a place and with volumes that count is gone. */
+  | 'VolumePodDelete'
   | 'StorageClassAdd'
   | 'NamespaceLabel';
 

@@ -33,6 +33,7 @@ import { Evaluator, explain } from './cycle.ts';
 import type { ClusterEvent, Handle, Plugin, VolumeView } from './framework.ts';
 import { NodeTable } from './node-table.ts';
 import { defaultPlugins } from './plugins/default-plugins.ts';
+import { hasCountedVolumes, hasGrown } from './plugins/node-volume-limits.ts';
 import { claimNames, isBound, selectedNodeAnnotation, volumeBinding } from './plugins/volume-binding.ts';
 import type { PodInfo } from './pod-info.ts';
 import { podInfo } from './pod-info.ts';
@@ -64,6 +65,7 @@ const maxBinding = 64;
 const bindVolumesWithin = 600_000;
 
 const podRef = resources.core.pods;
+const attachmentNodeIndex = 'node';
 
 function terminal(pod: Pod): boolean {
   return pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed';
@@ -127,11 +129,16 @@ class SchedulerImpl implements Scheduler {
     const namespaces = lister('namespaces');
     const services = lister('services');
     const classes = this.#informers.informer(resources.storage.storageclasses).lister;
+    const csiNodes = this.#informers.informer(resources.storage.csinodes).lister;
+    const attachments = this.#informers.informer(resources.storage.volumeattachments);
+    attachments.addIndex(attachmentNodeIndex, (a) => [a.spec.nodeName]);
     const volumes: VolumeView = {
       claim: (ns, name) => claims.get(name, ns),
       volume: (name) => volumeList.get(name),
       volumes: () => volumeList.list(),
       storageClass: (name) => classes.get(name),
+      csiNode: (node) => csiNodes.get(node),
+      attachments: (node) => attachments.lister.byIndex(attachmentNodeIndex, node),
     };
     const owners: OwnerListers = {
       replicaSets: this.#informers.informer(resources.apps.replicasets).lister,
@@ -192,13 +199,25 @@ class SchedulerImpl implements Scheduler {
       onDelete: (pod) => this.#podDeleted(pod),
     });
     this.#informers.informer(resources.core.persistentvolumeclaims).addHandler({
-      onAdd: (c) => this.#claimChanged(c),
+      onAdd: (c) => {
+        this.#event('PvcAdd');
+        this.#claimChanged(c);
+      },
       onUpdate: (_, c) => this.#claimChanged(c),
       onDelete: (c) => this.#claimChanged(c),
     });
     const changed = (event: ClusterEvent) => ({ onAdd: () => this.#event(event), onUpdate: () => this.#event(event) });
     this.#informers.informer(resources.core.persistentvolumes).addHandler(changed('PvChange'));
     this.#informers.informer(resources.storage.storageclasses).addHandler(changed('StorageClassAdd'));
+    this.#informers.informer(resources.storage.csinodes).addHandler({
+      onAdd: () => this.#event('CsiNodeAdd'),
+      onUpdate: (old, csiNode) => {
+        if (hasGrown(old, csiNode)) this.#event('CsiNodeGrown');
+      },
+    });
+    this.#informers
+      .informer(resources.storage.volumeattachments)
+      .addHandler({ onDelete: () => this.#event('VolumeAttachmentDelete') });
     this.#informers.informer(resources.core.namespaces).addHandler({
       onUpdate: (old, ns) => {
         if (JSON.stringify(old.metadata.labels) !== JSON.stringify(ns.metadata.labels)) this.#event('NamespaceLabel');
@@ -292,10 +311,7 @@ class SchedulerImpl implements Scheduler {
     }
     const at = this.#table.find(uid);
     if (terminal(pod)) {
-      if (at !== undefined) {
-        this.#table.removePod(uid);
-        this.#event('AssignedPodDelete');
-      }
+      if (at !== undefined) this.#assignedGone(pod);
       return;
     }
     this.#unnominate(uid);
@@ -313,10 +329,13 @@ class SchedulerImpl implements Scheduler {
     const uid = pod.metadata.uid ?? '';
     this.#unnominate(uid);
     this.#queue.remove(uid);
-    if (this.#table.find(uid) !== undefined) {
-      this.#table.removePod(uid);
-      this.#event('AssignedPodDelete');
-    }
+    if (this.#table.find(uid) !== undefined) this.#assignedGone(pod);
+  }
+
+  #assignedGone(pod: Pod): void {
+    this.#table.removePod(pod.metadata.uid ?? '');
+    this.#event('AssignedPodDelete');
+    if (hasCountedVolumes(pod)) this.#event('VolumePodDelete');
   }
 
   #claimChanged(claim: PersistentVolumeClaim): void {

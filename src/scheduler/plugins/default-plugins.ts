@@ -8,6 +8,7 @@ import { nodeName } from './node-name.ts';
 import { nodePorts } from './node-ports.ts';
 import { nodeResourcesFit } from './node-resources-fit.ts';
 import { nodeUnschedulable } from './node-unschedulable.ts';
+import { nodeVolumeLimits } from './node-volume-limits.ts';
 import { podTopologySpread } from './pod-topology-spread.ts';
 import { schedulingGates } from './scheduling-gates.ts';
 import { taintToleration } from './taint-toleration.ts';
@@ -22,6 +23,7 @@ export function defaultPlugins(volumes: Plugin): readonly Plugin[] {
     nodeAffinity,
     nodePorts,
     nodeResourcesFit,
+    nodeVolumeLimits,
     volumes,
     podTopologySpread,
     interPodAffinity,

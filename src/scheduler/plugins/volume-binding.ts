@@ -2,9 +2,10 @@
  * VolumeBinding: claims must exist; bound ones pull the pod to where their volume can be used; unbound ones of classes that wait
  * for a consumer are told the chosen node and waited for. Matching unbound claims to volumes is the binder controller's work.
  */
+import { inTreePluginOf, isCountedFor, translatedVolume } from '../../api/helpers/csi-translation/csi-translation.ts';
 import { compileNodeSelector } from '../../api/helpers/node-affinity.ts';
 import type { NodeMatcher } from '../../api/helpers/node-affinity.ts';
-import type { PersistentVolumeClaim, Pod } from '../../api/types/index.gen.ts';
+import type { CSINode, PersistentVolume, PersistentVolumeClaim, Pod } from '../../api/types/index.gen.ts';
 import type { Cycle, Plugin, Rejection, VolumeView } from '../framework.ts';
 import { rejection } from '../framework.ts';
 
@@ -37,17 +38,34 @@ function waits(claim: PersistentVolumeClaim, volumes: VolumeView): boolean {
   return className !== '' && volumes.storageClass(className)?.volumeBindingMode === 'WaitForFirstConsumer';
 }
 
+/** Where a volume can be used; undefined: everywhere. */
+type Reach = (node: Parameters<NodeMatcher>[0], csiNode: CSINode | undefined) => boolean;
+
+const compiled = (volume: PersistentVolume): NodeMatcher | undefined => {
+  const required = volume.spec?.nodeAffinity?.required;
+  return required === undefined ? undefined : compileNodeSelector(required);
+};
+
+/** In-tree volumes are where their driver says on nodes that leave them to it. Throws where such a volume makes no sense. */
+function reachOf(volume: PersistentVolume): Reach | undefined {
+  const own = compiled(volume);
+  const plugin = inTreePluginOf(volume);
+  if (plugin === undefined) return own;
+  const driven = compiled(translatedVolume(volume));
+  return (node, csiNode) => (isCountedFor(csiNode, plugin) ? driven : own)?.(node) ?? true;
+}
+
 function judge({
   info,
   handle,
 }: Cycle):
-  | { bound: NodeMatcher[]; waiting: { claim: PersistentVolumeClaim; candidates: NodeMatcher[] | undefined }[] }
+  | { bound: Reach[]; waiting: { claim: PersistentVolumeClaim; candidates: Reach[] | undefined }[] }
   | Rejection
   | undefined {
   const names = claimNames(info.pod);
   if (names.length === 0) return undefined;
-  const bound: NodeMatcher[] = [];
-  const waiting: { claim: PersistentVolumeClaim; candidates: NodeMatcher[] | undefined }[] = [];
+  const bound: Reach[] = [];
+  const waiting: { claim: PersistentVolumeClaim; candidates: Reach[] | undefined }[] = [];
   let immediate = false;
   for (const claimName of names) {
     const claim = handle.volumes.claim(info.namespace, claimName);
@@ -64,20 +82,16 @@ function judge({
       const volume = handle.volumes.volume(claim.spec!.volumeName!);
       if (volume === undefined)
         return rejection(name, false, 'node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)');
-      const required = volume.spec?.nodeAffinity?.required;
-      if (required !== undefined) bound.push(compileNodeSelector(required));
+      const reach = reachOf(volume);
+      if (reach !== undefined) bound.push(reach);
     } else if (waits(claim, handle.volumes)) {
       const storageClass = handle.volumes.storageClass(claim.spec!.storageClassName!)!;
-      let candidates: NodeMatcher[] | undefined;
+      let candidates: Reach[] | undefined;
       if (storageClass.provisioner === noProvisioner) {
         candidates = [];
         for (const v of handle.volumes.volumes())
           if (v.spec?.storageClassName === storageClass.metadata.name && v.status?.phase === 'Available')
-            candidates.push(
-              v.spec?.nodeAffinity?.required === undefined
-                ? () => true
-                : compileNodeSelector(v.spec.nodeAffinity.required),
-            );
+            candidates.push(reachOf(v) ?? (() => true));
       }
       waiting.push({ claim, candidates });
     } else immediate = true;
@@ -97,13 +111,14 @@ export function volumeBinding(
       const verdict = judge(cycle);
       if (verdict === undefined || 'reasons' in verdict) return verdict;
       const { bound, waiting } = verdict;
-      const { table } = cycle;
+      const { table, handle } = cycle;
       return {
         test(row) {
           const node = { name: table.names[row]!, labels: table.nodes[row]!.metadata.labels ?? {} };
-          for (const matches of bound) if (!matches(node)) return wrongNode;
+          const csiNode = handle.volumes.csiNode(node.name);
+          for (const reaches of bound) if (!reaches(node, csiNode)) return wrongNode;
           for (const { candidates } of waiting)
-            if (candidates !== undefined && !candidates.some((c) => c(node))) return noVolume;
+            if (candidates !== undefined && !candidates.some((c) => c(node, csiNode))) return noVolume;
           return undefined;
         },
       };

@@ -2,6 +2,7 @@
 import type { FieldError } from '../../api/field-error.ts';
 import type { KubeObject } from '../../api/object.ts';
 import type { Pod } from '../../api/types/core-v1.gen.ts';
+import { podResizeErrors } from '../validation/pod-resize.ts';
 import * as pods from '../validation/pod.ts';
 import { podSpecWarnings } from './pod-warnings.ts';
 
@@ -14,7 +15,7 @@ export const validatePodUpdate: OnUpdate = (object, old) => pods.validatePodUpda
 export const validatePodStatusUpdate: OnUpdate = (object, old) => pods.validatePodStatusUpdate(pod(object), pod(old));
 export const validatePodEphemeralContainersUpdate: OnUpdate = (object, old) =>
   pods.validateEphemeralContainersUpdate(pod(object), pod(old));
-export const validatePodResize: OnUpdate = (object, old) => pods.validatePodResize(pod(object), pod(old));
+export const validatePodResize: OnUpdate = (object, old) => podResizeErrors(pod(object), pod(old), pods.podRules);
 
 export function podWarnings(object: KubeObject): readonly string[] {
   const { metadata, spec } = pod(object);

@@ -1,6 +1,5 @@
-/** Pods and pod templates: create, update, status, ephemeral containers, resize (pkg/apis/core/validation). */
+/** Pods and pod templates: create, update, status, ephemeral containers (pkg/apis/core/validation). */
 import { duplicate, forbiddenField, invalid, notFoundField, required, tooLong } from '../../api/field-error.ts';
-import { controllerOf } from '../../api/helpers/owner-references.ts';
 import { semanticEqual } from '../../api/helpers/deep-equal.ts';
 import { inclusiveRangeError, isDNS1123Subdomain, isSearchPath } from '../../api/names.ts';
 import { validateLabels } from '../../api/selector.ts';
@@ -241,7 +240,8 @@ function podAnnotations(pod: Pod): Errors {
   return errors;
 }
 
-function podRules(pod: Pod): Errors {
+/** What every pod keeps, new or changed. */
+export function podRules(pod: Pod): Errors {
   const spec = pod.spec ?? ({ containers: [] } as PodSpec);
   const errors = [...podAnnotations(pod), ...validatePodSpec(spec, pod.metadata.name, 'spec', true)];
   if (!spec.serviceAccountName)
@@ -508,48 +508,5 @@ export function validateEphemeralContainersUpdate(pod: Pod, old: Pod): Errors {
     else if (!semanticEqual(n, o))
       errors.push(forbiddenField(field, `existing ephemeral containers "${o.name}" may not be changed\n`));
   }
-  return errors;
-}
-
-/** In-place resize changes cpu and memory of containers, nothing else (KEP-1287). */
-export function validatePodResize(pod: Pod, old: Pod): Errors {
-  const errors = podRules(pod);
-  const spec = pod.spec!;
-  const was = old.spec!;
-  if (spec.os?.name === 'windows') errors.push(forbiddenField('[]', 'windows pods cannot be resized'));
-  const strip = (list: readonly Container[] | undefined): unknown =>
-    (list ?? []).map((c) => {
-      const without = (r: Readonly<Record<string, string>> | undefined): Record<string, string> =>
-        Object.fromEntries(Object.entries(r ?? {}).filter(([k]) => k !== 'cpu' && k !== 'memory'));
-      return {
-        ...c,
-        resources: { ...c.resources, limits: without(c.resources?.limits), requests: without(c.resources?.requests) },
-      };
-    });
-  for (const name of ['containers', 'initContainers'] as const) {
-    if ((spec[name] ?? []).length !== (was[name] ?? []).length)
-      return [...errors, forbiddenField(`spec.${name}`, 'pod resize may not add or remove containers')];
-    (spec[name] ?? []).forEach((c, i) => {
-      const before = was[name]![i]!.resources;
-      for (const list of ['requests', 'limits'] as const)
-        for (const r of ['cpu', 'memory'])
-          if (before?.[list]?.[r] !== undefined && c.resources?.[list]?.[r] === undefined)
-            errors.push(forbiddenField(`spec.${name}[${i}].resources.${list}`, `resource ${list} cannot be removed`));
-    });
-  }
-  const bare = (s: PodSpec): PodSpec => ({
-    ...s,
-    containers: strip(s.containers) as Container[],
-    ...(s.initContainers === undefined ? {} : { initContainers: strip(s.initContainers) as Container[] }),
-  });
-  if (!semanticEqual(bare(spec), bare(was)))
-    errors.push(forbiddenField('spec', 'only cpu and memory resources are mutable'));
-  if (
-    pod.status?.qosClass !== undefined &&
-    old.status?.qosClass !== undefined &&
-    controllerOf(pod) !== undefined &&
-    pod.status.qosClass !== old.status.qosClass
-  )
-    errors.push(invalid('spec', pod.status.qosClass, 'Pod QOS Class may not change as a result of resizing'));
   return errors;
 }

@@ -38,16 +38,22 @@ function resourcesOf(pod: Pod): Allocation {
   return out;
 }
 
-/** The four numbers that a running container can be given others of. */
-function amounts(r: ResourceRequirements | undefined): readonly number[] {
+/** The four numbers that a running container can be given others of; the pod's own limits count where it has none (KEP-5419). */
+function amounts(r: ResourceRequirements | undefined, pod?: ResourceRequirements): readonly number[] {
   const cpu = (t: unknown): number => (t === undefined ? 0 : quantityMilli(parseQuantity(t as string)));
   const bytes = (t: unknown): number => (t === undefined ? 0 : quantityValue(parseQuantity(t as string)));
   return [
     cpu(r?.requests?.['cpu']),
-    cpu(r?.limits?.['cpu']),
+    cpu(r?.limits?.['cpu']) || cpu(pod?.limits?.['cpu']),
     bytes(r?.requests?.['memory']),
-    bytes(r?.limits?.['memory']),
+    bytes(r?.limits?.['memory']) || bytes(pod?.limits?.['memory']),
   ];
+}
+
+/** Of all containers, as `amounts`. */
+function effective(resources: Allocation): Map<string, readonly number[]> {
+  const pod = resources.get('');
+  return new Map([...resources].filter(([name]) => name !== '').map(([name, r]) => [name, amounts(r, pod)]));
 }
 
 const same = (a: ResourceRequirements | undefined, b: ResourceRequirements | undefined): boolean =>
@@ -60,6 +66,8 @@ export class PodResize {
   #allocated: Allocation;
   /** What running containers have, by name. */
   readonly #actuated: Map<string, ResourceRequirements>;
+  /** The same as numbers, with the pod's limits as they were when each was carried out. */
+  readonly #effective: Map<string, readonly number[]>;
   pending: ResizeCondition | undefined;
   inProgress: ResizeCondition | undefined;
   /** The pod's own limits have not followed its containers' yet. */
@@ -71,6 +79,7 @@ export class PodResize {
     this.#home = home;
     this.#allocated = allocated;
     this.#actuated = new Map(actuated);
+    this.#effective = effective(actuated);
   }
 
   /** Of a pod that has what this spec asks for. */
@@ -85,9 +94,11 @@ export class PodResize {
     const told = kept === undefined ? fromStatus(pod) : undefined;
     const allocated = kept?.allocated ?? told!;
     const actuated = kept?.actuated ?? told!;
-    const settled = [...resourcesOf(pod)].every(
-      ([name, r]) => same(r, allocated.get(name)) && (name === '' || same(r, actuated.get(name))),
-    );
+    const wanted = resourcesOf(pod);
+    const had = effective(actuated);
+    const settled =
+      [...wanted].every(([name, r]) => same(r, allocated.get(name))) &&
+      [...effective(wanted)].every(([name, r]) => deepEqual(r, had.get(name)));
     return settled ? undefined : new PodResize(ctx, home, allocated, actuated);
   }
 
@@ -148,7 +159,9 @@ export class PodResize {
   /** A container was started with what is allocated. */
   async started(pod: Pod, name: string): Promise<void> {
     const r = this.#allocated.get(name);
-    if (r === undefined || this.#actuated.get(name) === r) return;
+    if (r === undefined) return;
+    this.#effective.set(name, amounts(r, this.#allocated.get('')));
+    if (this.#actuated.get(name) === r) return;
     this.#actuated.set(name, r);
     if (this.inProgress !== undefined) await this.#save(pod);
   }
@@ -162,8 +175,8 @@ export class PodResize {
   restarts(pod: Pod, running: readonly RuntimeContainer[]): readonly { container: Container; id: string }[] {
     const out: { container: Container; id: string }[] = [];
     for (const { container, status } of this.#running(pod, running)) {
-      const now = amounts(this.#actuated.get(container.name));
-      const then = amounts(container.resources);
+      const now = this.#effective.get(container.name) ?? amounts(undefined);
+      const then = this.#wanted(container);
       const differs = (resource: string): boolean =>
         resource === 'cpu' ? now[0] !== then[0] || now[1] !== then[1] : now[2] !== then[2] || now[3] !== then[3];
       const restart = (container.resizePolicy ?? []).some(
@@ -174,13 +187,17 @@ export class PodResize {
     return out;
   }
 
+  #wanted(allocated: Container): readonly number[] {
+    return amounts(allocated.resources, this.#allocated.get(''));
+  }
+
   *#running(
     pod: Pod,
     running: readonly RuntimeContainer[],
   ): Generator<{ readonly container: Container; readonly status: RuntimeContainer }> {
     const allocated = this.allocatedPod(pod);
     for (const container of [...(allocated.spec!.initContainers ?? []), ...allocated.spec!.containers]) {
-      if (same(container.resources, this.#actuated.get(container.name))) continue;
+      if (deepEqual(this.#wanted(container), this.#effective.get(container.name))) continue;
       const status = running.find((c) => c.metadata.name === container.name && c.state === 'CONTAINER_RUNNING');
       if (status !== undefined) yield { container, status };
     }
@@ -226,11 +243,11 @@ export class PodResize {
     this.#unfinished = true;
     // The pod grows before its containers, and shrinks after them.
     await cgroups.resizePod(allocated, wanted, 'grow');
-    const growth = (c: Container): number =>
-      (amounts(c.resources)[3] ?? 0) - (amounts(this.#actuated.get(c.name))[3] ?? 0);
+    const growth = (c: Container): number => (this.#wanted(c)[3] ?? 0) - (this.#effective.get(c.name)?.[3] ?? 0);
     for (const { container, status } of todo.toSorted((a, b) => growth(a.container) - growth(b.container))) {
       await runtime.updateContainerResources(status.id, await containerResources(this.#ctx, allocated, container));
       this.#actuated.set(container.name, container.resources ?? none);
+      this.#effective.set(container.name, this.#wanted(container));
       await this.#save(pod);
     }
     if (sandboxId !== undefined) await runtime.updatePodSandboxResources(sandboxId, wanted);
@@ -255,8 +272,8 @@ export class PodResize {
         errors.push(`attempting to set pod memory limit (${limit}) below current usage (${usage})`);
     }
     for (const { container, status } of todo) {
-      const then = amounts(container.resources)[3] ?? 0;
-      const now = amounts(this.#actuated.get(container.name))[3] ?? 0;
+      const then = this.#wanted(container)[3] ?? 0;
+      const now = this.#effective.get(container.name)?.[3] ?? 0;
       if (then === 0 || (now !== 0 && then >= now)) continue;
       const usage = (await runtime.containerStats(status.id)).memory.usageBytes;
       if (usage >= then)

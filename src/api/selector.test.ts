@@ -1,15 +1,9 @@
 /** Selectors: upstream's grammar, matching and error texts. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import {
-  compileLabelSelector,
-  labelSelectorAsString,
-  matchesSelector,
-  parseFieldSelector,
-  parseLabelSelector,
-  parseToLabelSelector,
-  validateLabelSelector,
-} from './selector.ts';
+import { compileLabelSelector, labelSelectorAsString, matchesSelector, validateLabelSelector } from './selector.ts';
+import { parseLabelSelector, parseToLabelSelector } from './selector-parser.ts';
+import { parseFieldSelector } from './field-selector.ts';
 
 test('string form round trips', () => {
   const table: [string, string][] = [

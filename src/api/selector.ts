@@ -1,6 +1,6 @@
 /**
- * Label and field selectors: upstream's grammars with their error texts (apimachinery labels, fields), LabelSelector objects,
- * and compiled matchers.
+ * Label selectors: requirements with upstream's error texts (apimachinery labels), the compiled matcher, and LabelSelector objects
+ * made into one or validated. The string form is read in `selector-parser.ts`.
  */
 import type { FieldError } from './field-error.ts';
 import { forbiddenField, formatFieldError, invalid, notSupported, required } from './field-error.ts';
@@ -36,7 +36,7 @@ export class SelectorError extends Error {
   }
 }
 
-const binaryOperators: readonly string[] = ['in', 'notin', '=', '==', '!=', 'gt', 'lt'];
+export const binaryOperators: readonly string[] = ['in', 'notin', '=', '==', '!=', 'gt', 'lt'];
 const allOperators: readonly string[] = [...binaryOperators, 'exists', '!'];
 const int64Pattern = /^[+-]?[0-9]+$/;
 
@@ -158,6 +158,12 @@ export class Selector {
     this.nothing = nothing;
   }
 
+  /** All of them, in the order of their keys. */
+  static of(requirements: readonly Requirement[]): Selector {
+    if (requirements.length === 0) return everythingSelector;
+    return new Selector(requirements.toSorted((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0)));
+  }
+
   matches(labels: Labels | undefined | null): boolean {
     if (this.nothing) return false;
     for (const r of this.requirements) if (!matchesRequirement(r, labels)) return false;
@@ -183,7 +189,7 @@ export class Selector {
 
   /** A selector that demands these as well. */
   add(...more: Requirement[]): Selector {
-    return this.nothing ? this : new Selector(sortByKey([...this.requirements, ...more]));
+    return this.nothing ? this : Selector.of([...this.requirements, ...more]);
   }
 
   toString(): string {
@@ -191,213 +197,15 @@ export class Selector {
   }
 }
 
-function sortByKey(requirements: Requirement[]): Requirement[] {
-  return requirements.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));
-}
-
 export const everythingSelector: Selector = Object.freeze(new Selector(Object.freeze([])));
 export const nothingSelector: Selector = Object.freeze(new Selector(Object.freeze([]), true));
-
-// String form ----------------------------------------------------------------------------------------------------------
-
-type Token = ')' | ',' | '!' | '==' | '=' | '>' | 'in' | '<' | '!=' | 'notin' | '(' | 'identifier' | 'end' | 'error';
-
-interface Scanned {
-  readonly token: Token;
-  readonly literal: string;
-}
-
-const keywords: ReadonlySet<string> = new Set([')', ',', '!', '==', '=', '>', 'in', '<', '!=', 'notin', '(']);
-
-function isSpecial(ch: string | undefined): boolean {
-  return ch !== undefined && ch !== '' && '=!(),><'.includes(ch);
-}
-
-function isSpace(ch: string | undefined): boolean {
-  return ch === ' ' || ch === '\t' || ch === '\r' || ch === '\n';
-}
-
-function scan(text: string): Scanned[] {
-  const items: Scanned[] = [];
-  let pos = 0;
-  for (;;) {
-    while (isSpace(text[pos])) pos++;
-    if (pos >= text.length || text[pos] === '\0') {
-      items.push({ token: 'end', literal: '' });
-      return items;
-    }
-    if (isSpecial(text[pos])) {
-      // The longest operator wins; what follows a known one and does not extend it is left for the next token.
-      let buffer = '';
-      let last = '';
-      while (isSpecial(text[pos])) {
-        buffer += text[pos];
-        if (keywords.has(buffer)) last = buffer;
-        else if (last !== '') break;
-        pos++;
-      }
-      if (last === '') items.push({ token: 'error', literal: `error expected: keyword found '${buffer}'` });
-      else items.push({ token: last as Token, literal: last });
-      continue;
-    }
-    const start = pos;
-    while (pos < text.length && text[pos] !== '\0' && !isSpecial(text[pos]) && !isSpace(text[pos])) pos++;
-    const literal = text.slice(start, pos);
-    items.push({ token: keywords.has(literal) ? (literal as Token) : 'identifier', literal });
-  }
-}
-
-class SelectorParser {
-  readonly items: Scanned[];
-  position = 0;
-
-  constructor(text: string) {
-    this.items = scan(text);
-  }
-
-  /** In value position `in` and `notin` are ordinary words. */
-  lookahead(operatorPlace = false): Scanned {
-    const item = this.items[Math.min(this.position, this.items.length - 1)]!;
-    if (!operatorPlace && (item.token === 'in' || item.token === 'notin')) {
-      return { token: 'identifier', literal: item.literal };
-    }
-    return item;
-  }
-
-  consume(operatorPlace = false): Scanned {
-    const item = this.lookahead(operatorPlace);
-    this.position++;
-    return item;
-  }
-
-  parse(): Requirement[] {
-    const requirements: Requirement[] = [];
-    for (;;) {
-      const { token, literal } = this.lookahead();
-      if (token === 'end') return requirements;
-      if (token !== 'identifier' && token !== '!') {
-        throw new SelectorError(`found '${literal}', expected: !, identifier, or 'end of string'`);
-      }
-      try {
-        requirements.push(this.requirement());
-      } catch (e) {
-        if (e instanceof SelectorError) throw new SelectorError(`unable to parse requirement: ${e.message}`);
-        throw e;
-      }
-      const next = this.consume();
-      if (next.token === 'end') return requirements;
-      if (next.token !== ',') {
-        throw new SelectorError(`found '${next.literal}', expected: ',' or 'end of string'`);
-      }
-      const after = this.lookahead();
-      if (after.token !== 'identifier' && after.token !== '!') {
-        throw new SelectorError(`found '${after.literal}', expected: identifier after ','`);
-      }
-    }
-  }
-
-  requirement(): Requirement {
-    let item = this.consume();
-    let operator: SelectorOperator | undefined;
-    if (item.token === '!') {
-      operator = '!';
-      item = this.consume();
-    }
-    if (item.token !== 'identifier') throw new SelectorError(`found '${item.literal}', expected: identifier`);
-    const key = item.literal;
-    const keyErrors = isQualifiedName(key);
-    // Upstream has no path here, and prints the lack of one.
-    if (keyErrors.length > 0) throw new SelectorError(formatFieldError(invalid('<nil>', key, keyErrors.join('; '))));
-    const next = this.lookahead().token;
-    if ((next === 'end' || next === ',') && operator === undefined) operator = 'exists';
-    if (operator !== undefined) return newRequirement(key, operator, []);
-    operator = this.operator();
-    const values = operator === 'in' || operator === 'notin' ? this.values() : this.exactValue();
-    return newRequirement(key, operator, values);
-  }
-
-  operator(): SelectorOperator {
-    const { token, literal } = this.consume(true);
-    switch (token) {
-      case 'in':
-      case 'notin':
-      case '=':
-      case '==':
-      case '!=':
-        return token;
-      case '>':
-        return 'gt';
-      case '<':
-        return 'lt';
-      default:
-        throw new SelectorError(`found '${literal}', expected: ${binaryOperators.join(', ')}`);
-    }
-  }
-
-  values(): string[] {
-    const open = this.consume();
-    if (open.token !== '(') throw new SelectorError(`found '${open.literal}' expected: '('`);
-    const first = this.lookahead();
-    if (first.token === 'identifier' || first.token === ',') {
-      const values = this.identifiers();
-      if (this.consume().token !== ')') throw new SelectorError(`found '${first.literal}', expected: ')'`);
-      return values;
-    }
-    if (first.token === ')') {
-      this.consume();
-      return [''];
-    }
-    throw new SelectorError(`found '${first.literal}', expected: ',', ')' or identifier`);
-  }
-
-  identifiers(): string[] {
-    const values = new Set<string>();
-    for (;;) {
-      const { token, literal } = this.consume();
-      if (token === 'identifier') {
-        values.add(literal);
-        const next = this.lookahead();
-        if (next.token === ',') continue;
-        if (next.token === ')') return [...values].sort();
-        throw new SelectorError(`found '${next.literal}', expected: ',' or ')'`);
-      }
-      if (token !== ',') throw new SelectorError(`found '${literal}', expected: ',', or identifier`);
-      if (values.size === 0) values.add('');
-      const next = this.lookahead();
-      if (next.token === ')') {
-        values.add('');
-        return [...values].sort();
-      }
-      if (next.token === ',') values.add('');
-    }
-  }
-
-  exactValue(): string[] {
-    const next = this.lookahead().token;
-    if (next === 'end' || next === ',') return [''];
-    const { token, literal } = this.consume();
-    if (token === 'identifier') return [literal];
-    throw new SelectorError(`found '${literal}', expected: identifier`);
-  }
-}
-
-/**
- * Reads the string form of a label selector (`app=web,tier in (a,b),!canary`).
- * @throws {SelectorError} with upstream's text
- */
-export function parseLabelSelector(text: string): Selector {
-  const requirements = new SelectorParser(text).parse();
-  return requirements.length === 0 ? everythingSelector : new Selector(sortByKey(requirements));
-}
 
 /** Selects exactly what has all these labels; not validated. */
 export function selectorFromSet(set: Labels | undefined | null): Selector {
   if (set === undefined || set === null) return everythingSelector;
   const requirements = Object.keys(set).map((key): Requirement => ({ key, operator: '=', values: [set[key]!] }));
-  return requirements.length === 0 ? everythingSelector : new Selector(sortByKey(requirements));
+  return Selector.of(requirements);
 }
-
-// LabelSelector objects ------------------------------------------------------------------------------------------------
 
 const objectOperators: ReadonlyMap<string, SelectorOperator> = new Map<string, SelectorOperator>([
   ['In', 'in'],
@@ -424,7 +232,7 @@ export function compileLabelSelector(selector: LabelSelector | undefined | null)
     }
     requirements.push(newRequirement(e.key, operator, e.values ?? []));
   }
-  return requirements.length === 0 ? everythingSelector : new Selector(sortByKey(requirements));
+  return Selector.of(requirements);
 }
 
 /** Whether the labels match; an invalid selector matches nothing. For repeated use compile it once. */
@@ -458,52 +266,6 @@ export function labelSelectorAsString(selector: LabelSelector | undefined | null
     if (e instanceof SelectorError) return '<error>';
     throw e;
   }
-}
-
-/**
- * The string form read into a LabelSelector object.
- * @throws {SelectorError}
- */
-export function parseToLabelSelector(text: string): LabelSelector {
-  let selector: Selector;
-  try {
-    selector = parseLabelSelector(text);
-  } catch (e) {
-    if (e instanceof SelectorError) {
-      throw new SelectorError(`couldn't parse the selector string "${text}": ${e.message}`);
-    }
-    throw e;
-  }
-  const matchLabels: Record<string, string> = {};
-  const matchExpressions: LabelSelectorRequirement[] = [];
-  for (const r of selector.requirements) {
-    switch (r.operator) {
-      case '=':
-      case '==':
-        matchLabels[r.key] = r.values[0]!;
-        break;
-      case 'in':
-        matchExpressions.push({ key: r.key, operator: 'In', values: [...r.values] });
-        break;
-      case 'notin':
-        matchExpressions.push({ key: r.key, operator: 'NotIn', values: [...r.values] });
-        break;
-      case 'exists':
-        matchExpressions.push({ key: r.key, operator: 'Exists' });
-        break;
-      case '!':
-        matchExpressions.push({ key: r.key, operator: 'DoesNotExist' });
-        break;
-      case '!=':
-        throw new SelectorError('"!=" is not a valid label selector operator');
-      default:
-        throw new SelectorError(`"${r.operator}" isn't supported in label selectors`);
-    }
-  }
-  return {
-    ...(Object.keys(matchLabels).length > 0 ? { matchLabels } : {}),
-    ...(matchExpressions.length > 0 ? { matchExpressions } : {}),
-  };
 }
 
 /** Field errors of a label (or annotation, taint, …) key. */
@@ -569,111 +331,4 @@ export function validateLabelSelector(
     }
   });
   return errors;
-}
-
-// Field selectors ------------------------------------------------------------------------------------------------------
-
-export interface FieldTerm {
-  readonly field: string;
-  readonly operator: '=' | '!=';
-  readonly value: string;
-}
-
-/** What a field label and value become; both empty drops the term. May throw (an unsupported label). */
-export type FieldTransform = (field: string, value: string) => { field: string; value: string };
-
-export class FieldSelector {
-  readonly terms: readonly FieldTerm[];
-
-  constructor(terms: readonly FieldTerm[]) {
-    this.terms = terms;
-  }
-
-  get empty(): boolean {
-    return this.terms.length === 0;
-  }
-
-  /** `get` gives a field's text, empty or undefined when unset. */
-  matches(get: (field: string) => string | undefined): boolean {
-    for (const t of this.terms) if (((get(t.field) ?? '') === t.value) !== (t.operator === '=')) return false;
-    return true;
-  }
-
-  /** The one value that the selector demands of this field, if it does. */
-  requiresExactMatch(field: string): string | undefined {
-    for (const t of this.terms) if (t.operator === '=' && t.field === field) return t.value;
-    return undefined;
-  }
-
-  toString(): string {
-    return this.terms.map((t) => `${t.field}${t.operator}${escapeFieldValue(t.value)}`).join(',');
-  }
-}
-
-export const everythingFieldSelector: FieldSelector = Object.freeze(new FieldSelector(Object.freeze([])));
-
-/** Escapes `\`, `,` and `=`. */
-function escapeFieldValue(value: string): string {
-  return value.replace(/[\\,=]/g, '\\$&');
-}
-
-function unescapeFieldValue(text: string): string {
-  if (!/[\\,=]/.test(text)) return text;
-  let out = '';
-  let inSlash = false;
-  for (const ch of text) {
-    if (inSlash) {
-      if (ch !== '\\' && ch !== ',' && ch !== '=') {
-        throw new SelectorError(`invalid field selector: invalid escape sequence: \\${ch}`);
-      }
-      out += ch;
-      inSlash = false;
-    } else if (ch === '\\') inSlash = true;
-    else if (ch === ',' || ch === '=') {
-      // Upstream prints the character as a number.
-      throw new SelectorError(`invalid field selector: unescaped character in value: ${ch.codePointAt(0)}`);
-    } else out += ch;
-  }
-  if (inSlash) throw new SelectorError('invalid field selector: invalid escape sequence: \\');
-  return out;
-}
-
-function splitTerms(text: string): string[] {
-  if (text === '') return [];
-  const terms: string[] = [];
-  let start = 0;
-  let inSlash = false;
-  for (let i = 0; i < text.length; i++) {
-    const ch = text[i];
-    if (inSlash) inSlash = false;
-    else if (ch === '\\') inSlash = true;
-    else if (ch === ',') {
-      terms.push(text.slice(start, i));
-      start = i + 1;
-    }
-  }
-  terms.push(text.slice(start));
-  return terms;
-}
-
-/**
- * Reads a field selector (`metadata.name=x,status.phase!=Running`).
- * @throws {SelectorError} with upstream's text
- */
-export function parseFieldSelector(text: string, transform?: FieldTransform): FieldSelector {
-  const terms: FieldTerm[] = [];
-  for (const part of splitTerms(text).sort()) {
-    if (part === '') continue;
-    const m = /!=|==|=/.exec(part);
-    if (m === null) throw new SelectorError(`invalid selector: '${text}'; can't understand '${part}'`);
-    const value = unescapeFieldValue(part.slice(m.index + m[0].length));
-    terms.push({ field: part.slice(0, m.index), operator: m[0] === '!=' ? '!=' : '=', value });
-  }
-  if (transform === undefined) return terms.length === 0 ? everythingFieldSelector : new FieldSelector(terms);
-  const out: FieldTerm[] = [];
-  for (const t of terms) {
-    const { field, value } = transform(t.field, t.value);
-    if (field !== '' || value !== '') out.push({ field, operator: t.operator, value });
-  }
-  return out.length === 0 ? everythingFieldSelector : new FieldSelector(out);
 }

@@ -6,7 +6,7 @@ import type { Readable } from 'node:stream';
 import type { Clock } from '../base/clock.ts';
 import type { Random } from '../base/random.ts';
 import type { KubeObject } from '../api/object.ts';
-import { parseLabelSelector } from '../api/selector.ts';
+import { parseLabelSelector } from '../api/selector-parser.ts';
 import {
   alreadyExists,
   conflict,

@@ -5,7 +5,9 @@
 import { invalid, invalidStatus, required, type FieldError } from '../../api/field-error.ts';
 import type { KubeObject } from '../../api/object.ts';
 import { badRequest } from '../../api/status.ts';
-import { parseFieldSelector, parseLabelSelector, SelectorError } from '../../api/selector.ts';
+import { SelectorError } from '../../api/selector.ts';
+import { parseLabelSelector } from '../../api/selector-parser.ts';
+import { parseFieldSelector } from '../../api/field-selector.ts';
 import type { AuthorizationAttributes, Authorizer } from '../context.ts';
 import type { UserInfo } from '../request.ts';
 import type { VirtualCreate } from '../virtual.ts';

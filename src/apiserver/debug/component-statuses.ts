@@ -3,7 +3,7 @@
  * `kubectl get cs`. Components of other processes are asked at upstream's ports on this machine.
  */
 import * as https from 'node:https';
-import { parseLabelSelector } from '../../api/selector.ts';
+import { parseLabelSelector } from '../../api/selector-parser.ts';
 import { methodNotSupported, notFound } from '../../api/status.ts';
 import type { RequestContext } from '../context.ts';
 import type { KubeObjectLike, OutgoingResponse } from '../request.ts';

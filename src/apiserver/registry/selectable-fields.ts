@@ -2,9 +2,13 @@
 import type { ResourceInfo } from '../../api/catalog/resource.ts';
 import { eventFieldLabels } from '../../api/conversion/event.ts';
 import type { KubeObject } from '../../api/object.ts';
-import { everythingFieldSelector, everythingSelector } from '../../api/selector.ts';
-import { parseFieldSelector, parseLabelSelector, SelectorError } from '../../api/selector.ts';
-import type { FieldSelector, Selector } from '../../api/selector.ts';
+import { everythingSelector } from '../../api/selector.ts';
+import { everythingFieldSelector } from '../../api/field-selector.ts';
+import { SelectorError } from '../../api/selector.ts';
+import { parseLabelSelector } from '../../api/selector-parser.ts';
+import { parseFieldSelector } from '../../api/field-selector.ts';
+import type { Selector } from '../../api/selector.ts';
+import type { FieldSelector } from '../../api/field-selector.ts';
 import { badRequest } from '../../api/status.ts';
 
 function text(value: unknown): string {

@@ -1,5 +1,6 @@
 /** Which objects a list or watch is about: a range of keys, and what label and field selectors leave of it. */
-import type { FieldSelector, Selector } from '../../api/selector.ts';
+import type { Selector } from '../../api/selector.ts';
+import type { FieldSelector } from '../../api/field-selector.ts';
 import type { StorageLayout, StoredObject } from './codec.ts';
 import { prefixEnd } from './keys.ts';
 

@@ -11,7 +11,8 @@ import {
   quantityToNumber,
 } from '../../api/quantity.ts';
 import type { Selector } from '../../api/selector.ts';
-import { compileLabelSelector, parseLabelSelector } from '../../api/selector.ts';
+import { compileLabelSelector } from '../../api/selector.ts';
+import { parseLabelSelector } from '../../api/selector-parser.ts';
 import { formatTime } from '../../api/time.ts';
 import type {
   HorizontalPodAutoscaler,

@@ -1,5 +1,5 @@
 /** `kubernetes`: names of the cluster, from what its API says. */
-import { parseLabelSelector } from '../../api/selector.ts';
+import { parseLabelSelector } from '../../api/selector-parser.ts';
 import type { Directive, Line } from '../corefile/parser.ts';
 import { argsOf, duration, noArgs, unknownProperty, whole, wrong, wrongCount, zonesFrom } from '../corefile/values.ts';
 import type { Handler, Request } from '../message.ts';

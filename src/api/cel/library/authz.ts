@@ -4,8 +4,11 @@
  * `Program.evaluateAsync`).
  */
 import { nameIsDNSLabel, nameIsDNSSubdomain } from '../../names.ts';
-import type { FieldTerm, Requirement } from '../../selector.ts';
-import { SelectorError, parseFieldSelector, parseLabelSelector } from '../../selector.ts';
+import type { Requirement } from '../../selector.ts';
+import type { FieldTerm } from '../../field-selector.ts';
+import { SelectorError } from '../../selector.ts';
+import { parseLabelSelector } from '../../selector-parser.ts';
+import { parseFieldSelector } from '../../field-selector.ts';
 import type { Impl, Library } from '../declarations.ts';
 import { member } from '../declarations.ts';
 import { Suspended, fail } from '../errors.ts';

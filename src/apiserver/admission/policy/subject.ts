@@ -2,7 +2,8 @@
 import type { AuthorizationCheck, Authorize } from '../../../api/cel/library/authz.ts';
 import { AuthorizerValue, requestResourceCheck } from '../../../api/cel/library/authz.ts';
 import type { LibraryValue } from '../../../api/cel/values.ts';
-import { FieldSelector, Selector } from '../../../api/selector.ts';
+import { Selector } from '../../../api/selector.ts';
+import { FieldSelector } from '../../../api/field-selector.ts';
 import type { Namespace } from '../../../api/types/core-v1.gen.ts';
 import type { AdmissionAttributes, AuthorizationAttributes, Authorizer, Decision } from '../../context.ts';
 import { admissionRequest } from '../admission-request.ts';

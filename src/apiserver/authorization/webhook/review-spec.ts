@@ -1,5 +1,7 @@
 /** A question of authorization as the spec of a SubjectAccessReview: what webhooks are asked, and what match conditions see. */
-import { parseFieldSelector, parseLabelSelector, SelectorError } from '../../../api/selector.ts';
+import { SelectorError } from '../../../api/selector.ts';
+import { parseLabelSelector } from '../../../api/selector-parser.ts';
+import { parseFieldSelector } from '../../../api/field-selector.ts';
 import type { SelectorOperator } from '../../../api/selector.ts';
 import type { AuthorizationAttributes } from '../../context.ts';
 

@@ -448,3 +448,22 @@ test('resources change in place; what does not fit waits until it does', async (
   );
   assert.ok(!q.conditions?.some((c) => c.type.startsWith('PodResize')));
 });
+
+test('a pod’s own limits change in place, and with them those of containers that have none', async (t) => {
+  const n = await node(t);
+  const own = (cpu: string) => ({ requests: { cpu, memory: '1Gi' }, limits: { cpu, memory: '1Gi' } });
+  await n.run('p', { containers: [{ name: 'c', image: 'nginx' }], resources: own('1') } as Partial<PodSpec>);
+  const before = (await n.pod('p')).status!.containerStatuses![0]!;
+  await n.client.core.pods.patch('p', 'default', 'merge', {
+    metadata: { generation: 2 },
+    spec: { resources: own('1500m') },
+  });
+  await n.clock.advance(1000);
+  const { status } = await n.pod('p');
+  assert.equal(status!.containerStatuses![0]!.containerID, before.containerID, 'not restarted');
+  assert.equal(status!.resources?.limits?.['cpu'], '1500m');
+  assert.equal(status!.allocatedResources?.['cpu'], '1500m');
+  assert.ok(!status!.conditions?.some((c) => c.type.startsWith('PodResize')));
+  const [running] = await n.runtime.listContainers();
+  assert.equal((await n.runtime.containerStatus(running!.id)).resources?.cpuQuota, 150_000);
+});

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { formatFieldError } from '../../api/field-error.ts';
 import type { Pod, PodSpec } from '../../api/types/index.gen.ts';
-import { validatePod, validatePodUpdate } from './pod.ts';
+import { podResizeErrors } from './pod-resize.ts';
+import { podRules, validatePod, validatePodUpdate } from './pod.ts';
 
 const container = { name: 'c', image: 'i', terminationMessagePolicy: 'File', imagePullPolicy: 'Always' };
 
@@ -90,4 +91,31 @@ test('an update may change the image and little else', () => {
     validatePodUpdate(pod({ containers: [container, { ...container, name: 'd' }] }), old).map(formatFieldError),
     ['spec.containers: Forbidden: pod updates may not add or remove containers'],
   );
+});
+
+test('a resize changes cpu and memory, of containers and of the pod, nothing else', () => {
+  const amounts = (cpu: string, more: Record<string, string> = {}) => ({ requests: { cpu, ...more } });
+  const resize = (old: Partial<PodSpec>, now: Partial<PodSpec>): string[] =>
+    podResizeErrors(pod(now), pod(old), podRules).map(formatFieldError);
+  const one = { containers: [{ ...container, resources: amounts('1') }] };
+  assert.deepEqual(resize(one, { containers: [{ ...container, resources: amounts('2') }] }), []);
+  assert.deepEqual(resize({ ...one, resources: amounts('3') }, { ...one, resources: amounts('4') }), []);
+  assert.deepEqual(resize(one, { ...one, resources: amounts('4') }), []);
+  assert.deepEqual(resize({ ...one, resources: amounts('3') }, one), [
+    'spec.resources: Forbidden: pod-level resources cannot be removed',
+  ]);
+  assert.deepEqual(
+    resize({ ...one, resources: amounts('3', { memory: '1Gi' }) }, { ...one, resources: amounts('3') }),
+    ['spec.resources.requests: Forbidden: pod-level resource requests cannot be removed'],
+  );
+  assert.deepEqual(resize(one, { containers: [container] }), [
+    'spec: Invalid value: "": Pod QOS Class may not change as a result of resizing',
+    'spec.containers[0].resources.requests: Forbidden: resource requests cannot be removed',
+  ]);
+  assert.deepEqual(resize(one, { containers: [{ ...one.containers[0]!, image: 'other' }] }), [
+    'spec: Forbidden: only cpu and memory resources are mutable',
+  ]);
+  assert.deepEqual(resize(one, { containers: [...one.containers, { ...container, name: 'd' }] }), [
+    'spec.containers: Forbidden: containers may not be added or removed on resize',
+  ]);
 });

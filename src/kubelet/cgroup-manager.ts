@@ -83,6 +83,8 @@ export interface CgroupManagerOptions {
   readonly podPidsLimit: number;
   /** False: pods may use what the node reserves for itself. */
   readonly enforceAllocatable: boolean;
+  /** Whether a container of the pod has CPUs to itself: such a pod has no quota. */
+  readonly hasExclusiveCpus?: (pod: Pod) => boolean;
 }
 
 export class CgroupManager {
@@ -139,8 +141,9 @@ export class CgroupManager {
     const { cgroups, podPidsLimit, settings } = this.#o;
     if (cgroups === undefined) return;
     await this.#weigh(pod);
+    const exclusive = this.#o.hasExclusiveCpus?.(pod) === true;
     await cgroups.ensure(podCgroup(pod), {
-      ...podResources(pod, settings),
+      ...podResources(pod, exclusive ? { ...settings, cpuQuota: false } : settings),
       ...(podPidsLimit > 0 ? { pidsLimit: podPidsLimit } : {}),
     });
   }

@@ -94,11 +94,13 @@ export async function containerResources(
   const machine = await ctx.host.machineInfo();
   const { settings } = ctx;
   const requests = container.resources?.requests as Texts;
+  const exclusive = ctx.resources?.hasExclusiveCpus(pod, container) === true;
   const limits = limitsOf(
     quantity(requests?.['cpu']),
     limitOf(pod, container, 'cpu'),
     limitOf(pod, container, 'memory'),
-    settings,
+    // CPUs that nobody else has need no quota.
+    exclusive ? { ...settings, cpuQuota: false } : settings,
   );
   const unified: Record<string, string> = {};
   const version = ctx.host.cgroups?.version;
@@ -109,6 +111,7 @@ export async function containerResources(
     unified['memory.swap.max'] = String(settings.limitedSwap ? swapShare(pod, container, machine) : 0);
   return {
     ...limits,
+    ...ctx.resources?.placement(pod, container),
     // On cgroup v1 the limit is of memory and swap together.
     ...(swap && version === 1 && limits.memoryLimitInBytes !== undefined
       ? { memorySwapLimitInBytes: limits.memoryLimitInBytes }

@@ -13,6 +13,7 @@ import type { ObjectCache } from './object-cache.ts';
 import type { ProbeMetrics } from './probe-metrics.ts';
 import type { ContainerRuntime, RuntimeHandler } from './runtime/container-runtime.ts';
 import type { ShapeCache } from './shapes.ts';
+import type { ResourceManagers } from './resources/resource-managers.ts';
 import type { StatusManager } from './status-manager.ts';
 import type { CgroupManager } from './cgroup-manager.ts';
 import type { UserNamespaces } from './user-namespaces.ts';
@@ -56,6 +57,8 @@ export interface KubeletContext {
   readonly userNamespaces: UserNamespaces;
   /** Made of the context itself, right after it. */
   volumes: VolumeManager;
+  /** Gives CPUs and memory of their own to containers; undefined where no policy asks for it. */
+  resources: ResourceManagers | undefined;
   /** Service variables by namespace. */
   readonly serviceVariables: Map<string, ServiceVariables>;
   /** `/var/lib/kubelet` */

@@ -261,6 +261,7 @@ class KubeletImpl implements Kubelet, WorkerHome {
         settings,
         podPidsLimit: Math.max(configuration?.podPidsLimit ?? 0, 0),
         enforceAllocatable: configuration?.enforceNodeAllocatable.includes('pods') ?? true,
+        hasExclusiveCpus: (pod) => ctx.resources?.podHasExclusiveCpus(pod) === true,
       }),
       settings,
       probeMetrics: new ProbeMetrics(),
@@ -271,6 +272,7 @@ class KubeletImpl implements Kubelet, WorkerHome {
         maxPods,
         idsPerPod: configuration?.userNamespaces.idsPerPod ?? 65_536,
       }),
+      resources: undefined,
       serviceVariables: o.services?.variables ?? new Map(),
       crashLoop: new Backoff(10_000, o.crashLoopBackoffMaxMs ?? restartMs(configuration), () => clock.now()),
       rootDir: o.rootDir ?? '/var/lib/kubelet',
@@ -319,6 +321,7 @@ class KubeletImpl implements Kubelet, WorkerHome {
         nodeStatus: this.nodeStatus,
         workers: () => this.#workers.values(),
         worker: (uid) => this.#workers.get(uid),
+        ready: () => this.#synced,
         addStatic: (pod, mirror) => this.#addStatic(pod, mirror),
       });
     this.#pods = new Informer({
@@ -406,6 +409,7 @@ class KubeletImpl implements Kubelet, WorkerHome {
     if (this.#stopped) return;
     await this.ctx.cgroups.start(this.#forPods());
     await this.ctx.volumes.start();
+    await this.#managers?.startResources();
     await this.#managers?.startStaticPods();
     this.#nodes?.start();
     await this.ctx.services.ready();
@@ -547,6 +551,16 @@ class KubeletImpl implements Kubelet, WorkerHome {
     const pod = worker.allocatedPod;
     const managers = adopted ? undefined : this.#managers?.admit(pod);
     if (managers !== undefined) return managers;
+    if (this.ctx.resources === undefined) return this.#fit(worker, adopted);
+    return this.ctx.resources.admit(pod).then(async (refused) => {
+      const answer = refused ?? (await this.#fit(worker, adopted));
+      if (answer !== undefined) this.ctx.resources?.released(worker.uid);
+      return answer;
+    });
+  }
+
+  #fit(worker: PodWorker, adopted: boolean): Refusal | undefined | Promise<Refusal | undefined> {
+    const pod = worker.allocatedPod;
     const node = adopted ? undefined : this.#node;
     const refused = this.#admission.admit(pod, node, this.#o.watchNode ?? true);
     return refused?.missing !== undefined && isCriticalPod(pod) ? this.#preempt(worker, refused.missing) : refused;
@@ -578,11 +592,14 @@ class KubeletImpl implements Kubelet, WorkerHome {
   }
 
   admitResize(pod: Pod): Refusal | undefined {
-    return infeasible(pod, this.#node) ?? this.#admission.resize(pod, this.#node);
+    const allocated = this.#workers.get(pod.metadata.uid!)?.allocatedPod;
+    const exclusive = allocated === undefined ? undefined : this.ctx.resources?.refuseResize(pod, allocated);
+    return exclusive ?? infeasible(pod, this.#node) ?? this.#admission.resize(pod, this.#node);
   }
 
   released(worker: PodWorker): void {
     this.#admission.release(worker.uid);
+    this.ctx.resources?.released(worker.uid);
     // What it held may be what another one waits for.
     for (const w of this.#workers.values()) if (w.resizePending) w.notify();
   }

@@ -17,6 +17,7 @@ import { LogRotation } from './log-rotation.ts';
 import type { NodeStatusManager } from './node-status.ts';
 import { PodUsageSource } from './pod-usage.ts';
 import type { PodMirror, PodWorker } from './pod-worker.ts';
+import { ResourceManagers } from './resources/resource-managers.ts';
 import { ShutdownManager } from './shutdown-manager.ts';
 import type { StaticPods } from './static-pods.ts';
 
@@ -26,6 +27,8 @@ export interface ManagersHome {
   readonly nodeStatus: NodeStatusManager;
   workers(): Iterable<PodWorker>;
   worker(uid: string): PodWorker | undefined;
+  /** All pods of the node are known. */
+  ready(): boolean;
   /** Begins to work on a static pod; undefined while another of its name runs. */
   addStatic(pod: Pod, mirror: PodMirror): PodWorker | undefined;
 }
@@ -46,6 +49,7 @@ export class KubeletManagers {
   readonly containerGc: ContainerGc;
   readonly logRotation: LogRotation;
   readonly shutdown: ShutdownManager;
+  readonly resources: ResourceManagers | undefined;
   readonly #home: ManagersHome;
   readonly #timers: Timer[] = [];
   #static: StaticPods | undefined;
@@ -72,6 +76,25 @@ export class KubeletManagers {
       deleteUnusedImages: () => this.imageGc.deleteUnused(),
       onPressure: (conditions) => this.#setPressure(conditions),
     });
+    this.resources = ResourceManagers.wanted(configuration)
+      ? new ResourceManagers({
+          ctx,
+          configuration,
+          ready: () => home.ready(),
+          activePods: () => {
+            const workers = [...home.workers()].filter((w) => !w.terminated && !w.rejected);
+            return workers.map((w) => ({
+              pod: w.allocatedPod,
+              containers: w.view.containers.map((c) => ({
+                id: c.id,
+                name: c.metadata.name,
+                running: c.state === 'CONTAINER_RUNNING',
+              })),
+            }));
+          },
+        })
+      : undefined;
+    ctx.resources = this.resources;
     this.shutdown = new ShutdownManager({
       ctx,
       configuration,
@@ -113,7 +136,17 @@ export class KubeletManagers {
     });
   }
 
+  /** What must be there before any pod is taken in. Rejects with one line for a machine that cannot do what is asked. */
+  async startResources(): Promise<void> {
+    try {
+      await this.resources?.start();
+    } catch (error) {
+      throw new Error(`failed to start container manager: ${(error as Error).message}`, { cause: error });
+    }
+  }
+
   async stop(): Promise<void> {
+    await this.resources?.stop();
     for (const t of this.#timers.splice(0)) t.cancel();
     this.eviction.stop();
     this.#static?.stop();

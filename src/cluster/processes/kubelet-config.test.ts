@@ -88,12 +88,12 @@ test('a field that has no effect here is told by its name, one that has is not',
   const file = join(folder(t), 'config.yaml');
   writeFileSync(
     file,
-    `${head}cpuManagerPolicy: static\nprotectKernelDefaults: true\nreadOnlyPort: 10255\nhairpinMode: none\nmaxPods: 10\nseccompDefault: true\nsyncFrequency: 1m\nkubeAPIQPS: 5\n`,
+    `${head}containerLogMaxWorkers: 3\nprotectKernelDefaults: true\nreadOnlyPort: 10255\nhairpinMode: none\nmaxPods: 10\nseccompDefault: true\nsyncFrequency: 1m\nkubeAPIQPS: 5\n`,
   );
   const { configuration } = await readKubeletConfig({ file });
   assert.deepEqual(
     configurationGaps(configuration).map((line) => line.split(' ')[0]),
-    ['cpuManagerPolicy', 'hairpinMode', 'kubeAPIQPS'],
+    ['hairpinMode', 'kubeAPIQPS', 'containerLogMaxWorkers'],
   );
 });
 

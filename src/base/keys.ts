@@ -1,5 +1,6 @@
 /** Key pairs and nonces: the cryptographic randomness of the house stands here, so that nothing else reaches for it. */
-import { webcrypto } from 'node:crypto';
+import { generateKeyPairSync, webcrypto } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
 
 export type CryptoKeyPair = webcrypto.CryptoKeyPair;
 export type CryptoKey = webcrypto.CryptoKey;
@@ -22,13 +23,17 @@ export async function privateKeyPem(key: CryptoKey): Promise<string> {
   return pem('PRIVATE KEY', await webcrypto.subtle.exportKey('pkcs8', key));
 }
 
-/** The public key as SubjectPublicKeyInfo PEM. */
-export async function publicKeyPem(key: CryptoKey): Promise<string> {
-  return pem('PUBLIC KEY', await webcrypto.subtle.exportKey('spki', key));
+/** A new ECDSA P-256 key pair. */
+export function newKeyPair(): { readonly publicKey: KeyObject; readonly privateKey: KeyObject } {
+  return generateKeyPairSync('ec', { namedCurve: ecdsaP256.namedCurve });
 }
 
-/** Reads back a PKCS #8 PEM written by `privateKeyPem`. */
-export function importSigningKey(text: string): Promise<CryptoKey> {
-  const der = Buffer.from(text.replace(/-----[^-]+-----|\s/g, ''), 'base64');
-  return webcrypto.subtle.importKey('pkcs8', der, ecdsaP256, true, ['sign']);
+/** A private key as PKCS #8 PEM. */
+export function pkcs8Pem(key: KeyObject): string {
+  return key.export({ type: 'pkcs8', format: 'pem' }).toString();
+}
+
+/** A public key as SubjectPublicKeyInfo PEM. */
+export function spkiPem(key: KeyObject): string {
+  return key.export({ type: 'spki', format: 'pem' }).toString();
 }

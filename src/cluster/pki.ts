@@ -1,12 +1,11 @@
 /**
  * The cluster's certificates, laid out as kubeadm lays them out (`pki/ca.crt`, `pki/apiserver.crt`, `pki/sa.key`, …), so
- * that upstream's components can be pointed at the same folder. All keys are ECDSA P-256. The X.509 library is loaded
- * only when something has to be made.
+ * that upstream's components can be pointed at the same folder. All keys that are made are ECDSA P-256.
  */
-import { webcrypto } from 'node:crypto';
-import { ecdsaP256, generateSigningKey, importSigningKey, privateKeyPem, publicKeyPem } from '../base/keys.ts';
-import type { CryptoKey } from '../base/keys.ts';
+import { X509Certificate } from 'node:crypto';
+import { newKeyPair, pkcs8Pem, spkiPem } from '../base/keys.ts';
 import type { Random } from '../base/random.ts';
+import type { Issuer } from './certificate.ts';
 
 /** PEM texts by file name below `pki/`: `ca.crt`, `ca.key`, `sa.pub`, … */
 export type PkiFiles = ReadonlyMap<string, string>;
@@ -51,157 +50,90 @@ export interface PkiOptions {
   readonly existing?: PkiFiles;
 }
 
-type X509 = typeof import('@peculiar/x509');
-
-async function loadX509(): Promise<X509> {
-  await import('reflect-metadata');
-  return import('@peculiar/x509');
-}
-
-function serial(random: Random): string {
-  const b = random.bytes(16);
-  b[0] = b[0]! & 0x7f;
-  return b.toString('hex');
-}
-
-interface Authority {
-  readonly certificate: string;
-  readonly key: CryptoKey;
-  readonly commonName: string;
-}
+type Make = typeof import('./certificate.ts');
 
 /** True when `text` is a certificate for what is asked, with enough time left. */
-function stillGood(x509: X509, text: string, request: CertificateRequest, now: number): boolean {
-  const cert = new x509.X509Certificate(text);
-  if (cert.notAfter.getTime() - now < renewBefore) return false;
-  const san = cert.getExtension(x509.SubjectAlternativeNameExtension);
-  const have = new Set(san?.names.items.map((n) => n.value) ?? []);
-  return [...(request.dnsNames ?? []), ...(request.addresses ?? [])].every((n) => have.has(n));
+function stillGood(text: string, request: CertificateRequest, now: number): boolean {
+  const cert = new X509Certificate(text);
+  if (cert.validToDate.getTime() - now < renewBefore) return false;
+  if (!(request.dnsNames ?? []).every((n) => cert.checkHost(n) !== undefined)) return false;
+  return (request.addresses ?? []).every((n) => cert.checkIP(n) !== undefined);
 }
 
-async function makeLeaf(
-  x509: X509,
-  options: PkiOptions,
-  authority: Authority,
-  request: CertificateRequest,
-): Promise<[string, string]> {
-  const keys = await generateSigningKey();
-  const names = [
-    ...(request.dnsNames ?? []).map((value) => ({ type: 'dns' as const, value })),
-    ...(request.addresses ?? []).map((value) => ({ type: 'ip' as const, value })),
-  ];
-  const usage = { server: x509.ExtendedKeyUsage.serverAuth, client: x509.ExtendedKeyUsage.clientAuth };
-  const subject: Record<string, string[]>[] = [
-    ...(request.organizations ?? []).map((o) => ({ O: [o] })),
-    { CN: [request.commonName] },
-  ];
-  const cert = await x509.X509CertificateGenerator.create(
+function makeLeaf(make: Make, options: PkiOptions, issuer: Issuer, request: CertificateRequest): [string, string] {
+  const { commonName, organizations, usages, dnsNames, addresses } = request;
+  const keys = newKeyPair();
+  const certificate = make.makeCertificate(
     {
-      serialNumber: serial(options.random),
-      subject,
-      issuer: [{ CN: [authority.commonName] }],
-      notBefore: new Date(options.now - day),
-      notAfter: new Date(options.now + options.validity.leafDays * day),
+      subject: { commonName, ...(organizations === undefined ? {} : { organizations }) },
+      notBefore: options.now - day,
+      notAfter: options.now + options.validity.leafDays * day,
       publicKey: keys.publicKey,
-      signingKey: authority.key,
-      signingAlgorithm: ecdsaP256,
-      extensions: [
-        new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature | x509.KeyUsageFlags.keyEncipherment, true),
-        new x509.ExtendedKeyUsageExtension(request.usages.map((u) => usage[u])),
-        new x509.BasicConstraintsExtension(false, undefined, true),
-        await x509.AuthorityKeyIdentifierExtension.create(
-          new x509.X509Certificate(authority.certificate),
-          false,
-          webcrypto,
-        ),
-        ...(names.length === 0 ? [] : [new x509.SubjectAlternativeNameExtension(names)]),
-      ],
+      authority: false,
+      usages,
+      ...(dnsNames === undefined ? {} : { dnsNames }),
+      ...(addresses === undefined ? {} : { addresses }),
     },
-    webcrypto,
+    issuer,
+    options.random,
   );
-  return [`${cert.toString('pem')}\n`, await privateKeyPem(keys.privateKey)];
+  return [certificate, pkcs8Pem(keys.privateKey)];
 }
 
-async function makeAuthority(
-  x509: X509,
-  options: PkiOptions,
-  commonName: string,
-): Promise<[string, string, CryptoKey]> {
-  const keys = await generateSigningKey();
-  const cert = await x509.X509CertificateGenerator.createSelfSigned(
+function makeAuthority(make: Make, options: PkiOptions, commonName: string): [string, string] {
+  const keys = newKeyPair();
+  const certificate = make.makeCertificate(
     {
-      serialNumber: serial(options.random),
-      name: [{ CN: [commonName] }],
-      notBefore: new Date(options.now - day),
-      notAfter: new Date(options.now + options.validity.authorityDays * day),
-      keys,
-      signingAlgorithm: ecdsaP256,
-      extensions: [
-        new x509.KeyUsagesExtension(
-          x509.KeyUsageFlags.digitalSignature | x509.KeyUsageFlags.keyEncipherment | x509.KeyUsageFlags.keyCertSign,
-          true,
-        ),
-        new x509.BasicConstraintsExtension(true, undefined, true),
-        await x509.SubjectKeyIdentifierExtension.create(keys.publicKey, false, webcrypto),
-        new x509.SubjectAlternativeNameExtension([{ type: 'dns', value: commonName }]),
-      ],
+      subject: { commonName },
+      notBefore: options.now - day,
+      notAfter: options.now + options.validity.authorityDays * day,
+      publicKey: keys.publicKey,
+      authority: true,
+      dnsNames: [commonName],
     },
-    webcrypto,
+    keys.privateKey,
+    options.random,
   );
-  return [`${cert.toString('pem')}\n`, await privateKeyPem(keys.privateKey), keys.privateKey];
+  return [certificate, pkcs8Pem(keys.privateKey)];
 }
 
-/** Expiry and subject alternative names are read with Node's own parser first, so that a restart loads no X.509 library. */
-async function quickCheck(options: PkiOptions): Promise<boolean> {
-  const { X509Certificate } = await import('node:crypto');
+/** Whether everything stands, so that nothing has to be made. */
+function complete(options: PkiOptions): boolean {
   const files = options.existing;
   if (files === undefined || !files.has('sa.key') || !files.has('sa.pub')) return false;
   for (const a of authorities) if (!files.has(`${a.name}.crt`) || !files.has(`${a.name}.key`)) return false;
-  for (const r of options.requests) {
+  return options.requests.every((r) => {
     const text = files.get(`${r.name}.crt`);
-    if (text === undefined || !files.has(`${r.name}.key`)) return false;
-    const cert = new X509Certificate(text);
-    if (new Date(cert.validTo).getTime() - options.now < renewBefore) return false;
-    if (!(r.dnsNames ?? []).every((n) => cert.checkHost(n) !== undefined)) return false;
-    if (!(r.addresses ?? []).every((n) => cert.checkIP(n) !== undefined)) return false;
-  }
-  return true;
+    return text !== undefined && files.has(`${r.name}.key`) && stillGood(text, r, options.now);
+  });
 }
 
 /** All files: those that stand and still fit, and those that had to be made. */
 export async function ensurePki(options: PkiOptions): Promise<PkiFiles> {
-  if (await quickCheck(options)) return options.existing!;
-  const x509 = await loadX509();
+  if (complete(options)) return options.existing!;
+  const make = await import('./certificate.ts');
   const files = new Map(options.existing);
-  const signers = new Map<string, Authority>();
-  await Promise.all(
-    authorities.map(async ({ name, commonName }) => {
-      const cert = files.get(`${name}.crt`);
-      const key = files.get(`${name}.key`);
-      if (cert !== undefined && key !== undefined) {
-        signers.set(name, { certificate: cert, key: await importSigningKey(key), commonName });
-        return;
-      }
-      const [certificate, keyText, privateKey] = await makeAuthority(x509, options, commonName);
+  const issuers = new Map<string, Issuer>();
+  for (const { name, commonName } of authorities) {
+    if (!files.has(`${name}.crt`) || !files.has(`${name}.key`)) {
+      const [certificate, key] = makeAuthority(make, options, commonName);
       files.set(`${name}.crt`, certificate);
-      files.set(`${name}.key`, keyText);
-      signers.set(name, { certificate, key: privateKey, commonName });
-    }),
-  );
-  if (!files.has('sa.key')) {
-    const sa = await generateSigningKey();
-    files.set('sa.key', await privateKeyPem(sa.privateKey));
-    files.set('sa.pub', await publicKeyPem(sa.publicKey));
+      files.set(`${name}.key`, key);
+    }
+    issuers.set(name, make.issuerOf(files.get(`${name}.crt`)!, files.get(`${name}.key`)!));
   }
-  await Promise.all(
-    options.requests.map(async (request) => {
-      const have = files.get(`${request.name}.crt`);
-      if (have !== undefined && files.has(`${request.name}.key`) && stillGood(x509, have, request, options.now)) return;
-      const [cert, key] = await makeLeaf(x509, options, signers.get(request.ca)!, request);
-      files.set(`${request.name}.crt`, cert);
-      files.set(`${request.name}.key`, key);
-    }),
-  );
+  if (!files.has('sa.key')) {
+    const keys = newKeyPair();
+    files.set('sa.key', pkcs8Pem(keys.privateKey));
+    files.set('sa.pub', spkiPem(keys.publicKey));
+  }
+  for (const request of options.requests) {
+    const have = files.get(`${request.name}.crt`);
+    if (have !== undefined && files.has(`${request.name}.key`) && stillGood(have, request, options.now)) continue;
+    const [certificate, key] = makeLeaf(make, options, issuers.get(request.ca)!, request);
+    files.set(`${request.name}.crt`, certificate);
+    files.set(`${request.name}.key`, key);
+  }
   return files;
 }
 

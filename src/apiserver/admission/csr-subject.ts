@@ -1,36 +1,6 @@
-/** PKCS#10 certificate requests: just enough DER to read the subject and to check the signature. */
+/** PKCS#10 certificate requests: their subject, and whether their own key has signed them. */
 import { createPublicKey, verify, type KeyObject } from 'node:crypto';
-
-interface Element {
-  readonly tag: number;
-  readonly content: Buffer;
-  readonly next: number;
-}
-
-function read(der: Buffer, at: number): Element {
-  const tag = der[at];
-  let length = der[at + 1];
-  if (tag === undefined || length === undefined) throw new Error('asn1: syntax error: data truncated');
-  let start = at + 2;
-  if (length & 0x80) {
-    const n = length & 0x7f;
-    if (n === 0 || n > 4 || start + n > der.length) throw new Error('asn1: structure error: invalid length');
-    length = der.readUIntBE(start, n);
-    start += n;
-  }
-  if (start + length > der.length) throw new Error('asn1: syntax error: data truncated');
-  return { tag, content: der.subarray(start, start + length), next: start + length };
-}
-
-function children(content: Buffer): Element[] {
-  const out: Element[] = [];
-  for (let at = 0; at < content.length;) {
-    const e = read(content, at);
-    out.push(e);
-    at = e.next;
-  }
-  return out;
-}
+import { children, read } from '../../base/der.ts';
 
 const commonNameOid = '550403';
 const organizationOid = '55040a';

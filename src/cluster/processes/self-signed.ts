@@ -1,41 +1,28 @@
 /** A serving certificate that a component makes for itself when it is given none: signed by nobody else, for this run alone. */
-import { webcrypto } from 'node:crypto';
-import { ecdsaP256, generateSigningKey, privateKeyPem } from '../../base/keys.ts';
+import { newKeyPair, pkcs8Pem } from '../../base/keys.ts';
+import { makeCertificate } from '../certificate.ts';
 import type { ComponentEnvironment, KeyPair } from './environment.ts';
 
 const day = 86_400_000;
 
-export async function selfSigned(
-  env: Pick<ComponentEnvironment, 'clock' | 'random'>,
-  hosts: readonly string[],
-): Promise<KeyPair> {
-  await import('reflect-metadata');
-  const x509 = await import('@peculiar/x509');
-  const keys = await generateSigningKey();
-  const serial = env.random.bytes(16);
-  serial[0] = serial[0]! & 0x7f;
+export function selfSigned(env: Pick<ComponentEnvironment, 'clock' | 'random'>, hosts: readonly string[]): KeyPair {
+  const keys = newKeyPair();
   const now = env.clock.now();
-  const cert = await x509.X509CertificateGenerator.createSelfSigned(
+  const names = [...new Set(hosts)];
+  const isAddress = (name: string): boolean => /^[\d.]+$|:/.test(name);
+  const certificate = makeCertificate(
     {
-      serialNumber: serial.toString('hex'),
-      name: [{ CN: [`${hosts[0]}@${Math.floor(now / 1000)}`] }],
-      notBefore: new Date(now - day),
-      notAfter: new Date(now + 365 * day),
-      keys,
-      signingAlgorithm: ecdsaP256,
-      extensions: [
-        new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature | x509.KeyUsageFlags.keyEncipherment, true),
-        new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
-        new x509.BasicConstraintsExtension(false, undefined, true),
-        new x509.SubjectAlternativeNameExtension(
-          [...new Set(hosts)].map((value) => ({
-            type: /^[\d.]+$|:/.test(value) ? ('ip' as const) : ('dns' as const),
-            value,
-          })),
-        ),
-      ],
+      subject: { commonName: `${hosts[0]}@${Math.floor(now / 1000)}` },
+      notBefore: now - day,
+      notAfter: now + 365 * day,
+      publicKey: keys.publicKey,
+      authority: false,
+      usages: ['server'],
+      dnsNames: names.filter((n) => !isAddress(n)),
+      addresses: names.filter(isAddress),
     },
-    webcrypto,
+    keys.privateKey,
+    env.random,
   );
-  return { certificate: `${cert.toString('pem')}\n`, key: await privateKeyPem(keys.privateKey) };
+  return { certificate, key: pkcs8Pem(keys.privateKey) };
 }

@@ -112,7 +112,7 @@ export async function kubeletEndpoint(options: {
   readonly random: Random;
 }): Promise<KubeletListenOptions> {
   const { nodeName, address, port, client, clock } = options;
-  const own = await selfSigned(options, [nodeName, 'localhost', '127.0.0.1', address]);
+  const own = selfSigned(options, [nodeName, 'localhost', '127.0.0.1', address]);
   return {
     address,
     port,

@@ -172,7 +172,7 @@ export async function run(options: BenchOptions): Promise<readonly BenchResult[]
         out.push(await once(server, share, (seed += 1_000_000), churn ? cluster : undefined));
       return out;
     };
-    const alone = await startDns(cluster.knarr.kubeconfig);
+    const alone = await startDns(cluster.kubeconfig);
     const results: BenchResult[] = [];
     try {
       // Warm, as a name server is that has run for a while.
@@ -196,7 +196,7 @@ export async function run(options: BenchOptions): Promise<readonly BenchResult[]
     const inside = {
       address: '127.0.0.1',
       port: slice.ports.find((p) => p.name === 'dns')!.port,
-      pid: cluster.knarr.process.pid!,
+      pid: cluster.pids[0]!,
     };
     await once(inside, fresh, (seed += 1_000_000));
     results.push(

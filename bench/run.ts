@@ -14,6 +14,8 @@ export interface BenchResult {
   readonly unit: string;
   /** What the project wants of this figure, for the table. */
   readonly goal?: string;
+  /** The same of upstream's own binaries, measured in turns with it. */
+  readonly upstream?: number;
   /** What went wrong, where the figure is not one: the row says so aloud. */
   readonly failed?: string;
 }
@@ -39,7 +41,11 @@ function figure(value: number): string {
 
 function line(r: BenchResult): string {
   if (r.failed !== undefined) return `  ${r.name.padEnd(72)} !! FAILED: ${r.failed}`;
-  return `  ${r.name.padEnd(72)} ${figure(r.value).padStart(10)} ${r.unit.padEnd(12)} ${r.goal ?? ''}`.trimEnd();
+  const beside =
+    r.upstream === undefined
+      ? ''
+      : ` upstream ${figure(r.upstream).padStart(8)}, ratio ${(r.value / r.upstream).toPrecision(3).padEnd(6)}`;
+  return `  ${r.name.padEnd(72)} ${figure(r.value).padStart(10)} ${r.unit.padEnd(12)}${beside} ${r.goal ?? ''}`.trimEnd();
 }
 
 /** Results of benchmarks that did not run this time stay in the file, each with the time it was taken. */
@@ -76,7 +82,8 @@ Benchmarks: ${all.join(', ')}. Without a NAME all of them run, which takes about
   --help           this
 
 Results go to bench/results/latest.json as well. start, http and watch run the bundle in dist/ (npm run build; KNARR_DIST names
-another), http needs h2load (Debian's nghttp2-client). docs/benchmarks.md explains the rows.`;
+another), http needs h2load (Debian's nghttp2-client). KNARR_BENCH_KUBE_APISERVER and KNARR_BENCH_ETCD name upstream's binaries for
+http, which then measures them as well, in turns. docs/benchmarks.md explains the rows.`;
 
 interface Command {
   readonly names: readonly string[];

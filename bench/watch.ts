@@ -28,7 +28,7 @@ class Writer {
   readonly acknowledged: number[] = [];
 
   constructor(server: BenchServer) {
-    this.#session = connect(server.knarr.url, { ca: server.ca });
+    this.#session = connect(server.url, { ca: server.ca });
     this.#token = server.token;
   }
 
@@ -92,7 +92,7 @@ async function changes(writer: Writer, from: number, count: number, rate: number
 }
 
 function watchersOf(server: BenchServer, more: Partial<WatchersOptions>): WatchersOptions {
-  const url = new URL(server.knarr.url);
+  const url = new URL(server.url);
   return {
     host: url.hostname,
     port: Number(url.port),

@@ -1,10 +1,10 @@
-/** A `knarr up` of its own for a benchmark, with what h2load and a probing client need. */
+/** A server of its own for a benchmark, `knarr up` or another, with what h2load and a probing client need. */
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { Agent, request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { RunningKnarr } from '../../test/support/knarr.ts';
+import { optionalComponents } from '../../src/cluster/components.ts';
 import { startKnarr } from '../../test/support/knarr.ts';
 import type { Beside } from './beside.ts';
 import { beside, serverTarget } from './beside.ts';
@@ -14,10 +14,15 @@ import type { Memory } from './memory.ts';
 import { cpuSecondsOf, memoryOf } from './memory.ts';
 
 export interface BenchServer {
-  readonly knarr: RunningKnarr;
+  readonly url: string;
+  /** The administrator's. */
+  readonly kubeconfig: string;
+  /** Its processes: upstream's are two, with the store. */
+  readonly pids: readonly number[];
   /** PEM of who signed the server's certificate. */
   readonly ca: string;
-  readonly loop: LoopMeter;
+  /** Of servers that run in Node. */
+  readonly loop: LoopMeter | undefined;
   /** A service account's token that may do everything: h2load shows no client certificates. */
   readonly token: string;
   memory(): Memory;
@@ -33,11 +38,20 @@ function field(text: string, name: string): string {
   return new RegExp(`${name}: (\\S+)`).exec(text)![1]!;
 }
 
-export async function benchServer(args: readonly string[] = []): Promise<BenchServer> {
-  const dir = mkdtempSync(join(tmpdir(), 'knarr-bench-'));
-  const probe = loopProbe(join(dir, 'probe'));
-  const knarr = await startKnarr({ dir, args, env: probe.env });
-  const text = readFileSync(knarr.kubeconfig, 'utf8');
+export interface ServedAt {
+  readonly url: string;
+  readonly kubeconfig: string;
+  readonly pids: readonly number[];
+  readonly loop: LoopMeter | undefined;
+  stop(): Promise<void>;
+}
+
+/** How long a server may take to answer. */
+const startMs = 60_000;
+
+/** A client of the administrator's, and a service account that may do everything. */
+export async function clientOf(at: ServedAt): Promise<BenchServer> {
+  const text = readFileSync(at.kubeconfig, 'utf8');
   const decode = (name: string): string => Buffer.from(field(text, name), 'base64').toString();
   const pem = {
     cert: decode('client-certificate-data'),
@@ -50,7 +64,7 @@ export async function benchServer(args: readonly string[] = []): Promise<BenchSe
     const type = method === 'PATCH' ? 'application/merge-patch+json' : 'application/json';
     const headers = payload === undefined ? {} : { 'content-type': type, 'content-length': Buffer.byteLength(payload) };
     return new Promise((resolve, reject) => {
-      const r = request(`${knarr.url}${path}`, { method, agent, headers }, (res) => {
+      const r = request(`${at.url}${path}`, { method, agent, headers }, (res) => {
         const chunks: Buffer[] = [];
         res.on('data', (d: Buffer) => chunks.push(d));
         res.on('end', () => {
@@ -64,23 +78,43 @@ export async function benchServer(args: readonly string[] = []): Promise<BenchSe
       r.end(payload);
     });
   };
+  const sum = (of: (pid: number) => number): number => at.pids.reduce((s, pid) => s + of(pid), 0);
   const server: BenchServer = {
-    knarr,
+    url: at.url,
+    kubeconfig: at.kubeconfig,
+    pids: at.pids,
     ca: pem.ca,
-    loop: probe.meter,
+    loop: at.loop,
     token: '',
-    memory: () => memoryOf(knarr.process.pid!),
-    cpuSeconds: () => cpuSecondsOf(knarr.process.pid!),
+    memory: () => ({ anonymous: sum((p) => memoryOf(p).anonymous), engine: sum((p) => memoryOf(p).engine) }),
+    cpuSeconds: () => sum(cpuSecondsOf),
     json: async <T>(method: string, path: string, body?: unknown) => JSON.parse(await send(method, path, body)) as T,
     text: (path) => send('GET', path),
     async dispose() {
       agent.destroy();
-      await knarr.dispose();
-      rmSync(dir, { recursive: true, force: true });
+      await at.stop();
     },
   };
-  await server.json('POST', '/api/v1/namespaces/default/serviceaccounts', { metadata: { name: 'bench' } });
-  await server.json('POST', '/apis/rbac.authorization.k8s.io/v1/clusterrolebindings', {
+  // A server that is still starting, and one that has no namespaces yet.
+  const until = Date.now() + startMs;
+  for (let there = false; !there;)
+    there = await server.text('/api/v1/namespaces/default').then(
+      () => true,
+      (error: Error) => {
+        if (Date.now() > until) throw error;
+        return new Promise<boolean>((r) => setTimeout(() => r(false), 100));
+      },
+    );
+  // On data that stood before, all of it is there already.
+  const made = async (path: string, object: object): Promise<void> => {
+    try {
+      await server.json('POST', path, object);
+    } catch (e) {
+      if (!(e as Error).message.includes(': 409 ')) throw e;
+    }
+  };
+  await made('/api/v1/namespaces/default/serviceaccounts', { metadata: { name: 'bench' } });
+  await made('/apis/rbac.authorization.k8s.io/v1/clusterrolebindings', {
     metadata: { name: 'bench' },
     roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'cluster-admin' },
     subjects: [{ kind: 'ServiceAccount', name: 'bench', namespace: 'default' }],
@@ -95,6 +129,27 @@ export async function benchServer(args: readonly string[] = []): Promise<BenchSe
     },
   );
   return { ...server, token: answer.status.token };
+}
+
+/** All that `knarr up` can leave out: what is left is the API server and its store. */
+export const apiServerAlone: readonly string[] = ['--nodes', '0', '--disable', optionalComponents.join(',')];
+
+/** `dir`: kept, and used again; a new one that goes with the server when left out. */
+export async function benchServer(args: readonly string[] = [], dir?: string): Promise<BenchServer> {
+  const home = dir ?? mkdtempSync(join(tmpdir(), 'knarr-bench-'));
+  const probes = mkdtempSync(join(tmpdir(), 'knarr-probe-'));
+  const probe = loopProbe(join(probes, 'probe'));
+  const knarr = await startKnarr({ dir: home, args, env: probe.env });
+  return clientOf({
+    url: knarr.url,
+    kubeconfig: knarr.kubeconfig,
+    pids: [knarr.process.pid!],
+    loop: probe.meter,
+    async stop() {
+      await (dir === undefined ? knarr.dispose() : knarr.stop());
+      rmSync(probes, { recursive: true, force: true });
+    },
+  });
 }
 
 export interface LoadResult {
@@ -136,7 +191,7 @@ export async function load(
     writeFileSync(join(dir, 'body'), options.body);
     args.push('-d', join(dir, 'body'), '-H', 'content-type: application/json');
   }
-  args.push(`${server.knarr.url}${options.path}`);
+  args.push(`${server.url}${options.path}`);
   const before = server.cpuSeconds();
   const probe = await beside(serverTarget(server));
   const text = await new Promise<string>((resolve, reject) => {

@@ -6,6 +6,7 @@
 import { fork } from 'node:child_process';
 import { connect } from 'node:tls';
 import type { TLSSocket } from 'node:tls';
+import { frame, frameOf, header, maxWindow } from './frames.ts';
 
 export interface WatchersOptions {
   readonly host: string;
@@ -100,36 +101,8 @@ export async function openWatchers(options: WatchersOptions): Promise<Watchers> 
 
 const marker = Buffer.from('"seq":"');
 const digits = 6;
-const frame = { data: 0, headers: 1, reset: 3, settings: 4, ping: 6, away: 7, window: 8 } as const;
-const maxWindow = 2 ** 31 - 1;
 /** After so many bytes the connection's window is opened again. */
 const windowStep = 2 ** 29;
-
-function frameOf(type: number, flags: number, stream: number, payload: Buffer): Buffer {
-  const head = Buffer.alloc(9);
-  head.writeUIntBE(payload.length, 0, 3);
-  head[3] = type;
-  head[4] = flags;
-  head.writeUInt32BE(stream, 5);
-  return Buffer.concat([head, payload]);
-}
-
-/** An HPACK integer behind the bits of `first`, whose lowest `bits` are its own. */
-function integer(first: number, bits: number, value: number): number[] {
-  const most = (1 << bits) - 1;
-  if (value < most) return [first | value];
-  const out = [first | most];
-  let rest = value - most;
-  for (; rest >= 128; rest >>= 7) out.push((rest & 127) | 128);
-  out.push(rest);
-  return out;
-}
-
-/** A header as a literal that enters no table, its name by index of the static one. */
-function header(name: number, value: string): Buffer {
-  const bytes = Buffer.from(value);
-  return Buffer.concat([Buffer.from([...integer(0, 4, name), ...integer(0, 7, bytes.length)]), bytes]);
-}
 
 class Audience {
   readonly #o: WatchersOptions;

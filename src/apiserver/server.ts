@@ -370,6 +370,7 @@ class ApiServerImpl implements ApiServer {
       dialUrl,
       services,
       userAgent: `kube-apiserver/${gitVersion}`,
+      trace: tracer,
     });
     const security = createSecurity({
       registries,
@@ -419,6 +420,7 @@ class ApiServerImpl implements ApiServer {
       services,
       metrics: admissionMetrics,
       conditions: webhookConditions({ authorizer, metrics: admissionMetrics }),
+      trace: tracer,
     });
     this.#policies = createPolicyAdmission({
       registries,
@@ -511,6 +513,7 @@ class ApiServerImpl implements ApiServer {
       proxyClient: options.proxyClientCertificate,
       computed,
       sessionStarted,
+      trace: tracer,
     });
     const routes = new Routes();
     const connect = createConnectHandler({
@@ -519,6 +522,7 @@ class ApiServerImpl implements ApiServer {
       authorizer,
       admission,
       sessionStarted,
+      trace: tracer,
     });
     this.health = new Health(logger);
     this.metrics = new RequestMetrics(clock, () => this.#server.inFlight);

@@ -45,6 +45,7 @@ export class RemoteStore implements KeyValueStore {
   readonly #endpoints: Endpoint[];
   readonly #random: Random;
   readonly #timeoutMs: number;
+  readonly #traceparent: RemoteStoreOptions['traceparent'];
   readonly #channel: RemoteChannel;
   readonly #watches = new Set<RemoteWatch>();
   #current = 0;
@@ -56,6 +57,7 @@ export class RemoteStore implements KeyValueStore {
     this.#proto = loadEtcdProto();
     this.#random = options.random ?? new SystemRandom();
     this.#timeoutMs = options.timeoutMs ?? 10_000;
+    this.#traceparent = options.traceparent;
     if (options.endpoints.length === 0) throw new TypeError('no etcd endpoint given');
     this.#endpoints = options.endpoints.map((endpoint) => connect(endpoint, options));
     this.#channel = {
@@ -100,11 +102,15 @@ export class RemoteStore implements KeyValueStore {
   #callOnce<Q, A>(client: grpc.Client, method: grpc.MethodDefinition<Q, A>, request: Q): Promise<A> {
     return new Promise((resolve, reject) => {
       let late = false;
+      const metadata = new grpc.Metadata();
+      const traceparent = this.#traceparent?.();
+      if (traceparent !== undefined) metadata.set('traceparent', traceparent);
       const call = client.makeUnaryRequest(
         method.path,
         method.requestSerialize,
         method.responseDeserialize,
         request,
+        metadata,
         (error, answer) => {
           cancel();
           if (error === null) resolve(answer!);

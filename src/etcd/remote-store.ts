@@ -16,6 +16,8 @@ export interface RemoteStoreOptions {
   readonly random?: Random;
   /** How long a call may take and may be tried again, milliseconds; default 10 s. */
   readonly timeoutMs?: number;
+  /** Told to etcd with each call: the trace that it is part of (W3C Trace Context). */
+  readonly traceparent?: (() => string | undefined) | undefined;
 }
 
 /** A call to the cluster failed. `code` is gRPC's; the message is etcd's; the cause is what gRPC reported. */

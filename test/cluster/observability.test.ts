@@ -3,6 +3,8 @@ import assert from 'node:assert/strict';
 import * as grpc from '@grpc/grpc-js';
 import protobuf from 'protobufjs';
 import { after, before, test } from 'node:test';
+import { silentLogger } from '../../src/base/logger.ts';
+import { openRemoteStore } from '../../src/etcd/remote-store.ts';
 import { createWorkspace, startApiServer, startStore } from '../support/api-server.ts';
 import type { TestStore, Workspace } from '../support/api-server.ts';
 import type { Api, Json } from '../support/api.ts';
@@ -357,7 +359,51 @@ test('traces: those the caller asks for, by OTLP', async () => {
   await server.api.request('POST', path, { metadata: { name: 'traced' } }, { traceparent, 'audit-id': 'the-request' });
   await server.api.get(path);
   await server.as('alice').request('GET', path, undefined, { traceparent });
+  // What others are asked for on the way is told of the trace.
+  const told: (string | undefined)[] = [];
+  await using hook = await startTlsServer({
+    handle: (incoming, response, body) => {
+      told.push(incoming.headers['traceparent'] as string | undefined);
+      const { uid } = (JSON.parse(body.toString()) as { request: { uid: string } }).request;
+      response.setHeader('content-type', 'application/json');
+      const review = { apiVersion: 'admission.k8s.io/v1', kind: 'AdmissionReview', response: { uid, allowed: true } };
+      response.end(JSON.stringify(review));
+    },
+  });
+  await server.api.create('/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations', {
+    metadata: { name: 'told' },
+    webhooks: [
+      {
+        name: 'told.example.com',
+        clientConfig: { url: hook.url, caBundle: hook.caBundle },
+        rules: [{ apiGroups: [''], apiVersions: ['v1'], operations: ['CREATE'], resources: ['configmaps'] }],
+        sideEffects: 'None',
+        admissionReviewVersions: ['v1'],
+      },
+    ],
+  });
+  const asked = await until(async () => {
+    await server.api.request('POST', path, { metadata: { generateName: 'told-' } }, { traceparent });
+    return told.length === 0 ? undefined : told.at(-1);
+  });
+  await server.api.request(
+    'POST',
+    path,
+    { metadata: { name: 'unsampled' } },
+    { traceparent: `${traceparent.slice(0, -1)}0` },
+  );
+  const unsampled = told.at(-1)!;
+  await server.api.create(path, { metadata: { name: 'untraced' } });
+  assert.equal(told.at(-1), undefined);
   await server[Symbol.asyncDispose]();
+  const hookSpan = spans.findLast((s) => s.name === 'HTTP POST')!;
+  const parent = spans.find((s) => s.spanId === hookSpan.parentSpanId)!;
+  assert.equal(parent.name, 'POST /api/v1/namespaces/{:namespace}/configmaps');
+  assert.equal(
+    asked,
+    `00-0af7651916cd43dd8448eb211c80319c-${Buffer.from(hookSpan.spanId, 'base64').toString('hex')}-01`,
+  );
+  assert.match(unsampled, /^00-0af7651916cd43dd8448eb211c80319c-[0-9a-f]{16}-00$/);
   const hex = (base64: string): string => Buffer.from(base64, 'base64').toString('hex');
   assert.equal(spans.filter((s) => s.name.startsWith('GET ')).length, 0, 'only what the caller asks for is traced');
   const request = spans.find((s) => s.name === 'POST /api/v1/namespaces/{:namespace}/configmaps')!;
@@ -376,6 +422,38 @@ test('traces: those the caller asks for, by OTLP', async () => {
     startApiServer(work, etcd, [`--tracing-config-file=${config({ samplingRatePerMillion: 2_000_000 })}`]),
     /sampling rate per million must be less than or equal to one million/,
   );
+});
+
+test('etcd is told of the trace by the metadata of each call', async () => {
+  const etcd = new grpc.Server();
+  const heard: grpc.MetadataValue[] = [];
+  const pass = { requestStream: false, responseStream: false, requestDeserialize: (b: Buffer) => b } as const;
+  const asIs = {
+    requestSerialize: (b: Buffer) => b,
+    responseSerialize: (b: Buffer) => b,
+    responseDeserialize: (b: Buffer) => b,
+  };
+  etcd.addService({ Range: { path: '/etcdserverpb.KV/Range', ...pass, ...asIs } }, {
+    Range: (call: grpc.ServerUnaryCall<Buffer, Buffer>, done: grpc.sendUnaryData<Buffer>) => {
+      heard.push(...call.metadata.get('traceparent'));
+      done(null, Buffer.alloc(0));
+    },
+  } as grpc.UntypedServiceImplementation);
+  const port = await new Promise<number>((resolve, reject) => {
+    etcd.bindAsync('127.0.0.1:0', grpc.ServerCredentials.createInsecure(), (error, bound) =>
+      error === null ? resolve(bound) : reject(error),
+    );
+  });
+  const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
+  const store = await openRemoteStore({
+    endpoints: [`http://127.0.0.1:${port}`],
+    logger: silentLogger,
+    traceparent: () => traceparent,
+  });
+  await store.range({ key: '/a' });
+  assert.deepEqual(heard, [traceparent]);
+  await store.close();
+  etcd.forceShutdown();
 });
 
 test('the end: readiness first, then what still comes is told to come again', async () => {

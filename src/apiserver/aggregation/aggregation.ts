@@ -2,6 +2,7 @@
  * The aggregation layer (kube-aggregator): APIServices of our own kept in place, the others watched, asked and passed on to.
  * Discovery and OpenAPI get what aggregated servers say from here.
  */
+import type { OutgoingTrace } from '../tracing/outgoing.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { Session } from '../connect/connect.ts';
@@ -30,6 +31,7 @@ export interface AggregationOptions {
   /** Served where no server of their own is registered. */
   readonly computed: ComputedApis;
   readonly sessionStarted: (session: Session, scope: Scope) => void;
+  readonly trace?: OutgoingTrace | undefined;
 }
 
 export class Aggregation {
@@ -48,7 +50,7 @@ export class Aggregation {
     this.#autoRegister = new AutoRegister({ registries, directory, services, clock, logger });
     this.#availability = new Availability({ registries, services, clock, logger });
     this.documents = new RemoteDocuments({ services, clock, logger });
-    this.proxy = createAggregationProxy({ services, sessionStarted: options.sessionStarted });
+    this.proxy = createAggregationProxy({ services, sessionStarted: options.sessionStarted, trace: options.trace });
     this.families = this.#availability.families;
   }
 

@@ -4,6 +4,7 @@
  */
 import type { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
+import { withTraceparent, type OutgoingTrace } from '../tracing/outgoing.ts';
 import { passUpgradeOn } from '../connect/backend.ts';
 import type { Session } from '../connect/connect.ts';
 import { forwardedHeaders, returnedHeaders } from '../connect/headers.ts';
@@ -67,6 +68,7 @@ export interface AggregationProxyOptions {
   readonly services: ApiServices;
   /** Remembers a session until it is closed. */
   readonly sessionStarted: (session: Session, scope: Scope) => void;
+  readonly trace?: OutgoingTrace | undefined;
 }
 
 export interface AggregationProxy {
@@ -75,7 +77,7 @@ export interface AggregationProxy {
 }
 
 export function createAggregationProxy(options: AggregationProxyOptions): AggregationProxy {
-  const { services, sessionStarted } = options;
+  const { services, sessionStarted, trace } = options;
 
   const pass = async (scope: Scope, remote: RemoteService, discovery: boolean): Promise<OutgoingResponse> => {
     if (!remote.available) return textResponse(503, 'service unavailable');
@@ -105,10 +107,19 @@ export function createAggregationProxy(options: AggregationProxyOptions): Aggreg
     const late = discovery ? new AbortController() : undefined;
     const cancel = late === undefined ? undefined : ioTimer(discoveryTimeoutMs, () => late.abort());
     const signal = late === undefined ? scope.signal : AbortSignal.any([scope.signal, late.signal]);
+    const span = trace?.begin(request.method, `https://${remote.serverName}${path}`);
     let response: IncomingMessage;
     try {
-      response = await sendRemote(remote, { method: request.method, path, headers, body, signal });
+      response = await sendRemote(remote, {
+        method: request.method,
+        path,
+        headers: withTraceparent(headers, span),
+        body,
+        signal,
+      });
+      span?.end(response.statusCode);
     } catch (error) {
+      span?.end(undefined);
       if (!(error instanceof RemoteError)) throw error;
       const why = late?.signal.aborted === true ? 'context deadline exceeded' : error.message;
       return textResponse(503, `error trying to reach service: ${why}`);

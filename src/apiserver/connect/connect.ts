@@ -8,6 +8,7 @@ import type { Dialer } from '../dialer.ts';
 import { noSuchMethod, noSuchRoute } from '../director.ts';
 import type { Handler, Scope } from '../filters/scope.ts';
 import type { OutgoingResponse } from '../request.ts';
+import type { OutgoingTrace } from '../tracing/outgoing.ts';
 import type { Locations } from './locations.ts';
 import { serveLog } from './log.ts';
 import { serveProxy } from './proxy.ts';
@@ -26,6 +27,7 @@ export interface ConnectDeps {
   readonly admission: Admission;
   /** Remembers a session until it is closed. */
   readonly sessionStarted: (session: Session, scope: Scope) => void;
+  readonly trace?: OutgoingTrace | undefined;
 }
 
 const optionsKinds: Readonly<Record<string, string>> = {

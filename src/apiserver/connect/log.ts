@@ -104,12 +104,16 @@ export async function serveLog(scope: Scope, deps: ConnectDeps): Promise<Outgoin
   const location = await deps.locations.node(scope, nodeName);
   const query = options.params.toString();
   const path = `/containerLogs/${namespace}/${name}/${container}${query === '' ? '' : `?${query}`}`;
+  const url = `https://${location.address}:${location.port}${path}`;
+  const span = deps.trace?.begin('GET', url);
+  const headers: Record<string, string> = span === undefined ? {} : { traceparent: span.traceparent };
   let response: IncomingMessage;
   try {
-    response = await request(deps.dialer, location, { method: 'GET', path, headers: {}, signal: scope.signal });
+    response = await request(deps.dialer, location, { method: 'GET', path, headers, signal: scope.signal });
+    span?.end(response.statusCode);
   } catch (error) {
+    span?.end(undefined);
     const message = error instanceof Error ? error.message : String(error);
-    const url = `https://${location.address}:${location.port}${path}`;
     throw new StatusError(500, '', `Get ${JSON.stringify(url)}: ${message}`, undefined, { cause: error });
   }
   const code = response.statusCode ?? 500;

@@ -7,6 +7,7 @@ import { noSuchRoute } from '../director.ts';
 import type { Scope } from '../filters/scope.ts';
 import type { OutgoingResponse } from '../request.ts';
 import { hasToken } from '../http/headers.ts';
+import { withTraceparent } from '../tracing/outgoing.ts';
 import { passUpgrade, request } from './backend.ts';
 import type { ConnectDeps } from './connect.ts';
 import { forwardedHeaders, returnedHeaders } from './headers.ts';
@@ -71,7 +72,7 @@ export async function serveProxy(scope: Scope, deps: ConnectDeps): Promise<Outgo
     const session = await passUpgrade(deps.dialer, location, {
       method: incoming.method,
       path: `${rest === '' ? '/' : rest}${search}`,
-      rawHeaders: forwardedHeaders(incoming, true),
+      rawHeaders: withTraceparent(forwardedHeaders(incoming, true), deps.trace?.begin(incoming.method, rest)),
       takeOver: upgrade,
     });
     deps.sessionStarted(session, scope);
@@ -80,7 +81,9 @@ export async function serveProxy(scope: Scope, deps: ConnectDeps): Promise<Outgo
   if (rest === '' && (incoming.method === 'GET' || incoming.method === 'HEAD'))
     return { status: 301, headers: { location: `${incoming.path}/${search}` }, body: { kind: 'none' } };
   const path = rest === '' ? '/' : rest;
-  const forwarded = forwardedHeaders(incoming, false);
+  const url = `${location.tls ? 'https' : 'http'}://${location.address}:${location.port}${path}${search}`;
+  const span = deps.trace?.begin(incoming.method, url);
+  const forwarded = withTraceparent(forwardedHeaders(incoming, false), span);
   const headers: Record<string, string | string[]> = { 'X-Forwarded-Uri': `${prefix}${path}` };
   for (let i = 0; i + 1 < forwarded.length; i += 2) {
     const name = forwarded[i]!.toLowerCase();
@@ -100,7 +103,9 @@ export async function serveProxy(scope: Scope, deps: ConnectDeps): Promise<Outgo
       ...(body === undefined ? {} : { body }),
       signal: scope.signal,
     });
+    span?.end(response.statusCode);
   } catch (error) {
+    span?.end(undefined);
     if (error instanceof StatusError) throw error;
     const message = error instanceof Error ? error.message : String(error);
     throw new StatusError(

@@ -3,6 +3,7 @@ import { badRequest, forbidden } from '../../api/status.ts';
 import type { Scope } from '../filters/scope.ts';
 import { attributesOf } from '../filters/authorization.ts';
 import type { OutgoingResponse } from '../request.ts';
+import { withTraceparent } from '../tracing/outgoing.ts';
 import { passUpgrade } from './backend.ts';
 import type { ConnectDeps } from './connect.ts';
 import { containerOf } from './container.ts';
@@ -56,7 +57,7 @@ export async function serveStream(
   const session = await passUpgrade(deps.dialer, location, {
     method: scope.request.method,
     path: search === '' ? path : `${path}?${search}`,
-    rawHeaders: forwardedHeaders(scope.request, true),
+    rawHeaders: withTraceparent(forwardedHeaders(scope.request, true), deps.trace?.begin(scope.request.method, path)),
     takeOver,
   });
   deps.sessionStarted(session, scope);

@@ -11,6 +11,7 @@ import { goNetworkError } from './go-errors.ts';
 import { dialHost, SecureAgent } from './secure-agent.ts';
 import type { Dialer } from '../dialer.ts';
 import type { Dial } from '../egress/selector.ts';
+import type { OutgoingSpan, OutgoingTrace } from '../tracing/outgoing.ts';
 import type { ServiceResolver } from './service-resolver.ts';
 
 /** `clientConfig` of a webhook, as admission registrations and conversion have it. */
@@ -64,6 +65,7 @@ export interface WebhookClientsOptions {
   readonly services: ServiceResolver;
   /** `kube-apiserver-admission`, … */
   readonly userAgent: string;
+  readonly trace?: OutgoingTrace | undefined;
 }
 
 /** Clients that are kept, as upstream's. */
@@ -229,7 +231,13 @@ export function createWebhookClients(options: WebhookClientsOptions): WebhookCli
     return client;
   };
 
-  const send = (client: Client, path: string, call: WebhookCall, signal: AbortSignal): Promise<Received> =>
+  const send = (
+    client: Client,
+    path: string,
+    call: WebhookCall,
+    signal: AbortSignal,
+    span: OutgoingSpan | undefined,
+  ): Promise<Received> =>
     new Promise((resolve, reject) => {
       const body = Buffer.from(call.body);
       const request = https.request({
@@ -245,13 +253,14 @@ export function createWebhookClients(options: WebhookClientsOptions): WebhookCli
           'content-length': body.length,
           'user-agent': userAgent,
           ...(client.token === undefined ? {} : { authorization: `Bearer ${client.token}` }),
+          ...(span === undefined ? {} : { traceparent: span.traceparent }),
         },
         signal,
       });
       request.on('error', (error) => {
         // The server closed a kept connection just as it was taken up again: nothing has been done yet.
         if (request.reusedSocket && (error as { code?: unknown }).code === 'ECONNRESET' && !signal.aborted)
-          send(client, path, call, signal).then(resolve, reject);
+          send(client, path, call, signal, span).then(resolve, reject);
         else reject(error);
       });
       request.on('response', (response) => {
@@ -283,10 +292,13 @@ export function createWebhookClients(options: WebhookClientsOptions): WebhookCli
         ended.abort();
       });
       const signal = call.signal === undefined ? ended.signal : AbortSignal.any([ended.signal, call.signal]);
+      const span = options.trace?.begin('POST', `${client.url}${query}`);
       let received: Received;
       try {
-        received = await send(client, `${client.path}${query}`, call, signal);
+        received = await send(client, `${client.path}${query}`, call, signal, span);
+        span?.end(received.status);
       } catch (error) {
+        span?.end(undefined);
         const why = late
           ? 'context deadline exceeded'
           : signal.aborted

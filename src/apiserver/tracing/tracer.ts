@@ -1,6 +1,7 @@
 /**
- * OpenTelemetry tracing of requests: a span a request, with one for each request to the store below it; sampled by the caller's
- * `traceparent` or by chance, and sent in batches. Who is not trusted begins a trace of its own, with a link to the caller's.
+ * OpenTelemetry tracing of requests: a span a request, with one for each request to the store and to other servers below it;
+ * sampled by the caller's `traceparent` or by chance, and sent in batches. Who is not trusted begins a trace of its own, with a link
+ * to the caller's. Where a caller that is trusted says that a trace is not sampled, that is passed on and nothing is kept.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Clock } from '../../base/clock.ts';
@@ -8,6 +9,7 @@ import { ioNow, ioTimer } from '../../base/io-time.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { Random } from '../../base/random.ts';
 import type { Filter, Scope } from '../filters/scope.ts';
+import type { OutgoingSpan, OutgoingTrace } from './outgoing.ts';
 
 export interface SpanData {
   readonly traceId: Buffer;
@@ -75,9 +77,14 @@ function nameOf({ info, request }: Scope): string {
 interface Running {
   readonly traceId: Buffer;
   readonly spanId: Buffer;
+  readonly sampled: boolean;
 }
 
-export class Tracer {
+function traceparentOf({ traceId, spanId, sampled }: Running): string {
+  return `00-${traceId.toString('hex')}-${spanId.toString('hex')}-${sampled ? '01' : '00'}`;
+}
+
+export class Tracer implements OutgoingTrace {
   readonly #options: TracerOptions;
   readonly #current = new AsyncLocalStorage<Running>();
   #waiting: SpanData[] = [];
@@ -106,8 +113,10 @@ export class Tracer {
       const known = scope.user.groups.some((g) => trusted.has(g));
       const parent = known ? caller : undefined;
       const traceId = parent?.traceId ?? random.bytes(16);
-      if (!(parent?.sampled ?? this.#chosen(traceId))) return next(scope);
-      const running = { traceId, spanId: random.bytes(8) };
+      const sampled = parent?.sampled ?? this.#chosen(traceId);
+      if (!sampled && parent === undefined) return next(scope);
+      const running = { traceId, spanId: random.bytes(8), sampled };
+      if (!sampled) return this.#current.run(running, () => next(scope));
       return this.#current.run(running, async () => {
         let status = 500;
         try {
@@ -122,7 +131,8 @@ export class Tracer {
           const { request } = scope;
           const query = request.rawQuery ?? request.query.toString();
           this.#add({
-            ...running,
+            traceId,
+            spanId: running.spanId,
             parentSpanId: parent?.spanId,
             name: nameOf(scope),
             kind: 2,
@@ -149,7 +159,7 @@ export class Tracer {
   /** A request to the store that the running request has made; `began` by `ioNow`. */
   stored(operation: string, key: string, began: number, failed: boolean): void {
     const running = this.#current.getStore();
-    if (running === undefined) return;
+    if (running?.sampled !== true) return;
     const reads = operation === 'get' || operation.startsWith('list');
     this.#add({
       traceId: running.traceId,
@@ -163,6 +173,43 @@ export class Tracer {
       link: undefined,
       error: failed,
     });
+  }
+
+  /** The running request as the parent of what others do for it; undefined where there is none that is traced. */
+  traceparent(): string | undefined {
+    const running = this.#current.getStore();
+    return running === undefined ? undefined : traceparentOf(running);
+  }
+
+  begin(method: string, url: string): OutgoingSpan | undefined {
+    const running = this.#current.getStore();
+    if (running === undefined) return undefined;
+    const own = { ...running, spanId: this.#options.random.bytes(8) };
+    const began = ioNow();
+    let ended = false;
+    return {
+      traceparent: traceparentOf(own),
+      end: (status) => {
+        if (ended || !own.sampled) return;
+        ended = true;
+        this.#add({
+          traceId: own.traceId,
+          spanId: own.spanId,
+          parentSpanId: running.spanId,
+          name: `HTTP ${method}`,
+          kind: 3,
+          start: this.#wall(began),
+          end: this.#wall(ioNow()),
+          attributes: {
+            'http.request.method': method,
+            'url.full': url,
+            ...(status === undefined ? {} : { 'http.response.status_code': status }),
+          },
+          link: undefined,
+          error: status === undefined || status >= 400,
+        });
+      },
+    };
   }
 
   #add(span: SpanData): void {

@@ -17,6 +17,7 @@ import { ObjectVersions } from '../object-versions.ts';
 import type { ConditionCompiler } from './call.ts';
 import { mutatingAdmissionWebhook } from './mutating.ts';
 import { validatingAdmissionWebhook } from './validating.ts';
+import type { OutgoingTrace } from '../../tracing/outgoing.ts';
 import { Webhooks } from './webhooks.ts';
 
 export interface WebhookAdmissionOptions {
@@ -32,6 +33,7 @@ export interface WebhookAdmissionOptions {
   readonly services: ServiceResolver;
   readonly metrics: AdmissionMetrics;
   readonly conditions: ConditionCompiler;
+  readonly trace?: OutgoingTrace | undefined;
 }
 
 export interface WebhookAdmission {
@@ -45,8 +47,8 @@ export interface WebhookAdmission {
 
 export function createWebhookAdmission(options: WebhookAdmissionOptions): WebhookAdmission {
   const { registries, directory, random, logger, dialer, services, metrics, conditions } = options;
-  const { dialUrl } = options;
-  const clients = createWebhookClients({ dialer, dialUrl, services, userAgent: 'kube-apiserver-admission' });
+  const { dialUrl, trace } = options;
+  const clients = createWebhookClients({ dialer, dialUrl, services, userAgent: 'kube-apiserver-admission', trace });
   const mutating = new Webhooks(registries, 'mutatingwebhookconfigurations');
   const validating = new Webhooks(registries, 'validatingwebhookconfigurations');
   const deps = {

@@ -19,6 +19,8 @@ const fixed32 = 5;
 
 // Writing --------------------------------------------------------------------------------------------------------------
 
+const shortText = 48;
+
 /** Writes from the end of a growing buffer towards its beginning. */
 export class Writer {
   buffer: Buffer;
@@ -44,6 +46,11 @@ export class Writer {
 
   /** A non-negative safe integer. */
   number(n: number): void {
+    if (n < 128) {
+      if (this.position < 1) this.reserve(1);
+      this.buffer[--this.position] = n;
+      return;
+    }
     let size = 1;
     for (let rest = n; rest >= 128; rest = Math.floor(rest / 128)) size++;
     this.reserve(size);
@@ -90,10 +97,26 @@ export class Writer {
   }
 
   text(text: string): void {
+    // Most texts are short and ASCII: the way into native code and back takes longer than writing them here.
+    if (text.length <= shortText && this.#short(text)) return;
     const length = Buffer.byteLength(text);
     this.reserve(length);
     this.position -= length;
     this.buffer.write(text, this.position, length, 'utf8');
+  }
+
+  /** False, with nothing written, for what is not ASCII. */
+  #short(text: string): boolean {
+    if (this.position < text.length) this.reserve(text.length);
+    const { buffer } = this;
+    let at = this.position;
+    for (let i = text.length - 1; i >= 0; i--) {
+      const code = text.charCodeAt(i);
+      if (code >= 128) return false;
+      buffer[--at] = code;
+    }
+    this.position = at;
+    return true;
   }
 
   /** Closes a length-delimited field whose content begins here and ended at `end` bytes written. */

@@ -34,7 +34,7 @@ describe('volumes on a real node', { skip }, () => {
       securityContext: { runAsUser: 1000, runAsGroup: 1000, fsGroup: 3000 },
       containers: [
         shell(
-          `ls -lnL /config; cat /config/two; echo; ls -lnL /secret; cat /secret/password; echo
+          `ls -lnL /config; cat /config/two; echo; ls -lnL /secret; cat /secret/password; echo; ls -lnL /token
              cat /down/labels; echo; ls -lnd /disk /memory; df -m /memory | tail -1; grep -c ' /secret tmpfs' /proc/mounts
              touch /disk/x /memory/x && ls -ln /disk/x; touch /config/x 2>&1; cat /sub; id -G`,
           {
@@ -42,6 +42,7 @@ describe('volumes on a real node', { skip }, () => {
               { name: 'config', mountPath: '/config' },
               { name: 'config', mountPath: '/sub', subPath: 'one' },
               { name: 'secret', mountPath: '/secret' },
+              { name: 'token', mountPath: '/token' },
               { name: 'down', mountPath: '/down' },
               { name: 'disk', mountPath: '/disk' },
               { name: 'memory', mountPath: '/memory' },
@@ -52,6 +53,7 @@ describe('volumes on a real node', { skip }, () => {
       volumes: [
         { name: 'config', configMap: { name: 'config', defaultMode: 0o444 } },
         { name: 'secret', secret: { secretName: 'secret', defaultMode: 0o400 } },
+        { name: 'token', projected: { sources: [{ serviceAccountToken: { path: 'token' } }] } },
         {
           name: 'down',
           downwardAPI: { items: [{ path: 'labels', fieldRef: { fieldPath: 'metadata.labels' } }] },
@@ -64,6 +66,7 @@ describe('volumes on a real node', { skip }, () => {
     assert.match(out, /\n2\n/);
     assert.match(out, /-r--r----- +1 0 +3000 +4 .* password\n/, 'the group of fsGroup may read');
     assert.match(out, /\nhush\n/);
+    assert.match(out, /-rw-r----- +1 1000 +3000 .* token\n/, 'a token is the one user’s that all containers run as');
     assert.match(out, /drwxrwsrwx .* 0 +3000 .* \/disk\n/);
     assert.match(out, /drwxrwsrw[xt] .* 0 +3000 .* \/memory\n/);
     assert.match(out, /tmpfs +8 /);

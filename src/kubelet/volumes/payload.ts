@@ -82,10 +82,9 @@ async function projection(input: PayloadInput, s: VolumeProjection, mode: number
 
 /** Mode and owner of a file that only the pod's own user may read. */
 function credential(pod: Pod, mode: number): { mode: number; uid?: number } {
-  const gid = pod.spec?.securityContext?.fsGroup;
-  if (gid !== undefined) return { mode: 0o600 };
   const uid = commonUser(pod);
-  return uid === undefined ? { mode } : { mode: 0o600, uid };
+  if (uid !== undefined) return { mode: 0o600, uid };
+  return { mode: pod.spec?.securityContext?.fsGroup === undefined ? mode : 0o600 };
 }
 
 /** The one user that all containers run as; undefined when there is none. */

@@ -4,19 +4,18 @@
  */
 import type { Timer } from '../base/clock.ts';
 import { nextTurn, turnSpent } from '../base/yield.ts';
-import { semanticEqual } from '../api/helpers/deep-equal.ts';
-import { parseQuantity, quantityMilli, quantityValue } from '../api/quantity.ts';
-import { formatMicroTime, formatTime, parseDuration } from '../api/time.ts';
-import type { ContainerImage, Lease, Node, NodeCondition, NodeStatus, Taint } from '../api/types/index.gen.ts';
-import { isAlreadyExists, isConflict, isNotFound } from '../client/errors.ts';
-import type { KubeletConfiguration } from './configuration.ts';
-import { reserved } from './configuration.ts';
+import { formatTime, parseDuration } from '../api/time.ts';
+import type { ContainerImage, Node, NodeCondition, NodeStatus, Taint } from '../api/types/index.gen.ts';
+import { isAlreadyExists, isNotFound } from '../client/errors.ts';
 import type { KubeletContext } from './context.ts';
-import { hardReservation } from './eviction/thresholds.ts';
 import type { HostAddress, MachineInfo } from './host/node-host.ts';
+import { NodeLease } from './node-lease.ts';
+import { nodeResources } from './node-resources.ts';
+import type { NodeResourceOptions } from './node-resources.ts';
+import { nodeStatusPatch, sameBesidesHeartbeat } from './node-status-patch.ts';
 import type { RuntimeHandler, RuntimeStatus, VersionInfo } from './runtime/container-runtime.ts';
 
-export interface NodeStatusOptions {
+export interface NodeStatusOptions extends NodeResourceOptions {
   readonly nodeName: string;
   readonly labels?: Readonly<Record<string, string>>;
   readonly annotations?: Readonly<Record<string, string>>;
@@ -25,11 +24,6 @@ export interface NodeStatusOptions {
   /** `external`: the node waits for a cloud-controller-manager. */
   readonly cloudProvider?: 'external';
   readonly unschedulable?: boolean;
-  /** Overrides what the machine has, by resource name. */
-  readonly capacity?: Readonly<Record<string, string>>;
-  /** Overrides capacity less what is reserved. */
-  readonly allocatable?: Readonly<Record<string, string>>;
-  readonly maxPods: number;
   readonly podCidrs?: readonly string[];
   readonly kubeletVersion: string;
   readonly port: number;
@@ -37,8 +31,6 @@ export interface NodeStatusOptions {
   readonly statusReportMs: number;
   /** False: the node object is made by somebody else. */
   readonly register: boolean;
-  /** What the node keeps for itself and for bad times; all of it is for pods when left out. */
-  readonly configuration?: KubeletConfiguration;
 }
 
 type Facts = readonly [MachineInfo, VersionInfo, readonly HostAddress[]];
@@ -51,7 +43,6 @@ const declaredFeatures: readonly string[] = [
   'RestartAllContainersOnContainerExits',
 ];
 
-const leaseNamespace = 'kube-node-lease';
 /** Tells a cloud-controller-manager which addresses the node is to have: one, or one of each family. */
 const providedNodeIp = 'alpha.kubernetes.io/provided-node-ip';
 const maxImages = 50;
@@ -74,7 +65,7 @@ export class NodeStatusManager {
   readonly #o: NodeStatusOptions;
   readonly #setNode: (node: Node) => void;
   #node: Node | undefined;
-  #lease: Lease | undefined;
+  readonly #lease: NodeLease;
   #timer: Timer | undefined;
   /** The timer waits over heartbeats that are left out. */
   #longPause = false;
@@ -102,6 +93,16 @@ export class NodeStatusManager {
     this.#ctx = ctx;
     this.#o = options;
     this.#setNode = setNode;
+    const { client, clock, logger } = ctx;
+    this.#lease = new NodeLease({
+      client,
+      clock,
+      logger,
+      nodeName: options.nodeName,
+      durationSeconds: options.leaseDurationSeconds,
+      owner: () => this.#node,
+      signal: this.#abort.signal,
+    });
   }
 
   /** Why pods cannot have a network now. */
@@ -157,7 +158,7 @@ export class NodeStatusManager {
     }
     if (this.#stopped) return;
     // The lease needs nobody to wait for it.
-    void this.#ctx.clock.activity.track(this.#renew());
+    void this.#ctx.clock.activity.track(this.#lease.renew());
     this.#arm();
   }
 
@@ -188,7 +189,7 @@ export class NodeStatusManager {
     const rest = Math.min(clock.horizon() - clock.now(), maxUnseenMs);
     const leftOut = Math.max(0, Math.floor(rest / interval) - 1);
     // The node's health is looked at, and reported where it changed, at the pace of the lease.
-    const [renewed] = await Promise.all([this.#renew(Math.ceil((leftOut * interval) / 1000)), this.report()]);
+    const [renewed] = await Promise.all([this.#lease.renew(Math.ceil((leftOut * interval) / 1000)), this.report()]);
     if (this.#timer !== undefined) return;
     this.#arm(renewed ? interval * (1 + leftOut) : interval);
     this.#longPause = renewed && leftOut > 0;
@@ -292,22 +293,6 @@ export class NodeStatusManager {
     };
   }
 
-  async #resources(): Promise<{ capacity: Record<string, string>; allocatable: Record<string, string> }> {
-    const machine = await this.#ctx.host.machineInfo();
-    const capacity: Record<string, string> = {
-      cpu: String(machine.cpuCores),
-      'ephemeral-storage': `${Math.floor(machine.rootFsBytes / 1024)}Ki`,
-      memory: `${Math.floor(machine.memoryBytes / 1024)}Ki`,
-      pods: String(podsOf(this.#o, machine.cpuCores)),
-    };
-    for (const h of machine.hugepages)
-      capacity[`hugepages-${pageSize(h.pageSizeBytes)}`] = String(h.pageSizeBytes * h.count);
-    Object.assign(capacity, this.#o.capacity);
-    const c = this.#o.configuration;
-    const allocatable = c === undefined ? capacity : allocatableOf(capacity, c);
-    return { capacity, allocatable: { ...allocatable, ...this.#o.allocatable } };
-  }
-
   #conditions(old: readonly NodeCondition[] | undefined): NodeCondition[] {
     const now = formatTime(this.#ctx.clock.now());
     const make = (type: string, status: boolean, reason: string, message: string): NodeCondition => {
@@ -357,10 +342,15 @@ export class NodeStatusManager {
   async #compute(old: NodeStatus | undefined, facts?: Facts): Promise<NodeStatus> {
     const { runtime } = this.#ctx;
     const [machine, version, addresses] = facts ?? (await this.#facts());
-    const resources = await this.#resources();
+    const resources = nodeResources(this.#o, machine, old);
     if (this.#imagesChanged) {
       this.#imagesChanged = false;
-      const images = await runtime.listImages().catch(() => []);
+      const images = await runtime.listImages().catch((error: unknown) => {
+        // The next report asks again.
+        this.#imagesChanged = true;
+        this.#ctx.logger.warn('Error getting image list', { node: this.#o.nodeName, error });
+        return [];
+      });
       const limit = this.#o.configuration?.nodeStatusMaxImages ?? maxImages;
       this.#images = [...images]
         .sort((a, b) => b.size - a.size)
@@ -380,7 +370,7 @@ export class NodeStatusManager {
     const volumesInUse = this.#ctx.volumes.inUse ?? old?.volumesInUse ?? [];
     return {
       ...old,
-      ...withExtended(resources, old),
+      ...resources,
       conditions: this.#conditions(old?.conditions),
       // A cloud provider names the addresses of its nodes.
       addresses:
@@ -478,8 +468,11 @@ export class NodeStatusManager {
       }
     } catch (error) {
       if (this.#stopped) return;
-      if (isNotFound(error) && this.#o.register) await this.#register().catch(() => undefined);
       this.#ctx.logger.warn('Error updating node status, will retry', { node: this.#o.nodeName, error });
+      if (isNotFound(error) && this.#o.register)
+        await this.#register().catch((failure: unknown) => {
+          this.#ctx.logger.warn('Unable to register node with API server', { node: this.#o.nodeName, error: failure });
+        });
     } finally {
       this.#busy = false;
       if (this.#again) {
@@ -489,186 +482,11 @@ export class NodeStatusManager {
     }
   }
 
-  /** True when the lease is renewed, for its usual duration and `longer` seconds. */
-  async #renew(longer = 0): Promise<boolean> {
-    const leases = this.#ctx.client.coordination.leases;
-    const { clock } = this.#ctx;
-    const name = this.#o.nodeName;
-    for (let attempt = 0; attempt < 5 && !this.#stopped; attempt++) {
-      try {
-        if (this.#lease === undefined) {
-          try {
-            this.#lease = await leases.create(this.#newLease(), { signal: this.#abort.signal });
-            return true;
-          } catch (error) {
-            if (!isAlreadyExists(error)) throw error;
-            this.#lease = await leases.get(name, leaseNamespace, { signal: this.#abort.signal });
-          }
-        }
-        const lease: Lease = this.#lease;
-        this.#lease = await leases.update(
-          {
-            ...lease,
-            spec: {
-              ...lease.spec,
-              holderIdentity: name,
-              leaseDurationSeconds: this.#o.leaseDurationSeconds + longer,
-              renewTime: formatMicroTime(clock.now()),
-            },
-          },
-          { signal: this.#abort.signal },
-        );
-        return true;
-      } catch (error) {
-        if (this.#stopped) return false;
-        if (isConflict(error) || isNotFound(error)) {
-          this.#lease = undefined;
-          continue;
-        }
-        this.#ctx.logger.warn('Failed to update lease', { node: name, error });
-        return false;
-      }
-    }
-    return false;
-  }
-
-  /** A lease that was to last over heartbeats left out ends as if they had come until now. */
-  async #shorten(): Promise<void> {
-    const lease = this.#lease;
-    const { leaseDurationSeconds } = this.#o;
-    if (lease?.spec?.leaseDurationSeconds === undefined || lease.spec.leaseDurationSeconds <= leaseDurationSeconds)
-      return;
-    const { client, clock, logger } = this.#ctx;
-    const spec = { ...lease.spec, leaseDurationSeconds, renewTime: formatMicroTime(clock.now()) };
-    try {
-      await client.coordination.leases.update({ ...lease, spec });
-    } catch (error) {
-      logger.warn('Failed to update lease', { node: this.#o.nodeName, error });
-    }
-  }
-
-  #newLease(): Lease {
-    const node = this.#node;
-    return {
-      apiVersion: 'coordination.k8s.io/v1',
-      kind: 'Lease',
-      metadata: {
-        name: this.#o.nodeName,
-        namespace: leaseNamespace,
-        ...(node === undefined
-          ? {}
-          : { ownerReferences: [{ apiVersion: 'v1', kind: 'Node', name: this.#o.nodeName, uid: node.metadata.uid! }] }),
-      },
-      spec: {
-        holderIdentity: this.#o.nodeName,
-        leaseDurationSeconds: this.#o.leaseDurationSeconds,
-        renewTime: formatMicroTime(this.#ctx.clock.now()),
-      },
-    };
-  }
-
   stop(): void {
     this.#stopped = true;
     this.#abort.abort(new Error('kubelet stopped'));
     this.#timer?.cancel();
     this.#timer = undefined;
-    void this.#ctx.clock.activity.track(this.#shorten());
+    void this.#ctx.clock.activity.track(this.#lease.shorten());
   }
-}
-
-type Amounts = Readonly<Record<string, string>>;
-
-const isExtended = (name: string): boolean => name.includes('/') && !/(^|\.)kubernetes\.io\//.test(name);
-
-/** Resources that others have given the node stay, and pods may have all of them. */
-function withExtended(
-  own: { readonly capacity: Amounts; readonly allocatable: Amounts },
-  old: NodeStatus | undefined,
-): { capacity: Record<string, string>; allocatable: Record<string, string> } {
-  const extended: Record<string, string> = {};
-  for (const [name, amount] of Object.entries((old?.capacity ?? {}) as Amounts))
-    if (isExtended(name) && own.capacity[name] === undefined) extended[name] = amount;
-  return {
-    capacity: { ...extended, ...own.capacity },
-    allocatable: { ...extended, ...own.allocatable },
-  };
-}
-
-/** How many pods the node takes: no more for each core than the configuration says. */
-function podsOf(o: NodeStatusOptions, cores: number): number {
-  const perCore = o.configuration?.podsPerCore ?? 0;
-  return perCore > 0 ? Math.min(o.maxPods, cores * perCore) : o.maxPods;
-}
-
-/** Capacity less what is reserved and what eviction keeps free, and less huge pages, which are no other memory. */
-function allocatableOf(capacity: Readonly<Record<string, string>>, c: KubeletConfiguration): Record<string, string> {
-  const out: Record<string, string> = { ...capacity };
-  const value = (name: string): number => quantityValue(parseQuantity(capacity[name] ?? '0'));
-  const cpu = quantityMilli(parseQuantity(capacity['cpu'] ?? '0')) - reserved(c, 'cpu');
-  out['cpu'] = cpu % 1000 === 0 ? String(Math.max(cpu, 0) / 1000) : `${Math.max(cpu, 0)}m`;
-  let memory = value('memory');
-  memory -= reserved(c, 'memory') + hardReservation(c, 'memory.available', memory);
-  for (const name in capacity) if (name.startsWith('hugepages-')) memory -= value(name);
-  memory = Math.max(memory, 0);
-  out['memory'] = memory % 1024 === 0 ? `${memory / 1024}Ki` : String(memory);
-  const disk = value('ephemeral-storage');
-  const kept = reserved(c, 'ephemeral-storage') + hardReservation(c, 'nodefs.available', disk);
-  if (kept > 0) out['ephemeral-storage'] = String(Math.max(Math.floor(disk - kept), 0));
-  return out;
-}
-
-function pageSize(bytes: number): string {
-  return bytes % 2 ** 30 === 0 ? `${bytes / 2 ** 30}Gi` : `${bytes / 2 ** 20}Mi`;
-}
-
-function sameQuantities(a: Record<string, string> | undefined, b: Record<string, string> | undefined): boolean {
-  const names = Object.keys(b ?? {});
-  if (names.length !== Object.keys(a ?? {}).length) return false;
-  return names.every((k) => {
-    const x = a?.[k];
-    const y = b![k]!;
-    if (x === y) return true;
-    return (
-      x !== undefined &&
-      (k === 'cpu'
-        ? quantityMilli(parseQuantity(x)) === quantityMilli(parseQuantity(y))
-        : quantityValue(parseQuantity(x)) === quantityValue(parseQuantity(y)))
-    );
-  });
-}
-
-function sameBesidesHeartbeat(a: NodeStatus, b: NodeStatus): boolean {
-  const strip = (s: NodeStatus) => (s.conditions ?? []).map((c) => ({ ...c, lastHeartbeatTime: undefined }));
-  if (!semanticEqual(strip(a), strip(b))) return false;
-  const patch = nodeStatusPatch(a, b);
-  return patch === undefined || Object.keys(patch).every((k) => k === 'conditions' || k.startsWith('$'));
-}
-
-/** What to send to turn one status into the other. */
-export function nodeStatusPatch(from: NodeStatus, to: NodeStatus): Record<string, unknown> | undefined {
-  const out: Record<string, unknown> = {};
-  const a = from as Record<string, unknown>;
-  for (const [k, value] of Object.entries(to)) {
-    if (value === undefined || value === a[k]) continue;
-    if (k === 'conditions') {
-      const old = new Map((from.conditions ?? []).map((c) => [c.type, c]));
-      const changed = (value as NodeCondition[])
-        .map((c) => {
-          const before = old.get(c.type) as Record<string, unknown> | undefined;
-          const diff: Record<string, unknown> = {};
-          for (const [f, v] of Object.entries(c)) if (v !== before?.[f]) diff[f] = v;
-          return Object.keys(diff).length === 0 ? undefined : { type: c.type, ...diff };
-        })
-        .filter((c) => c !== undefined);
-      if (changed.length === 0) continue;
-      out['$setElementOrder/conditions'] = (value as NodeCondition[]).map((c) => ({ type: c.type }));
-      out['conditions'] = changed;
-    } else if (k === 'capacity' || k === 'allocatable') {
-      if (!sameQuantities(a[k] as Record<string, string>, value as Record<string, string>)) out[k] = value;
-    } else if (!semanticEqual(a[k], value)) {
-      // Two addresses may have one type, the list's merge key: it is replaced as a whole.
-      out[k] = k === 'addresses' ? [...(value as unknown[]), { $patch: 'replace' }] : value;
-    }
-  }
-  return Object.keys(out).length === 0 ? undefined : out;
 }

@@ -221,3 +221,59 @@ test('a volume attributes class stays while a claim or a volume names it; a clai
   assert.deepEqual(await names(), ['gold']);
   quiet(w);
 });
+
+test('in-tree plugins: their drivers are asked to make, to grow and to delete what they have taken over', async () => {
+  await using w = await world();
+  const ebs = 'ebs.csi.aws.com';
+  const plugin = 'kubernetes.io/aws-ebs';
+  const name = 'in-tree';
+  await w.admin.storage.storageclasses.create({
+    metadata: { name },
+    provisioner: plugin,
+    allowVolumeExpansion: true,
+  });
+  await claim(w, 'asked', { storageClassName: name });
+  await w.clock.advance(0);
+  const asked = await w.admin.core.persistentvolumeclaims.get('asked', ns);
+  assert.equal(asked.metadata.annotations?.['volume.kubernetes.io/storage-provisioner'], ebs);
+  assert.match(
+    (await eventsOf(w, 'PersistentVolumeClaim', 'asked'))[0] ?? '',
+    /external provisioner 'ebs\.csi\.aws\.com'/,
+  );
+  // One of the time when the plugin made volumes itself.
+  await w.admin.core.persistentvolumes.create({
+    metadata: {
+      name: 'old',
+      annotations: { 'pv.kubernetes.io/provisioned-by': plugin },
+      finalizers: ['kubernetes.io/pv-controller'],
+    },
+    spec: {
+      capacity: { storage: '5Gi' },
+      accessModes: ['ReadWriteOnce'],
+      persistentVolumeReclaimPolicy: 'Delete',
+      storageClassName: name,
+      awsElasticBlockStore: { volumeID: 'vol-1' },
+      claimRef: { namespace: ns, name: 'has' },
+    },
+  });
+  await claim(w, 'has', { storageClassName: name, volumeName: 'old' });
+  await w.clock.advance(0);
+  assert.equal(await claimState(w, 'has'), 'Bound old 5Gi');
+  const old = await w.admin.core.persistentvolumes.get('old');
+  assert.equal(old.metadata.annotations?.['pv.kubernetes.io/migrated-to'], ebs);
+  assert.equal(old.metadata.finalizers?.includes('kubernetes.io/pv-controller'), false);
+  await w.admin.core.persistentvolumeclaims.patch('has', ns, 'merge', {
+    spec: { resources: { requests: { storage: '6Gi' } } },
+  });
+  await w.clock.advance(0);
+  const grown = await w.admin.core.persistentvolumeclaims.get('has', ns);
+  assert.equal(grown.metadata.annotations?.['volume.kubernetes.io/storage-resizer'], ebs);
+  assert.ok(
+    (await eventsOf(w, 'PersistentVolumeClaim', 'has')).includes(
+      `Normal ExternalExpanding CSI migration enabled for ${plugin}; waiting for external resizer to expand the pvc`,
+    ),
+  );
+  await w.admin.core.persistentvolumeclaims.delete('has', ns);
+  await w.clock.advance(0);
+  assert.equal(await volumeState(w, 'old'), 'Released has', 'the driver’s provisioner deletes it');
+});

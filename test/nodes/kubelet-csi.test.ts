@@ -40,7 +40,13 @@ describe('CSI on a real node', { skip }, () => {
   });
 
   /** A volume that is bound to a claim of the same name. */
-  async function volume(id: string, more: object = {}, csi: object = {}): Promise<void> {
+  async function volume(
+    id: string,
+    more: object = {},
+    csi: object = {},
+    source: object = { csi: { driver: name, volumeHandle: `handle-${id}`, volumeAttributes: { a: 'b' }, ...csi } },
+    labels: Record<string, string> = {},
+  ): Promise<void> {
     const { uid } = (
       await node.client.core.persistentvolumeclaims.create({
         apiVersion: 'v1',
@@ -58,13 +64,13 @@ describe('CSI on a real node', { skip }, () => {
     await node.client.core.persistentvolumes.create({
       apiVersion: 'v1',
       kind: 'PersistentVolume',
-      metadata: { name: id },
+      metadata: { name: id, labels },
       spec: {
         capacity: { storage: '1Gi' },
         accessModes: ['ReadWriteOnce'],
         storageClassName: '',
         claimRef: { kind: 'PersistentVolumeClaim', name: id, namespace: 'default', uid: uid! },
-        csi: { driver: name, volumeHandle: `handle-${id}`, volumeAttributes: { a: 'b' }, ...csi },
+        ...source,
         ...more,
       },
     });
@@ -255,6 +261,68 @@ describe('CSI on a real node', { skip }, () => {
     await storage.volumeattachments.patch(id, undefined, 'merge', { metadata: { finalizers: null } });
     await node.until(async () => (await found()) === undefined, 'the VolumeAttachment to go');
     await attaching.stop();
+  });
+
+  test('in-tree volumes are mounted through the driver that took over', async () => {
+    const ebs = new TestCsiDriver('ebs.csi.aws.com', node.rootDir, join(node.containerd.dir, 'ebs'));
+    await ebs.start();
+    await node.until(async () => ebs.registered !== undefined, 'the driver to be registered');
+    const { storage } = node.client;
+    const csiNode = await storage.csinodes.get('n1');
+    assert.match(
+      csiNode.metadata.annotations?.['storage.alpha.kubernetes.io/migrated-plugins'] ?? '',
+      /kubernetes\.io\/aws-ebs/,
+    );
+    const source = { awsElasticBlockStore: { volumeID: 'aws://z1/vol-0a', fsType: 'ext4', partition: 1 } };
+    await volume('tree', {}, undefined, source, { 'topology.kubernetes.io/zone': 'z1' });
+    await node.create('migrated', {
+      containers: [
+        shell(sleeper, {
+          volumeMounts: [
+            { name: 'v', mountPath: '/v' },
+            { name: 'w', mountPath: '/w' },
+          ],
+        }),
+      ],
+      volumes: [
+        { name: 'v', persistentVolumeClaim: { claimName: 'tree' } },
+        { name: 'w', awsElasticBlockStore: { volumeID: 'vol-0b' } },
+      ],
+    });
+    const attachments = async () => (await storage.volumeattachments.list()).items;
+    await node.until(async () => (await attachments()).length === 2, 'two VolumeAttachments');
+    for (const a of await attachments()) {
+      assert.equal(a.spec.attacher, ebs.name);
+      const inline = a.spec.source.inlineVolumeSpec?.csi?.volumeHandle;
+      assert.equal(inline ?? a.spec.source.persistentVolumeName, inline === undefined ? 'tree' : 'vol-0b');
+      const handle = inline ?? 'vol-0a';
+      assert.equal(a.metadata.name, attachmentName(handle, ebs.name, 'n1'));
+      const answer = { attached: true };
+      await storage.volumeattachments.patch(
+        a.metadata.name!,
+        undefined,
+        'merge',
+        { status: answer },
+        { subresource: 'status' },
+      );
+    }
+    await node.phase('migrated', 'Running');
+    await node.exec('migrated', 'sh', '-c', 'echo tree > /v/f; echo inline > /w/f');
+    assert.equal(fs.readFileSync(join(ebs.data('vol-0a'), 'f'), 'utf8'), 'tree\n');
+    assert.equal(fs.readFileSync(join(ebs.data('vol-0b'), 'f'), 'utf8'), 'inline\n');
+    const staged = ebs.called('NodeStageVolume').find((r) => r['volumeId'] === 'vol-0a')!;
+    assert.deepEqual(staged['volumeContext'], { partition: '1' });
+    await node.delete('migrated');
+    await node.until(async () => (await attachments()).length === 0, 'both to be detached');
+    assert.equal(ebs.called('NodeUnstageVolume').length, 2);
+    await volume('nonsense', {}, undefined, { awsElasticBlockStore: { volumeID: 'aws://z1/none' } });
+    await node.create('nonsense', using('nonsense'));
+    await node.until(
+      async () => (await node.events('nonsense')).some((e) => e.includes('failed to translate in-tree pv to CSI')),
+      'what is wrong to be told',
+    );
+    await node.delete('nonsense');
+    await ebs.stop();
   });
 
   test('a driver that goes away is taken out', async () => {

@@ -3,6 +3,7 @@
  * Available, Bound, Released or Failed. Volumes are made by administrators or provisioners; it makes none itself. It watches
  * claims, volumes, storage classes and, for bindings that wait for a consumer, nodes and pods.
  */
+import { driverOfPlugin } from '../../api/helpers/csi-translation/csi-translation.ts';
 import { deepEqual } from '../../api/helpers/deep-equal.ts';
 import { claimClass } from '../../api/helpers/persistent-volume-claims.ts';
 import { isPodTerminal } from '../../api/helpers/pod-status.ts';
@@ -46,6 +47,20 @@ const unbound = 'unbound';
 const provisionerAnnotation = 'volume.kubernetes.io/storage-provisioner';
 const betaProvisionerAnnotation = 'volume.beta.kubernetes.io/storage-provisioner';
 const migratedTo = 'pv.kubernetes.io/migrated-to';
+
+const inTreeProtection = 'kubernetes.io/pv-controller';
+
+/** With the note of the driver that a provisioner has become; undefined where the note is right. */
+function withDriver<M extends { annotations?: Record<string, string> }>(
+  metadata: M,
+  provisioner: string | undefined,
+): M | undefined {
+  if (provisioner === undefined) return undefined;
+  const driver = driverOfPlugin(provisioner);
+  const { [migratedTo]: told, ...annotations } = metadata.annotations ?? {};
+  if (told === driver) return undefined;
+  return { ...metadata, annotations: driver === undefined ? annotations : { ...annotations, [migratedTo]: driver } };
+}
 
 const isBindCompleted = (claim: PersistentVolumeClaim): boolean =>
   claim.metadata.annotations?.[bindCompleted] !== undefined;
@@ -157,17 +172,41 @@ class PersistentVolumeBinder implements RunningController {
     const [kind, first, second] = key.split('/');
     if (kind === 'volume') {
       const volume = this.#volume(first!);
-      if (volume !== undefined) await this.#syncVolume(volume);
+      if (volume !== undefined) await this.#syncVolume(await this.#tellVolumesDriver(volume));
       return;
     }
-    const claim = this.#claim(first, second);
-    if (claim === undefined) return;
+    const known = this.#claim(first, second);
+    if (known === undefined) return;
+    const claim = await this.#tellClaimsDriver(known);
     if (isBindCompleted(claim)) await this.#syncBoundClaim(claim);
     else {
       // What it waits for may be something that tells nobody.
       this.#controller.queue.addAfter(key, this.#syncMs);
       await this.#syncUnboundClaim(claim);
     }
+  }
+
+  /** Says of what was made by an in-tree plugin which driver looks after it now. */
+  async #tellClaimsDriver(claim: PersistentVolumeClaim): Promise<PersistentVolumeClaim> {
+    const { annotations } = claim.metadata;
+    const provisioner = annotations?.[provisionerAnnotation] ?? annotations?.[betaProvisionerAnnotation];
+    const metadata = withDriver(claim.metadata, provisioner);
+    return metadata === undefined ? claim : this.#updateClaim({ ...claim, metadata });
+  }
+
+  async #tellVolumesDriver(volume: PersistentVolume): Promise<PersistentVolume> {
+    const maker = volume.metadata.annotations?.[provisionedBy];
+    const told = withDriver(volume.metadata, maker);
+    const metadata = told ?? volume.metadata;
+    // The driver's provisioner has a finalizer of its own.
+    const migrated = maker !== undefined && driverOfPlugin(maker) !== undefined;
+    const protectedInTree = migrated && metadata.finalizers?.includes(inTreeProtection) === true;
+    if (told === undefined && !protectedInTree) return volume;
+    const finalizers = metadata.finalizers?.filter((f) => !protectedInTree || f !== inTreeProtection);
+    return this.#updateVolume({
+      ...volume,
+      metadata: { ...metadata, ...(finalizers === undefined ? {} : { finalizers }) },
+    });
   }
 
   // Claims
@@ -262,7 +301,7 @@ class PersistentVolumeBinder implements RunningController {
       this.#claimEvent(claim, 'Warning', 'ProvisioningFailed', message);
       return;
     }
-    const { provisioner } = storageClass;
+    const provisioner = driverOfPlugin(storageClass.provisioner) ?? storageClass.provisioner;
     if (provisioner.startsWith('kubernetes.io/')) {
       this.#claimEvent(claim, 'Warning', 'ProvisioningFailed', `no volume plugin matched name: ${provisioner}`);
       return;

@@ -2,12 +2,15 @@
  * The volume expander: tells of claims that have been asked to grow that somebody outside (a CSI driver's external-resizer) has to
  * grow their volumes. No volume of ours is grown by the control plane itself.
  */
+import { driverOfPlugin, inTreePluginOf } from '../../api/helpers/csi-translation/csi-translation.ts';
 import { compareQuantityText } from '../../api/quantity.ts';
 import type { PersistentVolumeClaim } from '../../api/types/index.gen.ts';
 import { Controller } from '../../client/controller.ts';
 import { keyOf } from '../../client/lister.ts';
 import { resources } from '../../client/resources.ts';
 import type { ControllerContext, ControllerDescriptor, RunningController } from '../context.ts';
+
+const resizerAnnotation = 'volume.kubernetes.io/storage-resizer';
 
 const requested = (claim: PersistentVolumeClaim): string =>
   (claim.spec?.resources?.requests?.['storage'] ?? '0') as string;
@@ -28,13 +31,23 @@ function start(context: ControllerContext): RunningController {
       const owner = volume.spec?.claimRef;
       if (owner?.namespace !== claim.metadata.namespace || owner?.uid !== claim.metadata.uid)
         throw new Error(`persistent Volume is not bound to PVC being updated : ${key}`);
-      recorder.event(
-        resources.core.persistentvolumeclaims,
-        claim,
-        'Normal',
-        'ExternalExpanding',
-        'waiting for an external controller to expand this PVC',
-      );
+      const plugin = inTreePluginOf(volume);
+      const tell = (message: string): void =>
+        recorder.event(resources.core.persistentvolumeclaims, claim, 'Normal', 'ExternalExpanding', message);
+      if (plugin === undefined) {
+        tell('waiting for an external controller to expand this PVC');
+        return;
+      }
+      tell(`CSI migration enabled for ${plugin}; waiting for external resizer to expand the pvc`);
+      const resizer = driverOfPlugin(plugin)!;
+      if (claim.metadata.annotations?.[resizerAnnotation] !== resizer)
+        await client.core.persistentvolumeclaims.patch(
+          claim.metadata.name!,
+          claim.metadata.namespace,
+          'merge',
+          { metadata: { annotations: { [resizerAnnotation]: resizer } } },
+          { subresource: 'status' },
+        );
     },
   });
   const wake = (claim: PersistentVolumeClaim): void => {

@@ -1,4 +1,5 @@
 /** From a pod's volume to what it is bound to: the claim and its PersistentVolume, with upstream's words for what is wrong. */
+import { translatedInlineVolume, translatedVolume } from '../../api/helpers/csi-translation/csi-translation.ts';
 import { compileNodeSelector } from '../../api/helpers/node-affinity.ts';
 import { controllerOf } from '../../api/helpers/owner-references.ts';
 import type { PersistentVolume, PersistentVolumeClaim, Pod, Volume } from '../../api/types/index.gen.ts';
@@ -8,7 +9,9 @@ import { errorText } from '../object-cache.ts';
 import { MountError } from './mount-error.ts';
 
 export interface BoundClaim {
-  readonly claim: PersistentVolumeClaim;
+  /** Undefined for an in-tree volume that stands in the pod. */
+  readonly claim: PersistentVolumeClaim | undefined;
+  /** As its driver sees it, where it is of an in-tree kind. */
   readonly volume: PersistentVolume;
   /** As the pod asks for it. */
   readonly readOnly: boolean;
@@ -20,13 +23,35 @@ export async function resolveClaim(ctx: KubeletContext, pod: Pod, v: Volume, nam
   try {
     return await resolve(ctx, pod, v, name);
   } catch (error) {
-    throw new MountError(
-      v.name,
-      `Unable to attach or mount volumes: unmounted volumes=[${v.name}], unattached volumes=[], failed to process volumes=[${v.name}]: ${errorText(error)}`,
-      { cause: error },
-    );
+    throw unprocessed(v, error);
   }
 }
+
+/** An in-tree volume that stands in the pod, as its driver sees it; undefined for volumes of other kinds. Rejects as above. */
+export function resolveInline(pod: Pod, v: Volume): BoundClaim | undefined {
+  try {
+    const volume = translate(() => translatedInlineVolume(v, pod.metadata.namespace!));
+    if (volume === undefined) return undefined;
+    return { claim: undefined, volume, mode: 'Filesystem', readOnly: volume.spec?.csi?.readOnly === true };
+  } catch (error) {
+    throw unprocessed(v, error);
+  }
+}
+
+function translate<T>(translation: () => T): T {
+  try {
+    return translation();
+  } catch (error) {
+    throw new Error(`failed to translate in-tree pv to CSI: ${errorText(error)}`, { cause: error });
+  }
+}
+
+const unprocessed = (v: Volume, error: unknown): MountError =>
+  new MountError(
+    v.name,
+    `Unable to attach or mount volumes: unmounted volumes=[${v.name}], unattached volumes=[], failed to process volumes=[${v.name}]: ${errorText(error)}`,
+    { cause: error },
+  );
 
 async function resolve(ctx: KubeletContext, pod: Pod, v: Volume, name: string): Promise<BoundClaim> {
   const { core } = ctx.client;
@@ -68,6 +93,7 @@ async function resolve(ctx: KubeletContext, pod: Pod, v: Volume, name: string): 
     if (mode === 'Filesystem' && container.volumeDevices?.some((d) => d.name === v.name))
       throw new Error(`volume ${v.name} has volumeMode Filesystem, but is specified in volumeDevices`);
   }
+  volume = translate(() => translatedVolume(volume));
   return { claim, volume, mode, readOnly: v.persistentVolumeClaim?.readOnly === true };
 }
 

@@ -3,6 +3,7 @@
  * with it. What each kind is made of stands in files of its own.
  */
 import type { Timer } from '../../base/clock.ts';
+import { inTreePluginOf } from '../../api/helpers/csi-translation/csi-translation.ts';
 import { podLimits } from '../../api/helpers/pod-resources.ts';
 import { parseQuantity, quantityValue } from '../../api/quantity.ts';
 import type { Pod, Volume } from '../../api/types/index.gen.ts';
@@ -110,7 +111,7 @@ export class PodVolumes {
     }
     if (v.image !== undefined) return;
     const claim = claimName(v, pod.metadata.name!);
-    if (claim !== undefined || v.csi !== undefined) {
+    if (claim !== undefined || v.csi !== undefined || inTreePluginOf(v) !== undefined) {
       if (this.#mounted?.has(v.name)) {
         await this.#ctx.volumes.refresh(pod, v, this.#tokens);
         return;

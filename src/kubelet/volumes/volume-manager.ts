@@ -8,7 +8,7 @@ import type { KubeletContext } from '../context.ts';
 import { podDir } from '../context.ts';
 import type { VolumeUsage } from '../host/node-host.ts';
 import type { BoundClaim } from './claims.ts';
-import { checkNodeAffinity, resolveClaim } from './claims.ts';
+import { checkNodeAffinity, resolveClaim, resolveInline } from './claims.ts';
 import type { CsiVolumes } from './csi/csi-volumes.ts';
 import { checkHostPath } from './host-path.ts';
 import { localPlugin } from './layout.ts';
@@ -64,10 +64,12 @@ export class VolumeManager {
     return this.#csi?.readyToMount(node) ?? [];
   }
 
-  /** Mounts a claim's or an inline CSI volume for a pod. Rejects with `MountError`. */
+  /** Mounts a claim's, an inline CSI or an in-tree volume for a pod. Rejects with `MountError`. */
   async mount(pod: Pod, v: Volume, claim: string | undefined, tokens: PodTokens): Promise<MountedVolume> {
-    if (claim === undefined) return this.#needCsi(v.name).mountInline(pod, v, tokens);
-    const bound = await resolveClaim(this.#ctx, pod, v, claim);
+    if (claim === undefined && v.csi !== undefined) return this.#needCsi(v.name).mountInline(pod, v, tokens);
+    const bound = claim === undefined ? resolveInline(pod, v) : await resolveClaim(this.#ctx, pod, v, claim);
+    if (bound === undefined)
+      throw new Error(`no volume plugin matched name ${Object.keys(v).find((k) => k !== 'name') ?? 'unknown'}`);
     checkNodeAffinity(this.#ctx, v, bound.volume);
     const name = bound.volume.metadata.name!;
     const spec = bound.volume.spec!;

@@ -91,7 +91,7 @@ function judge({
         candidates = [];
         for (const v of handle.volumes.volumes())
           if (v.spec?.storageClassName === storageClass.metadata.name && v.status?.phase === 'Available')
-            candidates.push(reachOf(v) ?? (() => true));
+            candidates.push(compiled(v) ?? (() => true));
       }
       waiting.push({ claim, candidates });
     } else immediate = true;

@@ -54,6 +54,11 @@ export function translatedVolume(volume: PersistentVolume): PersistentVolume {
   return find(volume)?.persistent(volume) ?? volume;
 }
 
+/** Whether a PersistentVolume only stands for a volume written in a pod: the server has no object of its name. */
+export function standsForInline(volume: PersistentVolume): boolean {
+  return volume.metadata.uid === undefined;
+}
+
 /** The PersistentVolume that stands for a volume written in a pod of a namespace; undefined for volumes of other kinds. */
 export function translatedInlineVolume(volume: Volume, namespace: string): PersistentVolume | undefined {
   const translation = find(volume)?.inline(volume, namespace);

@@ -3,6 +3,13 @@
  * external attachers make of them, and tells the nodes' status what is attached. A volume is detached when its node's kubelet no
  * longer uses it; by force when an unhealthy node has not let go of it for six minutes, or at once when it is out of service.
  */
+import {
+  driverOfPlugin,
+  inTreePluginOf,
+  standsForInline,
+  translatedInlineVolume,
+  translatedVolume,
+} from '../../../api/helpers/csi-translation/csi-translation.ts';
 import { attachmentName, parseUniqueVolumeName, uniqueVolumeName } from '../../../api/helpers/csi-volumes.ts';
 import { isPodTerminal } from '../../../api/helpers/pod-status.ts';
 import type {
@@ -11,6 +18,7 @@ import type {
   PersistentVolume,
   PersistentVolumeClaim,
   Pod,
+  Volume,
   VolumeAttachment,
 } from '../../../api/types/index.gen.ts';
 import type { Timer } from '../../../base/clock.ts';
@@ -158,7 +166,8 @@ class AttachDetachController implements RunningController {
     });
     const volume = (pv: PersistentVolume): void => {
       const ref = pv.spec?.claimRef;
-      if (pv.spec?.csi !== undefined && ref !== undefined) this.#podsOf(`${ref.namespace}/${ref.name}`);
+      if (ref !== undefined && (pv.spec?.csi ?? inTreePluginOf(pv)) !== undefined)
+        this.#podsOf(`${ref.namespace}/${ref.name}`);
     };
     this.#volumes.addHandler({
       onAdd: then(volume),
@@ -203,7 +212,7 @@ class AttachDetachController implements RunningController {
       if (node.metadata.annotations?.[managedAnnotation] !== undefined) this.#desired.addNode(name);
     }
     for (const a of this.#attachments.lister.list()) {
-      const pv = this.#volumes.lister.get(a.spec.source.persistentVolumeName ?? '');
+      const pv = this.#attachedSpec(a);
       const name = this.#volumeOf(a);
       if (pv === undefined || name === undefined) continue;
       const node = a.spec.nodeName;
@@ -221,7 +230,7 @@ class AttachDetachController implements RunningController {
 
   /** The unique name of an attachment's volume. */
   #volumeOf(a: VolumeAttachment): string | undefined {
-    const csi = this.#volumes.lister.get(a.spec.source.persistentVolumeName ?? '')?.spec?.csi;
+    const csi = this.#attachedSpec(a)?.spec?.csi;
     if (csi !== undefined) return uniqueVolumeName(csi.driver, csi.volumeHandle);
     // The volume is gone already: by its name alone.
     for (const [name, v] of this.#actual.volumes()) {
@@ -230,6 +239,31 @@ class AttachDetachController implements RunningController {
       if (attachmentName(id.handle, id.driver, a.spec.nodeName) === a.metadata.name) return name;
     }
     return undefined;
+  }
+
+  /** What an attachment attaches, as its driver sees it. */
+  #attachedSpec(a: VolumeAttachment): PersistentVolume | undefined {
+    const { persistentVolumeName, inlineVolumeSpec } = a.spec.source;
+    if (inlineVolumeSpec !== undefined) return { metadata: {}, spec: inlineVolumeSpec };
+    const pv = this.#volumes.lister.get(persistentVolumeName ?? '');
+    return pv === undefined ? undefined : this.#translated(() => translatedVolume(pv));
+  }
+
+  /** Undefined for a volume of an in-tree kind that makes no sense to its driver: the kubelet tells its pod. */
+  #translated(translate: () => PersistentVolume | undefined): PersistentVolume | undefined {
+    try {
+      return translate();
+    } catch (error) {
+      this.#c.logger.warn('failed to translate in-tree volume to CSI', { error });
+      return undefined;
+    }
+  }
+
+  #specOfPodVolume(pod: Pod, v: Volume): PersistentVolume | undefined {
+    const name = claimName(pod, v);
+    if (name === undefined) return this.#translated(() => translatedInlineVolume(v, pod.metadata.namespace!));
+    const pv = this.#boundVolume(pod, name, v.ephemeral !== undefined);
+    return pv === undefined ? undefined : this.#translated(() => translatedVolume(pv));
   }
 
   #isAttachable(pv: PersistentVolume): boolean {
@@ -245,7 +279,7 @@ class AttachDetachController implements RunningController {
       this.#podGone(pod);
       return;
     }
-    if (!volumes.some((v) => claimName(pod, v) !== undefined)) return;
+    if (!volumes.some((v) => (claimName(pod, v) ?? inTreePluginOf(v)) !== undefined)) return;
     if (!this.#desired.hasNode(node)) {
       let waiting = this.#unmanaged.get(node);
       if (waiting === undefined) this.#unmanaged.set(node, (waiting = new Set()));
@@ -253,9 +287,7 @@ class AttachDetachController implements RunningController {
       return;
     }
     for (const v of volumes) {
-      const name = claimName(pod, v);
-      if (name === undefined) continue;
-      const pv = this.#boundVolume(pod, name, v.ephemeral !== undefined);
+      const pv = this.#specOfPodVolume(pod, v);
       if (pv === undefined || !this.#isAttachable(pv)) continue;
       const { driver, volumeHandle } = pv.spec!.csi!;
       const unique = uniqueVolumeName(driver, volumeHandle);
@@ -310,10 +342,17 @@ class AttachDetachController implements RunningController {
       this.#desired.deleteVolume(name);
       this.#wake(name);
     }
+    const driverOf = (volume: PersistentVolume | Volume): string | undefined => {
+      const plugin = inTreePluginOf(volume);
+      return plugin === undefined ? undefined : driverOfPlugin(plugin);
+    };
     for (const pv of this.#volumes.lister.list()) {
       const ref = pv.spec?.claimRef;
-      if (pv.spec?.csi?.driver === driver && ref !== undefined) this.#podsOf(`${ref.namespace}/${ref.name}`);
+      if (ref !== undefined && (pv.spec?.csi?.driver ?? driverOf(pv)) === driver)
+        this.#podsOf(`${ref.namespace}/${ref.name}`);
     }
+    for (const pod of this.#pods.lister.list())
+      if (pod.spec?.volumes?.some((v) => driverOf(v) === driver) === true) this.#pod(pod);
   }
 
   // What is done
@@ -390,7 +429,9 @@ class AttachDetachController implements RunningController {
             spec: {
               attacher: wanted.spec.spec!.csi!.driver,
               nodeName: node,
-              source: { persistentVolumeName: wanted.spec.metadata.name! },
+              source: standsForInline(wanted.spec)
+                ? { inlineVolumeSpec: wanted.spec.spec! }
+                : { persistentVolumeName: wanted.spec.metadata.name! },
             },
           });
         } catch (error) {

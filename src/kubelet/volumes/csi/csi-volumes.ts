@@ -298,7 +298,7 @@ export class CsiVolumes {
     });
     const target = block
       ? `${blockDir(rootDir)}/publish/${name}/${uid}`
-      : `${podDir(this.#ctx, uid)}/volumes/${csiPlugin}/${name}/mount`;
+      : `${podDir(this.#ctx, uid)}/volumes/${csiPlugin}/${name.replaceAll('/', '~')}/mount`;
     const published: Published = { pod, volume: v, bound, tokens, data, target, attached };
     this.#usersOf(data).add(uid);
     await step(block ? 'MapVolume.MapPodDevice' : 'MountVolume.SetUp', async () => {

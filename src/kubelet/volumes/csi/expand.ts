@@ -22,7 +22,7 @@ export async function growVolume(
   const { claim, volume, mode } = bound;
   const source = volume.spec!.csi!;
   const name = volume.metadata.name!;
-  if (bound.readOnly || !(await driver.can('EXPAND_VOLUME'))) return;
+  if (claim === undefined || bound.readOnly || !(await driver.can('EXPAND_VOLUME'))) return;
   const pv = await client.core.persistentvolumes.get(name);
   const pvc = await client.core.persistentvolumeclaims.get(claim.metadata.name!, claim.metadata.namespace);
   const size = pv.spec?.capacity?.['storage'] as string | undefined;

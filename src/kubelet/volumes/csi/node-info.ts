@@ -1,14 +1,11 @@
 /** What the API is told of this node's CSI drivers: the CSINode object, and the Node's labels and annotation for them. */
+import { migratedPlugins, migratedPluginsAnnotation } from '../../../api/helpers/csi-translation/csi-translation.ts';
 import type { CSINode, CSINodeDriver } from '../../../api/types/index.gen.ts';
 import { isAlreadyExists, isConflict, isNotFound } from '../../../client/errors.ts';
 import type { KubeletContext } from '../../context.ts';
 import type { NodeInfo } from './messages.ts';
 
 const nodeIdAnnotation = 'csi.volume.kubernetes.io/nodeid';
-const migratedAnnotation = 'storage.alpha.kubernetes.io/migrated-plugins';
-/** In-tree kinds of volumes whose work CSI drivers have taken over for good. */
-const migrated =
-  'kubernetes.io/aws-ebs,kubernetes.io/azure-disk,kubernetes.io/azure-file,kubernetes.io/cinder,kubernetes.io/gce-pd,kubernetes.io/portworx-volume,kubernetes.io/vsphere-volume';
 const attempts = 10;
 
 export class CsiNodeInfo {
@@ -18,11 +15,15 @@ export class CsiNodeInfo {
     this.#ctx = ctx;
   }
 
-  /** Makes the CSINode object unless it is there. */
+  /** Makes the CSINode object unless it is there, and sees that it tells whose volumes are left to drivers. */
   async ensure(): Promise<CSINode> {
     const { client, nodeName } = this.#ctx;
     try {
-      return await client.storage.csinodes.get(nodeName);
+      const found = await client.storage.csinodes.get(nodeName);
+      if (found.metadata.annotations?.[migratedPluginsAnnotation] === migratedPlugins) return found;
+      return await client.storage.csinodes.patch(nodeName, undefined, 'merge', {
+        metadata: { annotations: { [migratedPluginsAnnotation]: migratedPlugins } },
+      });
     } catch (error) {
       if (!isNotFound(error)) throw error;
     }
@@ -33,7 +34,7 @@ export class CsiNodeInfo {
         kind: 'CSINode',
         metadata: {
           name: nodeName,
-          annotations: { [migratedAnnotation]: migrated },
+          annotations: { [migratedPluginsAnnotation]: migratedPlugins },
           ownerReferences: [{ apiVersion: 'v1', kind: 'Node', name: nodeName, uid }],
         },
         spec: { drivers: [] },

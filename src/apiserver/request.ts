@@ -63,6 +63,8 @@ export interface Committed {
   readonly namespace: string;
   /** Body in storage form: JSON with apiVersion and kind first, without resourceVersion. */
   readonly bytes: Buffer;
+  /** How long its item in a list is, and in which form; see `FormSizes`. */
+  formSize?: number;
   /** Parsed, with metadata.resourceVersion set. Made on demand, may be cached; never mutate. */
   object(): KubeObjectLike;
 }

@@ -14,7 +14,7 @@ import type { Committed, KubeObjectLike, OutgoingResponse, ResponseBody } from '
 import type { TableMaker } from '../tables/table.ts';
 import { ObjectCodec } from './codec.ts';
 import type { CborCodec, ProtobufCodec } from './codec.ts';
-import { FormCache } from './form-cache.ts';
+import { FormCache, FormSizes } from './form-cache.ts';
 import { listForm, type ListForm } from './list-forms.ts';
 import { ChunkBuffers, listChunks, listObject } from './list.ts';
 import { partialMetadata } from './metadata.ts';
@@ -46,6 +46,7 @@ export class Encoder {
   readonly negotiator = new Negotiator();
   /** Items of protobuf lists. */
   readonly forms = new FormCache();
+  readonly formSizes = new FormSizes();
   readonly #watch: WatchEncoder;
   readonly #compression: boolean;
   readonly #offers = new WeakMap<ResourceInfo, { readonly once: Offer; readonly watch: Offer }>();

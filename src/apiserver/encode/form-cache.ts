@@ -5,7 +5,7 @@
 import type { Committed } from '../request.ts';
 
 /** What one server keeps. */
-export const keptFormBytes = 32 * 1024 * 1024;
+export const keptFormBytes = 48 * 1024 * 1024;
 /** What an entry takes beside its bytes. */
 const overhead = 256;
 /** Small forms lie side by side in pieces of memory of this size; they are evicted nearly in the order they came in. */
@@ -66,5 +66,35 @@ export class FormCache {
     const start = this.#at;
     this.#at += bytes.copy(this.#slab, start);
     return this.#slab.subarray(start, this.#at);
+  }
+}
+
+const maxForms = 255;
+
+/**
+ * How long the forms of objects are, remembered with the objects: of a long list the length has to be told before its items,
+ * which need not be made for that a second time.
+ */
+export class FormSizes {
+  readonly #numbers = new Map<string, number>();
+
+  /** The number of a form; 0 when there are too many to tell them apart. */
+  number(form: string): number {
+    let number = this.#numbers.get(form);
+    if (number === undefined) {
+      number = this.#numbers.size < maxForms ? this.#numbers.size + 1 : 0;
+      if (number > 0) this.#numbers.set(form, number);
+    }
+    return number;
+  }
+
+  /** Undefined: not known in this form. */
+  get(committed: Committed, form: number): number | undefined {
+    const packed = committed.formSize ?? 0;
+    return form === 0 || packed % (maxForms + 1) !== form ? undefined : Math.floor(packed / (maxForms + 1));
+  }
+
+  set(committed: Committed, form: number, size: number): void {
+    if (form > 0) committed.formSize = size * (maxForms + 1) + form;
   }
 }

@@ -65,6 +65,8 @@ test('a list in pieces is the list as a whole, in every form, short and long', a
     [0, ''],
     [3, 'short "text": with ü'],
     [1200, 'x'.repeat(10_000)],
+    // More than is kept.
+    [2400, 'y'.repeat(20_000)],
   ] as const) {
     const items = Array.from({ length: count }, (_, i) => stored(i, text));
     for (const as of ['', 'PartialObjectMetadataList'] as const)
@@ -76,6 +78,8 @@ test('a list in pieces is the list as a whole, in every form, short and long', a
           made.equals(wanted),
           `${format} ${as} of ${count}:\n${made.toString('utf8', 0, 600)}\n${wanted.toString('utf8', 0, 600)}`,
         );
+        // What is remembered of a list does not change it.
+        if (format === 'protobuf') assert.ok((await whole(output, items)).equals(wanted), `${as} of ${count} again`);
       }
   }
 });

@@ -18,7 +18,7 @@ type ListBody = ResponseBody & { kind: 'list' };
 
 /** Chunks are sent once they have grown to this. */
 const chunkBytes = 128 * 1024;
-/** Encoded items that are kept until the length of all is known; those of a longer list are made a second time. */
+/** Encoded items that are kept until the length of all is known; those of a longer list are made when they are sent. */
 const keptBytes = 8 * 1024 * 1024;
 
 /** What the items of a list become. */
@@ -78,24 +78,31 @@ async function protobuf(encoder: Encoder, items: Items, body: ListBody): Promise
   const parts = encoder.protobuf?.listParts(items.apiVersion, items.listKind);
   if (parts === undefined) return undefined;
   const form = `${items.apiVersion} ${items.listKind}`;
-  const { forms } = encoder;
+  const { forms, formSizes } = encoder;
+  const number = formSizes.number(form);
   let total = 0;
   /** In memory that the next item takes, unless it is kept. */
   const encode = (committed: Committed): Buffer => {
     const known = forms.get(committed, form);
     if (known !== undefined) return known;
     const item = parts.item(items.of(committed));
-    // Of a list that is longer than what can be kept, its beginning is.
-    return total > keptFormBytes / 2 ? item : forms.add(committed, form, item);
+    formSizes.set(committed, number, item.length);
+    // Of a list that is longer than what can be kept, its beginning is; others shall find room, too.
+    return total > keptFormBytes * 0.75 ? item : forms.add(committed, form, item);
   };
   const slice = new Slice();
   let count = 0;
   let kept: Buffer[] | undefined = [];
   for (const committed of body.items) {
     if (slice.spent) await slice.turn();
+    count++;
+    const size = kept === undefined ? formSizes.get(committed, number) : undefined;
+    if (size !== undefined) {
+      total += size;
+      continue;
+    }
     const item = encode(committed);
     total += item.length;
-    count++;
     if (total > keptBytes) kept = undefined;
     else kept?.push(item);
   }

@@ -1,7 +1,20 @@
 /** PartialObjectMetadata and its list (meta.k8s.io): an object with nothing but its type and metadata. */
 import type { KubeObjectLike } from '../request.ts';
 
+const templateGeneration = 'deprecated.daemonset.template.generation';
+
+/** A DaemonSet has this annotation in `apps/v1` alone. */
+function withoutTemplateGeneration(object: KubeObjectLike): KubeObjectLike['metadata'] {
+  const { annotations, ...metadata } = object.metadata;
+  const { [templateGeneration]: _, ...rest } = annotations ?? {};
+  return Object.keys(rest).length === 0 ? metadata : { ...object.metadata, annotations: rest };
+}
+
 /** The metadata-only form of an object. `version` is that of meta.k8s.io. */
 export function partialMetadata(object: KubeObjectLike, version: 'v1' | 'v1beta1'): KubeObjectLike {
-  return { kind: 'PartialObjectMetadata', apiVersion: `meta.k8s.io/${version}`, metadata: object.metadata };
+  const metadata =
+    object.metadata.annotations?.[templateGeneration] === undefined
+      ? object.metadata
+      : withoutTemplateGeneration(object);
+  return { kind: 'PartialObjectMetadata', apiVersion: `meta.k8s.io/${version}`, metadata };
 }

@@ -233,6 +233,7 @@ export class StoredObject implements Committed, Tenant {
   foreign = false;
   /** How often the parsed cache holds it. */
   kept = 0;
+  formSize = 0;
   #bytes: Buffer;
   /** Offset behind the uid; 0: not looked for yet, -1: there is none. */
   #splice = 0;

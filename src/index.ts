@@ -1,6 +1,6 @@
 /** What `import … from 'knarr'` gives: a cluster inside a program, most often inside somebody's test. */
 export { createCluster } from './cluster/create-cluster.ts';
-export type { AdminCredentials, Cluster, ClusterOptions } from './cluster/create-cluster.ts';
+export type { AdminCredentials, Cluster, ClusterOptions } from './cluster/cluster.ts';
 export { SystemClock, VirtualClock } from './base/clock.ts';
 export type { Clock } from './base/clock.ts';
 export { SeededRandom, SystemRandom } from './base/random.ts';

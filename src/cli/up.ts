@@ -16,7 +16,7 @@ import type { Logger, LogLevel } from '../base/logger.ts';
 import { SystemRandom } from '../base/random.ts';
 import { optionalComponents } from '../cluster/components.ts';
 import type { OptionalComponent } from '../cluster/components.ts';
-import type { ClusterOptions } from '../cluster/create-cluster.ts';
+import type { ClusterOptions } from '../cluster/cluster.ts';
 import { askServer, serveControl } from '../cluster/control.ts';
 import type { ServerStatus } from '../cluster/control.ts';
 import { BrokenKubeconfigError, checkKubeconfig, mergeKubeconfig, renderKubeconfig } from '../cluster/kubeconfig.ts';

@@ -2,7 +2,7 @@
 import type { Clock } from '../base/clock.ts';
 import { SystemClock } from '../base/clock.ts';
 import type { Random } from '../base/random.ts';
-import type { ClusterOptions } from './create-cluster.ts';
+import type { ClusterOptions } from './cluster.ts';
 import { dataDirLayout } from './paths.ts';
 import { controlPlaneRequests, defaultValidity, ensurePki, virtualValidity } from './pki.ts';
 import type { CertificateRequest, PkiFiles } from './pki.ts';

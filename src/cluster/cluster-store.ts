@@ -4,7 +4,7 @@ import type { Logger } from '../base/logger.ts';
 import type { Random } from '../base/random.ts';
 import { openEmbeddedStore } from '../etcd/embedded-store.ts';
 import type { KeyValueStore } from '../etcd/store.ts';
-import type { ClusterOptions } from './create-cluster.ts';
+import type { ClusterOptions } from './cluster.ts';
 import { dataDirLayout } from './paths.ts';
 
 export async function openStore(

@@ -2,53 +2,40 @@
  * `createCluster`: a whole cluster in this process: store, API server, controllers, scheduler, nodes. `knarr up` is a call of it
  * with a data directory and a port; a test's is one with neither.
  */
-import type { Duplex } from 'node:stream';
 import type { Clock } from '../base/clock.ts';
 import { SystemClock } from '../base/clock.ts';
 import { ioHold } from '../base/io-time.ts';
 import { parseIp } from '../base/ip.ts';
 import { generateSigningKey, privateKeyPem } from '../base/keys.ts';
-import type { Logger } from '../base/logger.ts';
 import { silentLogger } from '../base/logger.ts';
-import type { Random } from '../base/random.ts';
 import { SystemRandom } from '../base/random.ts';
-import { defaultPluginNames, optionalPluginNames } from '../apiserver/admission/plugins.ts';
-import type { AdmissionConfiguration } from '../apiserver/admission/plugins.ts';
-import type { AuthorizationObserver } from '../apiserver/filters/authorization.ts';
-import type { ApiServer, ApiServerOptions } from '../apiserver/server.ts';
-import type { SecurityConfiguration } from '../apiserver/security.ts';
 import { loadCatalog } from '../api/catalog/catalog.ts';
 import { portProbes } from '../apiserver/debug/component-statuses.ts';
-import type { AuditOptions } from '../apiserver/filters/audit.ts';
-import type { Tracer } from '../apiserver/tracing/tracer.ts';
-import type { EncryptionAtRest } from './processes/encryption.ts';
-import { createApiServer, type OperationsOptions } from '../apiserver/server.ts';
+import { createApiServer } from '../apiserver/server.ts';
 import type { UserInfo } from '../apiserver/request.ts';
 import { PacedTransport } from '../client/paced-transport.ts';
 import type { TypedClient } from '../client/typed-client.ts';
 import { createClient } from '../client/typed-client.ts';
 import { createCloudControllerManager } from '../cloud/manager.ts';
-import type { LocalProvider } from '../cloud/providers/local/local.ts';
-import { createLocalProvider } from '../cloud/providers/local/local.ts';
 import type { ControllerManager } from '../controllers/manager.ts';
 import { createControllerManager } from '../controllers/manager.ts';
-import type { SimulatedImages } from '../kubelet/runtime/simulated/images.ts';
-import type { SimulatedNetwork } from '../kubelet/runtime/simulated/network.ts';
 import { dialMachine } from '../kubelet/runtime/simulated/network.ts';
-import { configMapSource } from '../dns/corefile-source.ts';
-import { createDns } from '../dns/dns.ts';
 import { startPeriodicCompaction } from '../etcd/periodic-compaction.ts';
-import type { KeyValueStore } from '../etcd/store.ts';
 import type { Scheduler } from '../scheduler/scheduler.ts';
 import type { NetworkPolicyEnforcer } from '../proxy/policy/network-policy.ts';
 import { createProxy } from '../proxy/proxy.ts';
 import { createScheduler } from '../scheduler/scheduler.ts';
-import { readApiChoice, type ApiChoice } from './api-choice.ts';
+import { readApiChoice } from './api-choice.ts';
 import { bindAdministrators, installAddons } from './addons.ts';
+import { admissionOptions, securityOptions } from './api-server-options.ts';
+import type { AdminCredentials, Cluster, ClusterOptions } from './cluster.ts';
 import { allComponents, identities } from './components.ts';
-import type { OptionalComponent } from './components.ts';
 import { certificates } from './cluster-certificates.ts';
+import { startClusterDns, startNodeDns } from './cluster-dns.ts';
 import { openStore } from './cluster-store.ts';
+import { localCloud } from './local-cloud.ts';
+import { advertisedAddress, nodeAddresses } from './own-addresses.ts';
+import { isWildcard } from './processes/environment.ts';
 import { metricsApi } from './metrics-server/metrics-api.ts';
 import { withdrawMetrics } from './metrics-server/metrics-addons.ts';
 import { simulatedUsage } from './metrics-server/simulated-usage.ts';
@@ -56,148 +43,17 @@ import type { UsageSource } from './metrics-server/usage.ts';
 import { Teardown } from './teardown.ts';
 import { certificateSigner } from './certificate-signer.ts';
 import { legacyTokenSigner } from './legacy-token-signer.ts';
-import { announceDns, withdrawDns } from './dns-addons.ts';
-import type { DnsThread } from './dns-thread.ts';
-import { LoadBalancerListeners } from './load-balancer-listeners.ts';
+import { withdrawDns } from './dns-addons.ts';
 import { renderKubeconfig } from './kubeconfig.ts';
 import { networkDialer } from './network-dialer.ts';
-import type { NodeHandle } from './nodes.ts';
 import { controlPlaneLabel, nodesReady, SimulatedNodes } from './nodes.ts';
-import { ownAddress } from './processes/environment.ts';
 import { clusterRanges, defaultClusterCIDR, defaultServiceRange } from './ranges.ts';
 import { cniDataDir } from './real/cni.ts';
-import type { Machine } from './real/machine.ts';
 import type { MachineNode } from './real/machine-node.ts';
 import { LocalPathProvisioner, localPathRoot } from './storage/local-path-provisioner.ts';
 import { passingTime } from './virtual-start.ts';
 
-export interface ClusterSecurity extends SecurityConfiguration {
-  /** Requests without credentials are system:anonymous; default true. */
-  readonly anonymous?: boolean;
-  readonly staticTokens?: ReadonlyMap<string, UserInfo> | undefined;
-  /** Issuers of service account tokens: the first one signs. */
-  readonly issuers?: readonly string[];
-  /** Keys that verify service account tokens besides the cluster's own, PEM. */
-  readonly verifyKeys?: readonly string[];
-}
-
-/** What is made of the API server's files; the cluster closes it. */
-export interface ApiServerExtras {
-  readonly audit?: AuditOptions | undefined;
-  readonly encryption?: EncryptionAtRest | undefined;
-  readonly tracer?: Tracer | undefined;
-  readonly operations?: OperationsOptions | undefined;
-}
-
-export interface ClusterOptions extends ApiChoice {
-  /** Simulated nodes; default 1. */
-  readonly nodes?: number;
-  /** This machine as the one node of this process, with real containers, instead of simulated ones (`openMachine`). */
-  readonly machine?: Machine;
-  /** Where the cluster lives; in memory when left out. */
-  readonly dataDir?: string;
-  /** Opens an HTTPS port (0: a free one); without it the cluster is reached in-process alone. */
-  readonly https?: { readonly host?: string; readonly port?: number };
-  /** A `VirtualClock` makes time stand still until it is advanced. Default: the machine's. */
-  readonly clock?: Clock;
-  readonly random?: Random;
-  readonly logger?: Logger;
-  readonly disable?: readonly OptionalComponent[];
-  /** An etcd cluster instead of the embedded store. */
-  readonly etcdServers?: readonly string[];
-  /** PEM for `etcdServers`. */
-  readonly etcdTls?: { readonly ca?: string; readonly cert?: string; readonly key?: string };
-  /** The cluster's ranges of Services and pods; for dual stack two of each, one a family, comma-separated, the primary one first. */
-  readonly serviceClusterIPRange?: string;
-  readonly clusterCIDR?: string;
-  /**
-   * Ranges that Services of type LoadBalancer get addresses of; with real nodes they are made known on the network. Default: for
-   * simulated nodes addresses of this machine alone (127.0.1.0/24), for real ones the nodes' own.
-   */
-  readonly loadBalancerPool?: readonly string[];
-  /** Sizes of a node's ranges; 24 and 64 when left out. */
-  readonly nodeCIDRMaskSizeIPv4?: number;
-  readonly nodeCIDRMaskSizeIPv6?: number;
-  /** How long a node may be silent before it counts as unhealthy; default 50 s. */
-  readonly nodeMonitorGracePeriodMs?: number;
-  /**
-   * Admission plugins beside upstream's default ones (NodeRestriction where nothing is said), those to leave out, and what
-   * they are told: the `plugins` of an AdmissionConfiguration by name.
-   */
-  readonly admission?: {
-    readonly enable?: readonly string[];
-    readonly disable?: readonly string[];
-    readonly configuration?: AdmissionConfiguration;
-  };
-  /** Auditing, encryption at rest, traces, profiles. */
-  readonly apiServer?: ApiServerExtras;
-  /** Who is let in beside the cluster's own, and who decides what is allowed. */
-  readonly security?: ClusterSecurity;
-  /** Objects that clients get are frozen, so that a mutation throws where it happens. */
-  readonly freeze?: boolean;
-  /** Told of every authorization decision. */
-  readonly onAuthorization?: AuthorizationObserver;
-  /** Told what is being done now, for a person who waits. */
-  readonly onStep?: (text: string) => void;
-  /** Wait until the nodes are Ready; default true. */
-  readonly waitForNodes?: boolean;
-}
-
-export interface AdminCredentials {
-  readonly server: string;
-  readonly certificateAuthority: string;
-  readonly clientCertificate: string;
-  readonly clientKey: string;
-}
-
-export interface Cluster extends AsyncDisposable {
-  /** As an administrator, in-process. */
-  readonly client: TypedClient;
-  /** As anybody else, in-process. */
-  clientFor(user: UserInfo, userAgent?: string): TypedClient;
-  readonly clock: Clock;
-  /** `https://host:port`, when it listens. */
-  readonly url: string | undefined;
-  /** For HTTPS clients, when it listens. */
-  readonly adminCredentials: AdminCredentials | undefined;
-  /** A kubeconfig text with one context, when it listens. */
-  readonly kubeconfig: string | undefined;
-  readonly nodes: readonly NodeHandle[];
-  /** The cloud provider, whose machines and load balancers a test can take away. */
-  readonly cloud: LocalProvider | undefined;
-  /** What the simulated nodes know of images. */
-  readonly images: SimulatedImages;
-  /** Their network, where processes of yours can answer for pods. */
-  readonly network: SimulatedNetwork;
-  readonly components: readonly string[];
-  readonly apiServer: ApiServer;
-  readonly store: KeyValueStore;
-  /** Stops everything; nothing acknowledged is lost, no timer, socket or file is left. */
-  close(): Promise<void>;
-}
-
 const largeClusterCIDR = '10.128.0.0/10';
-
-/**
- * What the `kubernetes` Service leads to. Endpoints may not be loopback addresses, so a server on one advertises the machine's
- * own address, as upstream does, or one of the documentation ranges (RFC 5737, RFC 3849) where the machine has none.
- */
-function advertisedAddress(host: string, family: 4 | 6): string {
-  const internal =
-    host === 'localhost' || host.startsWith('127.') || host === '::1' || host === '0.0.0.0' || host === '::';
-  if (!internal && parseIp(host)?.family === family) return host;
-  return ownAddress(family) ?? (family === 4 ? '192.0.2.1' : '2001:db8::1');
-}
-
-/** The addresses of a real node, one of each family that its pods have; those that were named go before those that it has. */
-function nodeAddresses(given: string | undefined, families: readonly (4 | 6)[]): string[] {
-  const named = (given ?? '').split(',').map((a) => a.trim());
-  for (const a of given === undefined ? [] : named)
-    if (parseIp(a) === undefined) throw new Error(`--node-ip ${given}: ${a} is no IP address`);
-  return families
-    .map((family) => named.find((a) => parseIp(a)?.family === family) ?? ownAddress(family))
-    .filter((a) => a !== undefined);
-}
 
 /** After so long a person wants to know what is waited for. */
 const patienceMs = 15_000;
@@ -229,72 +85,10 @@ function serverUrl(address: string, port: number): string {
   return `https://${address.includes(':') ? `[${address}]` : address}:${port}`;
 }
 
-function isWildcard(address: string): boolean {
-  return address === '0.0.0.0' || address === '::';
-}
-
 /** Waits for all, also when one has failed: what is stopped afterwards must have started or given up. */
 async function settleAll(work: readonly Promise<void>[]): Promise<void> {
   const failed = (await Promise.allSettled(work)).find((r) => r.status === 'rejected');
   if (failed !== undefined) throw failed.reason;
-}
-
-/** The API server's options for what is asked of admission. */
-function admissionOptions(
-  given: ClusterOptions['admission'],
-): Pick<ApiServerOptions, 'enableAdmissionPlugins' | 'disableAdmissionPlugins' | 'admissionConfiguration'> {
-  if (given === undefined) return {};
-  const { enable, disable, configuration } = given;
-  const known = new Set([...defaultPluginNames, ...optionalPluginNames]);
-  for (const name of [...(enable ?? []), ...(disable ?? [])])
-    if (!known.has(name)) throw new Error(`unknown admission plugin: ${name}`);
-  return {
-    ...(enable === undefined ? {} : { enableAdmissionPlugins: new Set(enable) }),
-    ...(disable === undefined ? {} : { disableAdmissionPlugins: new Set(disable) }),
-    ...(configuration === undefined ? {} : { admissionConfiguration: configuration }),
-  };
-}
-
-function securityOptions(
-  security: ClusterSecurity | undefined,
-): Pick<ApiServerOptions, 'security' | 'anonymous' | 'staticTokens' | 'serviceAccountIssuers'> {
-  if (security === undefined) return {};
-  const { anonymous, staticTokens, issuers = [] } = security;
-  return {
-    security,
-    ...(anonymous === undefined ? {} : { anonymous }),
-    ...(staticTokens === undefined ? {} : { staticTokens }),
-    ...(issuers.length === 0 ? {} : { serviceAccountIssuers: issuers }),
-  };
-}
-
-/** IPv6 has but one address of this machine alone; these are reached from inside the cluster. */
-const simulatedPool = { 4: '127.0.1.0/24', 6: 'fd00:127:1::/112' } as const;
-
-/**
- * The provider of this machine. Of simulated nodes, load balancer addresses answer where the cluster listens for others at all; of real
- * ones the nodes' rules do it.
- */
-function localCloud(
-  options: ClusterOptions,
-  families: readonly (4 | 6)[],
-  port: number,
-  dial: (address: string, port: number) => Promise<Duplex>,
-  logger: Logger,
-  teardown: Teardown,
-): LocalProvider {
-  const pool = options.loadBalancerPool;
-  if (options.machine !== undefined)
-    return createLocalProvider(
-      pool === undefined
-        ? { nodeAddresses: { reserved: [port, options.machine.options.kubeletPort ?? 10_250] } }
-        : { loadBalancerPool: pool },
-    );
-  const loadBalancerPool = pool ?? families.map((f) => simulatedPool[f]);
-  if (options.https === undefined) return createLocalProvider({ loadBalancerPool });
-  const dataPlane = new LoadBalancerListeners({ logger, dial });
-  teardown.add(() => dataPlane.close());
-  return createLocalProvider({ loadBalancerPool, dataPlane });
 }
 
 export async function createCluster(options: ClusterOptions = {}): Promise<Cluster> {
@@ -553,50 +347,11 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       starting.push(announced.start());
     }
     starting.push(addons);
-    if (!disabled.has('dns') && machine !== undefined && pki !== undefined && url !== undefined) {
-      const { startDnsThread } = await import('./dns-thread.ts');
-      let dns: DnsThread | undefined;
-      let closed = false;
-      teardown.add(async () => {
-        closed = true;
-        await dns?.stop();
-      });
-      const open = async (): Promise<void> => {
-        // Its role is one of the addons.
-        await addons;
-        if (closed) return;
-        dns = startDnsThread({
-          server: url,
-          ca: pki.get('ca.crt')!,
-          certificate: pki.get('dns.crt')!,
-          key: pki.get('dns.key')!,
-          bind: { address: advertise, port: 0 },
-          logger,
-        });
-        const { address, metricsPort } = await dns.started;
-        await announceDns(client, { address: advertise, port: address.port, metricsPort });
-      };
-      starting.push(open());
-    } else if (!disabled.has('dns')) {
-      const dnsClient = clientFor(identities.dns, 'coredns');
-      const dns = createDns({
-        client: dnsClient,
-        clock,
-        random,
-        logger,
-        corefile: configMapSource({ client: dnsClient, clock, random, logger }),
-        ...(listening === undefined ? {} : { bind: { address: '127.0.0.1', port: 0 } }),
-      });
-      teardown.add(() => dns.stop());
-      nodes.network.setNameResolver((name, namespace) => dns.lookup(name, namespace));
-      const open = async (): Promise<void> => {
-        // Its role is one of the addons.
-        await addons;
-        await dns.start();
-        if (dns.address !== undefined) await announceDns(client, { address: advertise, port: dns.address.port });
-      };
-      starting.push(open());
-    } else starting.push(addons.then(() => withdrawDns(client)));
+    const named = { client, clientFor, clock, random, logger, teardown, addons, advertise };
+    if (disabled.has('dns')) starting.push(addons.then(() => withdrawDns(client)));
+    else if (machine !== undefined && pki !== undefined && url !== undefined)
+      starting.push(startNodeDns({ ...named, server: url, certificates: pki }));
+    else starting.push(startClusterDns({ ...named, network: nodes.network, listens: listening !== undefined }));
     if (disabled.has('metrics-server')) starting.push(addons.then(() => withdrawMetrics(client)));
     else if (scrapes) {
       const { KubeletScraper } = await import('./metrics-server/scraper.ts');

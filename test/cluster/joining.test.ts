@@ -11,7 +11,7 @@ import { verifiedClusterInfo } from '../../src/api/helpers/bootstrap-token.ts';
 import { HttpTransport } from '../../src/client/http-transport.ts';
 import type { TypedClient } from '../../src/client/typed-client.ts';
 import { createClient } from '../../src/client/typed-client.ts';
-import type { Cluster } from '../../src/cluster/create-cluster.ts';
+import type { Cluster } from '../../src/cluster/cluster.ts';
 import { createCluster } from '../../src/cluster/create-cluster.ts';
 import { runJoin } from '../../src/cluster/joining/join.ts';
 import { drainAndDelete } from '../../src/cluster/joining/leave.ts';

@@ -9,7 +9,7 @@ import { test } from 'node:test';
 import { SystemClock } from '../../src/base/clock.ts';
 import { silentLogger } from '../../src/base/logger.ts';
 import { SystemRandom } from '../../src/base/random.ts';
-import type { Cluster } from '../../src/cluster/create-cluster.ts';
+import type { Cluster } from '../../src/cluster/cluster.ts';
 import { createCluster } from '../../src/cluster/create-cluster.ts';
 import { createToken } from '../../src/cluster/joining/tokens.ts';
 import { renderKubeconfig } from '../../src/cluster/kubeconfig.ts';

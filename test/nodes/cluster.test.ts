@@ -9,7 +9,7 @@ import { SystemClock } from '../../src/base/clock.ts';
 import { parseQuantity, quantityToNumber } from '../../src/api/quantity.ts';
 import type { Pod, PodSpec } from '../../src/api/types/index.gen.ts';
 import { isNotFound } from '../../src/client/errors.ts';
-import type { Cluster } from '../../src/cluster/create-cluster.ts';
+import type { Cluster } from '../../src/cluster/cluster.ts';
 import { createCluster } from '../../src/cluster/create-cluster.ts';
 import { openMachine } from '../../src/cluster/real/machine.ts';
 import { unmountTree } from '../../src/kubelet/host/linux/mounts.ts';

@@ -2,7 +2,7 @@
 import { loadCatalog } from '../../api/catalog/catalog.ts';
 import { BrowserHeaders } from '../../apiserver/http/browsers.ts';
 import type { OperationsOptions } from '../../apiserver/server.ts';
-import type { ApiServerExtras } from '../create-cluster.ts';
+import type { ApiServerExtras } from '../cluster.ts';
 import { createAudit, type AuditFlags } from './audit.ts';
 import { createEncryption, type EncryptionFlags } from './encryption.ts';
 import { StartError, type ComponentEnvironment } from './environment.ts';

@@ -7,7 +7,7 @@ import { SystemRandom } from '../../../src/base/random.ts';
 import type { Container, Event, Pod, PodSpec } from '../../../src/api/types/index.gen.ts';
 import type { TypedClient } from '../../../src/client/typed-client.ts';
 import { identities } from '../../../src/cluster/components.ts';
-import type { Cluster } from '../../../src/cluster/create-cluster.ts';
+import type { Cluster } from '../../../src/cluster/cluster.ts';
 import { createCluster } from '../../../src/cluster/create-cluster.ts';
 import type { LinuxHost } from '../../../src/kubelet/host/linux/host.ts';
 import { createLinuxHost } from '../../../src/kubelet/host/linux/host.ts';

@@ -13,7 +13,7 @@ import { SystemClock } from '../../../src/base/clock.ts';
 import { SystemRandom } from '../../../src/base/random.ts';
 import type { PodSpec } from '../../../src/api/types/index.gen.ts';
 import type { TypedClient } from '../../../src/client/typed-client.ts';
-import type { Cluster, ClusterOptions } from '../../../src/cluster/create-cluster.ts';
+import type { Cluster, ClusterOptions } from '../../../src/cluster/cluster.ts';
 import { createCluster } from '../../../src/cluster/create-cluster.ts';
 import { renderKubeconfig } from '../../../src/cluster/kubeconfig.ts';
 import { createToken, publicKeyHash } from '../../../src/cluster/joining/tokens.ts';

@@ -22,7 +22,7 @@ import { signingAlgorithms } from './authentication/oidc/key-set.ts';
 import { oidcDocuments, type OidcDocument } from './authentication/oidc-discovery.ts';
 import { createRequestHeaderAuthenticator, type RequestHeaderOptions } from './authentication/request-header.ts';
 import { createSelfSubjectReviewHandler, createTokenReviewHandler } from './authentication/reviews.ts';
-import { ServiceAccountKeys } from './authentication/service-account-keys.ts';
+import { ServiceAccountKeys, type ServiceAccountKeyOptions } from './authentication/service-account-keys.ts';
 import { defaultIssuer, ServiceAccountTokens } from './authentication/service-account-token.ts';
 import { createBootstrapTokenAuthenticator } from './authentication/bootstrap-token.ts';
 import { TokenCache } from './authentication/token-cache.ts';
@@ -110,6 +110,8 @@ export interface SecurityConfiguration {
   readonly extendTokenExpiration?: boolean;
   /** `--service-account-max-token-expiration` */
   readonly maxTokenExpirationSeconds?: number;
+  /** What tokens that are extended for the sake of old clients live for at most; default a year. */
+  readonly maxExtendedExpirationSeconds?: number;
 }
 
 export interface SecurityOptions {
@@ -130,8 +132,8 @@ export interface SecurityOptions {
   readonly serverId?: string;
   readonly authorization: AuthorizationSettings;
   readonly webhooks?: SecurityWebhooks;
-  /** PEM texts. */
-  readonly serviceAccountKeys: { readonly signingKey?: string; readonly verifyKeys?: readonly string[] };
+  /** PEM texts, or who signs in our place. */
+  readonly serviceAccountKeys: ServiceAccountKeyOptions;
   /** `--service-account-issuer`; default `https://kubernetes.default.svc.cluster.local`. */
   readonly issuers?: readonly string[];
   /** `--api-audiences`; default the issuers. */
@@ -145,6 +147,7 @@ export interface SecurityOptions {
   readonly legacyTokenLookup?: boolean;
   readonly extendTokenExpiration?: boolean;
   readonly maxTokenExpirationSeconds?: number;
+  readonly maxExtendedExpirationSeconds?: number;
 }
 
 export interface Security {
@@ -170,7 +173,7 @@ export function createSecurity(options: SecurityOptions): Security {
   const { registries, clock, random } = options;
   const issuers = options.issuers ?? [defaultIssuer];
   const audiences = options.audiences ?? issuers;
-  const keys = new ServiceAccountKeys(options.serviceAccountKeys);
+  const keys = options.serviceAccountKeys.external ?? new ServiceAccountKeys(options.serviceAccountKeys);
   const accountMetrics = new ServiceAccountTokenMetrics();
   const { logger } = options;
   const tokens = new ServiceAccountTokens({
@@ -268,6 +271,7 @@ export function createSecurity(options: SecurityOptions): Security {
         clock,
         extendExpiration: options.extendTokenExpiration ?? true,
         maxExpirationSeconds: options.maxTokenExpirationSeconds ?? 0,
+        maxExtendedSeconds: options.maxExtendedExpirationSeconds,
       }),
     ],
     ['authentication.k8s.io/tokenreviews', createTokenReviewHandler({ tokens: tokenAuthenticator, audiences })],

@@ -32,6 +32,7 @@ import { NodePortAllocator } from './allocators/node-port.ts';
 import { AllocationRepair } from './allocators/repair.ts';
 import { createParamAccess } from './authorization/param-access.ts';
 import { defaultRequestHeaders, type RequestHeaderOptions } from './authentication/request-header.ts';
+import type { ServiceAccountKeyOptions } from './authentication/service-account-keys.ts';
 import { bootstrap, publishAuthentication } from './bootstrap/bootstrap.ts';
 import type { AuthenticationFiles } from './bootstrap/objects.ts';
 import { LegacyTokenTracking } from './bootstrap/legacy-token-tracking.ts';
@@ -112,7 +113,7 @@ export interface ApiServerOptions {
   /** `--goaway-chance`: which part of the requests ends its HTTP/2 connection. */
   readonly goawayChance?: number;
   /** PEM of the key that signs service account tokens, and further public keys that verify them. */
-  readonly serviceAccountKeys: { readonly signingKey?: string; readonly verifyKeys?: readonly string[] };
+  readonly serviceAccountKeys: ServiceAccountKeyOptions;
   /** `--service-account-issuer` */
   readonly serviceAccountIssuers?: readonly string[];
   /** Default Node, RBAC. */
@@ -400,6 +401,9 @@ class ApiServerImpl implements ApiServer {
       ...(outside.maxTokenExpirationSeconds === undefined
         ? {}
         : { maxTokenExpirationSeconds: outside.maxTokenExpirationSeconds }),
+      ...(outside.maxExtendedExpirationSeconds === undefined
+        ? {}
+        : { maxExtendedExpirationSeconds: outside.maxExtendedExpirationSeconds }),
       jwksUri: () => outside.jwksUri ?? `https://${this.#serverAddress()}/openid/v1/jwks`,
       ...(options.staticTokens === undefined ? {} : { staticTokens: options.staticTokens }),
       ...(options.bootstrapTokens === undefined ? {} : { bootstrapTokens: options.bootstrapTokens }),
@@ -699,7 +703,7 @@ class ApiServerImpl implements ApiServer {
     for (const document of this.#security.oidcDocuments) {
       routes.add(document.path, () => ({
         status: 200,
-        headers: { 'cache-control': document.cacheControl },
+        headers: { 'cache-control': document.cacheControl() },
         body: { kind: 'bytes', contentType: document.contentType, bytes: document.body() },
       }));
     }

@@ -1,10 +1,10 @@
-/** What lets others verify service account tokens: the OpenID discovery document and the key set, made once. */
-import type { ServiceAccountKeys } from './service-account-keys.ts';
+/** What lets others verify service account tokens: the OpenID discovery document and the key set. */
+import type { TokenKeys } from './service-account-keys.ts';
 
 export interface OidcDocument {
   readonly path: string;
   readonly contentType: string;
-  readonly cacheControl: string;
+  cacheControl(): string;
   /** Made when it is asked for: where clients reach the server may be known only then. */
   body(): Buffer;
 }
@@ -15,21 +15,31 @@ export interface OidcDocument {
  * could discover it.
  */
 export function oidcDocuments(options: {
-  readonly keys: ServiceAccountKeys;
+  readonly keys: TokenKeys;
   readonly issuer: string;
   readonly jwksUri: () => string;
 }): readonly OidcDocument[] {
   if (!URL.canParse(options.issuer) || !options.issuer.startsWith('https://')) return [];
-  const { keys, algorithms } = options.keys.jwks();
-  const keySet = Buffer.from(JSON.stringify({ keys }));
+  const { keys } = options;
+  let made = { generation: -1, keySet: Buffer.alloc(0), algorithms: [] as readonly string[] };
+  const current = (): typeof made => {
+    if (made.generation === keys.generation) return made;
+    const set = keys.jwks();
+    made = {
+      generation: keys.generation,
+      keySet: Buffer.from(JSON.stringify({ keys: set.keys })),
+      algorithms: set.algorithms,
+    };
+    return made;
+  };
   const configuration = () => ({
     issuer: options.issuer,
     jwks_uri: options.jwksUri(),
     response_types_supported: ['id_token'],
     subject_types_supported: ['public'],
-    id_token_signing_alg_values_supported: algorithms,
+    id_token_signing_alg_values_supported: current().algorithms,
   });
-  const cacheControl = 'public, max-age=3600';
+  const cacheControl = (): string => `public, max-age=${keys.maxAgeSeconds()}`;
   return [
     {
       path: '/.well-known/openid-configuration',
@@ -41,7 +51,7 @@ export function oidcDocuments(options: {
       path: '/openid/v1/jwks',
       contentType: 'application/jwk-set+json',
       cacheControl,
-      body: () => keySet,
+      body: () => current().keySet,
     },
   ];
 }

@@ -4,7 +4,9 @@
  */
 import { createHash, createPrivateKey, createPublicKey, sign, verify, type KeyObject } from 'node:crypto';
 
-export type TokenAlgorithm = 'RS256' | 'ES256' | 'ES384' | 'ES512';
+export const tokenAlgorithms = ['RS256', 'ES256', 'ES384', 'ES512'] as const;
+
+export type TokenAlgorithm = (typeof tokenAlgorithms)[number];
 
 const digests: Readonly<Record<TokenAlgorithm, string>> = {
   RS256: 'sha256',
@@ -13,7 +15,7 @@ const digests: Readonly<Record<TokenAlgorithm, string>> = {
   ES512: 'sha512',
 };
 
-interface VerifyKey {
+export interface VerifyKey {
   readonly id: string;
   readonly algorithm: TokenAlgorithm;
   readonly key: KeyObject;
@@ -27,7 +29,21 @@ export interface ParsedToken {
   readonly signature: Buffer;
 }
 
-function algorithmOf(key: KeyObject): TokenAlgorithm {
+/** What signs and verifies service account tokens: keys of our own, or a signer outside. */
+export interface TokenKeys {
+  /** A signed compact JWT over `claims`. */
+  sign(claims: Readonly<Record<string, unknown>>): string | Promise<string>;
+  /** Throws when no key of ours made the signature. */
+  verify(token: ParsedToken): void | Promise<void>;
+  /** The public keys that are told, as JSON Web Keys, and the algorithms they are for. */
+  jwks(): { readonly keys: readonly Record<string, unknown>[]; readonly algorithms: readonly TokenAlgorithm[] };
+  /** For how long others may keep what `jwks` says. */
+  maxAgeSeconds(): number;
+  /** Changes with the keys. */
+  readonly generation: number;
+}
+
+export function algorithmOf(key: KeyObject): TokenAlgorithm {
   if (key.asymmetricKeyType === 'rsa') return 'RS256';
   if (key.asymmetricKeyType === 'ec') {
     switch (key.asymmetricKeyDetails?.namedCurve) {
@@ -75,12 +91,41 @@ export function parseToken(token: string): ParsedToken | undefined {
   }
 }
 
-export class ServiceAccountKeys {
+/** @throws {Error} when none of the keys made the signature */
+export function verifyWith(keys: readonly VerifyKey[], token: ParsedToken): void {
+  if (keys.length === 0) throw new Error('invalid signature, no keys found');
+  const alg = token.header['alg'];
+  const data = Buffer.from(token.signed);
+  for (const k of keys) {
+    if (k.algorithm !== alg) continue;
+    if (verify(digests[k.algorithm], data, { key: k.key, dsaEncoding: 'ieee-p1363' }, token.signature)) return;
+  }
+  throw new Error('go-jose/go-jose: error in cryptographic primitive');
+}
+
+export function jsonWebKeys(all: readonly VerifyKey[]): ReturnType<TokenKeys['jwks']> {
+  const keys = all.map((k) => {
+    const jwk = k.key.export({ format: 'jwk' }) as Record<string, unknown>;
+    return { use: 'sig', kty: jwk['kty'], kid: k.id, ...omit(jwk, 'kty', k.algorithm) };
+  });
+  const algorithms = [...new Set(all.map((k) => k.algorithm))].toSorted();
+  return { keys, algorithms };
+}
+
+export interface ServiceAccountKeyOptions {
+  readonly signingKey?: string;
+  readonly verifyKeys?: readonly string[];
+  /** Who signs and verifies in our place. */
+  readonly external?: TokenKeys;
+}
+
+export class ServiceAccountKeys implements TokenKeys {
+  readonly generation = 0;
   readonly #signing: (VerifyKey & { header: string }) | undefined;
   readonly #verify: VerifyKey[] = [];
 
   /** PEM texts: one private key that signs, and any number of public (or private) keys that verify. */
-  constructor(options: { readonly signingKey?: string; readonly verifyKeys?: readonly string[] }) {
+  constructor(options: Omit<ServiceAccountKeyOptions, 'external'>) {
     const add = (key: KeyObject): VerifyKey => {
       const publicKey = key.type === 'private' ? createPublicKey(key) : key;
       const id = keyId(publicKey);
@@ -114,24 +159,15 @@ export class ServiceAccountKeys {
   verify(token: ParsedToken): void {
     const kid = token.header['kid'];
     const keys = typeof kid === 'string' && kid !== '' ? this.#verify.filter((k) => k.id === kid) : this.#verify;
-    if (keys.length === 0) throw new Error('invalid signature, no keys found');
-    const alg = token.header['alg'];
-    const data = Buffer.from(token.signed);
-    for (const k of keys) {
-      if (k.algorithm !== alg) continue;
-      if (verify(digests[k.algorithm], data, { key: k.key, dsaEncoding: 'ieee-p1363' }, token.signature)) return;
-    }
-    throw new Error('go-jose/go-jose: error in cryptographic primitive');
+    verifyWith(keys, token);
   }
 
-  /** The public keys as JSON Web Keys, and the algorithms they are for. */
-  jwks(): { keys: Record<string, unknown>[]; algorithms: TokenAlgorithm[] } {
-    const keys = this.#verify.map((k) => {
-      const jwk = k.key.export({ format: 'jwk' }) as Record<string, unknown>;
-      return { use: 'sig', kty: jwk['kty'], kid: k.id, ...omit(jwk, 'kty', k.algorithm) };
-    });
-    const algorithms = [...new Set(this.#verify.map((k) => k.algorithm))].toSorted();
-    return { keys, algorithms };
+  jwks(): ReturnType<TokenKeys['jwks']> {
+    return jsonWebKeys(this.#verify);
+  }
+
+  maxAgeSeconds(): number {
+    return 3600;
   }
 }
 

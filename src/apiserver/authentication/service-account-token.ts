@@ -23,7 +23,7 @@ import {
   type TokenIdentity,
 } from './authenticator.ts';
 import type { ServiceAccountTokenMetrics } from './metrics.ts';
-import { parseToken, type ServiceAccountKeys } from './service-account-keys.ts';
+import { parseToken, type TokenKeys } from './service-account-keys.ts';
 
 export const defaultIssuer = 'https://kubernetes.default.svc.cluster.local';
 const legacyIssuer = 'kubernetes/serviceaccount';
@@ -59,7 +59,7 @@ export interface ServiceAccountTokensOptions {
   readonly issuers: readonly string[];
   /** `--api-audiences`; upstream's default is the issuers. */
   readonly audiences: readonly string[];
-  readonly keys: ServiceAccountKeys;
+  readonly keys: TokenKeys;
   readonly registries: Registries;
   readonly clock: Clock;
   readonly random: Random;
@@ -116,6 +116,8 @@ export class ServiceAccountTokens implements TokenAuthenticator {
   readonly #options: ServiceAccountTokensOptions;
   readonly #verified = new Map<string, VerifiedToken>();
   readonly #known = new Map<string, KnownToken>();
+  /** Of the keys that these were verified with. */
+  #generation = 0;
   readonly #writer: BootstrapWriter;
   /** Secrets whose last use is being written down. */
   readonly #marking = new Set<string>();
@@ -130,7 +132,7 @@ export class ServiceAccountTokens implements TokenAuthenticator {
   }
 
   /** Signs a bound token. Returns it with its id (the JTI claim). */
-  issue(binding: TokenBinding): { token: string; id: string } {
+  async issue(binding: TokenBinding): Promise<{ token: string; id: string }> {
     const now = Math.floor(this.#options.clock.now() / 1000);
     const id = this.#options.random.uuid();
     const kubernetes: Record<string, unknown> = {
@@ -141,7 +143,7 @@ export class ServiceAccountTokens implements TokenAuthenticator {
       serviceaccount: omitEmptyUid(binding.serviceAccount),
       ...(binding.warnAfterSeconds > 0 ? { warnafter: now + binding.warnAfterSeconds } : {}),
     };
-    const token = this.#options.keys.sign({
+    const token = await this.#options.keys.sign({
       aud: binding.audiences,
       exp: now + binding.expirationSeconds,
       iat: now,
@@ -159,7 +161,8 @@ export class ServiceAccountTokens implements TokenAuthenticator {
     audiences: readonly string[] | undefined,
     remarks?: Remarks,
   ): Promise<TokenIdentity | undefined> {
-    const verified = this.#verify(token);
+    const checked = this.#verify(token);
+    const verified = checked instanceof Promise ? await checked : checked;
     if (verified === undefined) return undefined;
     const { claims } = verified;
     const own = this.#options.audiences;
@@ -181,6 +184,7 @@ export class ServiceAccountTokens implements TokenAuthenticator {
 
   /** See `Authenticator.known`: the account and what the token is bound to are still the very objects of the last check. */
   known(token: string): UserInfo | undefined {
+    this.#forgetOld();
     const known = this.#known.get(token);
     if (known === undefined) return undefined;
     const { registries, clock } = this.#options;
@@ -231,7 +235,8 @@ export class ServiceAccountTokens implements TokenAuthenticator {
   }
 
   /** Issuer and signature; the outcome of good ones is kept. */
-  #verify(token: string): VerifiedToken | undefined {
+  #verify(token: string): VerifiedToken | undefined | Promise<VerifiedToken> {
+    this.#forgetOld();
     const digest = createHash('sha256').update(token).digest('base64');
     const hit = this.#verified.get(digest);
     if (hit !== undefined) return hit;
@@ -240,11 +245,23 @@ export class ServiceAccountTokens implements TokenAuthenticator {
     const issuer = text(parsed.claims['iss']);
     const legacy = issuer === legacyIssuer;
     if (!legacy && !this.#options.issuers.includes(issuer)) return undefined;
-    this.#options.keys.verify(parsed);
-    const verified = { legacy, claims: parsed.claims };
-    if (this.#verified.size >= cacheLimit) this.#verified.delete(this.#verified.keys().next().value!);
-    this.#verified.set(digest, verified);
-    return verified;
+    const checked = this.#options.keys.verify(parsed);
+    const keep = (): VerifiedToken => {
+      const verified = { legacy, claims: parsed.claims };
+      if (this.#verified.size >= cacheLimit) this.#verified.delete(this.#verified.keys().next().value!);
+      this.#verified.set(digest, verified);
+      return verified;
+    };
+    return checked instanceof Promise ? checked.then(keep) : keep();
+  }
+
+  /** What was found good by keys that are no longer there is looked at again. */
+  #forgetOld(): void {
+    const { generation } = this.#options.keys;
+    if (generation === this.#generation) return;
+    this.#generation = generation;
+    this.#verified.clear();
+    this.#known.clear();
   }
 
   async #boundUser(claims: Readonly<Record<string, unknown>>): Promise<UserInfo> {

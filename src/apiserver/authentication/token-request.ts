@@ -1,7 +1,7 @@
 /** `serviceaccounts/token` (TokenRequest): a bound, expiring token for a service account. */
 import type { Clock } from '../../base/clock.ts';
 import { invalid, invalidStatus, type FieldError } from '../../api/field-error.ts';
-import { badRequest, conflict } from '../../api/status.ts';
+import { badRequest, conflict, internalError } from '../../api/status.ts';
 import { loopbackContext } from '../loopback.ts';
 import type { Registries } from '../registry.ts';
 import type { KubeObjectLike } from '../request.ts';
@@ -34,6 +34,8 @@ export interface TokenRequestOptions {
   readonly extendExpiration: boolean;
   /** `--service-account-max-token-expiration` in seconds; 0 for no limit. */
   readonly maxExpirationSeconds: number;
+  /** What extended ones live for at most, in seconds; default a year. */
+  readonly maxExtendedSeconds?: number | undefined;
 }
 
 function specErrors(spec: TokenRequestSpec): FieldError[] {
@@ -143,18 +145,24 @@ export function createTokenRequestHandler(options: TokenRequestOptions): Virtual
       spec.audiences!.every((a) => tokens.audiences.includes(a))
     ) {
       warnAfterSeconds = lifetime;
-      lifetime = extendedSeconds;
+      lifetime = options.maxExtendedSeconds ?? extendedSeconds;
     }
-    const { token, id } = tokens.issue({
-      namespace,
-      serviceAccount: { name, uid },
-      ...(pod === undefined ? {} : { pod }),
-      ...(secret === undefined ? {} : { secret }),
-      ...(node === undefined ? {} : { node }),
-      audiences: spec.audiences!,
-      expirationSeconds: lifetime,
-      warnAfterSeconds,
-    });
+    let issued: { readonly token: string; readonly id: string };
+    try {
+      issued = await tokens.issue({
+        namespace,
+        serviceAccount: { name, uid },
+        ...(pod === undefined ? {} : { pod }),
+        ...(secret === undefined ? {} : { secret }),
+        ...(node === undefined ? {} : { node }),
+        audiences: spec.audiences!,
+        expirationSeconds: lifetime,
+        warnAfterSeconds,
+      });
+    } catch (error) {
+      throw internalError(new Error(`failed to generate token: ${(error as Error).message}`, { cause: error }));
+    }
+    const { token, id } = issued;
     ctx.annotate('authentication.kubernetes.io/issued-credential-id', `JTI=${id}`);
     return {
       ...request,

@@ -68,6 +68,12 @@ export const apiServerCommand = componentCommand({
     ...securityFlags({ modes: ['AlwaysAllow'] }),
     file('service-account-signing-key-file', 'key that signs tokens'),
     {
+      name: 'service-account-signing-endpoint',
+      kind: 'string',
+      value: 'SOCKET',
+      help: 'Unix socket of who signs tokens in its place: a path, or an abstract name with @',
+    },
+    {
       name: 'service-cluster-ip-range',
       kind: 'list',
       value: 'CIDR',
@@ -149,6 +155,7 @@ export const apiServerCommand = componentCommand({
         proxyClientCertFile: v.string('proxy-client-cert-file'),
         proxyClientKeyFile: v.string('proxy-client-key-file'),
         serviceAccountSigningKeyFile: v.string('service-account-signing-key-file'),
+        serviceAccountSigningEndpoint: v.string('service-account-signing-endpoint'),
         serviceClusterIpRange: v.list('service-cluster-ip-range'),
         serviceNodePortRange: v.text('service-node-port-range'),
         enableBootstrapTokenAuth: v.bool('enable-bootstrap-token-auth'),

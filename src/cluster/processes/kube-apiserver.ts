@@ -31,6 +31,7 @@ import {
   readPrivateKey,
   StartError,
 } from './environment.ts';
+import { checkSigning, openSigner, type Signer } from './external-signer.ts';
 import { readSecurity, type SecurityFlags } from './security.ts';
 import { selfSigned } from './self-signed.ts';
 import { createTracer } from './tracing.ts';
@@ -65,6 +66,7 @@ export interface ApiServerFlags {
   readonly proxyClientCertFile: string | undefined;
   readonly proxyClientKeyFile: string | undefined;
   readonly serviceAccountSigningKeyFile: string | undefined;
+  readonly serviceAccountSigningEndpoint: string | undefined;
   readonly serviceClusterIpRange: readonly string[];
   /** `30000-32767` */
   readonly serviceNodePortRange: string;
@@ -193,10 +195,11 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
     throw new StartError('--etcd-servers must be specified, such as https://127.0.0.1:2379 ("knarr etcd" is one)');
   if (flags.security.serviceAccountIssuer.length === 0)
     throw new StartError('--service-account-issuer is a required flag, such as https://kubernetes.default.svc');
-  if (flags.serviceAccountSigningKeyFile === undefined)
-    throw new StartError(
-      '--service-account-signing-key-file is a required flag ("knarr certificates" makes pki/sa.key)',
-    );
+  const signing = {
+    signingKeyFile: flags.serviceAccountSigningKeyFile === '' ? undefined : flags.serviceAccountSigningKeyFile,
+    signingEndpoint: flags.serviceAccountSigningEndpoint,
+  };
+  checkSigning(signing, flags.security.serviceAccountKeyFile);
   const catalog = loadCatalog();
   const apis = chooseApis(flags.apis, catalog, logger);
   const mediaType = chooseMediaType(flags.storageMediaType);
@@ -225,7 +228,7 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
   const [etcdCa, etcdPair, signingKey, kubeletPair, kubeletCA, proxyPair] = await Promise.all([
     readCertificates('etcd-cafile', flags.etcdCaFile),
     readKeyPair('etcd-certfile', flags.etcdCertFile, 'etcd-keyfile', flags.etcdKeyFile),
-    readPrivateKey('service-account-signing-key-file', flags.serviceAccountSigningKeyFile),
+    readPrivateKey('service-account-signing-key-file', signing.signingKeyFile),
     readKeyPair(
       'kubelet-client-certificate',
       flags.kubeletClientCertificate,
@@ -259,11 +262,13 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
           },
         }),
   });
+  let signer: Signer | undefined;
   let apiServer: ApiServer | undefined;
   let stopCompaction: (() => void) | undefined;
   let unfollow: (() => void) | undefined;
   try {
     if (!(await waitForStore(store, flags.etcdServers, env))) return;
+    signer = await openSigner(signing, flags.security, security.security, env);
     apiServer = await createApiServer({
       store: encryption?.wrap(store) ?? store,
       embedded: false,
@@ -286,11 +291,12 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
       },
       ...(proxyPair === undefined ? {} : { proxyClientCertificate: proxyPair }),
       serviceAccountKeys: {
-        signingKey: signingKey!,
+        ...(signer === undefined ? {} : { external: signer.keys }),
+        ...(signingKey === undefined ? {} : { signingKey }),
         ...(security.verifyKeys.length === 0 ? {} : { verifyKeys: security.verifyKeys }),
       },
       serviceAccountIssuers: flags.security.serviceAccountIssuer,
-      security: security.security,
+      security: signer?.security ?? security.security,
       anonymous: security.anonymous,
       bootstrapTokens: flags.enableBootstrapTokenAuth,
       ...(security.staticTokens === undefined ? {} : { staticTokens: security.staticTokens }),
@@ -320,6 +326,7 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
       ...(audit === undefined ? {} : { audit }),
     });
     encryption?.install(apiServer);
+    signer?.install(apiServer);
     let listening;
     try {
       listening = await apiServer.listen({ host, port: flags.securePort });
@@ -340,6 +347,7 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
     await apiServer?.close();
     if (apiServer === undefined) await audit?.backend.close();
     encryption?.close();
+    signer?.close();
     await store.close();
   }
 }

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Service } from '../../src/api/types/index.gen.ts';
+import { ownerOf } from '../../src/cluster/real/load-balancer-addresses.ts';
 import { ownNamespaces } from './support/namespaces.ts';
 import { addresses, firstWords, inside, sh, Sites } from './support/sites.ts';
 import { until } from './support/until.ts';
@@ -24,6 +25,32 @@ const ingress = (sites: Sites, name: string): Promise<string[]> =>
     const ips = (status?.loadBalancer?.ingress ?? []).map((i) => i.ip!);
     return ips.length > 0 && ips;
   });
+
+/** Another machine has the addresses, ceases to be ready, and its neighbours go on sending to it: until they are told. */
+async function moves(sites: Sites, v4: string, v6: string): Promise<void> {
+  const { nodes } = sites.client.core;
+  const other = Array.from({ length: 1000 }, (_, i) => `other-${i}`).find((n) =>
+    [v4, v6].every((a) => ownerOf(a, ['one', n]) === n),
+  )!;
+  const ready = (status: string) => ({ status: { conditions: [{ type: 'Ready', status }] } });
+  await nodes.create({ metadata: { name: other } });
+  await nodes.patch(other, undefined, 'strategic', ready('True'), { subresource: 'status' });
+  const proxies = (): string => `${sh('ip -4 neigh show proxy')}${sh('ip -6 neigh show proxy')}`;
+  await until('the other machine to have the addresses', async () => ![v4, v6].some((a) => proxies().includes(a)));
+  const elsewhere = '02:00:00:00:00:99';
+  for (const a of [v4, v6]) inside('client', `ip neigh replace ${a} lladdr ${elsewhere} nud reachable dev eth0`);
+  assert.ok(!reaches(v4));
+  for (const a of [v4, v6]) inside('client', `ip neigh replace ${a} lladdr ${elsewhere} nud reachable dev eth0`);
+  const mac = /link\/ether (\S+)/.exec(sh('ip link show eth0'))![1]!;
+  const at = Date.now();
+  await nodes.patch(other, undefined, 'strategic', ready('False'), { subresource: 'status' });
+  for (const a of [v4, v6])
+    await until(`the client to know where ${a} is`, async () => inside('client', `ip neigh show ${a}`).includes(mac));
+  // By themselves they would look after half a minute.
+  assert.ok(Date.now() - at < 5000, `told after ${Date.now() - at} ms`);
+  for (const host of [v4, `[${v6}]`]) assert.deepEqual(firstWords(get(host)), ['one']);
+  await nodes.delete(other);
+}
 
 test(
   'addresses of a pool answer on the network, of both families, and no longer when the Service is gone',
@@ -56,6 +83,9 @@ test(
       // externalTrafficPolicy Local: the client's address is seen.
       await sites.client.core.services.patch('web', 'default', 'merge', { spec: { externalTrafficPolicy: 'Local' } });
       await until('the client’s address', async () => get(v4!).includes(addresses.client[4]));
+
+      await sites.client.core.services.patch('web', 'default', 'merge', { spec: { externalTrafficPolicy: 'Cluster' } });
+      await moves(sites, v4!, v6!);
 
       await sites.client.core.services.delete('web', 'default');
       await until('the address to go', async () => !sh('ip neigh show proxy').includes(v4!));

@@ -1,7 +1,7 @@
 /**
  * Makes addresses of load balancers known on the machine's network: for each one of the nodes answers who asks for its hardware
  * address (proxy ARP, proxy NDP), so that packets come to that node, where the rules of Services take over. Which one it is follows
- * from the nodes that are ready, by the same calculation on all of them. The address is never this machine's own: ports that no
+ * from the nodes that are ready, by the same calculation on all of them; one that takes over tells its neighbours. The address is never this machine's own: ports that no
  * Service has lead nowhere.
  */
 import { createHash } from 'node:crypto';
@@ -15,6 +15,8 @@ import type { EndpointSlice, Node, Service } from '../../api/types/index.gen.ts'
 import { Informer } from '../../client/informer.ts';
 import type { TypedClient } from '../../client/typed-client.ts';
 import { ip, ipList } from './ip-command.ts';
+import type { Notice } from './neighbour-notice.ts';
+import { sendNotices } from './neighbour-notice.ts';
 import type { Family } from './overlay.ts';
 import { families } from './overlay.ts';
 
@@ -22,6 +24,8 @@ import { families } from './overlay.ts';
 const protocol = '119';
 const resyncMs = 60_000;
 const retryMs = 10_000;
+/** A notice may be lost: so often it is sent, and so long after the one before. */
+const noticePausesMs: readonly number[] = [0, 500, 2000, 5000];
 const excludeLabel = 'node.kubernetes.io/exclude-from-external-load-balancers';
 
 export interface LoadBalancerAddressesOptions {
@@ -56,6 +60,9 @@ export class LoadBalancerAddresses {
   #stopped = false;
   #timer: Timer | undefined;
   #written = '';
+  /** What neighbours are still to be told, and how often they have been told. */
+  #notices: { readonly notice: Notice; sent: number }[] = [];
+  #noticeTimer: Timer | undefined;
 
   constructor(options: LoadBalancerAddressesOptions) {
     this.#o = options;
@@ -132,6 +139,7 @@ export class LoadBalancerAddresses {
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#timer?.cancel();
+    this.#noticeTimer?.cancel();
     await Promise.all(([this.#nodes, this.#services, this.#slices] as readonly Informer[]).map((i) => i.stop()));
     await this.#running;
   }
@@ -192,8 +200,10 @@ export class LoadBalancerAddresses {
     this.#timer?.cancel();
     let wait = resyncMs;
     try {
-      await announce(own);
+      await announce(own, (notice) => this.#notices.push({ notice, sent: 0 }));
       this.#written = text;
+      this.#notices = this.#notices.filter((n) => own.has(n.notice.address));
+      await this.#tell();
     } catch (error) {
       wait = retryMs;
       this.#o.logger.warn('load balancer addresses are not known on the network; trying again', { error });
@@ -205,10 +215,38 @@ export class LoadBalancerAddresses {
           this.#sync();
         });
   }
+
+  /** Sends what is due, and sees to it that the rest is sent. */
+  async #tell(): Promise<void> {
+    this.#noticeTimer?.cancel();
+    this.#noticeTimer = undefined;
+    if (this.#stopped || this.#notices.length === 0) return;
+    const due = this.#notices;
+    try {
+      if (!(await sendNotices(due.map((n) => n.notice)))) {
+        this.#notices = [];
+        return;
+      }
+    } catch (error) {
+      // Neighbours find out by themselves, later.
+      this.#o.logger.warn('neighbours could not be told of load balancer addresses', { error });
+    }
+    for (const n of due) n.sent++;
+    this.#notices = this.#notices.filter((n) => n.sent < noticePausesMs.length);
+    if (this.#notices.length === 0 || this.#stopped) return;
+    const pause = Math.min(...this.#notices.map((n) => noticePausesMs[n.sent]!));
+    this.#noticeTimer = this.#o.clock.setTimer(pause, () => {
+      this.#noticeTimer = undefined;
+      void this.#tell();
+    });
+  }
 }
 
 interface DeviceAddresses {
+  readonly ifindex: number;
   readonly ifname: string;
+  readonly link_type?: string;
+  readonly address?: string;
   readonly addr_info?: readonly { readonly local?: string; readonly prefixlen?: number }[];
 }
 
@@ -217,8 +255,8 @@ async function marked(family: Family): Promise<Set<string>> {
   return new Set(routes.map((r) => r.dst.split('/')[0]!));
 }
 
-/** Answers for these addresses, and no longer for others that it did. */
-async function announce(addresses: ReadonlySet<string>): Promise<void> {
+/** Answers for these addresses, and no longer for others that it did; `taken` is told of those that are new. */
+async function announce(addresses: ReadonlySet<string>, taken: (notice: Notice) => void): Promise<void> {
   const devices = await ipList<DeviceAddresses>('addr show');
   for (const family of families) {
     const there = await marked(family);
@@ -226,18 +264,22 @@ async function announce(addresses: ReadonlySet<string>): Promise<void> {
       const address = parseIp(text)!;
       if (address.family !== family) continue;
       const on = devices
-        .flatMap((d) => (d.addr_info ?? []).map((a) => ({ device: d.ifname, ...a })))
+        .flatMap((d) => (d.addr_info ?? []).map((a) => ({ device: d.ifname, link: d, ...a })))
         .find((a) => {
           const cidr = a.local === undefined ? undefined : parseCidr(`${a.local}/${a.prefixlen}`);
           return cidr !== undefined && a.device !== 'lo' && cidrContains(cidr, address);
         });
       // On none of the machine's networks: routers lead such addresses to nodes, and nobody asks for a hardware address.
       if (on === undefined) continue;
-      if (!there.delete(text))
+      const isNew = !there.delete(text);
+      if (isNew)
         // Out of sight of the network that asks, which is what makes the kernel answer; what is no Service's ends there.
         await ip(`-${family} route replace ${text} dev lo src ${on.local} proto ${protocol}`);
       if (family === 6) await writeFile(`/proc/sys/net/ipv6/conf/${on.device}/proxy_ndp`, '1');
       await ip(`-${family} neigh replace proxy ${text} dev ${on.device}`);
+      const { ifindex: index, link_type: type, address: hardware } = on.link;
+      if (isNew && type === 'ether' && hardware !== undefined)
+        taken({ address: text, device: { index, hardware }, from: on.local! });
     }
     await withdraw(family, there);
   }

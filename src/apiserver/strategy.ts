@@ -42,6 +42,8 @@ export interface Strategy {
    * `requested`: gracePeriodSeconds of the DeleteOptions.
    */
   gracePeriod?(ctx: StrategyContext, object: KubeObject, requested: number | undefined): number | undefined;
+  /** Told to who deletes without saying what is to happen to dependents. */
+  readonly orphansWarning?: string;
   /** What happens to dependents when the client names no policy. Default background. */
   readonly defaultPropagation?: 'Background' | 'Orphan';
   /** Values of the field labels beyond metadata.name and metadata.namespace. */

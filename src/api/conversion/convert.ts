@@ -25,6 +25,27 @@ export function isSameShape(from: string, to: string, kind: string): boolean {
   return from === to || !conversions.has(`${from} ${kind} ${to}`);
 }
 
+const templateGeneration = 'deprecated.daemonset.template.generation';
+
+/**
+ * A given object as upstream has it after decoding: converted to the internal version and back, so that the request's version
+ * shows what it leaves to the internal one to say.
+ */
+export function throughInternal(object: KubeObject, hub: string): KubeObject {
+  if (object.kind === 'DaemonSet' && object.apiVersion === 'apps/v1') {
+    const { annotations } = object.metadata;
+    const given = Number(annotations?.[templateGeneration] ?? 0);
+    const value = String(Number.isInteger(given) ? given : 0);
+    if (annotations?.[templateGeneration] === value) return object;
+    return {
+      ...object,
+      metadata: { ...object.metadata, annotations: { ...annotations, [templateGeneration]: value } },
+    };
+  }
+  const from = object.apiVersion ?? '';
+  return isSameShape(from, hub, object.kind ?? '') ? object : convert(convert(object, hub), from);
+}
+
 /** The object in another version: the same object when it is in that version already. */
 export function convert(object: KubeObject, apiVersion: string): KubeObject {
   if (object.apiVersion === apiVersion) return object;

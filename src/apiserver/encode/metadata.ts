@@ -6,15 +6,14 @@ const templateGeneration = 'deprecated.daemonset.template.generation';
 /** A DaemonSet has this annotation in `apps/v1` alone. */
 function withoutTemplateGeneration(object: KubeObjectLike): KubeObjectLike['metadata'] {
   const { annotations, ...metadata } = object.metadata;
-  const { [templateGeneration]: _, ...rest } = annotations ?? {};
+  const { [templateGeneration]: _, ...rest } = annotations as Record<string, string>;
   return Object.keys(rest).length === 0 ? metadata : { ...object.metadata, annotations: rest };
 }
 
 /** The metadata-only form of an object. `version` is that of meta.k8s.io. */
 export function partialMetadata(object: KubeObjectLike, version: 'v1' | 'v1beta1'): KubeObjectLike {
-  const metadata =
-    object.metadata.annotations?.[templateGeneration] === undefined
-      ? object.metadata
-      : withoutTemplateGeneration(object);
+  const annotations = object.metadata['annotations'] as Record<string, string> | undefined;
+  const stays = annotations?.[templateGeneration] === undefined;
+  const metadata = stays ? object.metadata : withoutTemplateGeneration(object);
   return { kind: 'PartialObjectMetadata', apiVersion: `meta.k8s.io/${version}`, metadata };
 }

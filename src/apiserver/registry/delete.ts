@@ -27,6 +27,13 @@ function isCollected(support: WriteSupport): boolean {
   return !(resource === 'events' && (group === '' || group === 'events.k8s.io'));
 }
 
+/** Who does not say what becomes of dependents is told, where that is not what one expects. */
+export function warnOfOrphans(support: WriteSupport, ctx: RequestContext, options: DeleteRequestOptions): void {
+  const text = support.strategies.main.orphansWarning;
+  if (text !== undefined && options.propagationPolicy === undefined && options.orphanDependents === undefined)
+    ctx.warn(text);
+}
+
 export async function deleteObject(
   support: WriteSupport,
   ctx: RequestContext,
@@ -36,12 +43,13 @@ export async function deleteObject(
 ): Promise<Deleted> {
   const { objects, resource } = support;
   const key = objects.layout.key(namespace, name);
+  if (ctx.info.verb === 'delete') warnOfOrphans(support, ctx, options);
   let { object: current, fresh } = await objects.read(key);
   let admitted: StoredObject | undefined;
   for (let attempt = 0; attempt < maxAttempts; attempt++) {
     if (current === undefined) {
       if (!fresh) ({ object: current, fresh } = await objects.readFresh(key));
-      if (current === undefined) throw notFound(groupResource(resource), name);
+      if (current === undefined) throw notFound(groupResource(ctx.resource ?? resource), name);
     }
     const old = objectIn(current, support.hub.apiVersion);
     try {

@@ -130,6 +130,11 @@ export function validateDeleteOptions(options: DeleteRequestOptions): FieldError
   return errors;
 }
 
+const ownPreconditions: Readonly<Record<string, string>> = {
+  'Namespace.': 'namespaces',
+  'CustomResourceDefinition.apiextensions.k8s.io': 'customresourcedefinitions',
+};
+
 /** Refuses a delete whose preconditions the object does not meet. */
 export function checkPreconditions(
   group: string,
@@ -140,6 +145,18 @@ export function checkPreconditions(
   if (preconditions === undefined) return;
   const { uid, resourceVersion } = preconditions;
   const meta = object.metadata;
+  // The two kinds that are deleted in steps look for themselves.
+  const own = ownPreconditions[`${kind}.${group}`];
+  if (own !== undefined) {
+    const wrong = (what: string, wanted: string, found = ''): never => {
+      const why = `Precondition failed: ${what} in precondition: ${wanted}, ${what} in object meta: ${found}`;
+      throw conflict({ group, resource: own }, meta.name ?? '', why);
+    };
+    if (uid !== undefined && uid !== meta.uid) wrong('UID', uid, meta.uid);
+    if (resourceVersion !== undefined && resourceVersion !== meta.resourceVersion)
+      wrong('ResourceVersion', resourceVersion, meta.resourceVersion);
+    return;
+  }
   if (uid !== undefined && uid !== meta.uid) {
     throw conflict(
       { group, resource: kind },

@@ -24,7 +24,7 @@ import type { StoredObject } from '../storage/codec.ts';
 import { parseResourceVersion } from '../storage/continue.ts';
 import { Selection } from '../storage/selection.ts';
 import type { WatchCache } from '../storage/watch-cache.ts';
-import { deleteObject, removeObject } from './delete.ts';
+import { deleteObject, removeObject, warnOfOrphans } from './delete.ts';
 import type { Deleted } from './delete.ts';
 import { readFieldSelector, readLabelSelector } from './selectable-fields.ts';
 import type { TypeSupport } from './type-support.ts';
@@ -105,7 +105,7 @@ export class GenericRegistry implements Registry {
     return this.support.objects.layout.key(namespace, name);
   }
 
-  async get(_ctx: RequestContext, namespace: string, name: string, resourceVersion: string): Promise<StoredObject> {
+  async get(ctx: RequestContext, namespace: string, name: string, resourceVersion: string): Promise<StoredObject> {
     const key = this.key(namespace, name);
     const { cache } = this;
     let object: StoredObject | undefined;
@@ -118,7 +118,7 @@ export class GenericRegistry implements Registry {
       await cache.waitFor(revision);
       object = cache.get(key);
     }
-    if (object === undefined) throw notFound(groupResource(this.resource), name);
+    if (object === undefined) throw notFound(groupResource(ctx.resource ?? this.resource), name);
     return object;
   }
 
@@ -216,6 +216,7 @@ export class GenericRegistry implements Registry {
     options: DeleteRequestOptions,
   ): Promise<readonly Committed[]> {
     const { items } = await this.cache.list(this.#selection(ctx, list), list);
+    warnOfOrphans(this.support, ctx, options);
     const deleted: Committed[] = [];
     const running = new Set<Promise<void>>();
     const failures: unknown[] = [];

@@ -5,7 +5,7 @@
 import type { Clock } from '../../base/clock.ts';
 import type { Random } from '../../base/random.ts';
 import type { ResourceInfo } from '../../api/catalog/resource.ts';
-import { convert } from '../../api/conversion/convert.ts';
+import { convert, throughInternal } from '../../api/conversion/convert.ts';
 import { invalid, invalidStatus } from '../../api/field-error.ts';
 import { nameIsDNSSubdomain } from '../../api/names.ts';
 import type { KubeObject, ObjectMeta } from '../../api/object.ts';
@@ -165,6 +165,7 @@ export async function createObject(
   object = withRequestNamespace(object, resource.namespaced ? namespace : '');
   object = dedupOwnerReferences(ctx, object, false);
   const types = support.types(ctx);
+  object = throughInternal(object, support.hub.apiVersion);
   const managed = types.fields.update(undefined, object, {
     manager: options.fieldManager,
     subresource: options.subresource,
@@ -304,7 +305,7 @@ export async function updateObject(
       }
       const current = state.object;
       try {
-        if (current === undefined && !mayCreate) throw notFound(groupResource(resource), name);
+        if (current === undefined && !mayCreate) throw notFound(groupResource(ctx.resource ?? resource), name);
         const done =
           current === undefined
             ? await createByUpdate(support, ctx, namespace, name, updater, options)
@@ -389,6 +390,7 @@ async function createByUpdate(
   const types = support.types(ctx);
   if (!options.apply) {
     object = dedupOwnerReferences(ctx, object, false);
+    object = throughInternal(object, support.hub.apiVersion);
     const managed = types.fields.update(undefined, object, {
       manager: options.fieldManager,
       subresource: options.subresource,
@@ -465,6 +467,7 @@ async function prepareUpdate(
     next = withRequestNamespace(next, resource.namespaced ? namespace : '');
     if (!options.apply) next = dedupOwnerReferences(ctx, next, false);
   }
+  if (next !== live && !options.apply) next = throughInternal(next, hub.apiVersion);
   if (!options.apply && options.keepManagedFields !== true) {
     const managed = types.fields.update(live, next, {
       manager: options.fieldManager,

@@ -101,6 +101,10 @@ function core(deps: StrategyDeps): Record<string, ResourceStrategies> {
     endpoints: endpointsStrategies(),
     events: events(),
     limitranges: plainKind({
+      // Alone among all kinds it needs no name.
+      create(object) {
+        if ((object.metadata.name ?? '') === '') object.metadata.name = object.metadata.uid;
+      },
       allowCreateOnUpdate: true,
       validate: validateLimitRange,
       validateUpdate: (object) => validateLimitRange(object),

@@ -48,6 +48,7 @@ export interface KindOptions {
   readonly allowUnconditionalUpdate?: boolean;
   readonly allowCreateOnUpdate?: boolean;
   readonly defaultPropagation?: 'Background' | 'Orphan';
+  readonly orphansWarning?: string;
   readonly validateName?: Strategy['validateName'];
   validate?(object: KubeObject, ctx: StrategyContext): readonly FieldError[];
   /** All errors of an update: those of the new object too. */
@@ -84,6 +85,7 @@ export function kindStrategy(options: KindOptions): Strategy {
     ...(options.validateName === undefined ? {} : { validateName: options.validateName }),
     allowCreateOnUpdate: options.allowCreateOnUpdate ?? false,
     allowUnconditionalUpdate: options.allowUnconditionalUpdate ?? true,
+    ...(options.orphansWarning === undefined ? {} : { orphansWarning: options.orphansWarning }),
     defaultPropagation: options.defaultPropagation ?? 'Background',
     resetFields: options.status === true ? [['status']] : [],
   };

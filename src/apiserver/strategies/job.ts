@@ -1,4 +1,5 @@
 /** Job: gets its selector and the labels that tie its pods to it, unless it chooses its own selector. */
+import { deepEqual } from '../../api/helpers/deep-equal.ts';
 import type { JobSpec } from '../../api/types/batch-v1.gen.ts';
 import type { Draft, ResourceStrategies } from '../strategy.ts';
 import { jobWarnings, validateJob, validateJobStatusUpdate, validateJobUpdate } from './workload-validation.ts';
@@ -23,6 +24,9 @@ function generateSelector(object: Draft): void {
   };
 }
 
+const labelsOfTemplate = (object: Draft): unknown =>
+  (object['spec'] as JobSpec | undefined)?.template?.metadata?.labels;
+
 /** A Job without labels of its own has its template's. */
 function defaultLabels(object: Draft): void {
   const labels = (object['spec'] as JobSpec | undefined)?.template?.metadata?.labels ?? {};
@@ -36,7 +40,12 @@ export function jobStrategies(): ResourceStrategies {
       status: true,
       generation: ['spec'],
       defaultPropagation: 'Orphan',
+      orphansWarning:
+        'child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning',
       create: (object) => {
+        // Labels that are the template's take part in what the template gets.
+        const given = object.metadata.labels;
+        if (deepEqual(given, labelsOfTemplate(object))) delete object.metadata.labels;
         generateSelector(object);
         defaultLabels(object);
       },

@@ -117,7 +117,7 @@ function validate(object: KubeObject, old: KubeObject | undefined): FieldError[]
   const errors: FieldError[] = [];
   if (old === undefined) {
     const why = checkCsr(String(spec.request ?? ''));
-    if (why !== undefined) errors.push(invalid('spec.request', spec.request ?? '', why));
+    if (why !== undefined) errors.push(invalid('spec.request', spec.request ?? null, why));
   }
   const list = (spec.usages ?? []) as readonly string[];
   if (list.length === 0) errors.push(required('spec.usages'));

@@ -25,15 +25,15 @@ const maxSelectableFields = 8;
 export function crdNames(names: CustomResourceDefinitionNames | undefined, field: string): Errors {
   const errors: Errors = [];
   const label = (value: string | undefined, name: string, prefix = ''): void => {
-    if (value === undefined || value === '') return;
+    if (value === undefined) return;
     const wrong = isDNS1035Label(prefix === '' ? value : value.toLowerCase());
     if (wrong.length > 0) errors.push(invalid(`${field}.${name}`, value, prefix + wrong.join(',')));
   };
   const mixed = 'may have mixed case, but should otherwise match: ';
-  label(names?.plural, 'plural');
-  label(names?.singular, 'singular');
-  label(names?.kind, 'kind', mixed);
-  label(names?.listKind, 'listKind', mixed);
+  label(names?.plural || undefined, 'plural');
+  label(names?.singular || undefined, 'singular');
+  label(names?.kind || undefined, 'kind', mixed);
+  label(names?.listKind || undefined, 'listKind', mixed);
   (names?.shortNames ?? []).forEach((s, i) => label(s, `shortNames[${i}]`));
   if (names?.kind && names.kind === names.listKind)
     errors.push(invalid(`${field}.listKind`, names.listKind, 'kind and listKind may not be the same'));
@@ -197,6 +197,7 @@ function selectablePart(v: VersionPart, field: string, old: VersionPart | undefi
 
 /** The versions as upstream's internal type prints them, where all that can be common is. */
 function printedVersions(versions: readonly CustomResourceDefinitionVersion[], common: ReadonlySet<string>): unknown {
+  if (versions.length === 0) return null;
   if (common.size < versionParts.length) return versions;
   return versions.map((v) => ({
     Name: v.name,
@@ -374,6 +375,10 @@ export function validateCustomResourceDefinition(
         'must have exactly one version marked as storage version',
       ),
     );
+  // Internally the first version has a place of its own too.
+  const version = versions[0]?.name ?? '';
+  const wrongVersion = version === '' ? [] : isDNS1035Label(version);
+  if (wrongVersion.length > 0) errors.push(invalid('spec.version', version, wrongVersion.join(',')));
   for (const name of ['plural', 'singular', 'kind', 'listKind'] as const)
     if (!spec.names?.[name]) errors.push(required(`spec.names.${name}`));
   errors.push(...crdNames(spec.names, 'spec.names'));
@@ -407,9 +412,11 @@ function storedVersions(crd: CustomResourceDefinition): Errors {
   const stored = crd.status?.storedVersions ?? [];
   if (stored.length === 0) return [invalid(field, null, 'must have at least one stored version')];
   const errors: Errors = [];
-  const storage = crd.spec.versions.find((v) => v.storage)?.name;
-  if (storage !== undefined && !stored.includes(storage))
-    errors.push(invalid(field, stored, `must have the storage version ${storage}`));
+  const left = new Set(stored);
+  for (const v of crd.spec.versions) {
+    if (v.storage && !left.has(v.name)) errors.push(invalid(field, stored, `must have the storage version ${v.name}`));
+    left.delete(v.name);
+  }
   stored.forEach((s, i) => {
     if (!crd.spec.versions.some((v) => v.name === s))
       errors.push(

@@ -160,8 +160,7 @@ export const handlePatch: VerbHandler = async (verbs, ctx) => {
     name,
     (current) => {
       // Kinds that a PUT may create are still not made by a patch; only apply does that.
-      if (current === undefined)
-        throw notFound({ group: registry.resource.group, resource: registry.resource.resource }, name);
+      if (current === undefined) throw notFound(ctx.resource ?? registry.resource, name);
       const patched = patchDocument(types, current, patch);
       const report = first;
       first = false;

@@ -1,14 +1,18 @@
 /** A kubelet as a process of its own: its serving certificate by the cluster's authority, and its configuration. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { X509Certificate } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { PeerCertificate } from 'node:tls';
 import { connect } from 'node:tls';
 import { test } from 'node:test';
+import type { Clock } from '../../src/base/clock.ts';
 import { SystemClock } from '../../src/base/clock.ts';
 import { silentLogger } from '../../src/base/logger.ts';
 import { SystemRandom } from '../../src/base/random.ts';
+import type { CertificateSigningRequest } from '../../src/api/types/index.gen.ts';
 import type { Cluster } from '../../src/cluster/cluster.ts';
 import { createCluster } from '../../src/cluster/create-cluster.ts';
 import { createToken } from '../../src/cluster/joining/tokens.ts';
@@ -18,12 +22,42 @@ import { runKubelet } from '../../src/cluster/processes/kubelet.ts';
 const random = new SystemRandom();
 const clock = new SystemClock();
 
+/** Real time that can be put forward and back; whoever sleeps wakes up then. */
+class MovableClock extends SystemClock {
+  #ahead = 0;
+  readonly #wake = new Set<() => void>();
+
+  override now(): number {
+    return super.now() + this.#ahead;
+  }
+
+  override sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const end = (then: () => void) => (): void => {
+        this.#wake.delete(wake);
+        then();
+      };
+      const wake = end(resolve);
+      this.#wake.add(wake);
+      super.sleep(ms, signal).then(
+        wake,
+        end(() => reject(signal?.reason)),
+      );
+    });
+  }
+
+  move(ms: number): void {
+    this.#ahead += ms;
+    for (const wake of [...this.#wake]) wake();
+  }
+}
+
 interface Started {
   readonly port: number;
   stop(): Promise<void>;
 }
 
-async function start(cluster: Cluster, dir: string, config: string): Promise<Started> {
+async function start(cluster: Cluster, dir: string, config: string, time: Clock = clock): Promise<Started> {
   const { server, certificateAuthority } = cluster.adminCredentials!;
   const token = await createToken(cluster.client, clock, random, { ttlMs: 600_000 });
   const bootstrap = join(dir, 'bootstrap.conf');
@@ -47,7 +81,7 @@ async function start(cluster: Cluster, dir: string, config: string): Promise<Sta
       cloudProvider: undefined,
       rootDir: join(dir, 'kubelet'),
     },
-    { clock, random, logger: silentLogger, signal: stop.signal, say: said.resolve },
+    { clock: time, random, logger: silentLogger, signal: stop.signal, say: said.resolve },
   );
   ended.catch((e: unknown) => said.reject(e));
   const port = Number(/:(\d+)$/.exec(await said.promise)![1]);
@@ -110,6 +144,82 @@ test('a serving certificate is asked for, waits for approval, and is kept', asyn
     assert.equal((await requests.list()).items.length, 2);
     await second.stop();
   } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+});
+
+/** A connection that stays open, on which one request after the other is made. */
+async function keptConnection(cluster: Cluster, port: number): Promise<{ ask(): Promise<string>; close(): void }> {
+  const { certificateAuthority: ca } = cluster.adminCredentials!;
+  const socket = connect({ port, host: '127.0.0.1', ca, servername: 'n1' });
+  await once(socket, 'secureConnect');
+  return {
+    async ask() {
+      socket.write('GET /healthz HTTP/1.1\r\nHost: n1\r\n\r\n');
+      const [answer] = (await once(socket, 'data')) as [Buffer];
+      return answer.toString('latin1').split('\r\n')[0]!;
+    },
+    close: () => socket.destroy(),
+  };
+}
+
+test('both certificates are renewed in time, and taken without a restart', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'knarr-kubelet-'));
+  await using cluster = await createCluster({ nodes: 0, https: { port: 0 } });
+  const requests = cluster.client.certificates.certificatesigningrequests;
+  const of = async (signer: string) =>
+    (await requests.list()).items.filter((r) => r.spec?.signerName === `kubernetes.io/${signer}`);
+  const approve = async (r: CertificateSigningRequest): Promise<void> => {
+    const conditions = [{ type: 'Approved', status: 'True', reason: 'Test', message: 'an administrator says so' }];
+    await requests.update({ ...r, status: { ...r.status, conditions } }, { subresource: 'approval' });
+  };
+  const pending = () =>
+    until(async () => (await of('kubelet-serving')).find((r) => r.status?.conditions === undefined));
+  const client = () => new X509Certificate(readFileSync(join(dir, 'pki/kubelet-client-current.pem')));
+  const fingerprint = (c: X509Certificate): string =>
+    `X509SHA256=${c.fingerprint256.replaceAll(':', '').toLowerCase()}`;
+  const credential = (r: CertificateSigningRequest): string | undefined =>
+    r.spec?.extra?.['authentication.kubernetes.io/credential-id']?.[0];
+  const time = new MovableClock();
+  const kubelet = await start(cluster, dir, 'serverTLSBootstrap: true\nrotateCertificates: true\n', time);
+  try {
+    const firstClient = client();
+    const asked = await pending();
+    assert.equal(credential(asked), fingerprint(firstClient), 'asked for as the node');
+    await approve(asked);
+    const first = await until(() => served(cluster, kubelet.port).catch(() => undefined));
+    const kept = await keptConnection(cluster, kubelet.port);
+    assert.match(await kept.ask(), /^HTTP\/1\.1 \d+/);
+
+    // Of a year nine tenths at most pass before the next one is asked for.
+    const most = 340 * 86_400_000;
+    const clientRequests = (await of('kube-apiserver-client-kubelet')).length;
+    time.move(most);
+    const next = await pending();
+    await until(async () => (await of('kube-apiserver-client-kubelet')).length > clientRequests);
+    time.move(-most);
+    assert.equal((await served(cluster, kubelet.port)).serialNumber, first.serialNumber, 'not yet approved');
+    await approve(next);
+    const second = await until(async () => {
+      const now = await served(cluster, kubelet.port);
+      return now.serialNumber !== first.serialNumber && now;
+    });
+    assert.equal(second.subject.CN, 'system:node:n1');
+    assert.match(await kept.ask(), /^HTTP\/1\.1 \d+/, 'who was connected stays connected');
+    kept.close();
+
+    // The client's certificate nobody has to approve; the kubelet speaks with the new one from now on.
+    const renewed = await until(async () => client().serialNumber !== firstClient.serialNumber && client());
+    assert.match(renewed.subject, /CN=system:node:n1/);
+    time.move(most);
+    const third = await pending();
+    time.move(-most);
+    assert.notEqual(credential(third), fingerprint(firstClient));
+    assert.equal(third.spec?.username, 'system:node:n1');
+    const ready = (await cluster.client.core.nodes.get('n1')).status?.conditions?.find((c) => c.type === 'Ready');
+    assert.equal(ready?.status, 'True');
+  } finally {
+    await kubelet.stop();
     rmSync(dir, { recursive: true, force: true });
   }
 });

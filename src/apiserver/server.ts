@@ -3,25 +3,22 @@
  * admission, discovery, OpenAPI, health and metrics, the filter chain around them, and the transports that lead in.
  */
 import { hostname, networkInterfaces } from 'node:os';
-import type { Clock } from '../base/clock.ts';
-import { ioNow, ioSleep } from '../base/io-time.ts';
+import { joinHostPort } from '../base/host-port.ts';
+import { formatIp, parseCidr } from '../base/ip.ts';
+import { ioSleep } from '../base/io-time.ts';
 import type { Logger } from '../base/logger.ts';
-import type { Random } from '../base/random.ts';
 import { loadCatalog } from '../api/catalog/catalog.ts';
 import type { Catalog } from '../api/catalog/catalog.ts';
 import { CborObjects } from '../api/codec/cbor-objects.ts';
 import { FeatureGates } from '../api/features/feature-gates.ts';
 import { ProtobufObjects } from '../api/protobuf.ts';
-import { loadDescriptions } from '../api/schema/descriptions.ts';
-import type { Describe } from '../api/schema/openapi.ts';
 import type { ObjectSchema } from '../api/schema/schema.ts';
 import type { Transport } from '../client/transport.ts';
-import type { KeyValueStore } from '../etcd/store.ts';
 import { Aggregation } from './aggregation/aggregation.ts';
-import { servedResources, type RuntimeConfig } from './api-enablement.ts';
+import { servedResources } from './api-enablement.ts';
 import { createAdmissionChain } from './admission/chain.ts';
 import { AdmissionMetrics } from './admission/metrics.ts';
-import { builtInPlugins, type AdmissionConfiguration } from './admission/plugins.ts';
+import { builtInPlugins } from './admission/plugins.ts';
 import { PodSecurityMetrics } from './admission/pod-security/metrics.ts';
 import { webhookConditions } from './admission/policy/conditions.ts';
 import { resourceOfKind } from './admission/policy/params.ts';
@@ -31,8 +28,7 @@ import { ClusterIpAllocator } from './allocators/cluster-ip.ts';
 import { NodePortAllocator } from './allocators/node-port.ts';
 import { AllocationRepair } from './allocators/repair.ts';
 import { createParamAccess } from './authorization/param-access.ts';
-import { defaultRequestHeaders, type RequestHeaderOptions } from './authentication/request-header.ts';
-import type { ServiceAccountKeyOptions } from './authentication/service-account-keys.ts';
+import { defaultRequestHeaders } from './authentication/request-header.ts';
 import { bootstrap, publishAuthentication } from './bootstrap/bootstrap.ts';
 import type { AuthenticationFiles } from './bootstrap/objects.ts';
 import { LegacyTokenTracking } from './bootstrap/legacy-token-tracking.ts';
@@ -43,160 +39,39 @@ import { createServiceResolver } from './connect/service-resolver.ts';
 import { createWebhookClients } from './connect/webhook-client.ts';
 import type { WebhookClients } from './connect/webhook-client.ts';
 import { ComputedApis } from './computed.ts';
-import type { ComputedApi } from './computed.ts';
-import type { AdmissionPlugin } from './context.ts';
-import type { Dialer } from './dialer.ts';
 import { createDirector } from './director.ts';
-import { Discovery } from './discovery/discovery.ts';
-import { componentStatuses, portProbes, type ComponentProbes } from './debug/component-statuses.ts';
-import { installProfiling } from './debug/profiling.ts';
-import { postStartHooks } from './debug/post-start-hooks.ts';
-import { installZPages } from './debug/zpages.ts';
-import { indexHandler } from './discovery/index-paths.ts';
-import { defaultGitVersion, versionHandler } from './discovery/version.ts';
+import { componentStatuses, portProbes } from './debug/component-statuses.ts';
+import { defaultGitVersion } from './discovery/version.ts';
 import { Encoder } from './encode/encoder.ts';
 import { CustomResources } from './extensions/custom-resources.ts';
-import type { AuditOptions } from './filters/audit.ts';
-import type { AuthorizationObserver } from './filters/authorization.ts';
 import type { Scope } from './filters/scope.ts';
 import { FlowControlMaintenance } from './bootstrap/flow-control.ts';
-import { installFlowControlDebug } from './flowcontrol/debug.ts';
 import { FlowControl } from './flowcontrol/flow-control.ts';
 import { registrySource } from './flowcontrol/source.ts';
 import { ImpersonationMetrics } from './filters/impersonation.ts';
 import { GenericServer } from './generic-server.ts';
 import { Health } from './health.ts';
 import type { ListenerCertificates, Listening } from './http/listener.ts';
-import type { BrowserHeaders } from './http/browsers.ts';
 import { HttpsListener } from './http/listener.ts';
-import type { TlsSettings } from './http/tls-settings.ts';
 import { LocalTransport } from './local-transport.ts';
-import { computed, expose } from './metrics/exposition.ts';
-import { helpOf } from './metrics/stability.ts';
 import { AccessMetrics } from './metrics/access-metrics.ts';
-import { cacheFamilies } from './metrics/cache-metrics.ts';
 import { buildFamilies } from './metrics/process-metrics.ts';
 import { requestLog } from './metrics/request-log.ts';
 import { RequestMetrics } from './metrics/request-metrics.ts';
-import { OpenAPIService } from './openapi/openapi.ts';
+import type { ApiServerOptions } from './options.ts';
+import { installServedPaths } from './served-paths.ts';
 import { RegistriesImpl } from './registry/registries.ts';
 import type { IncomingRequest, OutgoingResponse, UserInfo } from './request.ts';
 import { ResourceDirectory } from './resource-directory.ts';
 import { Routes } from './routes.ts';
-import type { AuthorizationMode, SecurityConfiguration } from './security.ts';
 import { createSecurity } from './security.ts';
-import type { StorageMediaType } from './storage/media-type.ts';
 import { MeteredStore } from './storage/metered-store.ts';
 import { resourceOfKey } from './storage/resource-of-key.ts';
 import { createStrategies } from './strategies/catalog.ts';
 import { customResourceDefinitionStrategies } from './strategies/custom-resource-definition.ts';
 import type { StrategyCatalog } from './strategy.ts';
 import { TableMaker } from './tables/table.ts';
-import type { Tracer } from './tracing/tracer.ts';
 import { createVerbs } from './verbs/verbs.ts';
-
-export interface ApiServerOptions {
-  readonly store: KeyValueStore;
-  /** The store is this process's own: its watch events come synchronously with the commit. */
-  readonly embedded: boolean;
-  /** `--storage-media-type`, default JSON. */
-  readonly storageMediaType?: StorageMediaType;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly logger: Logger;
-  /** Shared by the clusters of a process; loaded when left out. */
-  readonly catalog?: Catalog;
-  /** Needed to `listen`. PEM texts. */
-  readonly certificates?: ListenerCertificates;
-  /** `--tls-min-version` and the like. */
-  readonly tls?: TlsSettings;
-  /** `--goaway-chance`: which part of the requests ends its HTTP/2 connection. */
-  readonly goawayChance?: number;
-  /** PEM of the key that signs service account tokens, and further public keys that verify them. */
-  readonly serviceAccountKeys: ServiceAccountKeyOptions;
-  /** `--service-account-issuer` */
-  readonly serviceAccountIssuers?: readonly string[];
-  /** Default Node, RBAC. */
-  readonly authorizationModes?: readonly AuthorizationMode[];
-  /** Issuers and webhooks outside, authorization by configuration, what tokens may be. */
-  readonly security?: SecurityConfiguration;
-  /** `--anonymous-auth`, default true. */
-  readonly anonymous?: boolean;
-  /** `--token-auth-file`, parsed. */
-  readonly staticTokens?: ReadonlyMap<string, UserInfo>;
-  /** `--enable-bootstrap-token-auth`; default false. */
-  readonly bootstrapTokens?: boolean;
-  /** Kinds that nothing in this cluster acts upon, by `group/resource`: each write is answered with this warning. */
-  readonly withoutEffect?: Readonly<Record<string, string>>;
-  readonly dialer: Dialer;
-  /** `--service-cluster-ip-range`, default 10.96.0.0/12. */
-  readonly serviceClusterIPRanges?: readonly string[];
-  /** `--service-node-port-range`, both ends included; default 30000–32767. */
-  readonly serviceNodePortRange?: { readonly min: number; readonly max: number };
-  /** `--advertise-address`; default the address listened on, or one of the host's when that is a loopback one. */
-  readonly advertiseAddress?: string;
-  /** Port under which the `kubernetes` Service reaches this server where it does not listen itself; default 6443. */
-  readonly advertisePort?: number;
-  /** `--runtime-config`: APIs switched on or off against the release's default. */
-  readonly runtimeConfig?: RuntimeConfig;
-  /** `--feature-gates`; the release's defaults when left out. */
-  readonly features?: FeatureGates;
-  /** `--requestheader-*`: whom `certificates.frontProxyCA` signs for may speak for others; default as kubeadm sets it up. */
-  readonly requestHeader?: RequestHeaderOptions;
-  /** `--proxy-client-cert-file` and `--proxy-client-key-file`, PEM: shown to aggregated API servers. */
-  readonly proxyClientCertificate?: { readonly certificate: string; readonly key: string };
-  /** `--enable-aggregator-routing`: Services are reached by their endpoints instead of their cluster IP. */
-  readonly aggregatorRouting?: boolean;
-  /** `--enable-admission-plugins`: those that are off by default; NodeRestriction where nothing is said. */
-  readonly enableAdmissionPlugins?: ReadonlySet<string>;
-  readonly disableAdmissionPlugins?: ReadonlySet<string>;
-  /** `--admission-control-config-file`, parsed, by plugin. */
-  readonly admissionConfiguration?: AdmissionConfiguration;
-  /** APIs that another component of this process answers for. */
-  readonly computedApis?: readonly ComputedApi[];
-  readonly extraAdmissionPlugins?: readonly AdmissionPlugin[];
-  /** `--audit-policy-file` and where its events go; the server closes the backend. */
-  readonly audit?: AuditOptions;
-  /** Told of every authorization decision. */
-  readonly onAuthorization?: AuthorizationObserver;
-  readonly gitVersion?: string;
-  /** Objects are frozen deeply (tests, and what goes to users). */
-  readonly freeze?: boolean;
-  readonly eventTtlSeconds?: number;
-  readonly requestTimeoutMs?: number;
-  readonly maxRequestsInFlight?: number;
-  readonly maxMutatingRequestsInFlight?: number;
-  /** `--enable-priority-and-fairness`, default true: the two limits together are the seats that its levels share. */
-  readonly priorityAndFairness?: boolean;
-  /** What ComponentStatuses ask; upstream's ports on this machine when left out. */
-  readonly components?: ComponentProbes;
-  readonly operations?: OperationsOptions;
-  /** `--tracing-config-file`; the server closes it. */
-  readonly tracer?: Tracer;
-  /** Real milliseconds that requests get to finish when the server closes; default 5000. */
-  readonly shutdownGraceMs?: number;
-}
-
-/** How the server is looked into and ended. */
-export interface OperationsOptions {
-  /** `--profiling`, default true. */
-  readonly profiling?: boolean;
-  /** What `/flagz` tells. */
-  readonly flags?: Readonly<Record<string, string>>;
-  /** `--livez-grace-period`: real milliseconds in which a start that is not finished is no failure of `/livez`. */
-  readonly livezGraceMs?: number;
-  /** `--shutdown-delay-duration`: real milliseconds between the end of readiness and that of serving. */
-  readonly shutdownDelayMs?: number;
-  readonly shutdownSendRetryAfter?: boolean;
-  /** `--shutdown-watch-termination-grace-period`: real milliseconds within which watches end one after the other. */
-  readonly shutdownWatchGraceMs?: number;
-  /** `--min-request-timeout`, in seconds. */
-  readonly minRequestTimeoutSeconds?: number;
-  /** `-v=3` and more: a line of the log for each request. */
-  readonly logRequests?: boolean;
-  /** `--cors-allowed-origins`, `--strict-transport-security-directives`. */
-  readonly browsers?: BrowserHeaders;
-}
 
 export interface ApiServer {
   /** In-process access under an identity; passes the whole filter chain. */
@@ -267,12 +142,6 @@ function hostAddress(): string {
   return '192.0.2.1';
 }
 
-/** The texts of the API, read when the first OpenAPI document is made. */
-function lazyDescriptions(): Describe {
-  let loaded: Describe | undefined;
-  return (definition, field) => (loaded ??= loadDescriptions())(definition, field);
-}
-
 /** What connections get to close in good order once nothing runs on them, in milliseconds. */
 const lastWordsMs = 2000;
 
@@ -280,13 +149,9 @@ const defaultServiceRange = '10.96.0.0/12';
 
 /** First address of a range behind its network address: the `kubernetes` Service's. */
 export function firstServiceIP(cidr: string): string {
-  const [address, bits] = cidr.split('/') as [string, string];
-  if (address.includes(':')) return address.endsWith('::') ? `${address}1` : address.replace(/[^:]*$/, '1');
-  const parts = address.split('.').map(Number);
-  const value = ((parts[0]! << 24) | (parts[1]! << 16) | (parts[2]! << 8) | parts[3]!) >>> 0;
-  const mask = Number(bits) === 0 ? 0 : (0xffffffff << (32 - Number(bits))) >>> 0;
-  const first = (((value & mask) >>> 0) + 1) >>> 0;
-  return [first >>> 24, (first >>> 16) & 255, (first >>> 8) & 255, first & 255].join('.');
+  const range = parseCidr(cidr);
+  if (range === undefined) throw new Error(`invalid CIDR address: ${cidr}`);
+  return formatIp({ family: range.family, value: range.base + 1n });
 }
 
 class ApiServerImpl implements ApiServer {
@@ -581,7 +446,22 @@ class ApiServerImpl implements ApiServer {
         ? {}
         : { maxMutatingRequestsInFlight: options.maxMutatingRequestsInFlight }),
     });
-    this.#installRoutes(routes, catalog, gitVersion);
+    installServedPaths(routes, {
+      options,
+      catalog,
+      gitVersion,
+      features: this.#features,
+      directory: this.directory,
+      registries: this.registries,
+      metrics: this.metrics,
+      health: this.health,
+      remote: this.#aggregation.documents,
+      documents: security.oidcDocuments,
+      flowControl: this.#flowControl,
+      serverAddress: () => this.#serverAddress(),
+      started: () => this.#bootstrapped,
+      ending: () => this.#ending || this.#closing !== undefined,
+    });
   }
 
   #createFlowControl(): FlowControl | undefined {
@@ -647,114 +527,6 @@ class ApiServerImpl implements ApiServer {
     });
   }
 
-  #installRoutes(routes: Routes, catalog: Catalog, gitVersion: string): void {
-    const discovery = new Discovery({
-      directory: this.directory,
-      remote: this.#aggregation.documents,
-      serverAddress: () => this.#serverAddress(),
-    });
-    discovery.install(routes);
-    new OpenAPIService({
-      directory: this.directory,
-      catalog,
-      describe: lazyDescriptions(),
-      gitVersion,
-      customSchema: (resource) => this.directory.customSchema(resource),
-      remote: this.#aggregation.documents,
-    }).install(routes);
-    const version = versionHandler({ gitVersion });
-    routes.add('/version', version);
-    routes.add('/version/', version, false);
-    let storeBytes = 0;
-    this.metrics.register(
-      computed(
-        'gauge',
-        'apiserver_storage_size_bytes',
-        'Size of the storage database file physically allocated in bytes.',
-        () => [[{ storage_cluster_id: 'etcd-0' }, storeBytes]],
-      ),
-      computed(
-        'gauge',
-        'apiserver_storage_objects',
-        '[DEPRECATED, consider using apiserver_resource_objects instead] Number of stored objects at the time of last check split by kind. In case of a fetching error, the value will be -1.',
-        () =>
-          [...this.registries.counts()].map(
-            ({ resource: r, objects }) =>
-              [{ resource: r.group === '' ? r.resource : `${r.resource}.${r.group}` }, objects] as const,
-          ),
-      ),
-      ...cacheFamilies(() => this.registries.counts()),
-      computed(
-        'gauge',
-        'apiserver_resource_objects',
-        'Number of stored objects at the time of last check split by kind. In case of a fetching error, the value will be -1.',
-        () =>
-          [...this.registries.counts()].map(
-            ({ resource: r, objects }) => [{ group: r.group, resource: r.resource }, objects] as const,
-          ),
-      ),
-    );
-    routes.add(
-      '/metrics',
-      this.metrics.handler(async () => {
-        storeBytes = await this.#options.store.size();
-      }),
-    );
-    for (const document of this.#security.oidcDocuments) {
-      routes.add(document.path, () => ({
-        status: 200,
-        headers: { 'cache-control': document.cacheControl() },
-        body: { kind: 'bytes', contentType: document.contentType, bytes: document.body() },
-      }));
-    }
-    if (this.#flowControl !== undefined) installFlowControlDebug(routes, this.#flowControl, this.#options.clock);
-    this.health.add('etcd', async () => void (await this.#options.store.currentRevision()));
-    this.health.add('etcd-readiness', async () => void (await this.#options.store.currentRevision()), ['readyz']);
-    this.health.add('informer-sync', () => {}, ['readyz']);
-    const operations = this.#options.operations ?? {};
-    const began = ioNow();
-    const started = (): void => {
-      if (!this.#bootstrapped) throw new Error('not finished');
-    };
-    const alive = (): void => {
-      if (ioNow() - began > (operations.livezGraceMs ?? 0)) started();
-    };
-    for (const hook of postStartHooks) {
-      this.health.add(hook, started, ['healthz', 'readyz']);
-      this.health.add(hook, alive, ['livez']);
-    }
-    this.health.add(
-      'shutdown',
-      () => {
-        if (this.#ending || this.#closing !== undefined) throw new Error('process is shutting down');
-      },
-      ['readyz'],
-    );
-    this.health.install(routes);
-    const paths = (): string[] => [...routes.listed, ...discovery.paths(), ...this.health.paths()];
-    routes.add('/metrics/slis', () => ({
-      status: 200,
-      body: {
-        kind: 'bytes',
-        contentType: 'text/plain; version=0.0.4; charset=utf-8',
-        bytes: Buffer.from(expose(this.health.metrics.families, helpOf)),
-      },
-    }));
-    if (operations.profiling !== false) installProfiling(routes);
-    installZPages(routes, {
-      component: 'apiserver',
-      clock: this.#options.clock,
-      random: this.#options.random,
-      gitVersion,
-      paths,
-      statusz: this.#features.enabled('ComponentStatusz'),
-      flags: this.#features.enabled('ComponentFlagz') ? operations.flags : undefined,
-    });
-    const index = indexHandler(paths);
-    routes.add('/', index, false);
-    routes.add('/index.html', index, false);
-  }
-
   #advertised(): { address: string; port: number } {
     const options = this.#options;
     const listening = this.#listening;
@@ -767,7 +539,7 @@ class ApiServerImpl implements ApiServer {
 
   #serverAddress(): string {
     const { address, port } = this.#advertised();
-    return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
+    return joinHostPort(address, port);
   }
 
   /** Fills what the first request needs. */

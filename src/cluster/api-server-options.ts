@@ -1,6 +1,6 @@
 /** What a cluster's options say of admission and security, as options of its API server. */
 import { defaultPluginNames, optionalPluginNames } from '../apiserver/admission/plugins.ts';
-import type { ApiServerOptions } from '../apiserver/server.ts';
+import type { ApiServerOptions } from '../apiserver/options.ts';
 import type { ClusterOptions, ClusterSecurity } from './cluster.ts';
 
 /** The API server's options for what is asked of admission. */

@@ -1,7 +1,7 @@
 /** What a cluster in one process makes of the API server's flags and files: auditing, encryption at rest, traces. */
 import { loadCatalog } from '../../api/catalog/catalog.ts';
 import { BrowserHeaders } from '../../apiserver/http/browsers.ts';
-import type { OperationsOptions } from '../../apiserver/server.ts';
+import type { OperationsOptions } from '../../apiserver/options.ts';
 import type { ApiServerExtras } from '../cluster.ts';
 import { createAudit, type AuditFlags } from './audit.ts';
 import { createEncryption, type EncryptionFlags } from './encryption.ts';

@@ -1,0 +1,165 @@
+/**
+ * The paths that a server answers beside its resources: discovery, OpenAPI, version, metrics, health, the issuer's documents,
+ * profiles and zpages, and the index of them all.
+ */
+import type { OidcDocument } from './authentication/oidc-discovery.ts';
+import { ioNow } from '../base/io-time.ts';
+import type { Catalog } from '../api/catalog/catalog.ts';
+import type { FeatureGates } from '../api/features/feature-gates.ts';
+import { loadDescriptions } from '../api/schema/descriptions.ts';
+import type { Describe } from '../api/schema/openapi.ts';
+import type { Aggregation } from './aggregation/aggregation.ts';
+import { Discovery } from './discovery/discovery.ts';
+import { installProfiling } from './debug/profiling.ts';
+import { postStartHooks } from './debug/post-start-hooks.ts';
+import { installZPages } from './debug/zpages.ts';
+import { indexHandler } from './discovery/index-paths.ts';
+import { versionHandler } from './discovery/version.ts';
+import { installFlowControlDebug } from './flowcontrol/debug.ts';
+import type { FlowControl } from './flowcontrol/flow-control.ts';
+import type { Health } from './health.ts';
+import { computed, expose } from './metrics/exposition.ts';
+import { helpOf } from './metrics/stability.ts';
+import { cacheFamilies } from './metrics/cache-metrics.ts';
+import type { RequestMetrics } from './metrics/request-metrics.ts';
+import type { ApiServerOptions } from './options.ts';
+import { OpenAPIService } from './openapi/openapi.ts';
+import type { RegistriesImpl } from './registry/registries.ts';
+import type { ResourceDirectory } from './resource-directory.ts';
+import type { Routes } from './routes.ts';
+
+export interface ServedPaths {
+  readonly options: ApiServerOptions;
+  readonly catalog: Catalog;
+  readonly gitVersion: string;
+  readonly features: FeatureGates;
+  readonly directory: ResourceDirectory;
+  readonly registries: RegistriesImpl;
+  readonly metrics: RequestMetrics;
+  readonly health: Health;
+  /** Documents of aggregated servers. */
+  readonly remote: Aggregation['documents'];
+  /** Of the issuer of service account tokens. */
+  readonly documents: readonly OidcDocument[];
+  readonly flowControl: FlowControl | undefined;
+  serverAddress(): string;
+  /** The bootstrap is finished. */
+  started(): boolean;
+  ending(): boolean;
+}
+
+/** The texts of the API, read when the first OpenAPI document is made. */
+function lazyDescriptions(): Describe {
+  let loaded: Describe | undefined;
+  return (definition, field) => (loaded ??= loadDescriptions())(definition, field);
+}
+
+/** `routes`: where the paths are added. */
+export function installServedPaths(routes: Routes, o: ServedPaths): void {
+  const { options, catalog, gitVersion, directory, registries, metrics, health } = o;
+  const discovery = new Discovery({
+    directory,
+    remote: o.remote,
+    serverAddress: () => o.serverAddress(),
+  });
+  discovery.install(routes);
+  new OpenAPIService({
+    directory,
+    catalog,
+    describe: lazyDescriptions(),
+    gitVersion,
+    customSchema: (resource) => directory.customSchema(resource),
+    remote: o.remote,
+  }).install(routes);
+  const version = versionHandler({ gitVersion });
+  routes.add('/version', version);
+  routes.add('/version/', version, false);
+  let storeBytes = 0;
+  metrics.register(
+    computed(
+      'gauge',
+      'apiserver_storage_size_bytes',
+      'Size of the storage database file physically allocated in bytes.',
+      () => [[{ storage_cluster_id: 'etcd-0' }, storeBytes]],
+    ),
+    computed(
+      'gauge',
+      'apiserver_storage_objects',
+      '[DEPRECATED, consider using apiserver_resource_objects instead] Number of stored objects at the time of last check split by kind. In case of a fetching error, the value will be -1.',
+      () =>
+        [...registries.counts()].map(
+          ({ resource: r, objects }) =>
+            [{ resource: r.group === '' ? r.resource : `${r.resource}.${r.group}` }, objects] as const,
+        ),
+    ),
+    ...cacheFamilies(() => registries.counts()),
+    computed(
+      'gauge',
+      'apiserver_resource_objects',
+      'Number of stored objects at the time of last check split by kind. In case of a fetching error, the value will be -1.',
+      () =>
+        [...registries.counts()].map(
+          ({ resource: r, objects }) => [{ group: r.group, resource: r.resource }, objects] as const,
+        ),
+    ),
+  );
+  routes.add(
+    '/metrics',
+    metrics.handler(async () => {
+      storeBytes = await options.store.size();
+    }),
+  );
+  for (const document of o.documents) {
+    routes.add(document.path, () => ({
+      status: 200,
+      headers: { 'cache-control': document.cacheControl() },
+      body: { kind: 'bytes', contentType: document.contentType, bytes: document.body() },
+    }));
+  }
+  if (o.flowControl !== undefined) installFlowControlDebug(routes, o.flowControl, options.clock);
+  health.add('etcd', async () => void (await options.store.currentRevision()));
+  health.add('etcd-readiness', async () => void (await options.store.currentRevision()), ['readyz']);
+  health.add('informer-sync', () => {}, ['readyz']);
+  const operations = options.operations ?? {};
+  const began = ioNow();
+  const started = (): void => {
+    if (!o.started()) throw new Error('not finished');
+  };
+  const alive = (): void => {
+    if (ioNow() - began > (operations.livezGraceMs ?? 0)) started();
+  };
+  for (const hook of postStartHooks) {
+    health.add(hook, started, ['healthz', 'readyz']);
+    health.add(hook, alive, ['livez']);
+  }
+  health.add(
+    'shutdown',
+    () => {
+      if (o.ending()) throw new Error('process is shutting down');
+    },
+    ['readyz'],
+  );
+  health.install(routes);
+  const paths = (): string[] => [...routes.listed, ...discovery.paths(), ...health.paths()];
+  routes.add('/metrics/slis', () => ({
+    status: 200,
+    body: {
+      kind: 'bytes',
+      contentType: 'text/plain; version=0.0.4; charset=utf-8',
+      bytes: Buffer.from(expose(health.metrics.families, helpOf)),
+    },
+  }));
+  if (operations.profiling !== false) installProfiling(routes);
+  installZPages(routes, {
+    component: 'apiserver',
+    clock: options.clock,
+    random: options.random,
+    gitVersion,
+    paths,
+    statusz: o.features.enabled('ComponentStatusz'),
+    flags: o.features.enabled('ComponentFlagz') ? operations.flags : undefined,
+  });
+  const index = indexHandler(paths);
+  routes.add('/', index, false);
+  routes.add('/index.html', index, false);
+}

@@ -2,74 +2,15 @@
  * `Exchange`: an `IncomingRequest` over HTTP, either version. What few requests ask for (query, signal, peer address) is
  * made on first use, since most of the time of a short request goes into allocation.
  */
-import type { Readable } from 'node:stream';
-import { StatusError, badRequest } from '../../api/status.ts';
 import type { IncomingRequest, RequestBody } from '../request.ts';
 import type { Peer } from './peer.ts';
 
-const noBody: RequestBody = { kind: 'none' };
+export const noBody: RequestBody = { kind: 'none' };
 
-/** 413 as upstream words it. */
-export function tooLarge(limit: number): StatusError {
-  return new StatusError(413, 'RequestEntityTooLarge', `Request entity too large: limit is ${limit}`);
-}
-
-/** Reads a whole body, failing with 413 past `limit` and when the client goes away in the middle. */
-export function readBody(stream: Readable, declared: number | undefined, limit: number): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    if (declared !== undefined && declared > limit) {
-      stream.resume();
-      reject(tooLarge(limit));
-      return;
-    }
-    let first: Buffer | undefined;
-    let more: Buffer[] | undefined;
-    let size = 0;
-    let done = false;
-    const finish = (): void => {
-      if (done) return;
-      done = true;
-      if (more !== undefined) resolve(Buffer.concat(more, size));
-      else resolve(first ?? empty);
-    };
-    // Errors are made only when they are told: their stack traces cost more than reading a short body.
-    const fail = (make: () => Error): void => {
-      if (done) return;
-      done = true;
-      reject(make());
-    };
-    stream.on('data', (chunk: Buffer) => {
-      if (done) return;
-      size += chunk.length;
-      if (size > limit) {
-        more = undefined;
-        first = undefined;
-        fail(() => tooLarge(limit));
-        return;
-      }
-      if (first === undefined) first = chunk;
-      else if (more === undefined) more = [first, chunk];
-      else more.push(chunk);
-    });
-    stream.on('end', finish);
-    stream.on('error', (error) => fail(() => badRequest(`unable to read the request body: ${error.message}`, error)));
-    stream.on('close', () => fail(() => badRequest('unable to read the request body: the client went away')));
-  });
-}
-
-const empty = Buffer.alloc(0);
-
-export interface ExchangeInit {
-  readonly method: string;
-  /** Path with query. */
-  readonly target: string;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly rawHeaders: readonly string[];
-  readonly peer: Peer;
-  /** The request's body stream; undefined when it has none. */
-  readonly body: Readable | undefined;
-  /** Calls back when the client has gone before the answer was complete. */
-  readonly onGone: (gone: () => void) => void;
+/** The way that a request came by. */
+export interface Carrier {
+  /** Calls back when the client has gone before the answer was complete. One caller each request. */
+  onGone(gone: () => void): void;
 }
 
 export class Exchange implements IncomingRequest {
@@ -77,18 +18,26 @@ export class Exchange implements IncomingRequest {
   readonly path: string;
   readonly rawQuery: string;
   readonly headers: Readonly<Record<string, string>>;
-  readonly rawHeaders: readonly string[];
   readonly body: RequestBody;
   readonly wantsObjects = false;
   readonly #peer: Peer;
-  readonly #onGone: (gone: () => void) => void;
+  readonly #carrier: Carrier;
+  #raw: readonly string[] | undefined;
   #query: URLSearchParams | undefined;
   #signal: AbortSignal | undefined;
   upgrade: IncomingRequest['upgrade'] = undefined;
 
-  constructor(init: ExchangeInit) {
-    this.method = init.method;
-    const target = init.target;
+  /** `target`: path with query. `raw`: names and values as they came, where that is more than `headers` says. */
+  constructor(
+    method: string,
+    target: string,
+    headers: Readonly<Record<string, string>>,
+    raw: readonly string[] | undefined,
+    body: RequestBody,
+    peer: Peer,
+    carrier: Carrier,
+  ) {
+    this.method = method;
     const mark = target.indexOf('?');
     if (mark < 0) {
       this.path = target;
@@ -97,17 +46,16 @@ export class Exchange implements IncomingRequest {
       this.path = target.slice(0, mark);
       this.rawQuery = target.slice(mark + 1);
     }
-    this.headers = init.headers;
-    this.rawHeaders = init.rawHeaders;
-    this.#peer = init.peer;
-    this.#onGone = init.onGone;
-    const body = init.body;
-    if (body === undefined) this.body = noBody;
-    else {
-      const length = init.headers['content-length'];
-      const declared = length === undefined ? undefined : Number(length);
-      this.body = { kind: 'bytes', read: (limit) => readBody(body, declared, limit), stream: () => body };
-    }
+    this.headers = headers;
+    this.#raw = raw;
+    this.body = body;
+    this.#peer = peer;
+    this.#carrier = carrier;
+  }
+
+  get rawHeaders(): readonly string[] {
+    this.#raw ??= Object.entries(this.headers).flat();
+    return this.#raw;
   }
 
   get query(): URLSearchParams {
@@ -139,7 +87,7 @@ export class Exchange implements IncomingRequest {
     if (this.#signal === undefined) {
       const controller = new AbortController();
       this.#signal = controller.signal;
-      this.#onGone(() => controller.abort(new Error('the client went away')));
+      this.#carrier.onGone(() => controller.abort(new Error('the client went away')));
     }
     return this.#signal;
   }

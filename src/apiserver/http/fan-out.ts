@@ -3,7 +3,6 @@
  * who have something to take stand in a queue that is worked off in short slices; and after a round that took long, the next
  * one waits a while, in which events gather: each client is then sent several in one write, which costs little more than one.
  */
-import type { Writable } from 'node:stream';
 import { ioNow, ioTimer } from '../../base/io-time.ts';
 import { macrotask } from '../../base/yield.ts';
 import type { WireWatch } from '../encode/wire.ts';
@@ -19,24 +18,35 @@ const freeMs = 1;
 const restShare = 4;
 const maxRestMs = 40;
 
+/** Where a watch is written to: a stream of Node's, or one of HTTP/2. */
+export interface WatchSink {
+  readonly destroyed: boolean;
+  /** False: it has enough until `drain`. */
+  write(bytes: Buffer): boolean;
+  end(): unknown;
+  destroy(): unknown;
+  on(event: 'close' | 'drain', listener: () => void): unknown;
+}
+
 /** One watch on its way to one client. */
 class WatchWriter {
-  readonly #sink: Writable;
+  readonly #sink: WatchSink;
   readonly #watch: WireWatch;
   readonly #fanOut: FanOut;
   readonly #done = Promise.withResolvers<void>();
   readonly #ready: () => void;
-  readonly #onClose: () => void;
   #finished = false;
+  #listens = false;
+  /** Waits for the client: ends that wait. */
+  #cancelStall: (() => void) | undefined = undefined;
 
-  constructor(sink: Writable, watch: WireWatch, fanOut: FanOut) {
+  constructor(sink: WatchSink, watch: WireWatch, fanOut: FanOut) {
     this.#sink = sink;
     this.#watch = watch;
     this.#fanOut = fanOut;
     this.#ready = () => this.#fanOut.add(this);
     // The source may be waiting for events when the client leaves: closing it ends that wait.
-    this.#onClose = () => this.#finish();
-    sink.on('close', this.#onClose);
+    sink.on('close', () => this.#finish());
   }
 
   /** Resolves when the watch has ended or the client has gone. */
@@ -64,26 +74,25 @@ class WatchWriter {
   }
 
   #waitForClient(): void {
-    const sink = this.#sink;
-    if (sink.destroyed || sink.closed) return this.#finish();
-    const onDrain = (): void => {
-      cancel();
-      sink.off('close', cancel);
-      this.#ready();
-    };
-    const cancel = ioTimer(stallLimit, () => {
-      sink.off('drain', onDrain);
-      sink.destroy();
+    if (this.#sink.destroyed) return this.#finish();
+    this.#cancelStall = ioTimer(stallLimit, () => {
+      this.#sink.destroy();
       this.#finish();
     });
-    sink.once('drain', onDrain);
-    sink.once('close', cancel);
+    if (this.#listens) return;
+    this.#listens = true;
+    this.#sink.on('drain', () => {
+      if (this.#cancelStall === undefined) return;
+      this.#cancelStall();
+      this.#cancelStall = undefined;
+      this.#ready();
+    });
   }
 
   #finish(): void {
     if (this.#finished) return;
     this.#finished = true;
-    this.#sink.off('close', this.#onClose);
+    this.#cancelStall?.();
     this.#watch.close();
     this.#done.resolve();
   }
@@ -94,7 +103,7 @@ export class FanOut {
   #running = false;
 
   /** Resolves when the watch has been written to its end, or the client has gone or has taken nothing for too long. */
-  write(sink: Writable, watch: WireWatch): Promise<void> {
+  write(sink: WatchSink, watch: WireWatch): Promise<void> {
     const writer = new WatchWriter(sink, watch, this);
     writer.pump();
     return writer.done;

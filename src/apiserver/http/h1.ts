@@ -4,11 +4,13 @@ import type { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
 import type { Logger } from '../../base/logger.ts';
 import type { WireResponse } from '../encode/wire.ts';
-import { Exchange } from './exchange.ts';
+import type { RequestBody } from '../request.ts';
+import { type Carrier, Exchange, noBody } from './exchange.ts';
 import { FanOut } from './fan-out.ts';
 import { abandon } from './h2.ts';
 import { hasToken } from './headers.ts';
 import type { Peer } from './peer.ts';
+import { readBody } from './read-body.ts';
 import type { Serve } from './serve.ts';
 import { openMessageSink, readerProtocol, speaksWebSocket } from './websocket-answer.ts';
 import { writeLongBody } from './write-body.ts';
@@ -21,10 +23,11 @@ function upgradable(request: http.IncomingMessage): boolean {
   return protocol === 'websocket' || protocol.startsWith('spdy/') || (request.url ?? '').includes('/proxy');
 }
 
-function hasBody(request: http.IncomingMessage): boolean {
-  if (request.headers['transfer-encoding'] !== undefined) return true;
+function bodyOf(request: http.IncomingMessage): RequestBody {
   const length = request.headers['content-length'];
-  return length !== undefined && length !== '0';
+  if (request.headers['transfer-encoding'] === undefined && (length === undefined || length === '0')) return noBody;
+  const declared = length === undefined ? undefined : Number(length);
+  return { kind: 'bytes', read: (limit) => readBody(request, declared, limit), stream: () => request };
 }
 
 export class Http1Connections {
@@ -63,16 +66,16 @@ export class Http1Connections {
     this.#server.emit('connection', socket);
   }
 
-  #exchange(request: http.IncomingMessage, onGone: (gone: () => void) => void): Exchange {
-    return new Exchange({
-      method: request.method ?? 'GET',
-      target: request.url ?? '/',
-      headers: request.headers as Record<string, string>,
-      rawHeaders: request.rawHeaders,
-      peer: this.#peers.get(request.socket)!,
-      body: hasBody(request) ? request : undefined,
-      onGone,
-    });
+  #exchange(request: http.IncomingMessage, onGone: Carrier['onGone']): Exchange {
+    return new Exchange(
+      request.method ?? 'GET',
+      request.url ?? '/',
+      request.headers as Record<string, string>,
+      request.rawHeaders,
+      bodyOf(request),
+      this.#peers.get(request.socket)!,
+      { onGone },
+    );
   }
 
   #onRequest(request: http.IncomingMessage, response: http.ServerResponse): void {
@@ -113,9 +116,8 @@ export class Http1Connections {
     } else if (body.kind === 'bytes') response.end(body.bytes);
     else {
       response.flushHeaders();
-      void writeLongBody(response, body, request.socket instanceof TLSSocket, this.#fanOut, this.#logger).finally(() =>
-        this.#serve.finished(body),
-      );
+      const sink = { writable: response, encrypts: request.socket instanceof TLSSocket };
+      void writeLongBody(sink, body, this.#fanOut, this.#logger).finally(() => this.#serve.finished(body));
     }
   }
 
@@ -153,7 +155,7 @@ export class Http1Connections {
     }
     try {
       const sink = await openMessageSink(request, socket, head, wire, protocol);
-      await writeLongBody(sink, wire.body, false, this.#fanOut, this.#logger);
+      await writeLongBody({ writable: sink, encrypts: false }, wire.body, this.#fanOut, this.#logger);
     } catch (error) {
       this.#logger.debug('client went away before its WebSocket was open', { error });
       abandon(wire.body);
@@ -177,7 +179,10 @@ export class Http1Connections {
     socket.write(Buffer.from(`${head}\r\n`, 'latin1'));
     if (body.kind === 'bytes') socket.end(body.bytes);
     else if (body.kind === 'none' || body.kind === 'hijacked') socket.end();
-    else void writeLongBody(socket, body, false, this.#fanOut, this.#logger).finally(() => this.#serve.finished(body));
+    else
+      void writeLongBody({ writable: socket, encrypts: false }, body, this.#fanOut, this.#logger).finally(() =>
+        this.#serve.finished(body),
+      );
   }
 
   #onClientError(error: NodeJS.ErrnoException, socket: Duplex): void {

@@ -1,140 +1,89 @@
-/** HTTP/2 connections, through Node's stream API (the compatibility layer costs half as much again). */
-import * as http2 from 'node:http2';
-import type { TLSSocket } from 'node:tls';
+/** HTTP/2 connections: requests by the framing of `http2/`, answers by streams that each kind of body is written to. */
+import type { Duplex } from 'node:stream';
+import { HttpDate } from '../../base/http-date.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { WireResponse } from '../encode/wire.ts';
-import { Exchange } from './exchange.ts';
+import { Exchange, noBody } from './exchange.ts';
 import { FanOut } from './fan-out.ts';
+import { errorCode } from './http2/frames.ts';
+import { DecoderScratch } from './http2/hpack-decoder.ts';
+import { EncoderScratch } from './http2/hpack-encoder.ts';
+import { OutputBuffers } from './http2/output-buffers.ts';
+import type { RequestHead } from './http2/request-head.ts';
+import { Http2Session, type SessionContext } from './http2/session.ts';
+import type { Http2Stream } from './http2/stream.ts';
 import type { Peer } from './peer.ts';
 import type { Serve } from './serve.ts';
 import { writeLongBody } from './write-body.ts';
-
-type ServerStream = http2.ServerHttp2Stream;
-
-const settings: http2.Settings = {
-  initialWindowSize: 256 * 1024,
-  enablePush: false,
-};
-
-/** Stands as the reason in streams that closed before their last write was acknowledged. */
-const closedEarly = new Error('stream closed');
-
-interface Internals {
-  readonly _writableState?: { errored: unknown };
-  _destroy(error: Error | null, callback: (error?: Error | null) => void): void;
-}
-
-/**
- * A stream closes as soon as its last frame is framed, before the socket has taken it. When the write is acknowledged after
- * that, Node makes an error for callbacks that nobody has registered, with a stack trace that costs as much as a fifth of
- * a request. A stream that has its reason already is spared that.
- */
-function destroyQuietly(this: Internals, error: Error | null, callback: (error?: Error | null) => void): void {
-  const state = this._writableState;
-  if (state !== undefined && state.errored === null) state.errored = closedEarly;
-  (Object.getPrototypeOf(this) as Internals)._destroy.call(this, error, callback);
-}
-
-/** What goes wrong with one stream is that client's affair; `close` follows and ends whatever works on it. */
-function ignoreStreamError(): void {}
 
 export class Http2Connections {
   readonly #serve: Serve;
   readonly #logger: Logger;
   readonly #leaves: (() => boolean) | undefined;
-  readonly #settings: http2.Settings;
-  readonly #sessions = new Set<http2.ServerHttp2Session>();
+  readonly #shared: Omit<SessionContext, 'onRequest'>;
+  readonly #sessions = new Set<Http2Session>();
   readonly #fanOut = new FanOut();
 
   /** `leaves`: asked for each request whether its connection should end after it (`--goaway-chance`). */
   constructor(serve: Serve, logger: Logger, leaves: (() => boolean) | undefined, maxStreams: number) {
-    this.#settings = { ...settings, maxConcurrentStreams: maxStreams };
     this.#serve = serve;
     this.#leaves = leaves;
     this.#logger = logger;
+    const date = new HttpDate();
+    this.#shared = {
+      logger,
+      maxStreams,
+      buffers: new OutputBuffers(),
+      encoding: new EncoderScratch(),
+      decoding: new DecoderScratch(),
+      date: () => date.now(),
+    };
   }
 
-  accept(socket: TLSSocket, peer: Peer): void {
-    const session = http2.performServerHandshake(socket, {
-      settings: this.#settings,
-      maxSessionMemory: 64,
-    }) as http2.ServerHttp2Session;
+  accept(socket: Duplex, peer: Peer): void {
+    const session: Http2Session = new Http2Session(
+      socket,
+      { ...this.#shared, onRequest: (stream, head) => this.#onRequest(session, peer, stream, head) },
+      () => this.#sessions.delete(session),
+    );
     this.#sessions.add(session);
-    session.on('close', () => this.#sessions.delete(session));
-    session.on('error', (error) => this.#logger.debug('http2 session failed', { error }));
-    session.on('stream', (stream, headers, flags, rawHeaders) =>
-      this.#onStream(peer, stream, headers, flags, rawHeaders as unknown as string[]),
-    );
   }
 
-  #onStream(
-    peer: Peer,
-    stream: ServerStream,
-    headers: http2.IncomingHttpHeaders,
-    flags: number,
-    rawHeaders: readonly string[],
-  ): void {
-    stream.on('error', ignoreStreamError);
-    const method = headers[':method'] ?? 'GET';
-    const ended = (flags & http2.constants.NGHTTP2_FLAG_END_STREAM) !== 0;
-    const request = new Exchange({
-      method,
-      target: headers[':path'] ?? '/',
-      headers: headers as Record<string, string>,
-      rawHeaders,
-      peer,
-      body: ended ? undefined : stream,
-      onGone: (gone) => {
-        if (stream.destroyed || stream.aborted) gone();
-        else stream.on('aborted', gone);
+  #onRequest(session: Http2Session, peer: Peer, stream: Http2Stream, head: RequestHead): void {
+    const { method } = head;
+    const request = new Exchange(method, head.path, head.headers, head.raw, stream.body ?? noBody, peer, stream);
+    this.#serve.handle(request).then(
+      (response) => {
+        stream.settled();
+        this.#respond(stream, method, response);
+        // Streams that are open go on; new ones come by another connection, perhaps to another server.
+        if (this.#leaves?.() === true) session.goAway();
       },
-    });
-    const answer = this.#serve.handle(request);
-    answer.then(
-      (response) => this.#respond(stream, method, response),
       (error: unknown) => {
+        stream.settled();
         this.#logger.error('request was not answered', { error });
-        stream.close(http2.constants.NGHTTP2_INTERNAL_ERROR);
+        stream.reset(errorCode.internal);
       },
     );
   }
 
-  #respond(stream: ServerStream, method: string, response: WireResponse): void {
-    const body = response.body;
-    if (stream.destroyed || stream.closed) {
+  #respond(stream: Http2Stream, method: string, { status, headers, body }: WireResponse): void {
+    if (stream.destroyed) abandon(body);
+    else if (body.kind === 'none' || method === 'HEAD') {
       abandon(body);
-      return;
+      stream.respond(status, headers, true);
+    } else if (body.kind === 'bytes') {
+      stream.respond(status, headers, false);
+      stream.end(body.bytes);
+    } else {
+      stream.respond(status, headers, false);
+      void writeLongBody(stream, body, this.#fanOut, this.#logger).finally(() => this.#serve.finished(body));
     }
-    const headers = response.headers as http2.OutgoingHttpHeaders;
-    headers[':status'] = response.status;
-    try {
-      if (body.kind === 'none' || method === 'HEAD') {
-        abandon(body);
-        stream.respond(headers, { endStream: true });
-      } else if (body.kind === 'bytes') {
-        (stream as unknown as Internals)._destroy = destroyQuietly;
-        stream.respond(headers);
-        stream.end(body.bytes);
-      } else {
-        stream.respond(headers);
-        void writeLongBody(stream, body, true, this.#fanOut, this.#logger).finally(() => this.#serve.finished(body));
-      }
-    } catch (error) {
-      // The client may have gone between the check and the call.
-      abandon(body);
-      this.#logger.debug('response was not taken', { error });
-      stream.destroy();
-      return;
-    }
-    // What the client still sends of a refused body is read and dropped.
-    if (!stream.readableEnded) stream.resume();
-    // Streams that are open go on; new ones come by another connection, perhaps to another server.
-    if (this.#leaves?.() === true) stream.session?.close();
   }
 
   /** Lets streams finish and takes no new ones. */
   drain(): void {
-    for (const session of this.#sessions) session.close();
+    for (const session of this.#sessions) session.goAway();
   }
 
   destroy(): void {

@@ -9,6 +9,7 @@ import { ioTimer } from '../../base/io-time.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { WireBody } from '../encode/wire.ts';
 import type { FanOut } from './fan-out.ts';
+import { Http2Stream } from './http2/stream.ts';
 
 /** A client that takes nothing for this long is cut off (real milliseconds). */
 const stallLimit = 30_000;
@@ -70,28 +71,34 @@ function writeGzip(sink: Writable, chunks: AsyncIterable<Buffer>): Promise<void>
   });
 }
 
-/**
- * Resolves when the body has been handed over completely, or the client has gone. `encrypts`: what the sink reports as
- * written it has encrypted into buffers of its own.
- */
+/** A stream of Node's. `encrypts`: what it reports as written it has encrypted into buffers of its own. */
+export interface NodeSink {
+  readonly writable: Writable;
+  readonly encrypts: boolean;
+}
+
+/** Resolves when the body has been handed over completely, or the client has gone. */
 export async function writeLongBody(
-  sink: Writable,
+  to: Http2Stream | NodeSink,
   body: WireBody,
-  encrypts: boolean,
   fanOut: FanOut,
   logger: Logger,
 ): Promise<void> {
+  const http2 = to instanceof Http2Stream;
+  const sink = http2 ? to : to.writable;
   try {
+    if (body.kind === 'watch') return await fanOut.write(sink, body.watch);
+    // What an HTTP/2 stream has taken it has copied.
+    const writable = http2 ? to.toWritable() : to.writable;
+    const recycles = http2 || to.encrypts;
     switch (body.kind) {
-      case 'watch':
-        return await fanOut.write(sink, body.watch);
       case 'chunks':
         return await (body.gzip
-          ? writeGzip(sink, body.chunks)
-          : writeChunks(sink, body.chunks, encrypts ? body.recycle : undefined));
+          ? writeGzip(writable, body.chunks)
+          : writeChunks(writable, body.chunks, recycles ? body.recycle : undefined));
       case 'stream':
         return await new Promise((resolve, reject) => {
-          pipeline(body.stream, sink, (error) => {
+          pipeline(body.stream, writable, (error) => {
             if (error) reject(error);
             else resolve();
           });

@@ -5,6 +5,7 @@
 import type { Catalog } from '../api/catalog/catalog.ts';
 import type { ResourceInfo } from '../api/catalog/resource.ts';
 import type { FeatureGateName, FeatureGates } from '../api/features/feature-gates.ts';
+import { compareReleases, introducedIn, type EffectiveVersion } from '../api/features/emulation.ts';
 import { parseBool } from '../base/parse-bool.ts';
 
 const stability: readonly (readonly [name: string, versions: RegExp])[] = [
@@ -89,6 +90,65 @@ const gated: Readonly<Record<string, FeatureGateName>> = {
 
 /** Decides about each built-in resource of each version. */
 export function servedResources(
+  catalog: Catalog,
+  config: RuntimeConfig | undefined,
+  features: FeatureGates,
+  effective?: EffectiveVersion,
+): (resource: ResourceInfo) => boolean {
+  const enabled = enabledResources(catalog, config, features);
+  if (effective === undefined) return enabled;
+  const later = laterThan(effective);
+  return (resource) => {
+    if (!enabled(resource)) return false;
+    if (!later(resource)) return true;
+    const { group, version, resource: plural } = resource;
+    const isAlpha = version.includes('alpha');
+    if (effective.forwardCompatible && !isAlpha) {
+      const others = catalog.resources.filter((r) => r.group === group && r.resource === plural);
+      if (others.some((r) => !r.version.includes('alpha') && !later(r) && enabled(r))) return true;
+    }
+    const asked = config?.get(`${group}/${version}/${plural}`) ?? config?.get(`${group}/${version}`);
+    return effective.runtimeConfigForwardCompatible && asked === true;
+  };
+}
+
+/** Whether a kind came only after the release that is emulated. */
+function laterThan({ emulation }: EffectiveVersion): (resource: ResourceInfo) => boolean {
+  return ({ group, version, kind }) => {
+    const release = introducedIn(group, version, kind);
+    return release !== undefined && compareReleases(release, emulation) > 0;
+  };
+}
+
+/**
+ * Refuses APIs of a later release that were asked for by name.
+ * @throws {RuntimeConfigError}
+ */
+export function checkEmulatedApis(
+  asked: Iterable<string>,
+  config: RuntimeConfig,
+  catalog: Catalog,
+  effective: EffectiveVersion,
+): void {
+  if (effective.runtimeConfigForwardCompatible) return;
+  const later = laterThan(effective);
+  for (const name of asked) {
+    if (name.startsWith('api/') || config.get(name) !== true) continue;
+    const [group, version, plural] = name.split('/');
+    const resources = catalog.resources.filter(
+      (r) => r.group === group && r.version === version && (plural === undefined || r.resource === plural),
+    );
+    if (resources.length === 0 || !resources.every(later)) continue;
+    const since = introducedIn(resources[0]!.group, resources[0]!.version, resources[0]!.kind);
+    throw new RuntimeConfigError(
+      plural === undefined
+        ? `cannot enable version ${name} in runtime-config because all the resources have been introduced after the current version ${effective.emulation}. Consider setting --runtime-config-emulation-forward-compatible=true`
+        : `cannot enable resource ${group}/${version}, Resource=${plural} in runtime-config because it is introduced at ${since} after the current version ${effective.emulation}. Consider setting --runtime-config-emulation-forward-compatible=true`,
+    );
+  }
+}
+
+function enabledResources(
   catalog: Catalog,
   config: RuntimeConfig | undefined,
   features: FeatureGates,

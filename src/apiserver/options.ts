@@ -3,6 +3,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
 import type { Random } from '../base/random.ts';
 import type { Catalog } from '../api/catalog/catalog.ts';
+import type { EffectiveVersion } from '../api/features/emulation.ts';
 import type { FeatureGates } from '../api/features/feature-gates.ts';
 import type { KeyValueStore } from '../etcd/store.ts';
 import type { RuntimeConfig } from './api-enablement.ts';
@@ -69,6 +70,8 @@ export interface ApiServerOptions {
   readonly runtimeConfig?: RuntimeConfig;
   /** `--feature-gates`; the release's defaults when left out. */
   readonly features?: FeatureGates;
+  /** `--emulated-version` and its like; this release when left out. */
+  readonly effectiveVersion?: EffectiveVersion;
   /** `--requestheader-*`: whom `certificates.frontProxyCA` signs for may speak for others; default as kubeadm sets it up. */
   readonly requestHeader?: RequestHeaderOptions;
   /** `--proxy-client-cert-file` and `--proxy-client-key-file`, PEM: shown to aggregated API servers. */

@@ -71,7 +71,7 @@ export function installServedPaths(routes: Routes, o: ServedPaths): void {
     customSchema: (resource) => directory.customSchema(resource),
     remote: o.remote,
   }).install(routes);
-  const version = versionHandler({ gitVersion });
+  const version = versionHandler({ gitVersion, effective: options.effectiveVersion });
   routes.add('/version', version);
   routes.add('/version/', version, false);
   let storeBytes = 0;
@@ -155,6 +155,7 @@ export function installServedPaths(routes: Routes, o: ServedPaths): void {
     clock: options.clock,
     random: options.random,
     gitVersion,
+    emulationVersion: options.effectiveVersion?.emulation,
     paths,
     statusz: o.features.enabled('ComponentStatusz'),
     flags: o.features.enabled('ComponentFlagz') ? operations.flags : undefined,

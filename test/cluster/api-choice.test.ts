@@ -103,6 +103,34 @@ test('what a feature gate switches', async () => {
   assert.equal(made.body.spec.devices[0].taints, undefined, 'dropped, as it is not in use');
 });
 
+test('an earlier release is emulated: its gates, and without the APIs that came later', async () => {
+  const names = async (server: RunningApiServer, path: string): Promise<string[]> =>
+    ((await server.api.get(path)).body.resources ?? []).map((r: Json) => r.name);
+  const path = '/apis/admissionregistration.k8s.io/v1';
+  const config = '--runtime-config=admissionregistration.k8s.io/v1beta1=true';
+  {
+    await using server = await startApiServer(work, store, ['--emulated-version=1.35', config]);
+    const { body } = await server.api.get('/version');
+    assert.deepEqual(
+      [body.minor, body.emulationMajor, body.emulationMinor, body.minCompatibilityMajor, body.minCompatibilityMinor],
+      ['36', '1', '35', '1', '34'],
+    );
+    assert.ok(!(await names(server, path)).includes('mutatingadmissionpolicies'));
+    assert.ok((await names(server, path)).includes('validatingadmissionpolicies'));
+    const { text } = await server.api.get('/metrics');
+    // On for everybody in 1.36, off by default before.
+    assert.match(text, /^kubernetes_feature_enabled\{name="MutatingAdmissionPolicy",stage="BETA"\} 0$/m);
+    assert.doesNotMatch(text, /name="DRAWorkloadResourceClaims"/);
+  }
+  await using server = await startApiServer(work, store, [
+    '--emulated-version=1.35',
+    '--emulation-forward-compatible',
+    '--feature-gates=MutatingAdmissionPolicy=true',
+    config,
+  ]);
+  assert.ok((await names(server, path)).includes('mutatingadmissionpolicies'), 'a later version of one that is served');
+});
+
 test('what is not known is refused, in the words of upstream', async () => {
   assert.equal(await refused('--feature-gates=NoSuchThing=true'), 'unrecognized feature gate: NoSuchThing');
   assert.match(await refused('--feature-gates=DRAAdminAccess=false'), /feature is locked to true$/);
@@ -112,8 +140,32 @@ test('what is not known is refused, in the words of upstream', async () => {
   assert.equal(await refused('--runtime-config=api/all=false'), 'invalid runtime-config with only api/all=false');
   assert.equal(await refused('--runtime-config=api/beta=maybe'), 'invalid value api/beta=maybe');
   assert.match(await refused('--runtime-config=apps/v1/Deployments=false'), /resource is always lowercase plural/);
-  assert.match(await refused('--emulated-version=1.34'), /version 1\.34 is not between \[1\.36, 1\.36\]/);
-  assert.match(await refused('--min-compatibility-version=1.30'), /is not between \[1\.35, 1\.36\]/);
+  assert.equal(
+    await refused('--emulated-version=1.32'),
+    '[emulation version 1.32 is not between [1.33, 1.36.0], minCompatibilityVersion version 1.33 is not between [1.33, 1.32]]',
+  );
+  assert.equal(await refused('--emulated-version=1.37'), 'emulation version 1.37 is not between [1.33, 1.36.0]');
+  assert.equal(
+    await refused('--emulated-version=1.34', '--min-compatibility-version=1.35'),
+    'minCompatibilityVersion version 1.35 is not between [1.33, 1.34]',
+  );
+  assert.equal(await refused('--emulated-version=1.35.2'), 'patch version not allowed, got: kube=1.35.2');
+  assert.equal(await refused('--emulated-version=wardle=1.2'), 'component not registered: wardle');
+  assert.match(
+    await refused('--emulation-forward-compatible'),
+    /^ServerRunOptions.EmulationForwardCompatible cannot be set/,
+  );
+  assert.equal(
+    await refused('--emulated-version=1.33', '--feature-gates=DRAWorkloadResourceClaims=true'),
+    'cannot set feature gate DRAWorkloadResourceClaims to true, feature is PreAlpha at emulated version 1.33, min compatibility version 1.33',
+  );
+  assert.match(
+    await refused(
+      '--emulated-version=1.35',
+      '--runtime-config=resource.k8s.io/v1alpha3/resourcepoolstatusrequests=true',
+    ),
+    /because it is introduced at 1.36 after the current version 1.35. Consider setting/,
+  );
 });
 
 test('gates of the server itself', async () => {

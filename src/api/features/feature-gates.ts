@@ -3,6 +3,7 @@
  * gates that are locked to their default, and gates that need others. What a gate switches is asked for where it is done.
  */
 import { parseBool } from '../../base/parse-bool.ts';
+import { gateIn, type EffectiveVersion } from './emulation.ts';
 import gatesJson from './feature-gates.json' with { type: 'json' };
 
 type Stage = 'Alpha' | 'Beta' | 'GA' | 'Deprecated';
@@ -16,7 +17,7 @@ interface Gate {
   readonly needs?: readonly string[];
 }
 
-const gates = gatesJson as unknown as Readonly<Record<string, Gate>>;
+const gatesNow = gatesJson as unknown as Readonly<Record<string, Gate>>;
 
 /** Names of gates that this release knows. */
 export type FeatureGateName = keyof typeof gatesJson;
@@ -26,14 +27,23 @@ export class FeatureGateError extends Error {}
 
 export class FeatureGates {
   readonly #values: ReadonlyMap<string, boolean>;
+  readonly #gates: ReadonlyMap<string, Gate>;
   /** What the operator should know of the gates told: those that will go away. */
   readonly warnings: readonly string[];
 
   /**
-   * `given`: as after `--feature-gates`, by name.
+   * `given`: as after `--feature-gates`, by name; `version`: the release that is emulated, where it is not this one.
    * @throws {FeatureGateError} for unknown gates, values that are no booleans, locked gates, and gates without what they need
    */
-  constructor(given: Readonly<Record<string, boolean | string>> = {}) {
+  constructor(
+    given: Readonly<Record<string, boolean | string>> = {},
+    version?: Pick<EffectiveVersion, 'emulation' | 'minCompatibility'>,
+  ) {
+    const gates = new Map<string, Gate>();
+    for (const [name, now] of Object.entries(gatesNow)) {
+      const then = version === undefined ? undefined : gateIn(version.emulation, name);
+      if (then !== null) gates.set(name, then === undefined ? now : { ...then, needs: now.needs ?? [] });
+    }
     const errors: string[] = [];
     const warnings: string[] = [];
     const told = new Map<string, boolean>();
@@ -50,8 +60,13 @@ export class FeatureGates {
         special.set(name === 'AllAlpha' ? 'Alpha' : 'Beta', on);
         continue;
       }
-      const gate = Object.hasOwn(gates, name) ? gates[name]! : undefined;
-      if (gate === undefined) errors.push(`unrecognized feature gate: ${name}`);
+      const gate = gates.get(name);
+      if (gate === undefined)
+        errors.push(
+          Object.hasOwn(gatesNow, name)
+            ? `cannot set feature gate ${name} to ${on}, feature is PreAlpha at emulated version ${version!.emulation}, min compatibility version ${version!.minCompatibility}`
+            : `unrecognized feature gate: ${name}`,
+        );
       else if (gate.locked === true && gate.default !== on)
         errors.push(`cannot set feature gate ${name} to ${on}, feature is locked to ${gate.default}`);
       else {
@@ -63,12 +78,13 @@ export class FeatureGates {
       }
     }
     const values = new Map<string, boolean>();
-    for (const [name, gate] of Object.entries(gates))
+    for (const [name, gate] of gates)
       values.set(name, told.get(name) ?? (gate.locked === true ? undefined : special.get(gate.stage)) ?? gate.default);
     if (errors.length === 0) {
-      for (const [name, { needs }] of Object.entries(gates)) {
+      for (const [name, { needs }] of gates) {
         if (needs === undefined || values.get(name) !== true) continue;
-        const off = needs.filter((n) => values.get(n) !== true);
+        // What was not there yet was not needed.
+        const off = needs.filter((n) => gates.has(n) && values.get(n) !== true);
         if (off.length > 0)
           errors.push(`${name} is enabled, but depends on features that are disabled: [${off.join(' ')}]`);
       }
@@ -76,6 +92,7 @@ export class FeatureGates {
     if (errors.length === 1) throw new FeatureGateError(errors[0]);
     if (errors.length > 1) throw new FeatureGateError(`[${errors.join(', ')}]`);
     this.#values = values;
+    this.#gates = gates;
     this.warnings = warnings;
   }
 
@@ -85,7 +102,6 @@ export class FeatureGates {
 
   /** Every gate with its stage and value, by name: for `kubernetes_feature_enabled` and `/flagz`. */
   *entries(): Iterable<{ readonly name: string; readonly stage: string; readonly enabled: boolean }> {
-    for (const [name, { stage }] of Object.entries(gates))
-      yield { name, stage, enabled: this.#values.get(name) === true };
+    for (const [name, { stage }] of this.#gates) yield { name, stage, enabled: this.#values.get(name) === true };
   }
 }

@@ -1,9 +1,12 @@
 /** `/version`: which release this is. The build metadata keeps version constraints of clients true. */
+import { earlier, type EffectiveVersion } from '../../api/features/emulation.ts';
 import type { Handler } from '../filters/scope.ts';
 
 export interface VersionOptions {
   /** `v1.36.4+knarr.1` */
   readonly gitVersion: string;
+  /** `major.minor` that is emulated, and the oldest to get along with; this release and the one before it when left out. */
+  readonly effective?: Pick<EffectiveVersion, 'emulation' | 'minCompatibility'> | undefined;
 }
 
 export const defaultGitVersion = 'v1.36.4+knarr.1';
@@ -13,13 +16,19 @@ export function versionInfo(options: VersionOptions): Record<string, string> {
   const m = /^v(\d+)\.(\d+)/.exec(options.gitVersion);
   const major = m?.[1] ?? '1';
   const minor = m?.[2] ?? '36';
+  const { emulation, minCompatibility } = options.effective ?? {
+    emulation: `${major}.${minor}`,
+    minCompatibility: earlier(`${major}.${minor}`, 1),
+  };
+  const [emulationMajor = '', emulationMinor = ''] = emulation.split('.');
+  const [minCompatibilityMajor = '', minCompatibilityMinor = ''] = minCompatibility.split('.');
   return {
     major,
     minor,
-    emulationMajor: major,
-    emulationMinor: minor,
-    minCompatibilityMajor: major,
-    minCompatibilityMinor: String(Number(minor) - 1),
+    emulationMajor,
+    emulationMinor,
+    minCompatibilityMajor,
+    minCompatibilityMinor,
     gitVersion: options.gitVersion,
     gitCommit: '',
     gitTreeState: 'clean',

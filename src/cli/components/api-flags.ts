@@ -20,13 +20,25 @@ export const apiFlags: readonly Flag[] = [
     name: 'emulated-version',
     kind: 'list',
     value: 'VERSION',
-    help: 'the release to behave as: this one alone',
+    help: 'the release to behave as: this one, or one of the three before it',
   },
   {
     name: 'min-compatibility-version',
     kind: 'list',
     value: 'VERSION',
-    help: 'the oldest release to get along with: this one, or the one before it',
+    help: 'the oldest release to get along with: at most the emulated one',
+  },
+  {
+    name: 'emulation-forward-compatible',
+    kind: 'bool',
+    default: false,
+    help: 'with an emulated version: of APIs that are served, later versions are served as well',
+  },
+  {
+    name: 'runtime-config-emulation-forward-compatible',
+    kind: 'bool',
+    default: false,
+    help: 'with an emulated version: later APIs may be asked for by --runtime-config',
   },
 ];
 
@@ -36,5 +48,7 @@ export function apiChoice(v: Values): ApiChoice {
     featureGates: v.map('feature-gates'),
     emulatedVersion: v.list('emulated-version'),
     minCompatibilityVersion: v.list('min-compatibility-version'),
+    emulationForwardCompatible: v.bool('emulation-forward-compatible'),
+    runtimeConfigEmulationForwardCompatible: v.bool('runtime-config-emulation-forward-compatible'),
   };
 }

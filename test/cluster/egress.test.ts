@@ -3,11 +3,13 @@ import assert from 'node:assert/strict';
 import * as http from 'node:http';
 import type { IncomingMessage, Server } from 'node:http';
 import { connect } from 'node:net';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { after, test } from 'node:test';
 import type { TLSSocket } from 'node:tls';
+import * as grpc from '@grpc/grpc-js';
+import protobuf from 'protobufjs';
 import { EgressSelector } from '../../src/apiserver/egress/selector.ts';
 import { SystemRandom } from '../../src/base/random.ts';
 import { networkDialer } from '../../src/cluster/network-dialer.ts';
@@ -212,6 +214,115 @@ test('kubelets and pods behind a proxy', async () => {
   await assert.rejects(strict.dialNode('node', '192.0.2.1', 10_250), /IP: 192\.0\.2\.1 is not in the cert's list/);
 });
 
+/** A konnectivity server whose agent is this process. Returns whither it was asked. */
+async function konnectivity(
+  path: string,
+  routes: ReadonlyMap<string, number>,
+): Promise<{ asked: string[] } & Disposable> {
+  const { root } = protobuf.parse(`syntax = "proto3";
+    message Packet { int32 type = 1; oneof payload { DialRequest dialRequest = 2; DialResponse dialResponse = 3; Data data = 4;
+      CloseRequest closeRequest = 5; CloseResponse closeResponse = 6; CloseDial closeDial = 7; } }
+    message DialRequest { string protocol = 1; string address = 2; int64 random = 3; }
+    message DialResponse { string error = 1; int64 connectID = 2; int64 random = 3; }
+    message CloseRequest { int64 connectID = 1; }
+    message CloseResponse { string error = 1; int64 connectID = 2; }
+    message CloseDial { int64 random = 1; }
+    message Data { int64 connectID = 1; string error = 2; bytes data = 3; }`);
+  const packet = root.lookupType('Packet');
+  const asked: string[] = [];
+  let connections = 0;
+  const server = new grpc.Server();
+  const method: grpc.MethodDefinition<Json, Json> = {
+    path: '/ProxyService/Proxy',
+    requestStream: true,
+    responseStream: true,
+    requestSerialize: (p) => Buffer.from(packet.encode(packet.fromObject(p)).finish()),
+    requestDeserialize: (b) => packet.toObject(packet.decode(b), { longs: Number, bytes: Buffer }),
+    responseSerialize: (p) => Buffer.from(packet.encode(packet.fromObject(p)).finish()),
+    responseDeserialize: (b) => b,
+  };
+  server.addService(
+    { Proxy: method },
+    {
+      Proxy(call: grpc.ServerDuplexStream<Json, Json>) {
+        const connectID = ++connections;
+        let onward: Socket | undefined;
+        call.on('data', (p: Json) => {
+          if (p.dialRequest !== undefined) {
+            const { address, random, protocol } = p.dialRequest;
+            asked.push(`${protocol} ${address}`);
+            const own = address.startsWith('127.0.0.1:') ? Number(address.split(':')[1]) : undefined;
+            const port = routes.get(address) ?? own;
+            if (port === undefined) {
+              call.write({
+                type: 1,
+                dialResponse: { random, error: `dial tcp ${address}: connect: connection refused` },
+              });
+              return;
+            }
+            onward = connect(port, '127.0.0.1', () => call.write({ type: 1, dialResponse: { random, connectID } }));
+            onward.on('data', (data: Buffer) => call.write({ type: 4, data: { connectID, data } }));
+            onward.on('close', () => call.write({ type: 3, closeResponse: { connectID } }));
+            onward.on('error', () => {});
+          } else if (p.data !== undefined) onward?.write(p.data.data as Buffer);
+          else if (p.closeRequest !== undefined) onward?.destroy();
+        });
+        call.on('cancelled', () => onward?.destroy());
+        call.on('end', () => call.end());
+      },
+    },
+  );
+  await new Promise<void>((resolve, reject) => {
+    server.bindAsync(`unix:${path}`, grpc.ServerCredentials.createInsecure(), (error) =>
+      error === null ? resolve() : reject(error),
+    );
+  });
+  return { asked, [Symbol.dispose]: () => server.forceShutdown() };
+}
+
+test('a konnectivity server by GRPC: an issuer, long answers both ways, what it cannot reach', async () => {
+  const path = files.path('konnectivity.sock');
+  const long = 'x'.repeat(3 << 20);
+  await using issuer = await startOidcIssuer({ name: 'https://localhost:7' });
+  await using kubelet = await startTlsServer({
+    handle: (_request, response, body) => void response.end(`${body.length} ${long}`),
+  });
+  using proxy = await konnectivity(
+    path,
+    new Map([
+      ['localhost:7', issuer.server.port],
+      ['192.0.2.1:10250', kubelet.port],
+    ]),
+  );
+  const egress = files.write(
+    'grpc.yaml',
+    selections({ name: 'cluster', connection: { proxyProtocol: 'GRPC', transport: { uds: { udsName: path } } } }),
+  );
+  await using cluster = await secureCluster({
+    'authentication-config': issuers([issuer, 'cluster']),
+    'egress-selector-config-file': egress,
+  });
+  const me = await eventually(async () => {
+    const answer = await whoami(cluster, issuer.token({ aud: 'knarr', sub: 'jane' }));
+    return answer.status === 201 ? answer : undefined;
+  }, 'the issuer behind the tunnel');
+  assert.equal(me.body.status.userInfo.username, 'cluster:jane');
+  assert.ok(proxy.asked.includes('tcp localhost:7'), proxy.asked.join(', '));
+  const api = connectApi(cluster);
+  const metrics = (await api.get('/metrics')).text;
+  api.close();
+  assert.match(metrics, /apiserver_egress_dialer_dial_start_total\{protocol="grpc",transport="uds"\} [1-9]/);
+
+  const selector = new EgressSelector(new Map([['cluster', { transport: 'uds', path, grpc: new SystemRandom() }]]));
+  const dialer = networkDialer({ dial: selector.dial('cluster') });
+  const node = await dialer.dialNode('node', '192.0.2.1', 10_250);
+  node.write(`POST / HTTP/1.0\r\nContent-Length: ${long.length}\r\n\r\n`);
+  node.write(long);
+  const answer = await text(node);
+  assert.ok(answer.endsWith(`\r\n\r\n${long.length} ${long}`), answer.slice(0, 300));
+  await assert.rejects(dialer.dialTcp('192.0.2.9', 80), /dial tcp 192\.0\.2\.9:80: connect: connection refused/);
+});
+
 test('an EgressSelectorConfiguration that will not do is refused', async () => {
   const refused = async (config: Json, message: string | RegExp): Promise<void> => {
     await assert.rejects(
@@ -268,9 +379,10 @@ test('an EgressSelectorConfiguration that will not do is refused', async () => {
     selections({ name: 'master', connection: direct }),
     'failed to validate egress selector configuration: service.connection: Unsupported value: "master": supported values: "cluster", "controlplane", "etcd"',
   );
-  await refused(
-    selections({ name: 'cluster', connection: { proxyProtocol: 'GRPC', transport: { uds: { udsName: '/x' } } } }),
-    /HTTPConnect, not by GRPC/,
+  await invalid({ proxyProtocol: 'GRPC' }, 'transport: Required value: transport must be set for GRPC');
+  await invalid(
+    { proxyProtocol: 'GRPC', transport: { tcp: { url: 'http://x' } } },
+    'uds: Required value: UDS must be set with GRPC',
   );
   await using issuer = await startOidcIssuer();
   await assert.rejects(secureCluster({ 'authentication-config': issuers([issuer, 'cluster']) }), {

@@ -79,14 +79,18 @@ export interface UnixClientOptions {
   readonly waitForReady?: boolean;
 }
 
-export function unixClient(options: UnixClientOptions): UnixClient {
-  const { endpoint, service, types } = options;
-  const client = new grpc.Client(address(endpoint), grpc.credentials.createInsecure(), {
+export function socketClient(endpoint: string): grpc.Client {
+  return new grpc.Client(address(endpoint), grpc.credentials.createInsecure(), {
     'grpc.initial_reconnect_backoff_ms': 100,
     'grpc.max_reconnect_backoff_ms': 3000,
     'grpc.default_authority': 'localhost',
     'grpc.use_local_subchannel_pool': 1,
   });
+}
+
+export function unixClient(options: UnixClientOptions): UnixClient {
+  const { endpoint, service, types } = options;
+  const client = socketClient(endpoint);
   return {
     call<A>(
       method: string,

@@ -1,12 +1,13 @@
 /**
  * `EgressSelector`: connections that the API server opens by way of a proxy, where one is configured for whither they go. The
- * proxy is asked with HTTP CONNECT, over TCP, TLS or a unix socket.
+ * proxy is asked with HTTP CONNECT, over TCP, TLS or a unix socket, or by gRPC (konnectivity) over a unix socket.
  */
 import * as http from 'node:http';
 import { connect as connectSocket } from 'node:net';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { ioNow, ioTimer } from '../../base/io-time.ts';
+import type { Random } from '../../base/random.ts';
 import { joinHostPort } from '../../base/host-port.ts';
 import { goNetworkError } from '../connect/go-errors.ts';
 import { connectSecurely } from '../connect/secure-agent.ts';
@@ -19,7 +20,7 @@ export type EgressName = 'controlplane' | 'cluster';
 export type Dial = (host: string, port: number) => Promise<Duplex>;
 
 export type EgressProxy =
-  | { readonly transport: 'uds'; readonly path: string }
+  | { readonly transport: 'uds'; readonly path: string; readonly grpc?: Random }
   | {
       readonly transport: 'tcp';
       readonly host: string;
@@ -145,13 +146,27 @@ export class EgressSelector {
 
   #way(proxy: EgressProxy): Dial {
     const { transport } = proxy;
-    const labels = { protocol: 'http_connect', transport };
+    const tunnels =
+      proxy.transport === 'uds' && proxy.grpc !== undefined ? { socket: proxy.path, random: proxy.grpc } : undefined;
+    const labels = { protocol: tunnels === undefined ? 'http_connect' : 'grpc', transport };
+    const series = `${labels.protocol} ${transport}`;
     const what = proxy.transport === 'uds' ? proxy.path : joinHostPort(proxy.host, proxy.port);
     const failed = (stage: string): void =>
-      this.#failures.series(`${transport} ${stage}`, () => ({ ...labels, stage })).inc();
+      this.#failures.series(`${series} ${stage}`, () => ({ ...labels, stage })).inc();
     return async (host, port) => {
       const start = ioNow();
-      this.#starts.series(transport, () => labels).inc();
+      this.#starts.series(series, () => labels).inc();
+      if (tunnels !== undefined) {
+        const { createTunnels, TunnelError } = await import('./grpc-tunnel.ts');
+        try {
+          const opened = await createTunnels(tunnels.random).open(tunnels.socket, joinHostPort(host, port));
+          this.#durations.series(series, () => labels).observe((ioNow() - start) / 1000);
+          return opened;
+        } catch (error) {
+          failed(error instanceof TunnelError ? error.stage : 'connect');
+          throw error;
+        }
+      }
       let stream;
       try {
         stream = await connectProxy(proxy);
@@ -165,7 +180,7 @@ export class EgressSelector {
         failed('proxy');
         throw error;
       }
-      this.#durations.series(transport, () => labels).observe((ioNow() - start) / 1000);
+      this.#durations.series(series, () => labels).observe((ioNow() - start) / 1000);
       return stream;
     };
   }

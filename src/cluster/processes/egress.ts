@@ -5,15 +5,16 @@ import type { EgressSelection } from '../../apiserver/egress/config.ts';
 import { EgressSelector } from '../../apiserver/egress/selector.ts';
 import type { EgressName, EgressProxy } from '../../apiserver/egress/selector.ts';
 import { aggregateFieldErrors } from '../../apiserver/authentication/config.ts';
+import { SystemRandom } from '../../base/random.ts';
 import { loadYaml } from '../yaml.ts';
 import { readCertificates, readKeyPair, readNamed, StartError } from './environment.ts';
 
 const flag = 'egress-selector-config-file';
 
-async function proxyOf({ name, connection }: EgressSelection): Promise<EgressProxy | undefined> {
+async function proxyOf({ connection }: EgressSelection): Promise<EgressProxy | undefined> {
   if (connection.proxyProtocol === 'Direct') return undefined;
   if (connection.proxyProtocol === 'GRPC')
-    throw new StartError(`--${flag}: egress selection "${name}": proxies are spoken to by HTTPConnect, not by GRPC`);
+    return { transport: 'uds', path: connection.transport!.uds!.udsName, grpc: new SystemRandom() };
   const { tcp, uds } = connection.transport!;
   if (uds !== undefined) return { transport: 'uds', path: uds.udsName };
   const { url, tlsConfig } = tcp!;

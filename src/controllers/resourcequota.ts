@@ -37,6 +37,7 @@ const fullKinds: readonly ResourceRef[] = [
   resources.core.pods,
   resources.core.services,
   resources.core.persistentvolumeclaims,
+  resources.dra.resourceclaims,
 ];
 /** Names in a quota for plain counts that are not written `count/<resource>`. */
 const countedKinds: readonly ResourceRef[] = [

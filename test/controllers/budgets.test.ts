@@ -126,6 +126,23 @@ test('a quota is counted when it is made and when something goes, by scope and b
     metadata: { name: 'c', namespace: ns },
     spec: { accessModes: ['ReadWriteOnce'], storageClassName: 'fast', resources: { requests: { storage: '3Gi' } } },
   });
+  await w.admin.dra.resourceclaims.create({
+    metadata: { name: 'devices', namespace: ns },
+    spec: {
+      devices: {
+        requests: [
+          { name: 'a', exactly: { deviceClassName: 'gold', allocationMode: 'ExactCount', count: 2 } },
+          {
+            name: 'b',
+            firstAvailable: [
+              { name: 'x', deviceClassName: 'gold', allocationMode: 'ExactCount', count: 3 },
+              { name: 'y', deviceClassName: 'gold', allocationMode: 'ExactCount', count: 1 },
+            ],
+          },
+        ],
+      },
+    },
+  });
   await w.clock.advance(0);
   await w.admin.core.resourcequotas.create({
     metadata: { name: 'q', namespace: ns },
@@ -139,6 +156,9 @@ test('a quota is counted when it is made and when something goes, by scope and b
         'fast.storageclass.storage.k8s.io/persistentvolumeclaims': '1',
         'count/replicasets.apps': '5',
         configmaps: '5',
+        'count/resourceclaims.resource.k8s.io': '1',
+        'gold.deviceclass.resource.k8s.io/devices': '9',
+        'lead.deviceclass.resource.k8s.io/devices': '9',
       },
     },
   });
@@ -157,7 +177,14 @@ test('a quota is counted when it is made and when something goes, by scope and b
     'fast.storageclass.storage.k8s.io/persistentvolumeclaims': '1',
     'count/replicasets.apps': '1',
     configmaps: '1',
+    'count/resourceclaims.resource.k8s.io': '1',
+    'gold.deviceclass.resource.k8s.io/devices': '5',
+    'lead.deviceclass.resource.k8s.io/devices': '0',
   });
+  await assert.rejects(
+    w.admin.dra.resourceclaims.create({ metadata: { name: 'more', namespace: ns }, spec: {} }),
+    /exceeded quota: q, requested: count\/resourceclaims.resource.k8s.io=1, used: .*=1, limited: .*=1/,
+  );
   assert.deepEqual(await used('best-effort'), { pods: '0' });
   await w.admin.apps.deployments.delete('web', ns, { propagationPolicy: 'Background' });
   await w.admin.core.services.delete('s', ns);

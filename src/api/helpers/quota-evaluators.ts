@@ -1,5 +1,6 @@
 /**
- * What an object uses of a ResourceQuota: pods (resources, scopes), services, claims (by class), and plain counts
+ * What an object uses of a ResourceQuota: pods (resources, scopes), services, claims of volumes and devices (by
+ * class), and plain counts
  * (`count/deployments.apps`, `secrets`) of everything else. The quota controller counts by the same rules.
  */
 import type { Quantity } from '../quantity.ts';
@@ -12,6 +13,7 @@ import type {
   ScopedResourceSelectorRequirement,
   Service,
 } from '../types/core-v1.gen.ts';
+import type { ResourceClaim } from '../types/resource-v1.gen.ts';
 import { claimClass } from './persistent-volume-claims.ts';
 import { podQOSClass } from './pod-qos.ts';
 import { podLimits, podRequests } from './pod-resources.ts';
@@ -283,6 +285,33 @@ const claimEvaluator: QuotaEvaluator = {
   },
 };
 
+const deviceClaims = 'count/resourceclaims.resource.k8s.io';
+const devicesOfClass = '.deviceclass.resource.k8s.io/devices';
+/** As many devices as a claim can have at most, for those that ask for all. */
+const mostDevices = 32;
+
+/** ResourceClaims are counted, and so are the devices that they ask for, by class (KEP-4381). */
+const deviceClaimEvaluator: QuotaEvaluator = {
+  handles: (operation, subresource) => subresource === '' && (operation === 'CREATE' || operation === 'UPDATE'),
+  matchingResources: (names) => names.filter((n) => n === deviceClaims || n.endsWith(devicesOfClass)),
+  matchesScope: () => false,
+  constraint: () => undefined,
+  usage(object) {
+    const out: ResourceList = new Map([[deviceClaims, one]]);
+    const { spec } = object as unknown as ResourceClaim;
+    const count = (r: { allocationMode?: string; count?: number | bigint }): number =>
+      r.allocationMode === 'ExactCount' ? Number(r.count ?? 0) : r.allocationMode === 'All' ? mostDevices : 0;
+    for (const { exactly, firstAvailable } of spec.devices?.requests ?? []) {
+      // Of alternatives the worst counts, for each class by itself.
+      const most = new Map<string, number>();
+      for (const r of (firstAvailable ?? []).length > 0 ? firstAvailable! : exactly === undefined ? [] : [exactly])
+        most.set(r.deviceClassName, Math.max(most.get(r.deviceClassName) ?? 0, count(r)));
+      addInto(out, new Map([...most].map(([name, n]) => [`${name}${devicesOfClass}`, newQuantity(n, 'DecimalSI')])));
+    }
+    return out;
+  },
+};
+
 const aliases: Readonly<Record<string, string>> = {
   '/configmaps': 'configmaps',
   '/resourcequotas': 'resourcequotas',
@@ -325,5 +354,6 @@ export function quotaEvaluator(group: string, resource: string): QuotaEvaluator 
     if (resource === 'services') return serviceEvaluator;
     if (resource === 'persistentvolumeclaims') return claimEvaluator;
   }
+  if (group === 'resource.k8s.io' && resource === 'resourceclaims') return deviceClaimEvaluator;
   return countEvaluator(group, resource);
 }

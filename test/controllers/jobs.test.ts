@@ -200,9 +200,17 @@ test('suspend, resume and the active deadline', async () => {
   await w.clock.advance(0);
   assert.equal((await listPods(w)).length, 0);
   assert.equal((await get(w)).status?.failed ?? 0, 0, 'what suspension deletes is no failure');
+  const change = (container: object) =>
+    w.admin.batch.jobs.patch('job', ns, 'strategic', {
+      spec: { template: { spec: { nodeSelector: { a: 'b' }, containers: [{ name: 'c', ...container }] } } },
+    });
+  await change({ resources: { requests: { cpu: '2' } } });
+  await assert.rejects(change({ image: 'other' }), /spec\.template\.spec: Invalid value: .*: field is immutable/);
   await w.admin.batch.jobs.patch('job', ns, 'merge', { spec: { suspend: false } });
   await w.clock.advance(59_000);
   assert.equal((await active(w)).length, 3);
+  assert.equal((await active(w))[0]!.spec!.containers[0]!.resources?.requests?.['cpu'], '2');
+  await assert.rejects(change({ resources: { requests: { cpu: '3' } } }), /spec\.template: Invalid value/);
   await w.clock.advance(2000);
   await kubelet(w);
   job = await get(w);

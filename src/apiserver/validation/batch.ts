@@ -2,7 +2,7 @@
 import { duplicate, invalid, notSupported, omitted, required, tooLong, tooMany } from '../../api/field-error.ts';
 import { isDNS1123Label, isQualifiedName } from '../../api/names.ts';
 import { validateLabelSelector } from '../../api/selector.ts';
-import type { CronJob, Job, JobSpec, PodFailurePolicyRule, PodTemplateSpec } from '../../api/types/index.gen.ts';
+import type { Container, CronJob, Job, JobSpec, PodFailurePolicyRule, PodSpec } from '../../api/types/index.gen.ts';
 import { cronScheduleError, timeZoneError } from '../../api/helpers/cron.ts';
 import type { Errors } from './common.ts';
 import { internalForm } from './internal-form.ts';
@@ -289,30 +289,36 @@ function completions(spec: JobSpec, old: JobSpec): Errors {
   return [];
 }
 
-/** The template of a suspended job that never started may still change where its pods go, and what they ask for. */
+/** Containers with the resources of those of the same name in the same place. */
+function withResources(old: Container[] | undefined, now: readonly Container[] | undefined): Container[] | undefined {
+  if (old === undefined || old.length !== (now ?? []).length) return old;
+  return old.map((c, i) => (now![i]!.name === c.name ? { ...c, resources: now![i]!.resources } : c));
+}
+
+/** The template of a suspended job without pods may still change where its pods go (KEP-2926), and what they ask for (KEP-5440). */
 function templateUpdate(job: Job, old: Job): Errors {
   const was = old.spec!;
+  const { status } = old;
   const suspended = was.suspend === true;
-  const neverRan = suspended && old.status?.startTime === undefined;
+  const started = status?.startTime !== undefined;
+  const told = status?.conditions?.some((c) => c.type === 'Suspended' && c.status === 'True') === true;
   const now = job.spec!.template;
-  let before: PodTemplateSpec = was.template;
-  if (neverRan) {
-    const { nodeAffinity: _, ...others } = before.spec?.affinity ?? {};
-    const nodeAffinity = now.spec?.affinity?.nodeAffinity;
-    const affinity = { ...others, ...(nodeAffinity === undefined ? {} : { nodeAffinity }) };
-    before = {
-      ...before,
-      metadata: { ...before.metadata, labels: now.metadata?.labels, annotations: now.metadata?.annotations },
-      spec: {
-        ...before.spec!,
-        affinity: Object.keys(affinity).length === 0 ? undefined : affinity,
-        nodeSelector: now.spec?.nodeSelector,
-        tolerations: now.spec?.tolerations,
-        schedulingGates: now.spec?.schedulingGates,
-      },
-    };
-  }
-  return immutable(now, before, 'spec.template', 'core.PodTemplateSpec');
+  if (!suspended || (started && !told) || (status?.active ?? 0) !== 0)
+    return immutable(now, was.template, 'spec.template', 'core.PodTemplateSpec');
+  const before = was.template.spec!;
+  const { nodeAffinity: _, ...others } = before.affinity ?? {};
+  const nodeAffinity = now.spec?.affinity?.nodeAffinity;
+  const affinity = { ...others, ...(nodeAffinity === undefined ? {} : { nodeAffinity }) };
+  const allowed: PodSpec = {
+    ...before,
+    affinity: Object.keys(affinity).length === 0 ? undefined : affinity,
+    nodeSelector: now.spec?.nodeSelector,
+    tolerations: now.spec?.tolerations,
+    schedulingGates: now.spec?.schedulingGates,
+    containers: withResources(before.containers, now.spec?.containers)!,
+    initContainers: withResources(before.initContainers, now.spec?.initContainers),
+  };
+  return immutable(now.spec, allowed, 'spec.template.spec', 'core.PodSpec');
 }
 
 export function validateJobUpdate(job: Job, old: Job): Errors {

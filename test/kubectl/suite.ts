@@ -289,6 +289,8 @@ export const cases: readonly [string, (s: Suite, t: TestContext) => Promise<void
       assert.match(await k.ok('logs talker -c main --timestamps'), /^\d{4}-\d\d-\d\dT\S+Z one\n/);
       assert.match(await k.ok('logs talker --all-containers --prefix'), /\[pod\/talker\/side\] beside/);
       assert.equal(await k.ok(['exec', 'talker', '-c', 'main', '--', 'echo', 'hello world']), 'hello world\n');
+      const long = 'a'.repeat(20_000);
+      assert.equal(await k.ok(['exec', 'talker', '-c', 'main', '--', 'echo', long]), `${long}\n`);
       const both = await k.run(['exec', 'talker', '-c', 'main', '--', 'sh', '-c', 'echo out; echo err >&2; exit 3']);
       assert.deepEqual([both.code, both.stdout], [3, 'out\n']);
       assert.match(both.stderr, /^err\n/);

@@ -28,6 +28,9 @@ import type { PathTarget } from './streaming.ts';
 import { pathTarget, serveUpgrade } from './streaming.ts';
 import { findContainer, HttpError, httpErrorOf } from './target.ts';
 
+/** As Go's servers take: a long command travels in the address of `exec`. Bytes. */
+const maxHeaderSize = 1024 * 1024;
+
 export interface KubeletServerOptions {
   readonly nodeName: string;
   readonly runtime: ContainerRuntime;
@@ -106,7 +109,7 @@ class HttpApi implements KubeletServer {
       return;
     }
     if (this.#plain === undefined) {
-      this.#plain = createServer();
+      this.#plain = createServer({ maxHeaderSize });
       this.#attach(this.#plain, undefined);
     }
     this.#track(stream);
@@ -122,6 +125,7 @@ class HttpApi implements KubeletServer {
     });
     const server = createSecureServer({
       ...context(),
+      maxHeaderSize,
       requestCert: true,
       // A caller without a certificate may still show a token.
       rejectUnauthorized: false,
@@ -138,7 +142,7 @@ class HttpApi implements KubeletServer {
   }
 
   listenReadOnly(options: Place): Promise<Place> {
-    const server = createServer();
+    const server = createServer({ maxHeaderSize });
     this.#attach(server, undefined, true);
     server.on('connection', (socket) => this.#track(socket));
     return this.#open(server, options);

@@ -13,6 +13,30 @@ export function generateSigningKey(): Promise<CryptoKeyPair> {
   return webcrypto.subtle.generateKey(ecdsaP256, true, ['sign', 'verify']);
 }
 
+/** Kinds of keys as the API names them. */
+export type KeyType = 'RSA3072' | 'RSA4096' | 'ECDSAP256' | 'ECDSAP384' | 'ECDSAP521' | 'ED25519';
+
+/** A new extractable key pair for signing, and how to sign with it. @throws for an unknown type */
+export async function generateKeyOfType(type: KeyType): Promise<{
+  readonly keys: CryptoKeyPair;
+  readonly algorithm: { readonly name: string; readonly hash: string };
+}> {
+  const rsa = /^RSA(\d+)$/.exec(type)?.[1];
+  const curve = { ECDSAP256: 'SHA-256', ECDSAP384: 'SHA-384', ECDSAP521: 'SHA-512' }[type as string];
+  if (rsa !== undefined) {
+    const algorithm = { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' };
+    const size = { modulusLength: Number(rsa), publicExponent: new Uint8Array([1, 0, 1]) };
+    return { keys: await webcrypto.subtle.generateKey({ ...algorithm, ...size }, true, ['sign', 'verify']), algorithm };
+  }
+  if (curve !== undefined) {
+    const algorithm = { name: 'ECDSA', namedCurve: type.replace('ECDSAP', 'P-'), hash: curve };
+    return { keys: await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']), algorithm };
+  }
+  if (type !== 'ED25519') throw new Error(`unknown key type ${JSON.stringify(type)}`);
+  const keys = (await webcrypto.subtle.generateKey('Ed25519', true, ['sign', 'verify'])) as CryptoKeyPair;
+  return { keys, algorithm: { name: 'Ed25519', hash: 'SHA-512' } };
+}
+
 function pem(label: string, der: ArrayBuffer): string {
   const text = Buffer.from(der).toString('base64');
   return `-----BEGIN ${label}-----\n${text.replace(/(.{64})(?=.)/g, '$1\n')}\n-----END ${label}-----\n`;

@@ -432,6 +432,7 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
           clusterCidrs: ranges.pods,
           kubelet: {
             configuration: developerMachine,
+            features: apis.features,
             onPodAddresses: async (pod, ips) => policies?.announce(pod.metadata.namespace!, pod.metadata.name!, ips),
             port,
             ...(cloud === undefined ? {} : { cloudProvider: 'external' as const }),
@@ -467,6 +468,7 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
     starting.push(
       nodes.start({
         count,
+        features: apis.features,
         clientFor,
         externalCloud: cloud !== undefined,
         podCidrs: manager === undefined ? (index) => ranges.podRangesOf(index) : undefined,

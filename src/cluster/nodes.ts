@@ -1,5 +1,6 @@
 /** The simulated nodes of a cluster, and the way from the API server to them: streams in this process instead of sockets. */
 import type { Clock } from '../base/clock.ts';
+import type { FeatureGates } from '../api/features/feature-gates.ts';
 import type { Logger } from '../base/logger.ts';
 import type { Random } from '../base/random.ts';
 import type { Dialer } from '../apiserver/dialer.ts';
@@ -38,6 +39,8 @@ export interface SimulatedNodesOptions {
 }
 
 export interface StartNodes {
+  /** The cluster's. */
+  readonly features: Pick<FeatureGates, 'enabled'>;
   readonly count: number;
   readonly clientFor: (user: UserInfo, userAgent: string) => TypedClient;
   /** Nodes wait for a cloud-controller-manager to initialise them. */
@@ -195,6 +198,7 @@ export class SimulatedNodes {
           services,
           writeGate,
           shapes,
+          features: options.features,
           clusterDns: [this.#o.dnsServiceIP],
           clusterDomain: this.#o.clusterDomain,
           watchNode: options.count <= 50,

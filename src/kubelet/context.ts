@@ -4,6 +4,7 @@ import type { Logger } from '../base/logger.ts';
 import type { Random } from '../base/random.ts';
 import type { Node, Pod, Service } from '../api/types/index.gen.ts';
 import type { TypedClient } from '../client/typed-client.ts';
+import type { FeatureGates } from '../api/features/feature-gates.ts';
 import type { Backoff } from './backoff.ts';
 import type { ContainerSettings } from './container-settings.ts';
 import type { ServiceVariables } from './environment.ts';
@@ -53,6 +54,7 @@ export interface KubeletContext {
   readonly shapes: ShapeCache;
   readonly cgroups: CgroupManager;
   readonly settings: ContainerSettings;
+  readonly features: Pick<FeatureGates, 'enabled'>;
   readonly probeMetrics: ProbeMetrics;
   readonly userNamespaces: UserNamespaces;
   /** Made of the context itself, right after it. */

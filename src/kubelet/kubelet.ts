@@ -19,6 +19,7 @@ import type { Refusal } from './admission.ts';
 import { appArmorFault, infeasible, NodeAdmission } from './admission.ts';
 import { Backoff } from './backoff.ts';
 import { CgroupManager, podCgroup } from './cgroup-manager.ts';
+import { FeatureGates } from '../api/features/feature-gates.ts';
 import type { KubeletConfiguration } from './configuration.ts';
 import { containerSettings } from './container-settings.ts';
 import { kubeletConfiguration, reserved } from './configuration.ts';
@@ -95,6 +96,8 @@ export interface KubeletOptions {
    * reserved); `{}` for upstream's defaults. Without it the node goes without them, as simulated ones do.
    */
   readonly configuration?: Partial<KubeletConfiguration>;
+  /** Default: those of `configuration`. */
+  readonly features?: Pick<FeatureGates, 'enabled'>;
   /** What `/configz` shows beside `configuration`. */
   readonly configz?: Readonly<Record<string, unknown>>;
   /** Shared Services of several kubelets in one process; a kubelet of its own follows them itself. */
@@ -264,6 +267,7 @@ class KubeletImpl implements Kubelet, WorkerHome {
         hasExclusiveCpus: (pod) => ctx.resources?.podHasExclusiveCpus(pod) === true,
       }),
       settings,
+      features: o.features ?? new FeatureGates(configuration?.featureGates),
       probeMetrics: new ProbeMetrics(),
       userNamespaces: new UserNamespaces({
         runtime: o.runtime,

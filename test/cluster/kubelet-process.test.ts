@@ -18,39 +18,10 @@ import { createCluster } from '../../src/cluster/create-cluster.ts';
 import { createToken } from '../../src/cluster/joining/tokens.ts';
 import { renderKubeconfig } from '../../src/cluster/kubeconfig.ts';
 import { runKubelet } from '../../src/cluster/processes/kubelet.ts';
+import { MovableClock } from '../support/movable-clock.ts';
 
 const random = new SystemRandom();
 const clock = new SystemClock();
-
-/** Real time that can be put forward and back; whoever sleeps wakes up then. */
-class MovableClock extends SystemClock {
-  #ahead = 0;
-  readonly #wake = new Set<() => void>();
-
-  override now(): number {
-    return super.now() + this.#ahead;
-  }
-
-  override sleep(ms: number, signal?: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const end = (then: () => void) => (): void => {
-        this.#wake.delete(wake);
-        then();
-      };
-      const wake = end(resolve);
-      this.#wake.add(wake);
-      super.sleep(ms, signal).then(
-        wake,
-        end(() => reject(signal?.reason)),
-      );
-    });
-  }
-
-  move(ms: number): void {
-    this.#ahead += ms;
-    for (const wake of [...this.#wake]) wake();
-  }
-}
 
 interface Started {
   readonly port: number;

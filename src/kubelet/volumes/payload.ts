@@ -4,9 +4,9 @@ import type {
   DownwardAPIVolumeFile,
   KeyToPath,
   Pod,
+  PodCertificateProjection,
   SecretProjection,
   Volume,
-  VolumeProjection,
 } from '../../api/types/index.gen.ts';
 import type { KubeletContext } from '../context.ts';
 import { fieldValue, resourceValue } from '../downward.ts';
@@ -27,6 +27,8 @@ export interface PayloadInput {
   tokens(): PodTokens;
   /** Told of each object that the content depends on. */
   follow(kind: ObjectKind, name: string): void;
+  /** To be called when the content is another one. */
+  changed(): void;
 }
 
 /** The files of a volume. Rejects with upstream's text when a source is missing. */
@@ -51,9 +53,10 @@ export async function volumePayload(input: PayloadInput, v: Volume, kind: OwnKin
 async function projected(input: PayloadInput, v: Volume): Promise<readonly PayloadFile[]> {
   const files = new Map<string, PayloadFile>();
   const errors: string[] = [];
-  for (const source of v.projected?.sources ?? []) {
+  const mode = v.projected?.defaultMode ?? defaultMode;
+  for (const index of (v.projected?.sources ?? []).keys()) {
     try {
-      for (const f of await projection(input, source, v.projected?.defaultMode ?? defaultMode)) files.set(f.path, f);
+      for (const f of await projection(input, v, index, mode)) files.set(f.path, f);
     } catch (error) {
       errors.push(errorText(error));
     }
@@ -64,7 +67,13 @@ async function projected(input: PayloadInput, v: Volume): Promise<readonly Paylo
   return [...files.values()];
 }
 
-async function projection(input: PayloadInput, s: VolumeProjection, mode: number): Promise<readonly PayloadFile[]> {
+async function projection(
+  input: PayloadInput,
+  v: Volume,
+  index: number,
+  mode: number,
+): Promise<readonly PayloadFile[]> {
+  const s = v.projected!.sources![index]!;
   if (s.configMap !== undefined) return configMap(input, s.configMap, mode);
   if (s.secret !== undefined) return secret(input, s.secret, mode);
   if (s.downwardAPI !== undefined) return downward(input, s.downwardAPI.items, mode);
@@ -76,8 +85,26 @@ async function projection(input: PayloadInput, s: VolumeProjection, mode: number
     const data = await trustAnchors(input.ctx.client, s.clusterTrustBundle);
     return [{ path: s.clusterTrustBundle.path, data, ...credential(input.pod, mode) }];
   }
-  if (s.podCertificate !== undefined) throw new Error('PodCertificate projection is not supported in this cluster');
+  if (s.podCertificate !== undefined) return podCertificate(input, v, s.podCertificate, index, mode);
   return [];
+}
+
+/** Key and certificates in one file, or in one each. */
+async function podCertificate(
+  input: PayloadInput,
+  v: Volume,
+  source: PodCertificateProjection,
+  index: number,
+  mode: number,
+): Promise<readonly PayloadFile[]> {
+  const { key, chain } = await input.ctx.volumes.certificates.bundle(input.pod, v.name, index, source, input.changed);
+  const file = (path: string | undefined, data: string): PayloadFile[] =>
+    path === undefined || path === '' ? [] : [{ path, data, ...credential(input.pod, mode) }];
+  return [
+    ...file(source.credentialBundlePath, key + chain),
+    ...file(source.keyPath, key),
+    ...file(source.certificateChainPath, chain),
+  ];
 }
 
 /** Mode and owner of a file that only the pod's own user may read. */

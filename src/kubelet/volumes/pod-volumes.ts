@@ -183,6 +183,7 @@ export class PodVolumes {
       pod,
       fields,
       tokens: () => this.#tokens,
+      changed: this.#changed,
       follow: (kind, name) => {
         if (!follow) return;
         const key = `${kind}/${name}`;

@@ -13,6 +13,7 @@ import type { CsiVolumes } from './csi/csi-volumes.ts';
 import { checkHostPath } from './host-path.ts';
 import { localPlugin } from './layout.ts';
 import type { MountedVolume } from './pod-volumes.ts';
+import { PodCertificates } from './pod-certificates.ts';
 import type { PodTokens } from './tokens.ts';
 import { errorText } from '../object-cache.ts';
 import { AttachLimitError, MountError } from './mount-error.ts';
@@ -21,6 +22,7 @@ export class VolumeManager {
   readonly #ctx: KubeletContext;
   /** One piece of work at a time for one volume. */
   readonly #queues = new Map<string, Promise<unknown>>();
+  readonly certificates: PodCertificates;
   #csi: CsiVolumes | undefined;
   #started = false;
   /** Called when `inUse` has changed. */
@@ -28,6 +30,7 @@ export class VolumeManager {
 
   constructor(ctx: KubeletContext) {
     this.#ctx = ctx;
+    this.certificates = new PodCertificates(ctx);
   }
 
   /** Makes the kubelet's directory ready, and begins to look for CSI drivers where the host has sockets. */
@@ -51,6 +54,7 @@ export class VolumeManager {
   }
 
   async stop(): Promise<void> {
+    await this.certificates.stop();
     await this.#csi?.stop();
   }
 
@@ -172,6 +176,7 @@ export class VolumeManager {
 
   /** Unmounts and removes a pod's volumes; its other files stay. Nothing when there are none. */
   async tearDown(uid: string): Promise<void> {
+    this.certificates.forget(uid);
     const { host } = this.#ctx;
     const dir = podDir(this.#ctx, uid);
     if (host.lazy === undefined) {

@@ -7,13 +7,14 @@ import { SystemRandom } from '../../../src/base/random.ts';
 import type { Container, Event, Pod, PodSpec } from '../../../src/api/types/index.gen.ts';
 import type { TypedClient } from '../../../src/client/typed-client.ts';
 import { identities } from '../../../src/cluster/components.ts';
-import type { Cluster } from '../../../src/cluster/cluster.ts';
+import type { Cluster, ClusterOptions } from '../../../src/cluster/cluster.ts';
 import { createCluster } from '../../../src/cluster/create-cluster.ts';
 import type { LinuxHost } from '../../../src/kubelet/host/linux/host.ts';
 import { createLinuxHost } from '../../../src/kubelet/host/linux/host.ts';
 import type { Kubelet, KubeletOptions } from '../../../src/kubelet/kubelet.ts';
 import { createKubelet } from '../../../src/kubelet/kubelet.ts';
 import { busyboxImage } from '../images/busybox.ts';
+import type { ContainerdOptions } from './containerd.ts';
 import { Containerd } from './containerd.ts';
 
 export const busybox = 'local.test/busybox:1';
@@ -56,8 +57,12 @@ export class RealNode {
     this.#options = options;
   }
 
-  static async start(options: Partial<KubeletOptions> = {}): Promise<RealNode> {
-    const containerd = await Containerd.start();
+  static async start(
+    options: Partial<KubeletOptions> = {},
+    runtime: ContainerdOptions = {},
+    clusterOptions: Partial<ClusterOptions> = {},
+  ): Promise<RealNode> {
+    const containerd = await Containerd.start(runtime);
     try {
       await containerd.load(busyboxImage(), busybox);
       const cluster = await createCluster({
@@ -67,6 +72,7 @@ export class RealNode {
         disable: ['kube-proxy', 'dns'],
         logger,
         waitForNodes: false,
+        ...clusterOptions,
       });
       const host = await createLinuxHost({
         clock: new SystemClock(),

@@ -9,9 +9,11 @@ export interface IdleMemoryOptions {
   readonly everyMs: number;
   /** So much work since the last collection is worth one. */
   readonly workMs: number;
+  /** What the process has worked before it asked for this, its start, is worth one if it was so much. */
+  readonly startMs: number;
 }
 
-const defaults: IdleMemoryOptions = { everyMs: 10_000, workMs: 2000 };
+const defaults: IdleMemoryOptions = { everyMs: 10_000, workMs: 2000, startMs: 200 };
 /** The share of the time between two looks in which an idle event loop may have been busy. */
 const idleShare = 0.05;
 
@@ -28,7 +30,7 @@ async function collector(): Promise<Collect> {
 export function giveBackMemoryWhenIdle(options: IdleMemoryOptions = defaults): () => void {
   let collect: Promise<Collect> | undefined;
   let last = performance.eventLoopUtilization();
-  let workMs = 0;
+  let workMs = last.active < options.startMs ? 0 : options.workMs;
   let collecting = false;
   const look = async (): Promise<void> => {
     const now = performance.eventLoopUtilization();

@@ -1,6 +1,6 @@
 /**
- * A containerd of a test's own: own directories, socket, CNI network and cgroups, in the namespaces of the test's process
- * (`ownNamespaces`). `stop` leaves nothing of it: containers, shims, mounts, cgroups, files.
+ * A containerd (or CRI-O, with KNARR_TEST_RUNTIME=crio) of a test's own: own directories, socket, CNI network and cgroups, in the
+ * namespaces of the test's process (`ownNamespaces`). `stop` leaves nothing of it: containers, shims, mounts, cgroups, files.
  */
 import type { ChildProcess } from 'node:child_process';
 import { spawn, spawnSync } from 'node:child_process';
@@ -30,9 +30,12 @@ import type { OciImage } from '../../../src/kubelet/runtime/cri/oci-archive.ts';
 import { ociArchive } from '../../../src/kubelet/runtime/cri/oci-archive.ts';
 import type { CriRuntime } from '../../../src/kubelet/runtime/cri/open.ts';
 import { openCriRuntime } from '../../../src/kubelet/runtime/cri/open.ts';
+import { crioCommand } from './crio.ts';
 import { inOwnNamespaces } from './namespaces.ts';
 
 export interface ContainerdOptions {
+  /** Which of them; by default what KNARR_TEST_RUNTIME says, else containerd. */
+  readonly runtime?: 'containerd' | 'crio';
   /** Default 10.88.0.0/16. */
   readonly podCidr?: string;
   /** A second range makes the pod network dual-stack. */
@@ -233,6 +236,10 @@ export class Containerd {
     }
   }
 
+  get crio(): boolean {
+    return (this.#options.runtime ?? process.env['KNARR_TEST_RUNTIME']) === 'crio';
+  }
+
   get runtime(): CriRuntime {
     if (this.#runtime === undefined) throw new Error('containerd is not running');
     return this.#runtime;
@@ -265,7 +272,9 @@ export class Containerd {
   /** Starts the daemon (again). */
   async launch(): Promise<void> {
     const log = openSync(join(this.dir, 'containerd.log'), 'a');
-    const command = ['containerd', '--config', join(this.dir, 'config.toml')];
+    const command = this.crio
+      ? crioCommand(this.dir, { ...this, image: this.#options.sandboxImage ?? 'registry.k8s.io/pause:3.10' })
+      : ['containerd', '--config', join(this.dir, 'config.toml')];
     if (this.#options.ownMounts === true) {
       // Its mounts outlive the daemon: a process of its own keeps them.
       this.#mounts ??= spawn('unshare', ['--mount', 'sh', '-c', `${ownMounts} && exec sleep infinity`], {

@@ -1,19 +1,23 @@
 /**
  * Images from archives into the runtime's store (`knarr load`), and the pause image, so that pods start without a registry.
  *
- * The import is done by the tool that comes with the runtime (`ctr` in containerd's own package, `podman` beside CRI-O), as `kind
- * load` does it: it is of the daemon's version, takes every format of Docker and OCI, compressed or not, leases what it writes
+ * The import is done by the tool that comes with the runtime (`ctr` in containerd's own package, `skopeo` or `podman` beside CRI-O), as
+ * `kind load` does it: it is of the daemon's version, takes every format of Docker and OCI, compressed or not, leases what it writes
  * against garbage collection, and unpacks at once. CRI has no call for it, and containerd's own API for it differs between 1.6
  * (content, images, leases, diff and snapshots by hand) and 2 (transfer service).
  */
 import { spawn } from 'node:child_process';
-import { createReadStream } from 'node:fs';
-import { open, readdir, readFile } from 'node:fs/promises';
-import { basename } from 'node:path';
+import { createReadStream, createWriteStream } from 'node:fs';
+import { mkdtemp, open, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
 import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { ioSleep } from '../../../base/io-time.ts';
 import { parseImageName } from '../../../api/helpers/image-name.ts';
+import type { ArchivedImage } from './crio.ts';
+import { crioLoadCommands, crioSettings } from './crio.ts';
 import { ociArchive, ociImage } from './oci-archive.ts';
 import type { CriRuntime } from './open.ts';
 import { pauseProgram } from './pause.ts';
@@ -148,23 +152,32 @@ interface Index {
   manifests?: { annotations?: Record<string, string> }[];
 }
 
-/** The names under which the images of an archive are saved. Throws when the file is no image archive. */
-export async function archivedNames(path: string): Promise<readonly string[]> {
+/** The images of an archive that have names. Throws when the file is none. */
+async function archivedImages(path: string): Promise<readonly ArchivedImage[]> {
   const files = await topFiles(await openArchive(path), new Set(['index.json', 'manifest.json']));
-  const names = new Set<string>();
+  if (files.size === 0) throw new Error('not an image archive: neither manifest.json nor index.json is in it');
+  const images: ArchivedImage[] = [];
   const docker = files.get('manifest.json');
   if (docker !== undefined)
     for (const image of JSON.parse(docker.toString()) as { RepoTags?: string[] | null }[])
-      for (const tag of image.RepoTags ?? []) names.add(normalized(tag));
+      for (const tag of image.RepoTags ?? []) images.push({ format: 'docker', reference: tag, name: normalized(tag) });
   const index = files.get('index.json');
-  if (index !== undefined)
-    for (const m of (JSON.parse(index.toString()) as Index).manifests ?? []) {
+  if (index !== undefined) {
+    const manifests = (JSON.parse(index.toString()) as Index).manifests ?? [];
+    for (const m of manifests) {
       const a = m.annotations ?? {};
-      const name = a['io.containerd.image.name'] ?? a['org.opencontainers.image.ref.name'];
-      if (name !== undefined && /[/:@]/.test(name)) names.add(normalized(name));
+      const reference = a['org.opencontainers.image.ref.name'] ?? '';
+      const name = a['io.containerd.image.name'] ?? reference;
+      if (/[/:@]/.test(name) && images.every((i) => i.name !== normalized(name)))
+        images.push({ format: 'oci', reference, name: normalized(name) });
     }
-  if (files.size === 0) throw new Error('not an image archive: neither manifest.json nor index.json is in it');
-  return [...names];
+  }
+  return images;
+}
+
+/** The names under which the images of an archive are saved. Throws when the file is no image archive. */
+export async function archivedNames(path: string): Promise<readonly string[]> {
+  return (await archivedImages(path)).map((i) => i.name);
 }
 
 async function waitVisible(runtime: CriRuntime, names: readonly string[]): Promise<void> {
@@ -185,8 +198,26 @@ async function importArchive(runtime: CriRuntime, archive: Readable): Promise<vo
   if (runtimeName === 'containerd') {
     const args = ['--address', socketPath(runtime.endpoint), '--namespace', 'k8s.io', 'images', 'import', '-'];
     await tool('ctr', args, why, archive);
-  } else if (runtimeName === 'cri-o') await tool('podman', ['load'], why, archive);
+  } else if (runtimeName === 'cri-o') await importIntoCrio(runtime, archive);
   else throw new Error(`loading images into ${runtimeName} is not supported`);
+}
+
+async function importIntoCrio(runtime: CriRuntime, archive: Readable): Promise<void> {
+  const settings = await crioSettings(socketPath(runtime.endpoint));
+  const folder = await mkdtemp(join(tmpdir(), 'knarr-load-'));
+  try {
+    const file = join(folder, 'image.tar');
+    await pipeline(archive, createWriteStream(file));
+    const commands = crioLoadCommands(settings, file, await archivedImages(file));
+    try {
+      for (const args of commands.skopeo) await tool('skopeo', args, '');
+    } catch (error) {
+      if (((error as Error).cause as NodeJS.ErrnoException | undefined)?.code !== 'ENOENT') throw error;
+      await tool('podman', commands.podman, 'it, or skopeo, is what loads images into CRI-O');
+    }
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
 }
 
 /** Imports an image archive (Docker or OCI, also compressed); resolves with the names of its images once pods can use them. */
@@ -218,6 +249,10 @@ async function containerdSandboxImage(endpoint: string): Promise<string | undefi
 
 /** The image that the runtime makes sandboxes of. */
 export async function sandboxImageName(runtime: CriRuntime): Promise<string> {
+  if ((await runtime.version()).runtimeName === 'cri-o') {
+    const { pauseImage } = await crioSettings(socketPath(runtime.endpoint));
+    if (pauseImage !== '') return pauseImage;
+  }
   return (await runtime.sandboxImage()) ?? (await containerdSandboxImage(runtime.endpoint)) ?? defaultSandboxImage;
 }
 

@@ -384,17 +384,44 @@ export function toContainerStats(m: ContainerStatsMessage, rates: CpuRates): Con
   };
 }
 
+/** What containers use together: of a pod whose own cgroup the runtime does not look at (CRI-O without an infra container). */
+function sumOf(containers: readonly ContainerStats[]): { readonly cpu: CpuUsage; readonly memory: MemoryUsage } {
+  const sum = (of: (c: ContainerStats) => number): number => containers.reduce((n, c) => n + of(c), 0);
+  const timestamp = containers.reduce((newest, c) => Math.max(newest, c.cpu.timestamp), 0);
+  return {
+    cpu: {
+      timestamp,
+      usageCoreNanoSeconds: sum((c) => c.cpu.usageCoreNanoSeconds),
+      usageNanoCores: sum((c) => c.cpu.usageNanoCores),
+    },
+    memory: {
+      timestamp,
+      workingSetBytes: sum((c) => c.memory.workingSetBytes),
+      usageBytes: sum((c) => c.memory.usageBytes),
+      rssBytes: sum((c) => c.memory.rssBytes),
+      pageFaults: sum((c) => c.memory.pageFaults ?? 0),
+      majorPageFaults: sum((c) => c.memory.majorPageFaults ?? 0),
+    },
+  };
+}
+
 export function toSandboxStats(m: SandboxStatsMessage, rates: CpuRates): PodSandboxStats {
   const id = m.attributes?.id ?? '';
   const linux = m.linux;
+  const containers = (linux?.containers ?? []).map((c) => toContainerStats(c, rates));
+  const told = { cpu: toCpu(id, linux?.cpu, rates), memory: toMemory(linux?.memory) };
+  const { cpu, memory } = told.cpu.timestamp === 0 && containers.length > 0 ? sumOf(containers) : told;
+  const network = linux?.network === undefined ? undefined : toNetwork(linux.network);
   return {
     id,
     metadata: sandboxMetadata(m.attributes?.metadata),
     labels: m.attributes?.labels ?? none,
-    cpu: toCpu(id, linux?.cpu, rates),
-    memory: toMemory(linux?.memory),
-    ...(linux?.network === undefined ? {} : { network: toNetwork(linux.network) }),
+    cpu,
+    memory,
+    ...(network === undefined
+      ? {}
+      : { network: network.timestamp === 0 ? { ...network, timestamp: cpu.timestamp } : network }),
     processCount: unwrap(linux?.process?.processCount) ?? 0,
-    containers: (linux?.containers ?? []).map((c) => toContainerStats(c, rates)),
+    containers,
   };
 }

@@ -48,7 +48,7 @@ import type { WebhookClientConfig, WebhookClients } from './connect/webhook-clie
 import type { Authenticator, Authorizer } from './context.ts';
 import type { Dialer } from './dialer.ts';
 import type { EgressSelector } from './egress/selector.ts';
-import type { Family } from './metrics/exposition.ts';
+import { HistogramVector, type Family } from './metrics/exposition.ts';
 import type { Registries } from './registry.ts';
 import type { UserInfo } from './request.ts';
 import type { VirtualCreate, VirtualResources } from './virtual.ts';
@@ -165,6 +165,13 @@ export interface Security {
   close(): void;
 }
 
+const hour = 3600;
+const day = 24 * hour;
+const certificateBuckets = [
+  ...[0, hour / 2, hour, 2 * hour, 6 * hour, 12 * hour],
+  ...[1, 2, 4, 7, 30, 90, 180, 360].map((days) => days * day),
+];
+
 /** How long a token of an issuer outside is taken for good without another look. */
 const tokenTtlMs = 10_000;
 const webhookTimeoutMs = 30_000;
@@ -232,11 +239,18 @@ export function createSecurity(options: SecurityOptions): Security {
     tokenAuthenticators.push(cached(webhook, cacheTtlMs, cacheTtlMs));
   }
   const tokenAuthenticator = unionTokens(tokenAuthenticators);
+  const certificateSeconds = new HistogramVector(
+    'apiserver_client_certificate_expiration_seconds',
+    'Distribution of the remaining lifetime on the certificate used to authenticate a request.',
+    certificateBuckets,
+  );
   const { requestHeader } = options;
   const authenticator = createAuthenticator({
     requestHeader:
       requestHeader === undefined ? undefined : createRequestHeaderAuthenticator({ ...requestHeader, clock }),
-    clientCertificates: options.clientCertificates ? createClientCertAuthenticator({ clock }) : undefined,
+    clientCertificates: options.clientCertificates
+      ? createClientCertAuthenticator({ clock, remaining: certificateSeconds.series('', () => ({})) })
+      : undefined,
     tokens: tokenAuthenticator,
     anonymous: authentication.configuration?.anonymous ?? { enabled: options.anonymous },
   });
@@ -289,6 +303,7 @@ export function createSecurity(options: SecurityOptions): Security {
     oidcDocuments: oidcDocuments({ keys, issuer: issuers[0]!, jwksUri: options.jwksUri }),
     families: [
       ...accountMetrics.families,
+      certificateSeconds,
       ...tokenMetrics.families,
       ...(authentication.file === undefined ? [] : authenticationReloads.families),
       ...authorizationMetrics.families,

@@ -54,6 +54,7 @@ import { Health } from './health.ts';
 import type { ListenerCertificates, Listening } from './http/listener.ts';
 import { HttpsListener } from './http/listener.ts';
 import { LocalTransport } from './local-transport.ts';
+import { AllocatorMetrics } from './metrics/allocator-metrics.ts';
 import { AccessMetrics } from './metrics/access-metrics.ts';
 import { buildFamilies } from './metrics/process-metrics.ts';
 import { requestLog } from './metrics/request-log.ts';
@@ -171,6 +172,7 @@ class ApiServerImpl implements ApiServer {
   readonly #webhooks: WebhookAdmission;
   readonly #policies: PolicyAdmission;
   readonly #aggregation: Aggregation;
+  readonly #allocatorMetrics = new AllocatorMetrics();
   #repair: AllocationRepair | undefined;
   readonly #flowControl: FlowControl | undefined;
   readonly #flowControlMaintenance: FlowControlMaintenance;
@@ -198,7 +200,10 @@ class ApiServerImpl implements ApiServer {
     this.#options = { ...options, store };
     this.#features = options.features ?? new FeatureGates();
     this.#logger = logger;
-    this.directory = new ResourceDirectory(catalog, servedResources(catalog, options.runtimeConfig, this.#features));
+    this.directory = new ResourceDirectory(
+      catalog,
+      servedResources(catalog, options.runtimeConfig, this.#features, options.effectiveVersion),
+    );
     // Made on first use: strategies allocate through the registries that ask for them.
     let made: StrategyCatalog | undefined;
     const strategies = (): StrategyCatalog => (made ??= this.#strategies(catalog));
@@ -400,7 +405,8 @@ class ApiServerImpl implements ApiServer {
     this.metrics.register(
       ...store.families,
       ...access.families,
-      ...buildFamilies(gitVersion, this.#features),
+      ...buildFamilies(gitVersion, this.#features, options.effectiveVersion),
+      ...this.#allocatorMetrics.families,
       ...security.families,
       ...(outside.egress?.families ?? []),
       ...impersonationMetrics.families,
@@ -492,6 +498,8 @@ class ApiServerImpl implements ApiServer {
       random,
       ranges: serviceClusterIPRanges ?? [defaultServiceRange],
     });
+    clusterIps.metrics = this.#allocatorMetrics;
+    this.#allocatorMetrics.ranges = () => clusterIps.use();
     const nodePorts = new NodePortAllocator({
       store,
       random,
@@ -501,12 +509,15 @@ class ApiServerImpl implements ApiServer {
         ? {}
         : { first: serviceNodePortRange.min, last: serviceNodePortRange.max }),
     });
+    nodePorts.metrics = this.#allocatorMetrics;
+    this.#allocatorMetrics.nodePorts = () => nodePorts.use();
     this.#repair = new AllocationRepair({
       registries,
       clusterIps,
       nodePorts,
       clock: this.#options.clock,
       logger: this.#logger,
+      onFailure: () => this.#allocatorMetrics.repairFailed(),
     });
     return createStrategies({
       registries,

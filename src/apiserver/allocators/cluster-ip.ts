@@ -3,6 +3,8 @@
  * never give one out twice. Ranges are the ServiceCIDR objects. Automatic addresses come from the upper part of a range
  * first, so that the lower part stays for those who ask for a certain one (KEP-3070).
  */
+import { ioNow } from '../../base/io-time.ts';
+import type { AllocatorMetrics, RangeUse } from '../metrics/allocator-metrics.ts';
 import type { Random } from '../../base/random.ts';
 import type { KubeObject } from '../../api/object.ts';
 import { StatusError } from '../../api/status.ts';
@@ -64,6 +66,7 @@ function randomBelow(random: Random, n: bigint): bigint {
 }
 
 export class ClusterIpAllocator {
+  metrics: AllocatorMetrics | undefined = undefined;
   readonly #registries: Registries;
   readonly #random: Random;
   readonly #configured: readonly Range[];
@@ -108,6 +111,23 @@ export class ClusterIpAllocator {
     return [...ranges.values()];
   }
 
+  /** How many addresses of each range are taken. */
+  *use(): Iterable<RangeUse> {
+    const taken = new Map<string, number>();
+    const ranges = this.#ranges();
+    if (this.#registries.registry(group, 'ipaddresses') === undefined) return;
+    for (const committed of this.#registries.cached(group, 'ipaddresses')) {
+      const address = parseAddress(committed.name);
+      const range = address === undefined ? undefined : ranges.find((r) => rangeContains(r, address));
+      if (range !== undefined) taken.set(range.text, (taken.get(range.text) ?? 0) + 1);
+    }
+    for (const range of ranges) {
+      const { first, last } = boundsOf(range);
+      const allocated = taken.get(range.text) ?? 0;
+      yield { cidr: range.text, allocated, available: Math.max(0, Number(last - first) + 1 - allocated) };
+    }
+  }
+
   /** Takes a certain address. `text` is canonical already or is made so; returns it. */
   async allocate(text: string, service: ServiceName, dryRun: boolean): Promise<string> {
     const address = parseAddress(text);
@@ -121,7 +141,10 @@ export class ClusterIpAllocator {
         `the provided IP (${ip}) is not in the valid range. The range of valid IPs is ${range.text}`,
       );
     if (dryRun) return ip;
-    if (!(await this.#take(address, service))) throw new AllocationError('provided IP is already allocated');
+    const began = ioNow();
+    const ok = await this.#take(address, service);
+    this.metrics?.address(range.text, 'static', ok, (ioNow() - began) / 1000);
+    if (!ok) throw new AllocationError('provided IP is already allocated');
     return ip;
   }
 
@@ -131,9 +154,11 @@ export class ClusterIpAllocator {
       if (range.family !== family) continue;
       const { first, dynamic, last } = boundsOf(range);
       if (dryRun) return formatAddress({ family, value: range.base });
+      const began = ioNow();
       const found =
         (await this.#takeIn(family, dynamic, last, service)) ??
         (dynamic > first ? await this.#takeIn(family, first, dynamic - 1n, service) : undefined);
+      this.metrics?.address(range.text, 'dynamic', found !== undefined, (ioNow() - began) / 1000);
       if (found !== undefined) return found;
     }
     throw new AllocationError('range is full', true);

@@ -4,6 +4,7 @@
  */
 import type { Random } from '../../base/random.ts';
 import type { KeyValue, KeyValueStore } from '../../etcd/store.ts';
+import type { AllocatorMetrics } from '../metrics/allocator-metrics.ts';
 import type { StorageMediaType } from '../storage/media-type.ts';
 import { AllocationError } from './cluster-ip.ts';
 import { readRangeAllocation, writeRangeAllocation } from './range-allocation.ts';
@@ -32,6 +33,7 @@ export class NodePortAllocator {
   /** Ports below this offset are left for those who ask for a certain one (KEP-3668). */
   readonly #reserved: number;
   readonly #mediaType: StorageMediaType;
+  metrics: AllocatorMetrics | undefined = undefined;
   #queue: Waiting[] = [];
   #running = false;
   /** What the record was when last seen. */
@@ -70,6 +72,13 @@ export class NodePortAllocator {
       this.#running = true;
       void this.#drain();
     });
+  }
+
+  /** As last seen. */
+  use(): { readonly allocated: number; readonly available: number } | undefined {
+    if (this.#known === undefined) return undefined;
+    const allocated = this.#known.taken.reduce((n, t) => n + t, 0);
+    return { allocated, available: this.#size - allocated };
   }
 
   /** The ports that are taken, as the store has them. */
@@ -182,11 +191,13 @@ export class NodePortAllocator {
           throw new AllocationError(
             `provided port is not in the valid range. The range of valid ports is ${this.#rangeText}`,
           );
+        this.metrics?.port('static', taken[at] !== 1);
         if (taken[at] === 1) throw new AllocationError('provided port is already allocated');
         taken[at] = 1;
       },
       allocateNext: () => {
         const at = find(this.#reserved, this.#size) ?? find(0, this.#reserved);
+        this.metrics?.port('dynamic', at !== undefined);
         if (at === undefined) throw new AllocationError('range is full', true);
         taken[at] = 1;
         return first + at;

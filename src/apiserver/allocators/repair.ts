@@ -29,6 +29,7 @@ export interface AllocationRepairOptions {
   readonly nodePorts: NodePortAllocator;
   readonly clock: Clock;
   readonly logger: Logger;
+  readonly onFailure?: () => void;
 }
 
 export class AllocationRepair {
@@ -50,7 +51,10 @@ export class AllocationRepair {
       this.#busy = true;
       void this.#o.clock.activity.track(
         this.#pass(false)
-          .catch((error: unknown) => this.#o.logger.warn('repairing Service addresses and ports failed', { error }))
+          .catch((error: unknown) => {
+            this.#o.onFailure?.();
+            this.#o.logger.warn('repairing Service addresses and ports failed', { error });
+          })
           .finally(() => {
             this.#busy = false;
           }),

@@ -49,7 +49,11 @@ function readCertificate(der: Buffer): KnownCertificate {
 }
 
 /** Authenticates by the certificate that the TLS connection was opened with. */
-export function createClientCertAuthenticator(options: { readonly clock: Clock }): Authenticator {
+export function createClientCertAuthenticator(options: {
+  readonly clock: Clock;
+  /** Seconds that the certificates shown are still good for. */
+  readonly remaining?: { observe(seconds: number): void };
+}): Authenticator {
   // One buffer is shared by all requests of a connection; the second level is for many connections of one client.
   const byBuffer = new WeakMap<Buffer, KnownCertificate>();
   const byDigest = new Map<string, KnownCertificate>();
@@ -74,6 +78,7 @@ export function createClientCertAuthenticator(options: { readonly clock: Clock }
     async authenticate(request: IncomingRequest): Promise<UserInfo | undefined> {
       if (request.peerCertificate === undefined) return undefined;
       const certificate = known(request.peerCertificate);
+      options.remaining?.observe((certificate.notAfter - options.clock.now()) / 1000);
       if (!valid(certificate)) throw unauthorized();
       return certificate.user;
     },

@@ -33,6 +33,16 @@ export class TokenMetrics {
     'authentication_token_cache_fetch_total',
     'Tokens that were authenticated for the cache, by outcome.',
   );
+  readonly #active = new Vector(
+    'gauge',
+    'authentication_token_cache_active_fetch_count',
+    'Tokens that are being authenticated for the cache, and requests that wait for that.',
+  );
+  readonly #cacheSeconds = new HistogramVector(
+    'authentication_token_cache_request_duration_seconds',
+    'How long requests of the token cache took, by outcome.',
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+  );
   /** By the hash of the issuer. */
   readonly #keySets = new Map<string, KeySetFetches>();
   readonly families: readonly Family[];
@@ -43,6 +53,8 @@ export class TokenMetrics {
       this.#latency,
       this.#requests,
       this.#fetches,
+      this.#active,
+      this.#cacheSeconds,
       computed(
         'gauge',
         'apiserver_authentication_jwt_authenticator_jwks_fetch_last_timestamp_seconds',
@@ -94,6 +106,16 @@ export class TokenMetrics {
   /** An issuer that is no longer trusted. */
   forget(issuer: string): void {
     this.#keySets.delete(hash(issuer));
+  }
+
+  /** How long a token was looked for, and with what outcome. */
+  cacheAsked(status: 'hit' | 'miss', seconds: number): void {
+    this.#cacheSeconds.series(status, () => ({ status })).observe(seconds);
+  }
+
+  /** `blocked`: it waits for somebody else's. */
+  cacheFetching(status: 'in_flight' | 'blocked', by: 1 | -1): void {
+    this.#active.series(status, () => ({ status })).inc(by);
   }
 
   cache(status: 'hit' | 'miss'): void {

@@ -1,4 +1,5 @@
 /** Keeps what an authenticator said of a token for a while: one that asks others, or calculates, is not asked at each request. */
+import { ioNow } from '../../base/io-time.ts';
 import { createHash } from 'node:crypto';
 import type { Clock } from '../../base/clock.ts';
 import type { UserInfo } from '../request.ts';
@@ -54,15 +55,24 @@ export class TokenCache implements TokenAuthenticator {
     const kept = this.#find(key);
     if (kept !== undefined) {
       metrics.cache('hit');
+      metrics.cacheAsked('hit', 0);
       return kept.identity;
     }
     metrics.cache('miss');
+    const began = ioNow();
     let asked = this.#asked.get(key);
+    const status = asked === undefined ? 'in_flight' : 'blocked';
     if (asked === undefined) {
       asked = this.#ask(key, token, audiences).finally(() => this.#asked.delete(key));
       this.#asked.set(key, asked);
     }
-    return asked;
+    metrics.cacheFetching(status, 1);
+    try {
+      return await asked;
+    } finally {
+      metrics.cacheFetching(status, -1);
+      metrics.cacheAsked('miss', (ioNow() - began) / 1000);
+    }
   }
 
   async #ask(key: string, token: string, audiences: readonly string[] | undefined): Promise<TokenIdentity | undefined> {

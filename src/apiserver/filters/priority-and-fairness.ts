@@ -43,13 +43,16 @@ export function withPriorityAndFairness(options: PriorityAndFairnessOptions): Fi
     const timeout = asked !== undefined && asked > 0 && asked < requestTimeoutMs ? asked : requestTimeoutMs;
     const left = Math.min(timeout / 4, maxWait) - (ioNow() - scope.receivedAt);
     const { signal } = scope.request;
+    const kind = reads ? 'readOnly' : 'mutating';
     waiting.add(1, ticket.arrivedAt);
+    metrics.inQueue[kind]++;
     return new Promise((resolve) => {
       const decide = (executes: boolean): void => {
         cancel();
         signal.removeEventListener('abort', leave);
         const now = ioNow();
         waiting.add(-1, now);
+        metrics.inQueue[kind]--;
         flow.metrics.waited(executes).observe((now - ticket.arrivedAt) / 1000);
         scope.waitedMs += now - ticket.arrivedAt;
         resolve(executes);

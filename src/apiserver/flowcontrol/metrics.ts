@@ -1,6 +1,6 @@
 /** What API Priority and Fairness measures, with upstream's names (`apiserver_flowcontrol_…`), help texts and buckets. */
 import type { Distribution, Family, Labels, Value } from '../metrics/exposition.ts';
-import { HistogramVector, Vector, computed } from '../metrics/exposition.ts';
+import { HistogramVector, Vector, alsoNamed, computed } from '../metrics/exposition.ts';
 import { Integrator, TimedRatioVector, type TimedRatio } from './timed-ratio.ts';
 
 const p = 'apiserver_flowcontrol_';
@@ -201,10 +201,24 @@ export class FlowControlMetrics {
         'min and max, over queues, of S(oldest waiting request in queue) - estimated work in progress',
         (l) => l.metrics.nextDiscountedS,
       ),
+      computed(
+        'gauge',
+        'apiserver_current_inqueue_requests',
+        'Maximal number of queued requests in this apiserver per request kind in last second.',
+        () => [
+          [{ request_kind: 'mutating' }, this.inQueue.mutating],
+          [{ request_kind: 'readOnly' }, this.inQueue.readOnly],
+        ],
+      ),
       this.#waiting,
       this.#waitingSeats,
       this.#queueLength,
       this.#executingSeats,
+      alsoNamed(
+        `${p}request_concurrency_in_use`,
+        'Concurrency (number of seats) occupied by the currently executing (initial stage for a WATCH, any stage otherwise) requests in the API Priority and Fairness subsystem',
+        this.#executingSeats,
+      ),
       this.#executing,
       this.#waitSeconds,
       this.#executionSeconds,
@@ -213,6 +227,11 @@ export class FlowControlMetrics {
       this.#noAccommodation,
       level(
         'nominal_limit_seats',
+        'Nominal number of execution seats configured for each priority level',
+        (l) => l.metrics.nominal,
+      ),
+      level(
+        'request_concurrency_limit',
         'Nominal number of execution seats configured for each priority level',
         (l) => l.metrics.nominal,
       ),
@@ -260,6 +279,9 @@ export class FlowControlMetrics {
       this.#demandSeats,
     ];
   }
+
+  /** Requests that wait. */
+  readonly inQueue = { readOnly: 0, mutating: 0 };
 
   level(name: string, r: () => number): LevelMetrics {
     const priority_level = name;

@@ -46,5 +46,49 @@ export function cacheFamilies(caches: () => Iterable<Cached>): Family[] {
       (c) => c.counted.lists,
       { index: '' },
     ),
+    of(
+      'counter',
+      'apiserver_cache_list_fetched_objects_total',
+      'Number of objects read from watch cache in the course of serving a LIST request',
+      (c) => c.counted.fetched,
+      { index: '' },
+    ),
+    of(
+      'counter',
+      'apiserver_cache_list_returned_objects_total',
+      'Number of objects returned for a LIST request from watch cache',
+      (c) => c.counted.returned,
+    ),
+    of(
+      'counter',
+      'apiserver_init_events_total',
+      'Counter of init events processed in watch cache broken by resource type.',
+      (c) => c.counted.initial,
+    ),
+    of(
+      'counter',
+      'apiserver_watch_cache_events_dispatched_total',
+      'Counter of events dispatched in watch cache broken by resource type.',
+      (c) => c.counted.dispatched,
+    ),
+    of(
+      'gauge',
+      'apiserver_resource_size_estimate_bytes',
+      'Estimated size of stored objects in database. Estimate is based on sum of last observed sizes of serialized objects. In case of a fetching error, the value will be -1.',
+      (c) => c.bytes,
+    ),
+    computed(
+      'counter',
+      'apiserver_watch_cache_consistent_read_total',
+      'Counter for consistent reads from cache.',
+      function* () {
+        for (const { resource: r, cache } of caches()) {
+          const labels = { fallback: 'false', group: r.group, resource: r.resource };
+          yield [{ ...labels, success: 'true' }, cache.counted.consistent] as const;
+          if (cache.counted.inconsistent > 0)
+            yield [{ ...labels, success: 'false' }, cache.counted.inconsistent] as const;
+        }
+      },
+    ),
   ];
 }

@@ -131,6 +131,18 @@ export class HistogramVector implements Family {
   }
 }
 
+/** The same series under another, older name. */
+export function alsoNamed(name: string, help: string, family: Family): Family {
+  return {
+    name,
+    help,
+    type: family.type,
+    *lines() {
+      for (const line of family.lines()) yield name + line.slice(family.name.length);
+    },
+  };
+}
+
 /** A gauge or counter whose value is read when it is asked for. */
 export function computed(
   type: 'counter' | 'gauge',

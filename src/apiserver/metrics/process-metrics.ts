@@ -1,5 +1,6 @@
 /** What a process tells of itself, with the names of Prometheus' process collector, and what program it is. */
 import { readdirSync, readFileSync } from 'node:fs';
+import { earlier, type EffectiveVersion } from '../../api/features/emulation.ts';
 import type { FeatureGates } from '../../api/features/feature-gates.ts';
 import type { Clock } from '../../base/clock.ts';
 import { computed, type Family, type Labels } from './exposition.ts';
@@ -26,6 +27,13 @@ function openFiles(): number {
   }
 }
 
+/** All interfaces of the process's network: bytes received (0) or sent (1). */
+function networkBytes(way: number): number {
+  const line = /^IpExt: (\d.*)$/m.exec(proc('net/netstat'))?.[1];
+  const names = /^IpExt: (In.*)$/m.exec(proc('net/netstat'))?.[1]?.split(' ') ?? [];
+  return Number(line?.split(' ')[names.indexOf(way === 0 ? 'InOctets' : 'OutOctets')]);
+}
+
 export function processFamilies(clock: Clock): Family[] {
   const started = clock.now() / 1000;
   return [
@@ -38,6 +46,24 @@ export function processFamilies(clock: Clock): Family[] {
     ),
     computed('gauge', 'process_virtual_memory_bytes', 'Virtual memory size in bytes.', () =>
       told(Number(/VmSize:\s+(\d+)/.exec(proc('status'))?.[1]) * 1024),
+    ),
+    computed(
+      'gauge',
+      'process_virtual_memory_max_bytes',
+      'Maximum amount of virtual memory available in bytes.',
+      () => {
+        const limit = /Max address space\s+(\S+)/.exec(proc('limits'))?.[1];
+        // As Go's collector writes no limit.
+        return told(limit === 'unlimited' ? 2 ** 64 : Number(limit));
+      },
+    ),
+    ...(['receive', 'transmit'] as const).map((way, i) =>
+      computed(
+        'counter',
+        `process_network_${way}_bytes_total`,
+        `Number of bytes ${way === 'receive' ? 'received' : 'sent'} by the process over the network.`,
+        () => told(networkBytes(i)),
+      ),
     ),
     computed('gauge', 'process_open_fds', 'Number of open file descriptors.', () => told(openFiles())),
     computed('gauge', 'process_max_fds', 'Maximum number of open file descriptors.', () =>
@@ -53,9 +79,23 @@ export function processFamilies(clock: Clock): Family[] {
 }
 
 /** `gitVersion`: `v1.36.2+knarr.0.1.0` */
-export function buildFamilies(gitVersion: string, features: FeatureGates): Family[] {
+export function buildFamilies(
+  gitVersion: string,
+  features: FeatureGates,
+  effective?: Pick<EffectiveVersion, 'emulation' | 'minCompatibility'>,
+): Family[] {
   const [, major = '', minor = ''] = /^v(\d+)\.(\d+)/.exec(gitVersion) ?? [];
+  const { emulation, minCompatibility } = effective ?? {
+    emulation: `${major}.${minor}`,
+    minCompatibility: earlier(`${major}.${minor}`, 1),
+  };
   return [
+    computed(
+      'gauge',
+      'version_info',
+      'Provides the compatibility version info of the component. The component label is the name of the component, usually kube, but is relevant for aggregated-apiservers.',
+      () => [[{ binary: `${major}.${minor}`, component: 'kube', emulation, min_compat: minCompatibility }, 1]],
+    ),
     computed(
       'gauge',
       'kubernetes_build_info',

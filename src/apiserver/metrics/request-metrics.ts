@@ -7,7 +7,7 @@ import type { InFlight } from '../filters/max-in-flight.ts';
 import type { RequestObserver } from '../generic-server.ts';
 import type { Handler } from '../filters/scope.ts';
 import type { Distribution, Family, Value } from './exposition.ts';
-import { HistogramVector, Vector, computed, expose } from './exposition.ts';
+import { HistogramVector, Vector, alsoNamed, computed, expose } from './exposition.ts';
 import { processFamilies } from './process-metrics.ts';
 import { helpOf, metaFamilies } from './stability.ts';
 
@@ -173,6 +173,11 @@ export class RequestMetrics implements RequestObserver {
       this.#durations,
       this.#sizes,
       this.#withoutWaiting,
+      alsoNamed(
+        'apiserver_request_slo_duration_seconds',
+        'Response latency distribution (not counting webhook duration and priority & fairness queue wait times) in seconds for each verb, group, version, resource, subresource, scope and component.',
+        this.#withoutWaiting,
+      ),
       this.#watchLists,
       this.#watchEvents,
       this.#deprecated,

@@ -47,11 +47,18 @@ const beta = new Set([
 
 /** Those that are nobody's promise: of the process. */
 const bare = /^(?:process|nodejs)_/;
+/** Upstream says nothing of these. */
+const unsaid = new Set([
+  'apiserver_flowcontrol_demand_seats',
+  'apiserver_flowcontrol_priority_level_request_utilization',
+  'apiserver_flowcontrol_priority_level_seat_utilization',
+  'apiserver_flowcontrol_read_vs_write_current_requests',
+]);
 
 export function stabilityOf(name: string): '' | 'ALPHA' | 'BETA' | 'STABLE' {
   if (stable.has(name)) return 'STABLE';
   if (beta.has(name)) return 'BETA';
-  return bare.test(name) ? '' : 'ALPHA';
+  return bare.test(name) || unsaid.has(name) ? '' : 'ALPHA';
 }
 
 /** The help text with the level before it. */

@@ -11,7 +11,7 @@ import type {
   StoreWatchSink,
 } from '../../etcd/store.ts';
 import { HistogramVector, Vector } from '../metrics/exposition.ts';
-import type { Distribution, Family, Value } from '../metrics/exposition.ts';
+import type { Distribution, Family, Labels, Value } from '../metrics/exposition.ts';
 import { DelegatingStore } from './delegating-store.ts';
 import type { GroupResource, ResourceOfKey } from './resource-of-key.ts';
 
@@ -55,6 +55,26 @@ export class MeteredStore extends DelegatingStore {
     'apiserver_storage_list_fetched_objects_total',
     'Number of objects read from storage in the course of serving a LIST request',
   );
+  readonly #evaluated = new Vector(
+    'counter',
+    'apiserver_storage_list_evaluated_objects_total',
+    'Number of objects tested in the course of serving a LIST request from storage',
+  );
+  readonly #returned = new Vector(
+    'counter',
+    'apiserver_storage_list_returned_objects_total',
+    'Number of objects returned for a LIST request from storage',
+  );
+  readonly #bookmarks = new Vector(
+    'gauge',
+    'etcd_bookmark_counts',
+    'Number of etcd bookmarks (progress notify events) split by kind.',
+  );
+  readonly #bookmarksTotal = new Vector(
+    'counter',
+    'etcd_bookmark_total',
+    'Number of etcd bookmarks (progress notify events) split by kind.',
+  );
   /** By resource and operation. */
   readonly #counted = new WeakMap<GroupResource, Map<string, Counted>>();
   readonly stale: KeyValueStore['stale'];
@@ -68,7 +88,18 @@ export class MeteredStore extends DelegatingStore {
   }
 
   get families(): readonly Family[] {
-    return [this.#seconds, this.#requests, this.#errors, this.#events, this.#lists, this.#fetched];
+    return [
+      this.#seconds,
+      this.#requests,
+      this.#errors,
+      this.#events,
+      this.#lists,
+      this.#fetched,
+      this.#evaluated,
+      this.#returned,
+      this.#bookmarks,
+      this.#bookmarksTotal,
+    ];
   }
 
   #of(operation: string, key: string): Counted {
@@ -126,7 +157,8 @@ export class MeteredStore extends DelegatingStore {
     const labels = () => ({ group, resource });
     const id = `${resource}.${group}`;
     this.#lists.series(id, labels).inc();
-    this.#fetched.series(id, labels).inc(result.kvs.length);
+    for (const family of [this.#fetched, this.#evaluated, this.#returned])
+      family.series(id, labels).inc(result.kvs.length);
     return result;
   }
 
@@ -138,13 +170,19 @@ export class MeteredStore extends DelegatingStore {
 
   override watch(request: StoreWatchRequest, sink: StoreWatchSink): StoreWatch {
     const { group, resource } = this.#resource(request.key);
-    const received = this.#events.series(`${resource}.${group}`, () => ({ group, resource }));
+    const id = `${resource}.${group}`;
+    const labels = (): Labels => ({ group, resource });
+    const received = this.#events.series(id, labels);
     return this.inner.watch(request, {
       events(events, revision) {
         received.inc(events.length);
         sink.events(events, revision);
       },
-      progress: (revision) => sink.progress(revision),
+      progress: (revision) => {
+        this.#bookmarks.series(id, labels).inc();
+        this.#bookmarksTotal.series(id, labels).inc();
+        sink.progress(revision);
+      },
       closed: (error) => sink.closed(error),
     });
   }

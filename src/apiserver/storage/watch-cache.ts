@@ -106,8 +106,21 @@ export class WatchCache implements WatcherHost {
   #starting: Promise<void> | undefined;
   #watch: StoreWatch | undefined;
   #waiters: Waiter[] = [];
-  /** For metrics: how often it was filled, events that came, lists that it answered. */
-  readonly counted = { initializations: 0, received: 0, lists: 0 };
+  /**
+   * For metrics: how often it was filled, events that came and went on, lists that it answered with what they looked at and gave,
+   * objects that watches began with, consistent reads that did and did not succeed.
+   */
+  readonly counted = {
+    initializations: 0,
+    received: 0,
+    dispatched: 0,
+    lists: 0,
+    fetched: 0,
+    returned: 0,
+    initial: 0,
+    consistent: 0,
+    inconsistent: 0,
+  };
 
   constructor(options: WatchCacheOptions) {
     this.layout = options.layout;
@@ -276,6 +289,7 @@ export class WatchCache implements WatcherHost {
         if (event.current === undefined) this.#tell('delete', event.deleted().committed as StoredObject);
         else this.#tell('put', event.current);
       }
+      this.counted.dispatched++;
       this.#dispatcher.dispatch(event);
     }
     this.#advance(upTo);
@@ -389,7 +403,13 @@ export class WatchCache implements WatcherHost {
   /** Waits until everything that was durable when this was called is known. */
   async consistent(): Promise<void> {
     if (!this.#ready) await this.start();
-    await this.waitFor(await this.#store.currentRevision());
+    try {
+      await this.waitFor(await this.#store.currentRevision());
+      this.counted.consistent++;
+    } catch (error) {
+      this.counted.inconsistent++;
+      throw error;
+    }
   }
 
   // Reading --------------------------------------------------------------------------------------------------------------
@@ -480,6 +500,9 @@ export class WatchCache implements WatcherHost {
     const resourceVersion = String(revision);
     const start = from > selection.from ? from : selection.from;
     if (limit === 0 && selection.unrestricted) {
+      const count = view.count(start, selection.end);
+      this.counted.fetched += count;
+      this.counted.returned += count;
       return { resourceVersion, items: { [Symbol.iterator]: () => view.range(start, selection.end) } };
     }
     const slice = new Slice();
@@ -490,9 +513,11 @@ export class WatchCache implements WatcherHost {
         more = true;
         break;
       }
+      this.counted.fetched++;
       if (selection.matches(object)) items.push(object);
       if (slice.spent) await slice.turn();
     }
+    this.counted.returned += items.length;
     if (!more) return { resourceVersion, items };
     const last = items[items.length - 1]!;
     return {
@@ -542,7 +567,7 @@ export class WatchCache implements WatcherHost {
   /** A watch with upstream's meaning of resourceVersion and sendInitialEvents. What fails after this is an ERROR event. */
   async watch(selection: Selection, query: WatchQuery): Promise<Watcher> {
     if (!this.#ready) await this.start();
-    const asked = parseResourceVersion(query.resourceVersion);
+    const asked = parseResourceVersion(query.resourceVersion, '');
     const { sendInitialEvents: initial } = query;
     let failure: StatusError | undefined;
     if (query.resourceVersion === '') await this.consistent();

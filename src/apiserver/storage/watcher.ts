@@ -17,6 +17,8 @@ import type { View } from './view.ts';
 const maxBuffered = 8192;
 const maxBufferedBytes = 8 << 20;
 const batchSize = 500;
+/** Each of these is encoded for this watcher alone, and at once. */
+const initialBatch = 100;
 
 /** What a watcher needs of its cache. */
 export interface WatcherHost {
@@ -24,6 +26,8 @@ export interface WatcherHost {
   readonly log: EventLog;
   /** The revision up to which the cache knows everything. */
   readonly revision: number;
+  /** Told how many objects a watch began with. */
+  readonly counted: { initial: number };
   /** From now on live events are pushed. */
   join(watcher: Watcher): void;
   leave(watcher: Watcher): void;
@@ -137,7 +141,7 @@ export class Watcher implements WatchSource {
     const slice = new Slice();
     const events: CommittedEvent[] = [];
     const initial = this.#initial!;
-    while (events.length < batchSize && !this.#closed) {
+    while (events.length < initialBatch && !this.#closed) {
       const next = initial.next();
       if (next.done === true) {
         this.#initial = undefined;
@@ -147,9 +151,10 @@ export class Watcher implements WatchSource {
         }
         break;
       }
-      if (this.selection.matches(next.value)) events.push({ type: 'ADDED', committed: next.value });
+      if (this.selection.matches(next.value)) events.push({ type: 'ADDED', committed: next.value, initial: true });
       if (slice.spent) await slice.turn();
     }
+    this.#host.counted.initial += events.length;
     if (!this.#closed) this.#buffer = events;
   }
 

@@ -107,6 +107,8 @@ export interface OutgoingResponse {
 export interface CommittedEvent {
   readonly type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK';
   readonly committed: Committed;
+  /** What there was when the watch began: nobody else is sent the same now. */
+  readonly initial?: true;
   /** For BOOKMARK: the resource version and whether it ends the initial events. */
   readonly bookmark?: { readonly resourceVersion: string; readonly initialEventsEnd: boolean };
 }

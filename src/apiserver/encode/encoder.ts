@@ -2,6 +2,7 @@
  * The encoder turns what a handler answered into what goes out: bytes for HTTP, parsed objects for callers in the same
  * process. Committed objects are spliced, lists are made in pieces, nothing is parsed on the plain JSON path.
  */
+import { StatusError } from '../../api/status.ts';
 import type { ResourceInfo } from '../../api/catalog/resource.ts';
 import { apiVersionOf } from '../../api/object.ts';
 import { stringifyJson } from '../../api/codec/json.ts';
@@ -75,8 +76,23 @@ export class Encoder {
     let offer = scope.info.verb === 'watch' ? offers.watch : offers.once;
     if (onlyAsked.has(scope.info.subresource)) offer = { ...offer, tables: false };
     const output = this.negotiator.negotiate(scope.request, offer);
+    this.#checkForm(scope, resource, output);
     if (output.as === 'Table') this.tables.includeObject(scope.request.query);
     scope.output = output;
+  }
+
+  /** Metadata of one object is no form of a list, nor that of a list one of an object. */
+  #checkForm(scope: Scope, resource: ResourceInfo, output: Negotiated): void {
+    const { verb } = scope.info;
+    const wrong =
+      (verb === 'list' && output.as === 'PartialObjectMetadata' && 'a list') ||
+      (verb === 'get' && output.as === 'PartialObjectMetadataList' && 'not a list');
+    if (wrong === false) return;
+    const list = verb === 'list' ? 'List' : '';
+    const pkg = resource.group === '' ? 'core' : resource.group.split('.')[0]!;
+    const type = resource.custom ? `unstructured.Unstructured${list}` : `${pkg}.${resource.kind}${list}`;
+    const why = `you requested ${output.as}, but the requested object is ${wrong} (*${type})`;
+    throw new StatusError(406, 'NotAcceptable', why);
   }
 
   /** The answer as parsed objects, for a caller in the same process. Watches and streams are left as they are. */

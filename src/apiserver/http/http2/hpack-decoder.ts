@@ -18,6 +18,10 @@ const staticValues = ['', ...staticTable.map(([, value]) => value)];
 const staticKinds: readonly FieldKind[] = staticNames.map((name) => kindOfName(name));
 const staticLength = staticTable.length;
 
+const authorizationIndex = staticNames.indexOf('authorization');
+/** Longer ones are not kept. */
+const maxCredential = 8192;
+
 /** Told of each field of a block, in order. */
 export interface FieldSink {
   field(kind: FieldKind, name: string, value: string): void;
@@ -48,6 +52,9 @@ export class HpackDecoder {
   #count = 0;
   #size = 0;
   #limit = tableSize;
+  /** The `authorization` that came last, as it was written: clients never let it be remembered, and it is long. */
+  #credentialBytes: Buffer = empty;
+  #credential = '';
   // Of the block being read.
   #block: Buffer = empty;
   #at = 0;
@@ -125,9 +132,10 @@ export class HpackDecoder {
       // What was wrong with that entry may have been its value.
       kind = this.#kinds[at] === fieldKind.invalid ? kindOfName(name) : this.#kinds[at]!;
     }
-    const value = this.#string();
+    const value = index === authorizationIndex ? this.#authorization() : this.#string();
     if (this.#failed) return false;
-    if (kind !== fieldKind.invalid && !validValue(value)) kind = fieldKind.invalid;
+    const looked = index === authorizationIndex && value === this.#credential;
+    if (kind !== fieldKind.invalid && !looked && !validValue(value)) kind = fieldKind.invalid;
     if (remember) this.#remember(kind, name, value);
     sink.field(kind, name, value);
     return true;
@@ -170,6 +178,23 @@ export class HpackDecoder {
     }
     this.#failed = true;
     return 0;
+  }
+
+  /** The same text is the same string again: nothing is decoded, and what is found by it need not be hashed. */
+  #authorization(): string {
+    const before = this.#credentialBytes;
+    const start = this.#at;
+    const same = start + before.length <= this.#end && before.length > 0;
+    if (same && this.#block.compare(before, 0, before.length, start, start + before.length) === 0) {
+      this.#at += before.length;
+      return this.#credential;
+    }
+    const value = this.#string();
+    const length = this.#at - start;
+    if (this.#failed || length > maxCredential || !validValue(value)) return value;
+    this.#credentialBytes = Buffer.from(this.#block.subarray(start, this.#at));
+    this.#credential = value;
+    return value;
   }
 
   #string(): string {

@@ -139,7 +139,7 @@ export function invalidStatus(group: string, kind: string, name: string, errors:
   return new StatusError(422, 'Invalid', `${qualifiedKind} "${name}" is invalid: ${text}`, {
     ...(name === '' ? {} : { name }),
     ...(group === '' ? {} : { group }),
-    kind,
+    ...(kind === '' ? {} : { kind }),
     causes: errors.map((e) => ({ reason: e.type, message: fieldErrorBody(e), field: e.field })),
   });
 }

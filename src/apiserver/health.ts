@@ -3,7 +3,6 @@
  * go to the log, never to the (public) answer.
  */
 import type { Logger } from '../base/logger.ts';
-import { noSuchMethod } from './director.ts';
 import { HealthMetrics } from './metrics/health-metrics.ts';
 import type { Scope } from './filters/scope.ts';
 import type { OutgoingResponse } from './request.ts';
@@ -65,7 +64,6 @@ export class Health {
   }
 
   async #root(scope: Scope, path: HealthPath): Promise<OutgoingResponse> {
-    if (scope.request.method !== 'GET' && scope.request.method !== 'HEAD') throw noSuchMethod();
     const query = scope.request.query;
     const excluded = new Set(query.getAll('exclude'));
     const unknown = new Set(excluded);

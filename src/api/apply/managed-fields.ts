@@ -192,9 +192,12 @@ export class FieldManager {
     } catch (e) {
       if (!(e instanceof TypedError)) throw e;
       const { namespace, name } = config.metadata ?? {};
-      throw badRequest(
+      throw new StatusError(
+        500,
+        '',
         `failed to create typed patch object (${namespace ?? ''}/${name ?? ''}; ${printGroupVersionKind(config.apiVersion, config.kind)}): ${e.message}`,
-        e,
+        undefined,
+        { cause: e },
       );
     }
   }

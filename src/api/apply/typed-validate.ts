@@ -32,8 +32,12 @@ function validate(schema: Schema, value: unknown, path: string, errors: string[]
       for (const key of Object.keys(value)) {
         const type = memberSchema(schema, key);
         const at = `${path}.${key}`;
-        if (type === undefined) report(errors, at, 'field not declared in schema');
-        else validate(type, value[key], at, errors);
+        if (type === undefined) {
+          // Nothing after it is looked at.
+          report(errors, at, 'field not declared in schema');
+          return;
+        }
+        validate(type, value[key], at, errors);
       }
       return;
     }

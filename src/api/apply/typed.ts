@@ -139,7 +139,9 @@ export function itemElement(list: ListSchema, item: unknown): string {
 }
 
 function keyDefault(list: ListSchema, name: string): unknown {
-  return list.items.kind === 'object' ? list.items.fields.get(name)?.default : undefined;
+  const field = list.items.kind === 'object' ? list.items.fields.get(name) : undefined;
+  // A member that is always written has its zero value by default.
+  return field?.default ?? (typeof field?.zero === 'object' ? undefined : field?.zero);
 }
 
 function noKeys(list: ListSchema): string {

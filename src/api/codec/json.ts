@@ -267,11 +267,13 @@ export function strictErrorsInOrder(data: string | Uint8Array, unknown: Readonly
         if (text.charCodeAt(i) === 125) break;
         const key = string();
         const at = path === '' ? key : `${path}.${key}`;
-        if (seen.has(key)) {
-          if (errors.size < maxStrictErrors) errors.add(`duplicate field ${goQuote(at)}`);
-        } else seen.add(key);
         const stranger = unknown.size > 0 ? `unknown field ${goQuote(at)}` : '';
         const skipped = unknown.has(stranger);
+        if (skipped) {
+          // Nobody's field is not looked at twice.
+        } else if (seen.has(key)) {
+          if (errors.size < maxStrictErrors) errors.add(`duplicate field ${goQuote(at)}`);
+        } else seen.add(key);
         if (skipped && errors.size < maxStrictErrors) errors.add(stranger);
         space();
         i++; // the colon

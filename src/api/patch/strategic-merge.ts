@@ -4,7 +4,7 @@
  * every part that comes out the same keeps its identity.
  */
 import type { Field, ObjectSchema, Schema } from '../schema/schema.ts';
-import { badRequest } from '../status.ts';
+import { badRequest, StatusError } from '../status.ts';
 import type { JsonObject } from './values.ts';
 import { goTypeName, isObject, jsonEqual, memberOf, printGo, setMember, unprocessablePatch } from './values.ts';
 
@@ -35,6 +35,11 @@ export function applyStrategicMergePatch<T extends JsonObject>(document: T, patc
   return mergeMap(document, patch, schema) as T;
 }
 
+/** What upstream has no code for is the server's own fault. */
+function unexplained(message: string): StatusError {
+  return new StatusError(500, '', message);
+}
+
 interface Meta {
   /** Schema of the member, or of its items. */
   readonly schema: Schema | undefined;
@@ -48,7 +53,7 @@ function structName(schema: Schema | undefined): string {
 
 function lookup(schema: Schema | undefined, key: string, place: 'struct' | 'slice'): Meta {
   if (schema === undefined || schema.kind === 'map') {
-    throw badRequest(
+    throw unexplained(
       place === 'struct'
         ? 'merging an object in json but data type is not struct, instead is: map'
         : 'merging an array in json but data type is not struct, instead is: map',
@@ -58,7 +63,7 @@ function lookup(schema: Schema | undefined, key: string, place: 'struct' | 'slic
   const field: Field | undefined = schema.kind === 'object' ? schema.fields.get(key) : undefined;
   if (field === undefined) {
     if (schema.kind === 'object' && schema.preserveUnknown) return { schema: undefined, strategy: '', mergeKey: '' };
-    throw badRequest(
+    throw unexplained(
       `unable to find api field in struct ${structName(schema)} for the json field ${JSON.stringify(key)}`,
     );
   }
@@ -87,7 +92,7 @@ function mergeMap(original: JsonObject | undefined, patchIn: JsonObject, schema:
       return rest;
     }
     if (directive === 'delete') return {};
-    throw badRequest(`unknown patch type: ${printGo(directive)} in map: ${printGo(patchIn)}`);
+    throw unexplained(`unknown patch type: ${printGo(directive)} in map: ${printGo(patchIn)}`);
   }
   const before: JsonObject = original ?? {};
   let out = before;
@@ -191,11 +196,11 @@ function directiveKey(key: string, prefix: string): string {
 }
 
 function badArgument(expected: string, actual: unknown): Error {
-  return badRequest(`expected a ${expected}, but received a ${goTypeName(actual)}`);
+  return unexplained(`expected a ${expected}, but received a ${goTypeName(actual)}`);
 }
 
 function noMergeKey(item: unknown, mergeKey: string): Error {
-  return badRequest(`map: ${printGo(item)} does not contain declared merge key: ${mergeKey}`);
+  return unexplained(`map: ${printGo(item)} does not contain declared merge key: ${mergeKey}`);
 }
 
 /** A value without the null members of its objects, at any depth. */
@@ -255,11 +260,11 @@ function elementsAreMaps(...lists: (readonly unknown[])[]): boolean {
         first = item;
         seen = true;
       } else if (!sameType(first, item)) {
-        throw badRequest(`list element types are not identical: ${printGo(lists)}`);
+        throw unexplained(`list element types are not identical: ${printGo(lists)}`);
       }
     }
   }
-  if (!seen) throw badRequest('no elements in any of the given slices');
+  if (!seen) throw unexplained('no elements in any of the given slices');
   return isObject(first);
 }
 
@@ -306,7 +311,7 @@ function checkOrder(patchList: readonly unknown[], order: readonly unknown[], me
     o++;
   }
   if (p < items.length && o >= order.length) {
-    throw badRequest(
+    throw unexplained(
       `The order in patch list:\n${printGo(patchList)}\n doesn't match ${setElementOrder} list:\n${printGo(order)}\n`,
     );
   }
@@ -325,7 +330,7 @@ function enforceOrder(
       if (!isObject(item)) throw badArgument('map[string]interface {}', item);
       if (!Object.hasOwn(item, mergeKey)) throw noMergeKey(item, mergeKey);
     }
-    for (const [i, item] of order.entries()) if (!isObject(item)) throw badRequest(`value for key ${i} is not a map`);
+    for (const [i, item] of order.entries()) if (!isObject(item)) throw unexplained(`value for key ${i} is not a map`);
   }
   const identity = (item: unknown): unknown => (ofMaps ? keyOf(item, mergeKey) : item);
   const wanted = positions(order, mergeKey, ofMaps);
@@ -370,7 +375,7 @@ function mergeSlice(
   let result: unknown[];
   if (!ofMaps) result = enforceOrder([...new Set([...original, ...patch])], patch, original, '', false);
   else {
-    if (mergeKey === '') throw badRequest(`cannot merge lists without merge key for ${schemaKind(schema)}`);
+    if (mergeKey === '') throw unexplained(`cannot merge lists without merge key for ${schemaKind(schema)}`);
     const special = takeSpecialItems(original as readonly JsonObject[], patch as readonly JsonObject[], mergeKey);
     const base = special.original;
     const merged: unknown[] = [...base];
@@ -430,9 +435,9 @@ function takeSpecialItems(
         replace = true;
         break;
       case 'merge':
-        throw badRequest('merging lists cannot yet be specified in the patch');
+        throw unexplained('merging lists cannot yet be specified in the patch');
       default:
-        throw badRequest(`unknown patch type: ${printGo(directive)} in map: ${printGo(item)}`);
+        throw unexplained(`unknown patch type: ${printGo(directive)} in map: ${printGo(item)}`);
     }
   }
   return replace ? { original: plain, patch: [] } : { original: left, patch: plain };

@@ -71,7 +71,11 @@ function specErrors(spec: ReviewSpec, self: boolean): FieldError[] {
   const { resourceAttributes: resource, nonResourceAttributes: other } = spec;
   if (resource !== undefined && other !== undefined)
     errors.push(
-      invalid('spec.nonResourceAttributes', other, 'cannot be specified in combination with resourceAttributes'),
+      invalid(
+        'spec.nonResourceAttributes',
+        attributesForm(other),
+        'cannot be specified in combination with resourceAttributes',
+      ),
     );
   if (resource === undefined && other === undefined)
     errors.push(
@@ -198,6 +202,12 @@ function subjectOf(spec: ReviewSpec): UserInfo {
   };
 }
 
+/** As the internal version shows them. */
+const attributesForm = (given: { path?: string; verb?: string }): unknown => ({
+  Path: given.path ?? '',
+  Verb: given.verb ?? '',
+});
+
 /** Handlers by `group/resource`. */
 export function createAuthorizationReviews(options: {
   readonly authorizer: Authorizer;
@@ -209,7 +219,7 @@ export function createAuthorizationReviews(options: {
   const subject: VirtualCreate = async (_ctx, object, admit) => {
     const spec = specOf(object);
     const errors = [...specErrors(spec, false), ...metadataErrors(object, false)];
-    if (errors.length > 0) throw invalidStatus(group, 'SubjectAccessReview', '', errors);
+    if (errors.length > 0) throw invalidStatus(group, '', '', errors);
     await admit(object);
     return { ...object, status: await decide(authorizer, subjectOf(spec), spec) };
   };
@@ -217,7 +227,7 @@ export function createAuthorizationReviews(options: {
   const self: VirtualCreate = async (ctx, object, admit) => {
     const spec = specOf(object);
     const errors = [...specErrors(spec, true), ...metadataErrors(object, false)];
-    if (errors.length > 0) throw invalidStatus(group, 'SelfSubjectAccessReview', '', errors);
+    if (errors.length > 0) throw invalidStatus(group, '', '', errors);
     await admit(object);
     return { ...object, status: await decide(authorizer, ctx.user, spec) };
   };
@@ -230,9 +240,13 @@ export function createAuthorizationReviews(options: {
       errors.push(invalid('spec.resourceAttributes.namespace', inner, 'must match metadata.namespace'));
     if (spec.nonResourceAttributes !== undefined)
       errors.push(
-        invalid('spec.nonResourceAttributes', spec.nonResourceAttributes, 'disallowed on this kind of request'),
+        invalid(
+          'spec.nonResourceAttributes',
+          attributesForm(spec.nonResourceAttributes),
+          'disallowed on this kind of request',
+        ),
       );
-    if (errors.length > 0) throw invalidStatus(group, 'LocalSubjectAccessReview', '', errors);
+    if (errors.length > 0) throw invalidStatus(group, '', '', errors);
     const { namespace } = ctx.info;
     if (namespace === '') throw badRequest('namespace is required on this type: ');
     if (namespace !== object.metadata.namespace)

@@ -1,7 +1,7 @@
 /** Serves `/api`, `/apis` and below: classic discovery, and the aggregated form where `Accept` asks for it, with ETags. */
 import { createHash } from 'node:crypto';
 import { stringifyYaml } from '../../api/codec/yaml.ts';
-import { noSuchMethod, pageNotFound } from '../director.ts';
+import { noSuchMethod, pageNotFound, noSuchRoute } from '../director.ts';
 import { notAcceptable, parseAccept } from '../encode/negotiate.ts';
 import type { Handler, Scope } from '../filters/scope.ts';
 import type { OutgoingResponse } from '../request.ts';
@@ -172,7 +172,13 @@ export class Discovery {
     const parts = scope.info.path.slice(prefix.length).replace(/\/+$/, '').split('/');
     const name = prefix === '/api/' ? '' : parts.shift()!;
     const group = this.#all().find((g) => g.group === name);
-    if (group === undefined || parts.length > 1) return pageNotFound();
+    if (group === undefined) return pageNotFound();
+    const unknown = (): OutgoingResponse => {
+      if (this.#directory.group(name)?.versions.some((v) => v.resources.some((r) => r.custom)) !== false)
+        return pageNotFound();
+      throw noSuchRoute();
+    };
+    if (parts.length > 1) return unknown();
     const version = parts[0];
     if (version === undefined) {
       const wanted = this.#wanted(scope, false);
@@ -184,7 +190,7 @@ export class Discovery {
       return this.#answer(scope, document, wanted);
     }
     const served = this.#directory.group(name)?.versions.find((v) => v.version === version);
-    if (served === undefined) return pageNotFound();
+    if (served === undefined) return unknown();
     const wanted = this.#wanted(scope, false);
     return this.#answer(
       scope,

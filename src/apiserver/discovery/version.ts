@@ -1,4 +1,5 @@
 /** `/version`: which release this is. The build metadata keeps version constraints of clients true. */
+import { noSuchMethod } from '../director.ts';
 import { earlier, type EffectiveVersion } from '../../api/features/emulation.ts';
 import type { Handler } from '../filters/scope.ts';
 
@@ -41,5 +42,8 @@ export function versionInfo(options: VersionOptions): Record<string, string> {
 
 export function versionHandler(options: VersionOptions): Handler {
   const bytes = Buffer.from(JSON.stringify(versionInfo(options), null, 2));
-  return () => ({ status: 200, body: { kind: 'bytes', contentType: 'application/json', bytes } });
+  return ({ request }) => {
+    if (request.method !== 'GET') throw noSuchMethod();
+    return { status: 200, body: { kind: 'bytes', contentType: 'application/json', bytes } };
+  };
 }

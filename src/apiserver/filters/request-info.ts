@@ -5,6 +5,7 @@
 import { badRequest } from '../../api/status.ts';
 import type { RequestInfo } from '../context.ts';
 import type { IncomingRequest } from '../request.ts';
+import { textResponse } from './panic.ts';
 import type { Filter } from './scope.ts';
 
 const nothing: readonly string[] = [];
@@ -82,7 +83,10 @@ function nonResource(path: string, method: string): RequestInfo {
   };
 }
 
-/** Throws 400 for a path that cannot be decoded, or a legacy prefix with nothing behind it. */
+/** A path that says neither what it is about nor that it is about nothing. */
+class RequestInfoError extends Error {}
+
+/** Throws 400 for a path that cannot be decoded, and for a legacy prefix with nothing behind it. */
 export function parseRequestInfo(request: IncomingRequest): RequestInfo {
   const path = decodePath(request.path);
   let parts = splitPath(path);
@@ -99,7 +103,8 @@ export function parseRequestInfo(request: IncomingRequest): RequestInfo {
   let legacy = false;
   const head = parts[at]!;
   if (head === 'watch' || head === 'proxy') {
-    if (parts.length - at < 2) throw badRequest(`unable to determine kind and namespace from url, ${request.path}`);
+    if (parts.length - at < 2)
+      throw new RequestInfoError(`unable to determine kind and namespace from url, ${request.path}`);
     verb = head;
     legacy = true;
     at++;
@@ -163,7 +168,15 @@ function isLongRunning(info: RequestInfo): boolean {
 
 export function withRequestInfo(): Filter {
   return (next) => (scope) => {
-    scope.info = parseRequestInfo(scope.request);
+    try {
+      scope.info = parseRequestInfo(scope.request);
+    } catch (error) {
+      if (!(error instanceof RequestInfoError)) throw error;
+      const { path, method } = scope.request;
+      scope.info = nonResource(path, method);
+      const why = `failed to create RequestInfo: ${error.message}`;
+      return textResponse(500, `Internal Server Error: ${JSON.stringify(path)}: ${why}`);
+    }
     scope.longRunning = isLongRunning(scope.info);
     return next(scope);
   };

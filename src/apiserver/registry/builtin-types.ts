@@ -76,7 +76,9 @@ export class BuiltinTypeSupport implements TypeSupport {
     object['kind'] = this.kind;
     object['apiVersion'] = this.apiVersion;
     applyDefaults(this.schema, object, this.#defaults);
-    object['metadata'] ??= {};
+    const metadata = (object['metadata'] ??= {}) as { managedFields?: unknown[] };
+    // An empty list asks for a new start, as one empty entry does, and would not outlast the canonical form.
+    if (metadata.managedFields?.length === 0) metadata.managedFields.push({});
     return { object: canonicalize(this.schema, object) as KubeObject, strictErrors };
   }
 

@@ -113,7 +113,7 @@ export class GenericRegistry implements Registry {
       if (!cache.ready && !this.support.objects.converts) await cache.start();
       object = cache.current ? cache.get(key) : (await this.support.objects.readFresh(key)).object;
     } else {
-      const revision = parseResourceVersion(resourceVersion);
+      const revision = parseResourceVersion(resourceVersion, '');
       if (!cache.ready) await cache.start();
       await cache.waitFor(revision);
       object = cache.get(key);

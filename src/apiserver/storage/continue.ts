@@ -118,17 +118,17 @@ const uint64Max = 18446744073709551615n;
 
 /**
  * A resource version as a number; 0 for the empty one.
- * @throws {StatusError} 400
+ * @param prefix of the message; without one it is told as the server's own fault
+ * @throws {StatusError} 400, 500
  */
-export function parseResourceVersion(text: string): number {
+export function parseResourceVersion(text: string, prefix = 'invalid resource version: '): number {
   if (text === '' || text === '0') return 0;
   const syntax = !/^[0-9]+$/.test(text);
   if (syntax || BigInt(text) > uint64Max) {
     const why = syntax ? 'invalid syntax' : 'value out of range';
     const quoted = JSON.stringify(text);
-    throw badRequest(
-      `invalid resource version: resourceVersion: Invalid value: ${quoted}: strconv.ParseUint: parsing ${quoted}: ${why}`,
-    );
+    const message = `resourceVersion: Invalid value: ${quoted}: strconv.ParseUint: parsing ${quoted}: ${why}`;
+    throw prefix === '' ? new StatusError(500, '', message) : badRequest(`${prefix}${message}`);
   }
   return Number(text);
 }

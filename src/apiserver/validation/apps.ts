@@ -180,6 +180,8 @@ export function validateDeploymentStatusUpdate(d: Deployment, old: Deployment): 
         'readyReplicas',
         'availableReplicas',
         'unavailableReplicas',
+        'terminatingReplicas',
+        'collisionCount',
       ],
       [
         ['updatedReplicas', 'replicas', overReplicas],

@@ -1,10 +1,11 @@
 /** Server-side apply: PATCH with `application/apply-patch+yaml`. Creates what does not exist. */
 import { CborError, decodeCbor } from '../../api/codec/cbor.ts';
 import { parseYaml, YamlError, yamlStrictErrorText } from '../../api/codec/yaml.ts';
+import { parseApiVersion } from '../../api/object.ts';
 import type { KubeObject } from '../../api/object.ts';
 import { isObject } from '../../api/patch/values.ts';
 import { copyJson, DecodeError } from '../../api/schema/decode.ts';
-import { badRequest, conflict, notFound } from '../../api/status.ts';
+import { badRequest, conflict, notFound, StatusError } from '../../api/status.ts';
 import type { RequestContext } from '../context.ts';
 import type { TypeSupport } from '../registry/type-support.ts';
 import { checkName, readBytes, warnStrict } from './body.ts';
@@ -42,6 +43,8 @@ export async function readApplyConfiguration(
       throw error;
     }
   }
+  // Nothing at all is an object without a kind.
+  if (value === null || value === undefined) value = {};
   if (!isObject(value)) {
     const type = Array.isArray(value) ? 'array' : typeof value;
     throw badRequest(
@@ -62,12 +65,25 @@ export function reportStrict(ctx: RequestContext, configuration: ApplyConfigurat
 }
 
 /** What the field manager made, as a clean object of its type. */
-export function completeApplied(types: TypeSupport, applied: KubeObject): KubeObject {
+export function completeApplied(
+  types: TypeSupport,
+  applied: KubeObject,
+  configuration?: Partial<KubeObject>,
+): KubeObject {
   try {
     return types.decode(applied, { strict: false, owned: false }).object;
   } catch (error) {
-    if (error instanceof DecodeError) throw badRequest(error.message, error);
-    throw error;
+    if (!(error instanceof DecodeError)) throw error;
+    const { group, version } = parseApiVersion(types.apiVersion)!;
+    const gvk = `${group}/${version}, Kind=${types.kind}`;
+    const { namespace = '', name = '' } = configuration?.metadata ?? {};
+    throw new StatusError(
+      500,
+      '',
+      `failed to convert new object (${namespace}/${name}; ${gvk}) to proper version: unable to convert unstructured object to ${gvk}: ${error.message}`,
+      undefined,
+      { cause: error },
+    );
   }
 }
 
@@ -103,7 +119,7 @@ export const handleApply: VerbHandler = async (verbs, ctx) => {
         const { group, resource } = ctx.resource!;
         throw conflict({ group, resource }, name, why);
       }
-      const object = completeApplied(types, applied);
+      const object = completeApplied(types, applied, configuration.patch);
       checkName(object, name);
       return object;
     },

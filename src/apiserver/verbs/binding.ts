@@ -1,8 +1,8 @@
 /** `pods/binding` and the legacy `bindings`: a pod gets its node, once. */
-import { invalidStatus, notSupported, required } from '../../api/field-error.ts';
+import { formatFieldError, notSupported, required } from '../../api/field-error.ts';
 import type { FieldError } from '../../api/field-error.ts';
 import type { KubeObject } from '../../api/object.ts';
-import { badRequest, conflict, notFound } from '../../api/status.ts';
+import { badRequest, conflict, notFound, StatusError } from '../../api/status.ts';
 import { formatTime } from '../../api/time.ts';
 import { namespaceOf } from './options.ts';
 import type { VerbHandler } from './verb.ts';
@@ -51,7 +51,10 @@ export const handleBinding: VerbHandler = async (verbs, ctx) => {
     errors.push(notSupported('target.kind', target.kind, ['Node', '<empty>']));
   }
   if ((target.name ?? '') === '') errors.push(required('target.name'));
-  if (errors.length > 0) throw invalidStatus('', 'Binding', name, errors);
+  if (errors.length > 0) {
+    const texts = errors.map(formatFieldError);
+    throw new StatusError(500, '', texts.length === 1 ? texts[0]! : `[${texts.join(', ')}]`);
+  }
   await admit(binding);
   const registry = verbs.registries.registry('', 'pods');
   if (registry === undefined) throw notFound({ group: '', resource: 'pods' }, name);

@@ -14,7 +14,7 @@ import {
 } from '../../api/codec/json.ts';
 import { parseYaml, YamlError, yamlStrictErrorText } from '../../api/codec/yaml.ts';
 import { invalid, invalidStatus } from '../../api/field-error.ts';
-import { parseApiVersion } from '../../api/object.ts';
+import { apiVersionOf, parseApiVersion } from '../../api/object.ts';
 import { ProtobufError } from '../../api/protobuf-wire.ts';
 import type { KubeObject } from '../../api/object.ts';
 import { cannotBeHandled, copyJson, decode, DecodeError, strictDecodingMessage } from '../../api/schema/decode.ts';
@@ -235,7 +235,7 @@ function checkType(
   const gv = parseApiVersion(apiVersion);
   if (gv === undefined) return unrecognized(types.kind, `unexpected GroupVersion string: ${apiVersion}`, bytes);
   const gvk = { ...gv, kind };
-  if (reader.catalog.definitionForKind(gvk) === undefined) {
+  if (reader.catalog.definitionForKind(gvk) === undefined && apiVersionOf(gvk) + kind !== 'v1List') {
     if (kind === types.kind && types.schema?.name === '') return undefined;
     return cannotBeHandled(
       gvk,
@@ -302,8 +302,9 @@ export async function readOptions(
   }
   if (meta.kind !== '' && meta.kind !== kind) {
     const apiVersion = meta.apiVersion === '' ? 'meta.k8s.io/v1' : meta.apiVersion;
+    if (parseApiVersion(apiVersion) === undefined) throw badRequest(`unexpected GroupVersion string: ${apiVersion}`);
     throw badRequest(
-      `no kind ${JSON.stringify(meta.kind)} is registered for version ${JSON.stringify(apiVersion)} in scheme "k8s.io/apiserver/pkg/util/apihelpers/helpers.go:60"`,
+      `no kind ${JSON.stringify(meta.kind)} is registered for version ${JSON.stringify(apiVersion)} in scheme "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27"`,
     );
   }
   const schema = reader.catalog.schemaForKind({ group: 'meta.k8s.io', version: 'v1', kind });

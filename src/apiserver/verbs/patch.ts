@@ -12,7 +12,7 @@ import { invalid, invalidStatus } from '../../api/field-error.ts';
 import type { KubeObject } from '../../api/object.ts';
 import { applyJsonPatch, jsonPatchStrictErrors } from '../../api/patch/json-patch.ts';
 import { applyMergePatch } from '../../api/patch/merge-patch.ts';
-import { isObject } from '../../api/patch/values.ts';
+import { isObject, printGo } from '../../api/patch/values.ts';
 import { copyJson, DecodeError, strictDecodingMessage } from '../../api/schema/decode.ts';
 import { badRequest, notFound } from '../../api/status.ts';
 import type { StatusError } from '../../api/status.ts';
@@ -31,15 +31,15 @@ const mergePatchType = 'application/merge-patch+json';
 const strategicMergePatchType = 'application/strategic-merge-patch+json';
 export const applyPatchType = 'application/apply-patch+yaml';
 
+/** Of built-in resources; a custom one has no strategic merge patch. */
+export const patchTypes: readonly string[] = [jsonPatchType, mergePatchType, strategicMergePatchType, applyPatchType];
+
 /** The patch type of a request; `cbor`: applied configurations may be CBOR too. @throws {StatusError} 415 */
 export function patchTypeOf(ctx: RequestContext, cbor: boolean): string {
   const contentType = ctx.request.headers['content-type'] ?? '';
   const semi = contentType.indexOf(';');
   const type = semi > 0 ? contentType.slice(0, semi) : contentType;
-  const accepted =
-    ctx.resource?.custom === true
-      ? [jsonPatchType, mergePatchType, applyPatchType]
-      : [jsonPatchType, mergePatchType, strategicMergePatchType, applyPatchType];
+  const accepted = ctx.resource?.custom === true ? [jsonPatchType, mergePatchType, applyPatchType] : patchTypes;
   if (cbor && type === applyCborType) return applyPatchType;
   if (!accepted.includes(type)) throw unsupportedMediaType(cbor ? [...accepted, applyCborType] : accepted);
   return type;
@@ -85,7 +85,7 @@ export function patchDocument(types: TypeSupport, document: KubeObject, patch: P
     case strategicMergePatchType:
       if (types.strategicMerge === undefined)
         throw unsupportedMediaType([jsonPatchType, mergePatchType, applyPatchType]);
-      patched = types.strategicMerge(document, patch.value);
+      patched = types.strategicMerge(document, patch.value ?? {});
       break;
     default:
       patched = applyMergePatch(document, patch.value);
@@ -93,9 +93,67 @@ export function patchDocument(types: TypeSupport, document: KubeObject, patch: P
   return patched as KubeObject;
 }
 
+/** Members of what a patch reaches into come out sorted; the rest is as it was. */
+function sortedAlong(value: unknown, reached: Reached): unknown {
+  if (!isObject(value)) {
+    if (!Array.isArray(value)) return value;
+    return value.map((item: unknown, i) =>
+      reached.has(String(i)) ? sortedAlong(item, reached.get(String(i))!) : item,
+    );
+  }
+  const out: Record<string, unknown> = {};
+  for (const key of Object.keys(value).toSorted()) {
+    const below = reached.get(key);
+    out[key] = below === undefined || below.size === 0 ? value[key] : sortedAlong(value[key], below);
+  }
+  return out;
+}
+
+/** The members that a patch reaches into; nothing below the ones that it replaces. */
+interface Reached extends ReadonlyMap<string, Reached> {}
+
+function reachOf(patch: Patch): Reached {
+  const root = new Map<string, Reached>();
+  if (patch.type === jsonPatchType) {
+    for (const op of Array.isArray(patch.value) ? (patch.value as unknown[]) : []) {
+      let at = root;
+      const path = isObject(op) ? op['path'] : undefined;
+      for (const part of typeof path === 'string' ? path.split('/').slice(1) : []) {
+        const below = (at.get(part) as Map<string, Reached> | undefined) ?? new Map<string, Reached>();
+        at.set(part, below);
+        at = below;
+      }
+    }
+    return root;
+  }
+  const walk = (value: unknown): Reached => {
+    const members = new Map<string, Reached>();
+    if (isObject(value)) for (const key of Object.keys(value)) members.set(key, walk(value[key]));
+    return members;
+  };
+  return walk(patch.value);
+}
+
+const goKinds: Readonly<Record<string, string>> = { object: 'map', array: 'slice', number: 'int64' };
+
+/** The same fault in the words of upstream's conversion of parsed objects, which strategic merge patches go through. */
+function conversionFault(message: string): string {
+  const found = /^json: cannot unmarshal (\w+) into Go (?:struct field \S+|value) of type (\S+)$/.exec(message);
+  if (found === null) return message;
+  const [, given = '', type = ''] = found;
+  const kind = goKinds[given] ?? given;
+  if (type.startsWith('[]')) return `cannot restore slice from ${kind}`;
+  if (type.startsWith('map[')) return `cannot restore map from ${kind}`;
+  if (given === 'number' && !type.startsWith('int')) return `cannot convert ${kind} to ${type}`;
+  if (!type.includes('.')) return `unrecognized type: ${type}`;
+  return given === 'object' ? 'unrecognized type: string' : `cannot restore struct from: ${kind}`;
+}
+
 /** 422 about the outcome of a patch. */
-function invalidPatch(patched: unknown, why: string): StatusError {
-  return invalidStatus('', '', '', [invalid('patch', stringifyJson(patched), why)]);
+function invalidPatch(patched: unknown, why: string, patch: Patch): StatusError {
+  const strategic = patch.type === strategicMergePatchType;
+  const shown = strategic ? printGo(patch.value) : stringifyJson(sortedAlong(patched, reachOf(patch)));
+  return invalidStatus('', '', '', [invalid('patch', shown, strategic ? conversionFault(why) : why)]);
 }
 
 /** A patched document as a clean object of its type, unknown fields reported. */
@@ -109,16 +167,25 @@ export function readPatched(
 ): KubeObject {
   const strict = query.fieldValidation !== 'Ignore';
   if (!isObject(patched)) {
-    throw invalidPatch(patched, `couldn't get version/kind; json parse error: json: cannot unmarshal into Go value`);
+    throw invalidPatch(
+      patched,
+      `couldn't get version/kind; json parse error: json: cannot unmarshal into Go value`,
+      patch,
+    );
   }
   let meta: { readonly apiVersion: string; readonly kind: string };
   try {
     meta = typeMetaOf(patched);
   } catch (error) {
-    if (error instanceof JsonTypeError) throw invalidPatch(patched, `${versionKindErrorPrefix}${error.message}`);
+    if (error instanceof JsonTypeError) throw invalidPatch(patched, `${versionKindErrorPrefix}${error.message}`, patch);
     throw error;
   }
-  const { apiVersion, kind } = meta;
+  let { apiVersion, kind } = meta;
+  // A built-in kind is known from the URL; only custom resources need to say it.
+  if (types.strategicMerge !== undefined) {
+    kind ||= types.kind;
+    apiVersion ||= types.apiVersion;
+  }
   if (kind !== types.kind || apiVersion !== types.apiVersion) {
     const why =
       kind === ''
@@ -126,19 +193,19 @@ export function readPatched(
         : apiVersion === ''
           ? `Object 'apiVersion' is missing in '${stringifyJson(patched)}'`
           : `no kind ${goQuote(kind)} is registered for version ${goQuote(apiVersion)} in scheme "pkg/api/legacyscheme/scheme.go:30"`;
-    throw invalidPatch(patched, why);
+    throw invalidPatch(patched, why, patch);
   }
   let object: KubeObject;
   let unknown: readonly string[];
   try {
     ({ object, strictErrors: unknown } = types.decode(patched, { strict, owned: false }));
   } catch (error) {
-    if (error instanceof DecodeError) throw invalidPatch(patched, error.message);
+    if (error instanceof DecodeError) throw invalidPatch(patched, error.message, patch);
     throw error;
   }
   const errors = [...patch.strictErrors, ...unknown];
   if (errors.length > 0) {
-    if (query.fieldValidation === 'Strict') throw invalidPatch(patched, strictDecodingMessage(errors));
+    if (query.fieldValidation === 'Strict') throw invalidPatch(patched, strictDecodingMessage(errors), patch);
     if (report) warnStrict(ctx, errors);
   }
   return object;

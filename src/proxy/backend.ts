@@ -76,6 +76,8 @@ export interface ProxyBackend {
   placeChanged?(place: Place): void;
   /** At least so long between two changes, when nobody says otherwise. */
   readonly minSyncPeriodMs?: number;
+  /** What could not be written is tried again after so long at most, sooner at first. */
+  readonly syncPeriodMs?: number;
   /** Resolves when what is done beside the rules is done, too. */
   settled?(): Promise<void>;
   close(): Promise<void>;

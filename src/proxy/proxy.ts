@@ -277,7 +277,8 @@ class KubeProxy implements Proxy {
     }
     this.#running = clock.activity.track(this.#pass()).finally(() => {
       this.#running = undefined;
-      if (this.#failures > 0) this.#later(Math.min(retryMs * 2 ** (this.#failures - 1), maxRetryMs));
+      const most = this.#backend.syncPeriodMs ?? maxRetryMs;
+      if (this.#failures > 0) this.#later(Math.min(retryMs * 2 ** (this.#failures - 1), most));
       else if (this.#dirty.size > 0 || this.#allDirty || this.#placeDirty) this.#sync();
     });
   }

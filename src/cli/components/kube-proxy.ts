@@ -1,5 +1,6 @@
 /** `knarr kube-proxy` */
 import { componentCommand } from './component.ts';
+import { idleProxyFlagLines, idleProxyFlags } from './kube-proxy-idle-flags.ts';
 
 export const proxyCommand = componentCommand({
   name: 'kube-proxy',
@@ -101,6 +102,13 @@ export const proxyCommand = componentCommand({
       help: 'at least so long between two changes of the rules, in any mode',
     },
     {
+      name: 'iptables-sync-period',
+      kind: 'duration',
+      default: 30_000,
+      value: 'TIME',
+      help: 'rules that could not be written are tried again after so long at most, in any mode',
+    },
+    {
       name: 'network-policy',
       kind: 'bool',
       default: true,
@@ -167,6 +175,13 @@ export const proxyCommand = componentCommand({
       default: false,
       help: 'remove all rules of Services and network policies, and end',
     },
+    {
+      name: 'init-only',
+      kind: 'bool',
+      default: false,
+      help: 'set what needs all of root’s rights (limits of connection tracking), and end; CAP_NET_ADMIN is enough afterwards',
+    },
+    ...idleProxyFlags,
   ],
   examples: [
     [
@@ -211,6 +226,9 @@ export const proxyCommand = componentCommand({
           udpStreamTimeout: v.ms('conntrack-udp-timeout-stream'),
         },
         cleanup: v.bool('cleanup'),
+        initOnly: v.bool('init-only'),
+        syncPeriodMs: v.ms('iptables-sync-period'),
+        idle: idleProxyFlagLines((name) => v.maybe(name) !== undefined),
       },
       env,
     );

@@ -238,10 +238,6 @@ export function proxyConfigurationGaps(c: ProxyConfiguration): string[] {
   set(c.iptables, 'iptables: the rules are those of nftables');
   set(c.ipvs, 'ipvs: the rules are those of nftables');
   set(c.winkernel, 'winkernel: this is no Windows');
-  set(
-    c.nftables?.syncPeriod !== 30_000 && c.nftables?.syncPeriod,
-    'nftables.syncPeriod: rules change when Services do, and are written anew every hour',
-  );
   set(c.configSyncPeriod !== 900_000 && c.configSyncPeriod, 'configSyncPeriod: Services are watched, not listed again');
   set(c.enableProfiling, 'enableProfiling: there is no /debug/pprof');
   return gaps;
@@ -302,6 +298,7 @@ export async function flagsOfFile(
       masqueradeBit: c.nftables?.masqueradeBit ?? 14,
       nodePortAddresses: c.nodePortAddresses ?? [],
       minSyncPeriodMs: c.nftables?.minSyncPeriod ?? 0,
+      syncPeriodMs: c.nftables?.syncPeriod || 30_000,
       oomScoreAdj: c.oomScoreAdj,
       conntrack,
     },

@@ -63,6 +63,12 @@ export interface ProxyFlags {
   readonly conntrack: ConnectionLimits;
   /** Removes all rules and ends. */
   readonly cleanup: boolean;
+  /** Sets the limits of connection tracking and ends. */
+  readonly initOnly?: boolean;
+  /** What could not be written is tried again after so long at most. */
+  readonly syncPeriodMs?: number;
+  /** One line for each flag that was given and has no effect. */
+  readonly idle?: readonly string[];
 }
 
 /** A port that another process has is asked for again so often. */
@@ -156,6 +162,7 @@ async function real(
     nodePortAddresses: nodePortAddressesOf(flags),
     localhostNodePorts: flags.localhostNodePorts,
     minSyncPeriodMs: flags.minSyncPeriodMs,
+    ...(flags.syncPeriodMs === undefined ? {} : { syncPeriodMs: flags.syncPeriodMs }),
   };
   const recorder = new EventRecorder({ client, clock, random, logger, component: 'kube-proxy', host: nodeName });
   const plane = createNodeProxy({
@@ -279,7 +286,18 @@ export async function runProxy(given: ProxyFlags, env: ComponentEnvironment): Pr
     env.say('kube-proxy: no rules of Services and network policies are left');
     return;
   }
+  for (const line of given.config === undefined ? (flags.idle ?? []) : []) logger.warn(line);
   const mode = await modeOf(flags);
+  if (flags.initOnly === true) {
+    const host = createLinuxHost();
+    try {
+      if (mode === 'nftables') await setConnectionLimits(host, flags.conntrack, logger);
+    } finally {
+      host.close();
+    }
+    env.say('kube-proxy: what needs all rights is set');
+    return;
+  }
   if (flags.oomScoreAdj !== undefined) await setOomScore(flags.oomScoreAdj, logger);
   const nodeName = (flags.hostnameOverride ?? hostname()).trim().toLowerCase();
   const config = await connectionOf(flags, env);

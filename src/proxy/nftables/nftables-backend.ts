@@ -31,6 +31,7 @@ export interface NftablesBackendOptions extends NftablesOptions {
 
 export class NftablesBackend implements ProxyBackend {
   readonly minSyncPeriodMs: number;
+  readonly syncPeriodMs: number | undefined;
   readonly #o: NftablesBackendOptions;
   readonly #tracking: ConnectionTracking;
   readonly #families: readonly (4 | 6)[];
@@ -46,6 +47,7 @@ export class NftablesBackend implements ProxyBackend {
   constructor(options: NftablesBackendOptions) {
     this.#o = options;
     this.minSyncPeriodMs = options.minSyncPeriodMs ?? 0;
+    this.syncPeriodMs = options.syncPeriodMs;
     this.#families = options.families ?? [4, 6];
     this.#tracking = new ConnectionTracking(options.host, options.logger, ioNow, (family, seconds, deleted) =>
       options.metrics?.conntrack(family, seconds, deleted),

@@ -22,6 +22,8 @@ export interface NftablesOptions {
   readonly families?: readonly (4 | 6)[];
   /** At least so long between two changes; default 0: the next one begins when the last one is in place. */
   readonly minSyncPeriodMs?: number;
+  /** What could not be written is tried again after so long at most; default 30 s. */
+  readonly syncPeriodMs?: number;
 }
 
 /** What is written differently for the two address families. */

@@ -1,0 +1,45 @@
+/** Flags of upstream's kube-proxy that stand for nothing with nftables: taken, so that its command lines work, and told when given. */
+import type { Flag } from '../flags.ts';
+
+const iptables = 'the rules are those of nftables';
+const unlimited = 'requests to the API server are not limited by the client';
+const cadvisor = 'nothing reads it, in upstream either';
+const buffered = 'the log is written line by line';
+
+const idle: readonly (readonly [name: string, kind: Flag['kind'], why: string])[] = [
+  ['iptables-localhost-nodeports', 'bool', 'with nftables that is --localhost-nodeports'],
+  ['ipvs-exclude-cidrs', 'list', iptables],
+  ['ipvs-min-sync-period', 'duration', iptables],
+  ['ipvs-scheduler', 'string', iptables],
+  ['ipvs-strict-arp', 'bool', iptables],
+  ['ipvs-sync-period', 'duration', iptables],
+  ['ipvs-tcp-timeout', 'duration', iptables],
+  ['ipvs-tcpfin-timeout', 'duration', iptables],
+  ['ipvs-udp-timeout', 'duration', iptables],
+  ['config-sync-period', 'duration', 'Services are watched, not listed again'],
+  ['kube-api-burst', 'int', unlimited],
+  ['kube-api-qps', 'string', unlimited],
+  ['kube-api-content-type', 'string', 'requests to the API server are JSON'],
+  ['profiling', 'bool', 'there is no /debug/pprof'],
+  ['show-hidden-metrics-for-version', 'string', 'there are no hidden metrics'],
+  ['machine-id-file', 'string', cadvisor],
+  ['boot-id-file', 'string', cadvisor],
+  ['log-flush-frequency', 'duration', buffered],
+  ['log-json-info-buffer-size', 'string', buffered],
+  ['log-json-split-stream', 'bool', 'the log goes to standard error'],
+  ['log-text-info-buffer-size', 'string', buffered],
+  ['log-text-split-stream', 'bool', 'the log goes to standard error'],
+  ['vmodule', 'string', 'the log has one level: -v'],
+];
+
+export const idleProxyFlags: readonly Flag[] = idle.map(([name, kind, why]) => ({
+  name,
+  kind,
+  ...(kind === 'bool' || kind === 'list' ? {} : { value: kind === 'duration' ? 'TIME' : 'VALUE' }),
+  help: `no effect: ${why}`,
+}));
+
+/** One line for each of them that was given. `given`: whether a flag was. */
+export function idleProxyFlagLines(given: (name: string) => boolean): string[] {
+  return idle.filter(([name]) => given(name)).map(([name, , why]) => `--${name} has no effect: ${why}`);
+}

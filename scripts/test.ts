@@ -26,7 +26,8 @@ const suites: readonly Suite[] = [
     name: 'cluster',
     files: ['cluster', 'controllers', 'admission', 'aggregation'].map((d) => `test/${d}/**/*.test.ts`),
     budgetSeconds: 120,
-    concurrency: 2,
+    // Some of them wait for what lasts its second in real time.
+    concurrency: 3,
   },
   { name: 'cli', files: ['test/cli/**/*.test.ts'], budgetSeconds: 60, concurrency: 1, bundle: true },
   { name: 'kubectl', files: ['test/kubectl/**/*.test.ts'], budgetSeconds: 180, concurrency: 1, bundle: true },

@@ -1,5 +1,5 @@
 /**
- * Serves `/openapi/v2` and `/openapi/v3`. Documents are made when first asked for and kept until the resources change; v3
+ * Serves `/openapi/v2` and `/openapi/v3`. Documents are made when first asked for and kept until their resources change; v3
  * URLs carry a hash, so that clients may keep what they have read for ever.
  */
 import { createHash } from 'node:crypto';
@@ -21,6 +21,7 @@ import type { Routes } from '../routes.ts';
 import type { DocumentOptions } from './documents.ts';
 import { OpenAPIDocuments } from './documents.ts';
 import { encodeDocumentV2 } from './proto-v2.ts';
+import { RenderedDocuments, type Rendered } from './rendered.ts';
 
 /** OpenAPI of aggregated servers. */
 export interface RemoteOpenApis {
@@ -34,12 +35,6 @@ export interface OpenAPIServiceOptions extends DocumentOptions {
 }
 
 type Json = Record<string, unknown>;
-
-interface Rendered {
-  readonly bytes: Buffer;
-  readonly etag: string;
-  gzipped: Promise<Buffer> | undefined;
-}
 
 const compress = promisify(gzip);
 const roots = ['api', 'apis', 'version', 'openid/v1/jwks'] as const;
@@ -88,7 +83,7 @@ export class OpenAPIService {
   readonly #documents: OpenAPIDocuments;
   readonly #gitVersion: string;
   readonly #customSchema: DocumentOptions['customSchema'];
-  readonly #rendered = new Map<string, Promise<Rendered>>();
+  readonly #rendered = new RenderedDocuments();
   #hashes: ReadonlyMap<string, string> | undefined;
   #generation = -1;
   readonly #remote: RemoteOpenApis | undefined;
@@ -115,7 +110,6 @@ export class OpenAPIService {
     this.#generation = this.#directory.generation;
     this.#remoteGeneration = remote;
     this.#hashes = undefined;
-    for (const key of this.#rendered.keys()) this.#rendered.delete(key);
   }
 
   /** A hash a document. It is made of what the document is made of, since making all documents first would take long. */
@@ -143,6 +137,7 @@ export class OpenAPIService {
       hashes.set(key, own ?? hash(key, v3 ?? JSON.stringify(v2)));
     }
     this.#hashes = hashes;
+    this.#rendered.retain((key) => key.startsWith('v2') || hashes.has(key));
     return hashes;
   }
 
@@ -175,13 +170,11 @@ export class OpenAPIService {
 
   #render(key: string): Promise<Rendered> {
     this.#fresh();
-    let rendered = this.#rendered.get(key);
-    if (rendered === undefined) {
-      rendered = this.#renderNow(key);
-      this.#rendered.set(key, rendered);
-      rendered.catch(() => this.#rendered.delete(key));
-    }
-    return rendered;
+    // The whole is made of everything; the others change when their own resources do.
+    const state = key.startsWith('v2')
+      ? `${this.#generation} ${this.#remoteGeneration}`
+      : (this.#allHashes().get(key) ?? '');
+    return this.#rendered.get(key, state, () => this.#renderNow(key));
   }
 
   async #renderNow(key: string): Promise<Rendered> {

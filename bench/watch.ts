@@ -1,5 +1,6 @@
 /**
- * Watches through TLS: 1,000 watchers of one resource and 100 changes a second, every event delivered; and watchers that are
+ * Watches through TLS: 1,000 watchers of one resource and 100 changes a second, every event delivered; more changes than can be
+ * delivered, for the rate; five thousand watches by node, as kubelets have them, beside creates; and watchers that are
  * stuck, which the server must end without growing (needs the bundle).
  */
 import type { ClientHttp2Session } from 'node:http2';
@@ -11,6 +12,7 @@ import { median } from './support/median.ts';
 import type { BenchServer } from './support/server.ts';
 import { benchServer } from './support/server.ts';
 import type { Seen, WatchersOptions } from './support/watchers.ts';
+import { sendRequests } from './support/requests.ts';
 import { openWatchers, sharedNow } from './support/watchers.ts';
 
 const objects = 10;
@@ -111,9 +113,10 @@ interface Fanned {
   readonly beside: Beside;
   readonly cpuMicros: number;
   readonly clientShare: number;
+  readonly perSecond: number;
 }
 
-async function fanOut(server: BenchServer): Promise<Fanned> {
+async function fanOut(server: BenchServer, rate = perSecond): Promise<Fanned> {
   const writer = new Writer(server);
   // With what exists already no watch of this run shall have to do.
   const { metadata } = await server.json<{ metadata: { resourceVersion: string } }>('GET', maps);
@@ -124,15 +127,17 @@ async function fanOut(server: BenchServer): Promise<Fanned> {
     const probe = await beside(serverTarget(server));
     const cpu = server.cpuSeconds();
     const start = sharedNow();
-    await changes(writer, 0, perSecond * seconds, perSecond);
+    await changes(writer, 0, perSecond * seconds, rate);
     const seen = await watchers.finish({ sent: writer.sent, acknowledged: writer.acknowledged, objects }, 5000);
     const took = (sharedNow() - start) / 1000;
+    const until = seen.lastSeen - start;
     const used = server.cpuSeconds() - cpu;
     return {
       seen,
       beside: await probe.stop(),
       cpuMicros: (used * 1e6) / seen.delivered,
       clientShare: (100 * seen.cpuSeconds) / took,
+      perSecond: (seen.delivered / until) * 1000,
     };
   } finally {
     watchers.stop();
@@ -150,6 +155,98 @@ function wrong(seen: Seen): string | undefined {
   ] as const;
   const told = faults.filter(([n]) => n > 0).map(([n, what]) => `${n} ${what}`);
   return told.length === 0 ? undefined : told.join(', ');
+}
+
+/** Rather more than what is wanted; the seats of the writers' priority level bear it. */
+const flood = 200;
+
+async function flooded(server: BenchServer, runs: number): Promise<BenchResult[]> {
+  const all: Fanned[] = [];
+  for (let i = 0; i < runs; i++) all.push(await fanOut(server, flood));
+  const name = `${(sessions * perSession).toLocaleString('en')} watchers, ${flood} changes/s`;
+  const rate: BenchResult = {
+    name: `${name}: deliveries until the last has come`,
+    value: median(all.map((r) => r.perSecond)),
+    unit: '/s',
+    goal: '150,000 or more',
+  };
+  const fault = all.map((r) => wrong(r.seen)).find((f) => f !== undefined);
+  return [
+    fault === undefined ? rate : { ...rate, failed: fault },
+    { name: `${name}: server CPU a delivery`, value: median(all.map((r) => r.cpuMicros)), unit: 'µs' },
+    {
+      name: `${name}: the watching process's CPU`,
+      value: median(all.map((r) => r.clientShare)),
+      unit: '% of a core',
+    },
+  ];
+}
+
+const nodes = 5000;
+const nodePods = '/api/v1/namespaces/watched/pods';
+
+function nodePod(nodeName?: string): string {
+  const containers = [{ name: 'main', image: 'registry.example/team/app:1.2.3' }];
+  return JSON.stringify({
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { generateName: 'node-' },
+    spec: { containers, ...(nodeName === undefined ? { schedulerName: 'nobody' } : { nodeName }) },
+  });
+}
+
+/** What five thousand watches as kubelets have them cost those who create pods, in turns with and without them. */
+async function kubelets(server: BenchServer, runs: number): Promise<BenchResult[]> {
+  const out: BenchResult[] = [];
+  const count = 3000;
+  const create = async (body: string): Promise<{ rate: number; cpu: number }> => {
+    const cpu = server.cpuSeconds();
+    const result = await sendRequests(server, {
+      method: 'POST',
+      path: nodePods,
+      body,
+      type: 'application/json',
+      count,
+    });
+    if (result.failed > 0) throw new Error(`${result.failed} pods were not created`);
+    return { rate: count / result.seconds, cpu: ((server.cpuSeconds() - cpu) * 1e6) / count };
+  };
+  await create(nodePod('node-%k'));
+  for (const [what, body] of [
+    ['pods that no node has', nodePod()],
+    ['pods of all nodes in turn', nodePod('node-%k')],
+  ] as const) {
+    const without: { rate: number; cpu: number }[] = [];
+    const beside: { rate: number; cpu: number }[] = [];
+    for (let i = 0; i < runs; i++) {
+      without.push(await create(body));
+      const { metadata } = await server.json<{ metadata: { resourceVersion: string } }>('GET', `${nodePods}?limit=1`);
+      const path = `/api/v1/pods?watch=1&resourceVersion=${metadata.resourceVersion}&fieldSelector=spec.nodeName%3Dnode-%k`;
+      const watchers = await openWatchers(
+        watchersOf(server, { path, sessions: 10, perSession: nodes / 10, changes: 1 }),
+      );
+      try {
+        beside.push(await create(body));
+        if ((await watchers.ended()) > 0) throw new Error('watches were ended');
+      } finally {
+        watchers.stop();
+      }
+    }
+    const m = (of: readonly { rate: number; cpu: number }[], key: 'rate' | 'cpu'): number =>
+      median(of.map((r) => r[key]));
+    const name = `creates of ${what}, 5,000 watches by node`;
+    out.push(
+      { name: `${name}: rate`, value: m(beside, 'rate'), unit: '/s' },
+      { name: `${name}: rate without them`, value: m(without, 'rate'), unit: '/s' },
+      {
+        name: `${name}: CPU of a create more`,
+        value: 100 * (m(beside, 'cpu') / m(without, 'cpu') - 1),
+        unit: '%',
+        goal: 'under 5',
+      },
+    );
+  }
+  return out;
 }
 
 const stuckWatchers = 20;
@@ -253,6 +350,13 @@ export async function run(options: BenchOptions): Promise<readonly BenchResult[]
         runs.map((r) => r.beside),
       ),
     );
+    out.push(...(await flooded(server, options.runs ?? 3)));
+    await server
+      .json('POST', '/api/v1/namespaces/watched/serviceaccounts', { metadata: { name: 'default' } })
+      .catch(() => {
+        // Its controller has made it.
+      });
+    out.push(...(await kubelets(server, options.runs ?? 3)));
     const filler = new Writer(server);
     for (let i = 0; i < windowChanges; i += 1000) await changes(filler, i, 1000, 5000);
     filler.close();

@@ -1,7 +1,7 @@
 /**
  * Requests over HTTP/2 from a process of its own that does as little as it can for each: what h2load cannot send (a body for each
  * request, other methods), latencies, and answers that are read slowly. Path and body may hold `%n`, which becomes the number of
- * the request, six digits long, and `%m`, which becomes its last three.
+ * the request, six digits long, `%m`, which becomes its last three, and `%k`, which becomes its remainder by 5,000.
  */
 import { fork } from 'node:child_process';
 import { connect } from 'node:tls';
@@ -59,7 +59,8 @@ export function sendRequests(server: BenchServer, requests: Requests): Promise<R
 }
 
 function numbered(text: string, number: string): string {
-  return text.replaceAll('%n', number).replaceAll('%m', number.slice(-3));
+  const some = text.replaceAll('%n', number).replaceAll('%m', number.slice(-3));
+  return some.includes('%k') ? some.replaceAll('%k', String(Number(number) % 5000).padStart(4, '0')) : some;
 }
 
 const nothing = Buffer.alloc(0);

@@ -13,7 +13,7 @@ export interface WatchersOptions {
   readonly port: number;
   readonly ca: string;
   readonly token: string;
-  /** Path and query of the watch. */
+  /** Path and query of the watch; `%k` becomes the watcher's number, four digits long. */
   readonly path: string;
   readonly sessions: number;
   readonly perSession: number;
@@ -41,6 +41,8 @@ export interface Seen {
   readonly lagP99: number;
   readonly lagMax: number;
   readonly sinceSentP99: number;
+  /** On the shared clock: when the last delivery came. */
+  readonly lastSeen: number;
   readonly megabytes: number;
   readonly cpuSeconds: number;
 }
@@ -109,6 +111,7 @@ class Audience {
   /** When each watcher saw each change; 0: not yet. */
   readonly #at: Float64Array;
   readonly #sockets: TLSSocket[] = [];
+  #lastSeen = 0;
   delivered = 0;
   doubled = 0;
   ended = 0;
@@ -151,13 +154,14 @@ class Audience {
         socket.write(frameOf(frame.settings, 0, 0, settings));
         socket.write(frameOf(frame.window, 0, 0, window));
         // :method GET, :scheme https, :path, :authority, authorization.
-        const block = Buffer.concat([
-          Buffer.from([0x82, 0x87]),
-          header(4, path),
-          header(1, `${host}:${port}`),
-          header(23, `Bearer ${token}`),
-        ]);
         for (let i = 0; i < perSession; i++) {
+          const own = path.replace('%k', String(number * perSession + i).padStart(4, '0'));
+          const block = Buffer.concat([
+            Buffer.from([0x82, 0x87]),
+            header(4, own),
+            header(1, `${host}:${port}`),
+            header(23, `Bearer ${token}`),
+          ]);
           open.add(1 + 2 * i);
           socket.write(frameOf(frame.headers, 5, 1 + 2 * i, block));
         }
@@ -197,6 +201,7 @@ class Audience {
           if (this.#at[row + seq] !== 0) this.doubled++;
           else {
             this.#at[row + seq] = now;
+            this.#lastSeen = now;
             this.delivered++;
           }
         }
@@ -278,6 +283,7 @@ class Audience {
       lagP99: p(lags, 0.99),
       lagMax: p(lags, 1),
       sinceSentP99: p(whole, 0.99),
+      lastSeen: this.#lastSeen,
       megabytes: this.bytes / 2 ** 20,
       cpuSeconds: (user + system) / 1e6,
     };

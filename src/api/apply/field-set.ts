@@ -87,6 +87,20 @@ export function compareElements(a: string, b: string): number {
   return namesX.length - namesY.length;
 }
 
+/** In place. Objects have few members, which `sort` would copy first. */
+function sortElements(elements: string[]): void {
+  if (elements.length > 24) {
+    elements.sort(compareElements);
+    return;
+  }
+  for (let i = 1; i < elements.length; i++) {
+    const element = elements[i]!;
+    let at = i;
+    for (; at > 0 && compareElements(elements[at - 1]!, element) > 0; at--) elements[at] = elements[at - 1]!;
+    elements[at] = element;
+  }
+}
+
 /** A path element as messages show it: `.name`, `[name="x"]`, `[="x"]`, `[0]`. */
 export function elementText(element: string): string {
   const body = element.slice(2);
@@ -143,7 +157,7 @@ function readChildren(value: Record<string, unknown>, withSelf: boolean): FieldS
     nodes.set(element, before === undefined ? node : unionNodes(before, node));
   }
   if (elements.length === 0) return leaf;
-  elements.sort(compareElements);
+  sortElements(elements);
   const out: Draft = {};
   if (self && withSelf) out['.'] = leaf;
   for (const element of elements) out[element] = nodes.get(element)!;
@@ -240,7 +254,7 @@ export class FieldSetBuilder {
 /** A member of a set with these members below it, given in any order; `elements` is sorted in place. */
 export function memberOfChildren(elements: string[], children: Readonly<Record<string, FieldSet>>): FieldSet {
   if (elements.length === 0) return leaf;
-  if (elements.length > 1) elements.sort(compareElements);
+  if (elements.length > 1) sortElements(elements);
   const out: Draft = { '.': leaf };
   for (let i = 0; i < elements.length; i++) out[elements[i]!] = children[elements[i]!]!;
   return out;
@@ -256,7 +270,7 @@ function sortNode(node: Draft, ready: ReadonlySet<FieldSet>): FieldSet {
     else elements.push(element);
   }
   if (elements.length === 0) return leaf;
-  if (elements.length > 1) elements.sort(compareElements);
+  if (elements.length > 1) sortElements(elements);
   const out: Draft = {};
   if (self) out['.'] = leaf;
   for (const element of elements) out[element] = sortNode(node[element] as Draft, ready);
@@ -313,7 +327,7 @@ function unionChildren(a: FieldSet, b: FieldSet): FieldSet {
   if (fresh === undefined) return self ? withSelf(base) : base;
   const elements = fresh;
   for (const element in base) if (element !== '.') elements.push(element);
-  elements.sort(compareElements);
+  sortElements(elements);
   const sorted: Draft = {};
   if (self || base['.'] !== undefined) sorted['.'] = leaf;
   for (const element of elements) sorted[element] = base[element] ?? b[element]!;

@@ -80,7 +80,8 @@ export function createAdmissionChain(plugins: readonly AdmissionPlugin[], metric
     let a = attributes;
     const { operation, group, resource, subresource } = a;
     let began = ioNow();
-    for (const { plugin, timer } of mutating) {
+    for (let i = 0; i < mutating.length; i++) {
+      const { plugin, timer } = mutating[i]!;
       if (!plugin.handles(operation, group, resource, subresource)) continue;
       if (plugin.reinvokes === true && a.reinvocation === undefined) a = { ...a, reinvocation: new Reinvocation() };
       let object: AdmissionAttributes['object'];
@@ -122,7 +123,8 @@ export function createAdmissionChain(plugins: readonly AdmissionPlugin[], metric
       let began = start;
       let rejected = true;
       try {
-        for (const { plugin, timer } of validating) {
+        for (let i = 0; i < validating.length; i++) {
+          const { plugin, timer } = validating[i]!;
           if (!plugin.handles(operation, group, resource, subresource)) continue;
           try {
             const done = plugin.validate!(attributes);

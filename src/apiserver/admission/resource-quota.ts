@@ -200,8 +200,6 @@ export function resourceQuota(deps: { readonly registries: Registries; readonly 
       const { namespace, object } = a;
       if (namespace === '' || object === undefined) return;
       if (a.group === '' && a.resource === 'namespaces') return;
-      const evaluator = quotaEvaluator(a.group, a.resource);
-      if (evaluator === undefined || !evaluator.handles(a.operation, a.subresource, object, a.oldObject)) return;
       if (!waiting.has(namespace) && !busy.has(namespace)) {
         let any = false;
         for (const _ of registries.cached('', 'resourcequotas', namespace)) {
@@ -210,6 +208,8 @@ export function resourceQuota(deps: { readonly registries: Registries; readonly 
         }
         if (!any) return;
       }
+      const evaluator = quotaEvaluator(a.group, a.resource);
+      if (evaluator === undefined || !evaluator.handles(a.operation, a.subresource, object, a.oldObject)) return;
       return new Promise<void>((resolve, reject) => {
         const waiter: Waiter = { attributes: a, evaluator, resolve, reject };
         const batch = waiting.get(namespace);

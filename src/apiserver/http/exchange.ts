@@ -6,6 +6,8 @@ import type { IncomingRequest, RequestBody } from '../request.ts';
 import type { Peer } from './peer.ts';
 
 export const noBody: RequestBody = { kind: 'none' };
+/** Nobody writes to the query of a request. */
+const noQuery = new URLSearchParams();
 
 /** The way that a request came by. */
 export interface Carrier {
@@ -59,7 +61,7 @@ export class Exchange implements IncomingRequest {
   }
 
   get query(): URLSearchParams {
-    this.#query ??= new URLSearchParams(this.rawQuery);
+    this.#query ??= this.rawQuery === '' ? noQuery : new URLSearchParams(this.rawQuery);
     return this.#query;
   }
 

@@ -64,6 +64,8 @@ function validateFinalizers(finalizers: readonly string[] | undefined, path: str
 /** Field errors of a field manager's name. */
 export function validateFieldManager(manager: string, path: string): FieldError[] {
   const errors: FieldError[] = [];
+  // As nearly all are: a name in ASCII.
+  if (manager.length <= maxManagerLength && /^[ -~]*$/.test(manager)) return errors;
   if (byteLength(manager) > maxManagerLength) errors.push(tooLong(path, maxManagerLength));
   let at = 0;
   for (const ch of manager) {

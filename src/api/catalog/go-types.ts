@@ -14,6 +14,9 @@ export interface GoField {
   readonly type: string;
 }
 
+/** What a named type is that is no struct; a name that is not in the table is a string. */
+const underlying = '= ';
+
 function parse(line: string): readonly GoField[] {
   if (line === '') return [];
   return line.split(';').map((text) => {
@@ -35,10 +38,22 @@ export class GoTypes {
     this.#lines = goTypes[version];
   }
 
+  /** Reads all of them now, so that nothing changes in use. */
+  readAll(): this {
+    for (const name of Object.keys(this.#lines)) this.fields(name);
+    return this;
+  }
+
+  /** The type behind a name that is neither a struct's nor a string's: `map[v1.ResourceName]resource.Quantity`. */
+  underlying(name: string): string | undefined {
+    const line = this.#lines[name];
+    return line?.startsWith(underlying) === true ? line.slice(underlying.length) : undefined;
+  }
+
   /** Undefined: not a struct of the table. */
   fields(name: string): readonly GoField[] | undefined {
     let fields = this.#fields.get(name);
-    if (fields === undefined && name in this.#lines) {
+    if (fields === undefined && name in this.#lines && !this.#lines[name]!.startsWith(underlying)) {
       fields = parse(this.#lines[name]!);
       this.#fields.set(name, fields);
     }

@@ -2,6 +2,7 @@
  * The legacy-service-account-token-cleaner: tokens that were made for ServiceAccounts of themselves, that no pod mounts and that
  * nobody has used for long are marked invalid, and deleted when that has harmed nobody for as long again (KEP-2799).
  */
+import { dayOf, isDay, trackingConfigMap } from '../api/helpers/legacy-token-tracking.ts';
 import { podSecretNames } from '../api/helpers/pod-references.ts';
 import { timeMs } from '../api/time.ts';
 import type { Pod, Secret, ServiceAccount } from '../api/types/index.gen.ts';
@@ -14,16 +15,7 @@ const nameAnnotation = 'kubernetes.io/service-account.name';
 const uidAnnotation = 'kubernetes.io/service-account.uid';
 const lastUsedLabel = 'kubernetes.io/legacy-token-last-used';
 const invalidSinceLabel = 'kubernetes.io/legacy-token-invalid-since';
-const trackingConfigMap = 'kube-apiserver-legacy-service-account-token-tracking';
 const dayMs = 86_400_000;
-
-function dayOf(ms: number): string {
-  return new Date(ms).toISOString().slice(0, 10);
-}
-
-function isDay(text: string | undefined): text is string {
-  return text !== undefined && /^\d{4}-\d{2}-\d{2}$/.test(text) && !Number.isNaN(Date.parse(text));
-}
 
 function start(context: ControllerContext): RunningController {
   const { clock, logger, options } = context;

@@ -133,17 +133,20 @@ export function readName(message: Buffer, offset: number): ReadName | undefined 
   };
 }
 
-/** As `readName`, for names with bytes that are written with a backslash. */
-function readEscaped(message: Buffer, offset: number): ReadName | undefined {
+/** Calls `label` for each label of a name, its pointers followed; gives where the name ends, undefined when it is malformed. */
+export function walkName(
+  message: Buffer,
+  offset: number,
+  label: (at: number, length: number) => void,
+): number | undefined {
   let at = offset;
   let end = -1;
   let lowest = offset;
   let total = 1;
-  let name = '';
   for (;;) {
     const length = message[at];
     if (length === undefined) return undefined;
-    if (length === 0) return { name, end: end < 0 ? at + 1 : end };
+    if (length === 0) return end < 0 ? at + 1 : end;
     if (length >= 0xc0) {
       const low = message[at + 1];
       if (low === undefined) return undefined;
@@ -156,9 +159,18 @@ function readEscaped(message: Buffer, offset: number): ReadName | undefined {
     }
     total += length + 1;
     if (length > maxLabel || total > maxName || at + 1 + length > message.length) return undefined;
-    name += `${escaped(message.toString('latin1', at + 1, at + 1 + length))}.`;
+    label(at, length);
     at += length + 1;
   }
+}
+
+/** As `readName`, for names with bytes that are written with a backslash. */
+function readEscaped(message: Buffer, offset: number): ReadName | undefined {
+  let name = '';
+  const end = walkName(message, offset, (at, length) => {
+    name += `${escaped(message.toString('latin1', at + 1, at + 1 + length))}.`;
+  });
+  return end === undefined ? undefined : { name, end };
 }
 
 /** The index behind a name without following its pointers; undefined when it is malformed. */

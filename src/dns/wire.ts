@@ -1,7 +1,7 @@
 /** DNS messages read from the wire: queries, as strictly as CoreDNS takes them, and the answers of other name servers. */
 import type { Rr } from './message.ts';
 import { rcodes, types } from './message.ts';
-import { readName, skipName } from './names.ts';
+import { readName, walkName, skipName } from './names.ts';
 
 export const headerLength = 12;
 
@@ -190,31 +190,13 @@ function expanded(message: Buffer, raw: RawRecord): Buffer | undefined {
   }
 }
 
+const rootLabel = Buffer.alloc(1);
+
 /** Adds the bytes of a name, its pointers followed, to `parts`; gives where it ends. */
 function copyName(message: Buffer, offset: number, parts: Buffer[]): number | undefined {
-  let at = offset;
-  let end = -1;
-  let lowest = offset;
-  let total = 1;
-  for (;;) {
-    const length = message[at];
-    if (length === undefined) return undefined;
-    if (length >= 0xc0) {
-      const low = message[at + 1];
-      if (low === undefined) return undefined;
-      const target = ((length & 0x3f) << 8) | low;
-      if (target >= lowest) return undefined;
-      if (end < 0) end = at + 2;
-      lowest = target;
-      at = target;
-      continue;
-    }
-    total += length + 1;
-    if (length > 63 || total > 256 || at + 1 + length > message.length) return undefined;
-    parts.push(message.subarray(at, at + 1 + length));
-    at += 1 + length;
-    if (length === 0) return end < 0 ? at : end;
-  }
+  const end = walkName(message, offset, (at, length) => void parts.push(message.subarray(at, at + 1 + length)));
+  if (end !== undefined) parts.push(rootLabel);
+  return end;
 }
 
 /** An answer of another name server; undefined when it is malformed or none. */

@@ -50,9 +50,10 @@ export async function runHook(
   if (handler.sleep !== undefined) {
     try {
       await ctx.clock.sleep(handler.sleep.seconds * 1000, signal);
-    } catch {
+    } catch (error) {
       throw new Error(
         `Sleep lifecycle hook (${handler.sleep.seconds}) ${where}container terminated before sleep hook finished`,
+        { cause: error },
       );
     }
     return;

@@ -136,6 +136,7 @@ export class PullRecords {
   /** Adds what was good for an image to its record. */
   async pulled(image: string, imageRef: string, secret: PullSecret | undefined): Promise<void> {
     const name = untagged(image);
+    // One that cannot be read proves nothing, and is written anew.
     const record = await this.#read(imageRef).catch(() => undefined);
     const before = record?.credentialMapping[name];
     if (before?.nodePodsAccessible === true) return;

@@ -51,7 +51,7 @@ export function printGo(value: unknown): string {
   return String(value as string | number | boolean | bigint);
 }
 
-/** Go's name for the dynamic type of a decoded JSON value. */
+/** Go's name for the dynamic type of a decoded JSON value, as `%s` of it prints. */
 export function goTypeName(value: unknown): string {
   if (value === null || value === undefined) return '%!s(<nil>)';
   if (Array.isArray(value)) return '[]interface {}';
@@ -67,6 +67,11 @@ export function goTypeName(value: unknown): string {
     default:
       return typeof value;
   }
+}
+
+/** Go's `%T` of a decoded JSON value. */
+export function goDynamicType(value: unknown): string {
+  return value === null || value === undefined ? '<nil>' : goTypeName(value);
 }
 
 /** 422 for a patch that is well formed and does not apply; upstream keeps the reason to itself, we keep it as a cause. */

@@ -3,6 +3,7 @@
  * validation), nulls that are not allowed are unset, metadata of the resource and of embedded ones is read as ObjectMeta,
  * defaults are applied, and members are sorted as upstream writes untyped objects. The result shares nothing with the input.
  */
+import { goDynamicType } from '../patch/values.ts';
 import { goQuote, jsonTypeName } from '../codec/json.ts';
 import { formatFieldError, invalid } from '../field-error.ts';
 import { canonicalize } from './canonicalize.ts';
@@ -63,19 +64,6 @@ export function sortMembers<T>(value: T): T {
   return out as T;
 }
 
-const goTypeWord = (value: unknown): string => {
-  if (value === null) return '<nil>';
-  if (Array.isArray(value)) return '[]interface {}';
-  switch (typeof value) {
-    case 'number':
-      return Number.isInteger(value) ? 'int64' : 'float64';
-    case 'boolean':
-      return 'bool';
-    default:
-      return 'map[string]interface {}';
-  }
-};
-
 const isObject = (v: unknown): v is Members => typeof v === 'object' && v !== null && !Array.isArray(v);
 
 class Pruner {
@@ -98,7 +86,7 @@ class Pruner {
       const v = input[name];
       if (v !== undefined && typeof v !== 'string') {
         const shown = JSON.stringify(v);
-        throw new DecodeError(`.${name} accessor error: ${shown} is of the type ${goTypeWord(v)}, expected string`);
+        throw new DecodeError(`.${name} accessor error: ${shown} is of the type ${goDynamicType(v)}, expected string`);
       }
     }
     return this.#struct(schema, input, '', true);

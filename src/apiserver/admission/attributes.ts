@@ -52,12 +52,3 @@ export function* cachedObjects<T>(
   for (const committed of registries.cached(group, resource, namespace) as Iterable<Committed>)
     yield committed.object() as T;
 }
-
-/** The default one of the classes: the newest, then by name. */
-export function newestClass<T extends { metadata?: ObjectMeta }>(classes: readonly T[]): T | undefined {
-  return classes.toSorted((a, b) => {
-    const [x, y] = [a.metadata?.creationTimestamp ?? '', b.metadata?.creationTimestamp ?? ''];
-    if (x !== y) return x > y ? -1 : 1;
-    return (a.metadata?.name ?? '') < (b.metadata?.name ?? '') ? -1 : 1;
-  })[0];
-}

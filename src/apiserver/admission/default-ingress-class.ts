@@ -1,8 +1,9 @@
 /** DefaultIngressClass: an Ingress without a class gets the default one. */
+import { newestClass } from '../../api/helpers/default-class.ts';
 import type { IngressClass, IngressSpec } from '../../api/types/networking-v1.gen.ts';
 import type { AdmissionPlugin } from '../context.ts';
 import type { Registries } from '../registry.ts';
-import { cachedObjects, metadataOf, newestClass, withSpec } from './attributes.ts';
+import { cachedObjects, metadataOf, withSpec } from './attributes.ts';
 
 const group = 'networking.k8s.io';
 

@@ -1,17 +1,10 @@
 /** DefaultStorageClass: a claim without a class gets the default one. */
+import { defaultStorageClass as defaultOf } from '../../api/helpers/default-class.ts';
 import type { PersistentVolumeClaimSpec } from '../../api/types/core-v1.gen.ts';
 import type { StorageClass } from '../../api/types/storage-v1.gen.ts';
 import type { AdmissionPlugin } from '../context.ts';
 import type { Registries } from '../registry.ts';
-import { cachedObjects, metadataOf, newestClass, withSpec } from './attributes.ts';
-
-export function isDefaultStorageClass(sc: StorageClass): boolean {
-  const annotations = sc.metadata?.annotations;
-  return (
-    annotations?.['storageclass.kubernetes.io/is-default-class'] === 'true' ||
-    annotations?.['storageclass.beta.kubernetes.io/is-default-class'] === 'true'
-  );
-}
+import { cachedObjects, metadataOf, withSpec } from './attributes.ts';
 
 export function defaultStorageClass(deps: { readonly registries: Registries }): AdmissionPlugin {
   return {
@@ -24,8 +17,7 @@ export function defaultStorageClass(deps: { readonly registries: Registries }): 
       const annotated = metadataOf(a.object).annotations?.['volume.beta.kubernetes.io/storage-class'];
       if (annotated !== undefined || (spec?.storageClassName !== undefined && spec.storageClassName !== null))
         return a.object;
-      const classes = [...cachedObjects<StorageClass>(deps.registries, 'storage.k8s.io', 'storageclasses')];
-      const found = newestClass(classes.filter(isDefaultStorageClass));
+      const found = defaultOf(cachedObjects<StorageClass>(deps.registries, 'storage.k8s.io', 'storageclasses'));
       return found === undefined ? a.object : withSpec(a.object, { storageClassName: found.metadata?.name });
     },
   };

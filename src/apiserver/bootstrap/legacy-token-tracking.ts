@@ -4,17 +4,14 @@
  */
 import type { Clock, Timer } from '../../base/clock.ts';
 import type { Logger } from '../../base/logger.ts';
+import { dayOf, isDay, trackingConfigMap } from '../../api/helpers/legacy-token-tracking.ts';
 import type { KubeObject } from '../../api/object.ts';
 import type { Registries } from '../registry.ts';
 import { BootstrapWriter } from './writer.ts';
 
-const metadata = { name: 'kube-apiserver-legacy-service-account-token-tracking', namespace: 'kube-system' } as const;
+const metadata = { name: trackingConfigMap, namespace: 'kube-system' } as const;
 /** Upstream makes it anew at most this often. */
 const lookMs = 1_800_000;
-
-function isDay(text: unknown): boolean {
-  return typeof text === 'string' && /^\d{4}-\d{2}-\d{2}$/.test(text) && !Number.isNaN(Date.parse(text));
-}
 
 export class LegacyTokenTracking {
   readonly #writer: BootstrapWriter;
@@ -42,7 +39,7 @@ export class LegacyTokenTracking {
   }
 
   async #ensure(): Promise<void> {
-    const data = { since: new Date(this.#clock.now()).toISOString().slice(0, 10) };
+    const data = { since: dayOf(this.#clock.now()) };
     const current = this.#writer.current('', 'configmaps', metadata);
     if (current === undefined) {
       await this.#writer.create('', 'configmaps', { apiVersion: 'v1', kind: 'ConfigMap', metadata, data });

@@ -3,6 +3,7 @@
  * ConversionReview, and come back checked: it may change anything but what they are, and of their metadata labels and
  * annotations alone. Errors carry upstream's texts.
  */
+import { goDynamicType } from '../../api/patch/values.ts';
 import { stringifyJson, parseTrustedJson } from '../../api/codec/json.ts';
 import { formatFieldError, type FieldError } from '../../api/field-error.ts';
 import type { KubeObject } from '../../api/object.ts';
@@ -85,21 +86,6 @@ function kindText(object: KubeObject): string {
   return `${object.apiVersion ?? ''}, Kind=${object.kind ?? ''}`;
 }
 
-function goType(value: unknown): string {
-  if (value === null || value === undefined) return '<nil>';
-  if (Array.isArray(value)) return '[]interface {}';
-  switch (typeof value) {
-    case 'string':
-      return 'string';
-    case 'number':
-      return Number.isInteger(value) ? 'int64' : 'float64';
-    case 'boolean':
-      return 'bool';
-    default:
-      return 'map[string]interface {}';
-  }
-}
-
 const isJson = (value: unknown): value is Json => typeof value === 'object' && value !== null && !Array.isArray(value);
 
 function aggregate(errors: readonly FieldError[]): string {
@@ -111,12 +97,14 @@ function aggregate(errors: readonly FieldError[]): string {
 function checkedTexts(original: unknown, converted: unknown, member: 'labels' | 'annotations'): unknown {
   if (converted === undefined || converted === null) return undefined;
   if (!isJson(converted))
-    throw new Error(`invalid metadata.${member} of type ${goType(converted)} in converted object`);
+    throw new Error(`invalid metadata.${member} of type ${goDynamicType(converted)} in converted object`);
   const before = isJson(original) ? original : {};
   let changed = Object.keys(before).length !== Object.keys(converted).length;
   for (const [key, value] of Object.entries(converted)) {
     if (typeof value !== 'string')
-      throw new Error(`metadata.${member}[${key}] must be a string, but is ${goType(value)} in converted object`);
+      throw new Error(
+        `metadata.${member}[${key}] must be a string, but is ${goDynamicType(value)} in converted object`,
+      );
     if (before[key] !== value) changed = true;
   }
   if (!changed) return original;
@@ -131,7 +119,7 @@ function checkedTexts(original: unknown, converted: unknown, member: 'labels' | 
 function restored(original: KubeObject, converted: Json): KubeObject {
   const given = converted['metadata'];
   if (given === undefined) throw new Error('missing metadata in converted object');
-  if (!isJson(given)) throw new Error(`invalid metadata of type ${goType(given)} in converted object`);
+  if (!isJson(given)) throw new Error(`invalid metadata of type ${goDynamicType(given)} in converted object`);
   const metadata: Json = { ...original.metadata };
   for (const member of ['labels', 'annotations'] as const) {
     const texts = checkedTexts(original.metadata[member], given[member], member);

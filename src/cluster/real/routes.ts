@@ -118,6 +118,7 @@ export async function syncRoutes(
     await attempt(w.range, `-${family} route replace ${w.range} ${by} proto ${protocol}`);
     // IPv6 has no replacing of a route by one on another device: both would stand.
     if (family === 6 && now?.dev !== undefined && (now.dev === overlayDevice[6]) !== w.overlay)
+      // The other may be gone already, with its device.
       await ip(`-6 route del ${w.range} dev ${now.dev} proto ${protocol}`).catch(() => {});
   }
   for (const gone of there.keys()) await attempt(gone, `-${family} route del ${gone} proto ${protocol}`);

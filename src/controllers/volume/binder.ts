@@ -3,6 +3,7 @@
  * Available, Bound, Released or Failed. Volumes are made by administrators or provisioners; it makes none itself. It watches
  * claims, volumes, storage classes and, for bindings that wait for a consumer, nodes and pods.
  */
+import { defaultStorageClass } from '../../api/helpers/default-class.ts';
 import { driverOfPlugin } from '../../api/helpers/csi-translation/csi-translation.ts';
 import { deepEqual } from '../../api/helpers/deep-equal.ts';
 import { claimClass } from '../../api/helpers/persistent-volume-claims.ts';
@@ -29,7 +30,6 @@ import {
   bestVolume,
   bindCompleted,
   boundByController,
-  defaultStorageClass,
   hasClass,
   isReservedFor,
   mismatch,

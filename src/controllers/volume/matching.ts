@@ -6,15 +6,13 @@ import type { Quantity } from '../../api/quantity.ts';
 import { compareQuantity, tryParseQuantity, zeroQuantity } from '../../api/quantity.ts';
 import type { Selector } from '../../api/selector.ts';
 import { compileLabelSelector } from '../../api/selector.ts';
-import type { Node, PersistentVolume, PersistentVolumeClaim, StorageClass } from '../../api/types/index.gen.ts';
+import type { Node, PersistentVolume, PersistentVolumeClaim } from '../../api/types/index.gen.ts';
 
 export const boundByController = 'pv.kubernetes.io/bound-by-controller';
 export const bindCompleted = 'pv.kubernetes.io/bind-completed';
 export const provisionedBy = 'pv.kubernetes.io/provisioned-by';
 export const selectedNode = 'volume.kubernetes.io/selected-node';
 const betaClass = 'volume.beta.kubernetes.io/storage-class';
-const defaultClass = 'storageclass.kubernetes.io/is-default-class';
-const betaDefaultClass = 'storageclass.beta.kubernetes.io/is-default-class';
 
 export function volumeClass(volume: PersistentVolume): string {
   return volume.metadata.annotations?.[betaClass] ?? volume.spec?.storageClassName ?? '';
@@ -23,19 +21,6 @@ export function volumeClass(volume: PersistentVolume): string {
 /** The claim names a class, if only the empty one. */
 export function hasClass(claim: PersistentVolumeClaim): boolean {
   return claim.metadata.annotations?.[betaClass] !== undefined || claim.spec?.storageClassName !== undefined;
-}
-
-/** The newest of the classes that are marked as default. */
-export function defaultStorageClass(classes: Iterable<StorageClass>): StorageClass | undefined {
-  let best: StorageClass | undefined;
-  for (const c of classes) {
-    const a = c.metadata.annotations;
-    if (a?.[defaultClass] !== 'true' && a?.[betaDefaultClass] !== 'true') continue;
-    const newer = (c.metadata.creationTimestamp ?? '') > (best?.metadata.creationTimestamp ?? '');
-    const same = c.metadata.creationTimestamp === best?.metadata.creationTimestamp;
-    if (best === undefined || newer || (same && c.metadata.name! < best.metadata.name!)) best = c;
-  }
-  return best;
 }
 
 function storage(list: Record<string, string> | undefined): Quantity {

@@ -79,6 +79,7 @@ export async function cadvisorMetrics(deps: StatsDeps): Promise<string> {
     if (stats.network !== undefined) networks.push({ labels: own, usage: stats.network });
     for (const c of stats.containers) {
       const start = startedAt(pod, c.metadata.name);
+      // It may have gone since it was counted.
       const status = await runtime.containerStatus(c.id).catch(() => undefined);
       const r = status?.resources;
       subjects.push({

@@ -94,6 +94,7 @@ function makeSession(
     stdout,
     stderr,
     onResize: (listener) => {
+      // A resize that breaks leaves the size as it was; that the client has gone is told by `closed`.
       if (resize !== undefined) readSizes(resize, listener).catch(() => {});
     },
     closed: connection.closed,

@@ -390,7 +390,7 @@ export class FieldManager {
       set,
     };
     managers.set(id, mine);
-    next = this.#prune(next, managers, last);
+    if (!this.#coversLast(set, last)) next = this.#prune(next, managers, last);
     this.#change(base, next, managers, id, force);
     const noop = live !== undefined && equalObjects(base, next);
     const time = noop ? last?.time : now;
@@ -402,6 +402,14 @@ export class FieldManager {
       else managers.set(id, { ...mine, set: same ? last.set : kept, time });
     }
     return { result: noop ? live : next, managers };
+  }
+
+  /**
+   * Nothing goes where everything applied last time is applied again: of what pruning takes away it puts back what somebody owns,
+   * and then all that the manager did not own before.
+   */
+  #coversLast(set: FieldSet, last: Managed | undefined): boolean {
+    return last?.apiVersion === this.#apiVersion && isEmptySet(differenceSets(last.set, set));
   }
 
   /** Takes away what the manager applied last time, does not apply now, and nobody else owns. */

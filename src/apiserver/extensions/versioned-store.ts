@@ -18,6 +18,7 @@ import type {
   StoreWatchRequest,
   StoreWatchSink,
 } from '../../etcd/store.ts';
+import { storedCustomMetadata } from '../storage/codec.ts';
 import { DelegatingStore } from '../storage/delegating-store.ts';
 import type { ObjectConversion } from './webhook-conversion.ts';
 
@@ -50,10 +51,13 @@ function parsed(value: Buffer): KubeObject {
   return parseTrustedJson(value) as KubeObject;
 }
 
-/** As custom resources are stored: the type first. */
+/** As custom resources are stored: the type first, whatever the order in which the webhook answers. */
 function encoded(object: KubeObject): Buffer {
   const { apiVersion, kind, metadata, ...rest } = object;
-  return Buffer.from(`${stringifyJson({ apiVersion, kind, metadata, ...rest })}\n`, 'utf8');
+  return Buffer.from(
+    `${stringifyJson({ apiVersion, kind, metadata: storedCustomMetadata(metadata), ...rest })}\n`,
+    'utf8',
+  );
 }
 
 /** The same bytes under another version. */

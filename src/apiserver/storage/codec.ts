@@ -121,7 +121,7 @@ export class StorageLayout {
     const out: Record<string, unknown> = this.custom
       ? { apiVersion: this.apiVersion, kind: this.kind }
       : { kind: this.kind, apiVersion: this.apiVersion };
-    out['metadata'] = storedMetadata(object.metadata);
+    out['metadata'] = this.custom ? storedCustomMetadata(object.metadata) : storedMetadata(object.metadata);
     for (const member in object) {
       if (member !== 'kind' && member !== 'apiVersion' && member !== 'metadata') out[member] = object[member];
     }
@@ -155,6 +155,24 @@ function storedMetadata(meta: ObjectMeta): Record<string, unknown> {
   const out: Record<string, unknown> = {};
   for (const k of beforeVersion) if (from[k] !== undefined && from[k] !== '') out[k] = from[k];
   for (const k of afterVersion) if (from[k] !== undefined && from[k] !== null) out[k] = from[k];
+  return out;
+}
+
+/** The same of custom resources, which upstream holds as maps: entries of managedFields are in the order of their names. */
+export function storedCustomMetadata(meta: ObjectMeta): Record<string, unknown> {
+  const out = storedMetadata(meta);
+  if (out['managedFields'] === undefined) return out;
+  out['managedFields'] = meta.managedFields!.map(
+    ({ apiVersion, fieldsType, fieldsV1, manager, operation, subresource, time }) => ({
+      apiVersion,
+      fieldsType,
+      fieldsV1,
+      manager,
+      operation,
+      ...(subresource === undefined ? {} : { subresource }),
+      time,
+    }),
+  );
   return out;
 }
 

@@ -85,6 +85,8 @@ async function changes(writer: Writer, from: number, count: number, rate: number
   for (let i = 0; i < count; i++) {
     const wait = start + (i * 1000) / rate - sharedNow();
     if (wait > 0) await new Promise((r) => setTimeout(r, wait));
+    // One at a time of each object: two on their way at once have no order.
+    if (i >= objects) await writing[i - objects];
     const written = writer.change(from + i);
     // Told below.
     written.catch(() => {});

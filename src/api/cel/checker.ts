@@ -21,6 +21,7 @@ import {
   isOptional,
   listType,
   mapType,
+  noFields,
   opaqueType,
   optionalType,
   bytesType,
@@ -129,10 +130,8 @@ class Checker {
 
   #lookup(name: string): IdentDecl | undefined {
     for (const candidate of candidateNames(this.#scope.container, name)) {
-      if (!name.startsWith('.')) {
-        const local = this.#locals.findLast((l) => l.name === candidate);
-        if (local !== undefined) return local;
-      }
+      const local = this.#locals.findLast((l) => l.name === candidate);
+      if (local !== undefined) return local;
       const declared = this.#scope.ident(candidate);
       if (declared !== undefined) return declared;
     }
@@ -184,7 +183,13 @@ class Checker {
         break;
       case 'struct': {
         const found = target.fields?.(field);
-        if (found === undefined) this.#issues.report(node.at, `undefined field '${field}'`);
+        if (found === undefined)
+          this.#issues.report(
+            node.at,
+            target.fields === noFields
+              ? `unexpected failed resolution of '${target.name}'`
+              : `undefined field '${field}'`,
+          );
         result = found?.type ?? errorType;
         break;
       }

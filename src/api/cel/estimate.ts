@@ -295,7 +295,8 @@ export class Estimator {
         const size = sizeOf(first);
         return plus(costFactor(size, traversalFactor), {
           min: size.min + 2,
-          max: Math.min(size.max * 2 + 2, maxUint64),
+          // Of a size that is not known upstream's sum begins again at nothing.
+          max: size.max >= maxUint64 ? 0 : Math.min(size.max * 2 + 2, maxUint64),
         });
       }
       case 'starts_with_string':

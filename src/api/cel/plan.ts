@@ -260,7 +260,8 @@ export class Planner {
             continue;
           }
           value = value.value;
-        } else if (values.has(index)) fail(`Failed with repeated key: ${printValue(key)}`);
+        }
+        // The last one of several stands, as in cel-go.
         values.set(index, value);
         if (key instanceof Uint) (keys ??= new Map()).set(index, key);
       }

@@ -148,7 +148,10 @@ export function structType(
 }
 
 /** A type without members that libraries implement (`kubernetes.Quantity`, ...): upstream declares them as objects. */
-export const libraryType = (name: string): CelType => new CelType('struct', name, { fields: () => undefined });
+/** Of types that nobody can look into. */
+export const noFields = (): undefined => undefined;
+
+export const libraryType = (name: string): CelType => new CelType('struct', name, { fields: noFields });
 
 export const listOfDyn = listType(dynType);
 export const mapOfDyn = mapType(dynType, dynType);

@@ -245,11 +245,13 @@ export const localizedStyle: Style = {
         return decimal1(v);
       case 'f': {
         const d = double1('f', v);
-        return special(d, '∞') ?? grouped(fixed(d, precision));
+        // Zero has no sign here.
+        return special(d, '∞') ?? grouped(fixed(d === 0 ? 0 : d, precision));
       }
       case 'e': {
         const d = double1('e', v);
-        return special(d, '∞') ?? localizedExponential(d, precision);
+        // What stands as precision is taken for the width.
+        return (special(d, '∞') ?? localizedExponential(d, defaultPrecision)).padStart(precision);
       }
       default:
         return common(clause, v);

@@ -1,5 +1,6 @@
 /** URLs as Go's net/url reads them, with its error texts. */
 import { Buffer } from 'node:buffer';
+import { goQuote as quote } from '../../codec/json.ts';
 
 export class URLError extends Error {}
 
@@ -20,8 +21,6 @@ export interface GoURL {
 }
 
 type Part = 'path' | 'host' | 'zone' | 'query' | 'user';
-
-const quote = (text: string): string => JSON.stringify(text);
 
 /** Decodes percent escapes. @throws {URLError} */
 function unescape(text: string, part: Part): string {

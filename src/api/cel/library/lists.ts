@@ -91,13 +91,13 @@ function flatten(list: readonly unknown[], depth: number): unknown[] {
   return list.flatMap((v) => (Array.isArray(v) && depth > 0 ? flatten(v, depth - 1) : [v]));
 }
 
-function slice(list: readonly unknown[], start: number, end: number): unknown[] {
+function slice(list: readonly unknown[], start: number | bigint, end: number | bigint): unknown[] {
   if (start < 0 || end < 0) return fail(`cannot slice(${start}, ${end}), negative indexes not supported`);
   if (start > end) {
     return fail(`cannot slice(${start}, ${end}), start index must be less than or equal to end index`);
   }
   if (list.length < end) return fail(`cannot slice(${start}, ${end}), list is length ${list.length}`);
-  return list.slice(start, end);
+  return list.slice(Number(start), Number(end));
 }
 
 function sortByKeys(list: readonly unknown[], keys: readonly unknown[]): unknown[] {
@@ -162,7 +162,9 @@ export const listsLibrary: Library = {
   name: 'lists',
   functions: {
     slice: [
-      member('list_slice', [listT, intType, intType], listT, (a) => slice(items(a[0]), Number(a[1]), Number(a[2]))),
+      member('list_slice', [listT, intType, intType], listT, (a) =>
+        slice(items(a[0]), a[1] as number | bigint, a[2] as number | bigint),
+      ),
     ],
     flatten: [
       {

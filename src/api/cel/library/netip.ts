@@ -1,4 +1,5 @@
 /** IP addresses and prefixes as Go's net/netip reads and writes them, with its error texts. */
+import { goQuote } from '../../codec/json.ts';
 
 export class AddressError extends Error {}
 
@@ -9,9 +10,7 @@ export interface Address {
 }
 
 const bad = (text: string, why: string, at?: string): never => {
-  throw new AddressError(
-    `ParseAddr(${JSON.stringify(text)}): ${why}${at === undefined ? '' : ` (at ${JSON.stringify(at)})`}`,
-  );
+  throw new AddressError(`ParseAddr(${goQuote(text)}): ${why}${at === undefined ? '' : ` (at ${goQuote(at)})`}`);
 };
 
 function parseV4(text: string, whole: string, tail = false): number[] {
@@ -134,7 +133,7 @@ export interface Prefix {
 /** @throws {AddressError} */
 export function parsePrefix(text: string): Prefix {
   const wrong = (why: string): never => {
-    throw new AddressError(`netip.ParsePrefix(${JSON.stringify(text)}): ${why}`);
+    throw new AddressError(`netip.ParsePrefix(${goQuote(text)}): ${why}`);
   };
   const slash = text.lastIndexOf('/');
   if (slash < 0) wrong("no '/'");
@@ -147,8 +146,8 @@ export function parsePrefix(text: string): Prefix {
   }
   if (address.bytes.length === 16 && address.zone !== '') wrong('IPv6 zones cannot be present in a prefix');
   const bits = text.slice(slash + 1);
-  if (bits.length > 1 && !/^[1-9]/.test(bits)) wrong(`bad bits after slash: ${JSON.stringify(bits)}`);
-  if (!/^[0-9]+$/.test(bits)) wrong(`bad bits after slash: ${JSON.stringify(bits)}`);
+  if (bits.length > 1 && !/^[1-9]/.test(bits)) wrong(`bad bits after slash: ${goQuote(bits)}`);
+  if (!/^[0-9]+$/.test(bits)) wrong(`bad bits after slash: ${goQuote(bits)}`);
   if (Number(bits) > address.bytes.length * 8) wrong('prefix length out of range');
   return { address, bits: Number(bits) };
 }

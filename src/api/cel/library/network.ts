@@ -1,7 +1,8 @@
 /** Kubernetes' IP addresses and CIDRs in expressions. */
+import { goQuote } from '../../codec/json.ts';
 import type { Library } from '../declarations.ts';
 import { global, member } from '../declarations.ts';
-import { fail } from '../errors.ts';
+import { fail, noSuchOverload } from '../errors.ts';
 import { boolType, intType, opaqueType, stringType } from '../types.ts';
 import { LibraryValue } from '../values.ts';
 import type { Address, Prefix } from './netip.ts';
@@ -73,7 +74,7 @@ class CIDRValue extends LibraryValue {
 
 /** An address, or upstream's error text. */
 function readIP(text: string): Address | string {
-  const quoted = JSON.stringify(text);
+  const quoted = goQuote(text);
   try {
     const address = parseAddress(text);
     if (address.zone !== '') return `IP address ${quoted} with zone value is not allowed`;
@@ -90,7 +91,7 @@ const prefixError = 'network address parse error during conversion from string: 
 function readCIDR(text: string): Prefix | string {
   try {
     const prefix = parsePrefix(text);
-    if (is4in6(prefix.address)) return `${prefixError}IPv4-mapped IPv6 address ${JSON.stringify(text)} is not allowed`;
+    if (is4in6(prefix.address)) return `${prefixError}IPv4-mapped IPv6 address ${goQuote(text)} is not allowed`;
     return prefix;
   } catch (error) {
     if (!(error instanceof AddressError)) throw error;
@@ -151,17 +152,20 @@ export const cidrLibrary: Library = {
   functions: {
     cidr: [global('string_to_cidr', [stringType], cidrType, ([s]) => new CIDRValue(cidr(s)))],
     containsIP: [
-      member('cidr_contains_ip_string', [cidrType, stringType], boolType, ([c, s]) =>
-        prefixContains(prefixOf(c), ip(s)),
-      ),
+      member('cidr_contains_ip_string', [cidrType, stringType], boolType, ([c, s]) => {
+        // Upstream has nothing else to say of a text that is none.
+        const read = readIP(s as string);
+        return typeof read === 'string' ? noSuchOverload() : prefixContains(prefixOf(c), read);
+      }),
       member('cidr_contains_ip_ip', [cidrType, ipType], boolType, ([c, v]) =>
         prefixContains(prefixOf(c), addressOf(v)),
       ),
     ],
     containsCIDR: [
-      member('cidr_contains_cidr_string', [cidrType, stringType], boolType, ([c, s]) =>
-        prefixCovers(prefixOf(c), cidr(s)),
-      ),
+      member('cidr_contains_cidr_string', [cidrType, stringType], boolType, ([c, s]) => {
+        const read = readCIDR(s as string);
+        return typeof read === 'string' ? fail(read) : prefixCovers(prefixOf(c), read);
+      }),
       member('cidr_contains_cidr', [cidrType, cidrType], boolType, ([c, d]) => prefixCovers(prefixOf(c), prefixOf(d))),
     ],
     ip: [member('cidr_ip', [cidrType], ipType, ([c]) => new IPValue(prefixOf(c).address))],

@@ -8,7 +8,6 @@ import {
   newQuantity,
   parseQuantity,
   quantitySign,
-  quantityToNumber,
   subQuantity,
   tryParseQuantity,
 } from '../../quantity.ts';
@@ -17,15 +16,18 @@ import { global, member } from '../declarations.ts';
 import { fail } from '../errors.ts';
 import { boolType, doubleType, intType, libraryType, stringType } from '../types.ts';
 import { LibraryValue, doubleValue, intValue } from '../values.ts';
+import { addAmounts, amountInteger, amountNumber, amountOf, integerAmount, type Amount } from './quantity-amount.ts';
 
 export const quantityType = libraryType('kubernetes.Quantity');
 
 export class QuantityValue extends LibraryValue {
   readonly quantity: Quantity;
+  readonly amount: Amount;
 
-  constructor(quantity: Quantity) {
+  constructor(quantity: Quantity, amount: Amount) {
     super();
     this.quantity = quantity;
+    this.amount = amount;
   }
 
   get celType(): typeof quantityType {
@@ -43,27 +45,21 @@ export class QuantityValue extends LibraryValue {
 
 function fromText(text: string): QuantityValue {
   try {
-    return new QuantityValue(parseQuantity(text));
+    return new QuantityValue(parseQuantity(text), amountOf(text));
   } catch (error) {
     if (error instanceof QuantityError) return fail(error.message);
     throw error;
   }
 }
 
-/** The value as a 64-bit integer; undefined when it is none. */
-function asInteger(q: Quantity): bigint | undefined {
-  let value = BigInt(q.mantissa);
-  if (q.scale >= 0) value *= 10n ** BigInt(Math.min(q.scale, 40));
-  else {
-    const divisor = 10n ** BigInt(-q.scale);
-    if (value % divisor !== 0n) return undefined;
-    value /= divisor;
-  }
-  return value === BigInt.asIntN(64, value) ? value : undefined;
-}
-
 const of = (v: unknown): Quantity => (v as QuantityValue).quantity;
-const integer = (v: unknown): Quantity => newQuantity(v as number | bigint, 'DecimalExponent');
+const amount = (v: unknown): Amount => (v as QuantityValue).amount;
+const integer = (v: unknown): QuantityValue =>
+  new QuantityValue(newQuantity(v as number | bigint, 'DecimalExponent'), integerAmount(BigInt(v as number | bigint)));
+const add = (a: unknown, b: unknown): QuantityValue =>
+  new QuantityValue(addQuantity(of(a), of(b)), addAmounts(amount(a), amount(b), 1n));
+const sub = (a: unknown, b: unknown): QuantityValue =>
+  new QuantityValue(subQuantity(of(a), of(b)), addAmounts(amount(a), amount(b), -1n));
 const t = quantityType;
 
 export const quantityLibrary: Library = {
@@ -82,21 +78,21 @@ export const quantityLibrary: Library = {
     compareTo: [
       member('quantity_compare_to', [t, t], intType, ([a, b]) => Math.sign(compareQuantity(of(a), of(b))) + 0),
     ],
-    asApproximateFloat: [member('quantity_get_float', [t], doubleType, ([q]) => doubleValue(quantityToNumber(of(q))))],
+    asApproximateFloat: [member('quantity_get_float', [t], doubleType, ([q]) => doubleValue(amountNumber(amount(q))))],
     asInteger: [
       member('quantity_get_int', [t], intType, ([q]) => {
-        const value = asInteger(of(q));
+        const value = amountInteger(amount(q));
         return value === undefined ? fail('cannot convert value to integer') : intValue(value);
       }),
     ],
-    isInteger: [member('quantity_is_integer', [t], boolType, ([q]) => asInteger(of(q)) !== undefined)],
+    isInteger: [member('quantity_is_integer', [t], boolType, ([q]) => amountInteger(amount(q)) !== undefined)],
     add: [
-      member('quantity_add', [t, t], t, ([a, b]) => new QuantityValue(addQuantity(of(a), of(b)))),
-      member('quantity_add_int', [t, intType], t, ([a, b]) => new QuantityValue(addQuantity(of(a), integer(b)))),
+      member('quantity_add', [t, t], t, ([a, b]) => add(a, b)),
+      member('quantity_add_int', [t, intType], t, ([a, b]) => add(a, integer(b))),
     ],
     sub: [
-      member('quantity_sub', [t, t], t, ([a, b]) => new QuantityValue(subQuantity(of(a), of(b)))),
-      member('quantity_sub_int', [t, intType], t, ([a, b]) => new QuantityValue(subQuantity(of(a), integer(b)))),
+      member('quantity_sub', [t, t], t, ([a, b]) => sub(a, b)),
+      member('quantity_sub_int', [t, intType], t, ([a, b]) => sub(a, integer(b))),
     ],
   },
 };

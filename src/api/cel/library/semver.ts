@@ -1,4 +1,5 @@
 /** Kubernetes' semantic versions in expressions (semver.org 2.0, with the texts of the Go library upstream uses). */
+import { goQuote } from '../../codec/json.ts';
 import type { Impl, Library } from '../declarations.ts';
 import { global, member } from '../declarations.ts';
 import { fail } from '../errors.ts';
@@ -18,14 +19,14 @@ interface Version {
 const maxUint64 = 2n ** 64n - 1n;
 
 function number(text: string, what: string): bigint {
+  if (text === '') throw new SemverError('strconv.ParseUint: parsing "": invalid syntax');
   if (!/^[0-9]+$/.test(text))
-    throw new SemverError(`Invalid character(s) found in ${what.toLowerCase()} number ${JSON.stringify(text)}`);
+    throw new SemverError(`Invalid character(s) found in ${what.toLowerCase()} number ${goQuote(text)}`);
   if (text.length > 1 && text.startsWith('0')) {
-    throw new SemverError(`${what} number must not contain leading zeroes ${JSON.stringify(text)}`);
+    throw new SemverError(`${what} number must not contain leading zeroes ${goQuote(text)}`);
   }
   const value = BigInt(text);
-  if (value > maxUint64)
-    throw new SemverError(`strconv.ParseUint: parsing ${JSON.stringify(text)}: value out of range`);
+  if (value > maxUint64) throw new SemverError(`strconv.ParseUint: parsing ${goQuote(text)}: value out of range`);
   return value;
 }
 
@@ -33,15 +34,14 @@ function prerelease(text: string): bigint | string {
   if (text === '') throw new SemverError('Prerelease is empty');
   if (/^[0-9]+$/.test(text)) {
     if (text.length > 1 && text.startsWith('0')) {
-      throw new SemverError(`Numeric PreRelease version must not contain leading zeroes ${JSON.stringify(text)}`);
+      throw new SemverError(`Numeric PreRelease version must not contain leading zeroes ${goQuote(text)}`);
     }
     const value = BigInt(text);
-    if (value > maxUint64)
-      throw new SemverError(`strconv.ParseUint: parsing ${JSON.stringify(text)}: value out of range`);
+    if (value > maxUint64) throw new SemverError(`strconv.ParseUint: parsing ${goQuote(text)}: value out of range`);
     return value;
   }
   if (!/^[0-9A-Za-z-]+$/.test(text)) {
-    throw new SemverError(`Invalid character(s) found in prerelease ${JSON.stringify(text)}`);
+    throw new SemverError(`Invalid character(s) found in prerelease ${goQuote(text)}`);
   }
   return text;
 }
@@ -70,7 +70,7 @@ function parse(text: string): Version {
   for (const b of build) {
     if (b === '') throw new SemverError('Build meta data is empty');
     if (!/^[0-9A-Za-z-]+$/.test(b))
-      throw new SemverError(`Invalid character(s) found in build meta data ${JSON.stringify(b)}`);
+      throw new SemverError(`Invalid character(s) found in build meta data ${goQuote(b)}`);
   }
   return { numbers, pre: parsed, build };
 }

@@ -209,7 +209,8 @@ function zoneOffset(zone: string, at: Timestamp): number {
     date.setUTCFullYear(year, part('month') - 1, part('day'));
     return Math.round(date.getTime() / 1000 - at.seconds);
   } catch (error) {
-    if (error instanceof RangeError) return fail(`unknown time zone ${zone}`);
+    if (error instanceof RangeError)
+      return fail(/^[/\\]|\.\./.test(zone) ? 'time: invalid location name' : `unknown time zone ${zone}`);
     throw error;
   }
 }

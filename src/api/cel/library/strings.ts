@@ -16,15 +16,16 @@ const piece = (c: string | string[], from: number, to?: number): string => {
 
 const outOfRange = (index: unknown): never => fail(`index out of range: ${String(index)}`);
 
-function charAt(text: string, index: number): string {
+function charAt(text: string, index: Index): string {
   const c = characters(text);
   if (index < 0 || index > c.length) return outOfRange(index);
-  return piece(c, index, index + 1);
+  return piece(c, Number(index), Number(index) + 1);
 }
 
-function indexOf(text: string, part: string, offset: number): number {
-  if (part === '') return offset;
-  if (offset < 0) return outOfRange(offset);
+function indexOf(text: string, part: string, start: Index): Index {
+  if (part === '') return start;
+  if (start < 0) return outOfRange(start);
+  const offset = Number(start);
   const c = characters(text);
   if (typeof c === 'string') return offset >= c.length ? -1 : c.indexOf(part, offset);
   const p = [...part];
@@ -32,12 +33,12 @@ function indexOf(text: string, part: string, offset: number): number {
   return -1;
 }
 
-function lastIndexOf(text: string, part: string, offset?: number): number {
+function lastIndexOf(text: string, part: string, offset?: Index): Index {
   const c = characters(text);
   if (part === '') return offset ?? c.length;
-  let from = offset ?? c.length - 1;
+  let from = Number(offset ?? c.length - 1);
   if (offset === undefined && new TextEncoder().encode(text).length < new TextEncoder().encode(part).length) return -1;
-  if (from < 0) return outOfRange(from);
+  if (from < 0) return outOfRange(offset ?? from);
   if (from >= c.length) return -1;
   const p = [...part];
   from = Math.min(from, c.length - p.length);
@@ -45,12 +46,12 @@ function lastIndexOf(text: string, part: string, offset?: number): number {
   return -1;
 }
 
-function substring(text: string, start: number, end?: number): string {
+function substring(text: string, start: Index, end?: Index): string {
   const c = characters(text);
   if (end !== undefined && start > end) fail(`invalid substring range. start: ${start}, end: ${end}`);
   if (start < 0 || start > c.length) return outOfRange(start);
   if (end !== undefined && (end < 0 || end > c.length)) return outOfRange(end);
-  return piece(c, start, end);
+  return piece(c, Number(start), end === undefined ? undefined : Number(end));
 }
 
 function replace(text: string, from: string, to: string, limit: number): string {
@@ -108,7 +109,8 @@ function join(list: readonly unknown[], separator: string): string {
 }
 
 const s = (v: unknown): string => v as string;
-const n = (v: unknown): number => Number(v);
+type Index = number | bigint;
+const n = (v: unknown): Index => v as Index;
 const str = stringType;
 const list = listType(stringType);
 
@@ -132,12 +134,12 @@ function overloads(version: number): Readonly<Record<string, readonly Overload[]
     replace: [
       member('string_replace_string_string', [str, str, str], str, (a) => replace(s(a[0]), s(a[1]), s(a[2]), -1)),
       member('string_replace_string_string_int', [str, str, str, intType], str, (a) =>
-        replace(s(a[0]), s(a[1]), s(a[2]), n(a[3])),
+        replace(s(a[0]), s(a[1]), s(a[2]), Number(a[3])),
       ),
     ],
     split: [
       member('string_split_string', [str, str], list, (a) => split(s(a[0]), s(a[1]), -1)),
-      member('string_split_string_int', [str, str, intType], list, (a) => split(s(a[0]), s(a[1]), n(a[2]))),
+      member('string_split_string_int', [str, str, intType], list, (a) => split(s(a[0]), s(a[1]), Number(a[2]))),
     ],
     substring: [
       member('string_substring_int', [str, intType], str, (a) => substring(s(a[0]), n(a[1]))),

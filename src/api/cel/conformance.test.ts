@@ -331,9 +331,8 @@ test('the conformance suite of CEL', () => {
   const visit = (suite: Suite, path: string): void => {
     for (const c of suite.tests ?? []) {
       // cel-go, and Kubernetes with it, takes the last of several values for a key.
-      const prepared = /^map_value_repeat_key/.test(c.original.name ?? '')
-        ? 'repeated keys of maps'
-        : prepare(c.original);
+      const prepared =
+        c.original.name?.startsWith('map_value_repeat_key') === true ? 'repeated keys of maps' : prepare(c.original);
       if (typeof prepared === 'string') {
         excluded.set(prepared, (excluded.get(prepared) ?? 0) + 1);
         continue;

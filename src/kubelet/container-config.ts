@@ -333,9 +333,16 @@ async function build(ctx: KubeletContext, input: ContainerInput): Promise<Contai
   const { pod, container, restartCount, image } = input;
   verifyRunAsNonRoot(pod, container, image);
   const security = await containerSecurityContext(ctx, input);
-  const envs = await makeEnvironment(ctx, pod, container, input.fields, (v) => input.volumes.path(v));
-  const devices = makeDevices(input);
+  const declared = await makeEnvironment(ctx, pod, container, input.fields, (v) => input.volumes.path(v));
+  const own = await ctx.resources?.devices?.starting(pod, container);
+  const devices = [...makeDevices(input), ...(own?.devices ?? [])];
+  // What the pod says goes before what a plugin says.
+  const added = own?.envs.filter((e) => declared.every((d) => d.key !== e.key)) ?? [];
+  const envs = added.length === 0 ? declared : [...declared, ...added];
   const mounts = await makeMounts(ctx, input, envs);
+  for (const m of own?.mounts ?? [])
+    if (mounts.every((o) => o.containerPath !== m.containerPath))
+      mounts.push({ containerPath: m.containerPath, hostPath: m.hostPath, readonly: m.readOnly });
   const messagePath = container.terminationMessagePath ?? defaultMessagePath;
   if (messagePath !== '') {
     const path = `${podDir(ctx, pod.metadata.uid!)}/containers/${container.name}/${ctx.random
@@ -365,7 +372,8 @@ async function build(ctx: KubeletContext, input: ContainerInput): Promise<Contai
       [podUidLabel]: pod.metadata.uid!,
       [containerNameLabel]: container.name,
     },
-    annotations: ctx.shapes.share(containerAnnotations(pod, container, restartCount)),
+    annotations: ctx.shapes.share({ ...own?.annotations, ...containerAnnotations(pod, container, restartCount) }),
+    ...((own?.cdiDevices.length ?? 0) === 0 ? {} : { cdiDevices: own!.cdiDevices }),
     logPath: `${container.name}/${restartCount}.log`,
     stdin: container.stdin,
     stdinOnce: container.stdinOnce,

@@ -59,7 +59,7 @@ export interface KubeletContext {
   readonly userNamespaces: UserNamespaces;
   /** Made of the context itself, right after it. */
   volumes: VolumeManager;
-  /** Gives CPUs and memory of their own to containers; undefined where no policy asks for it. */
+  /** Gives CPUs, memory and devices of their own to containers; undefined on nodes without a configuration. */
   resources: ResourceManagers | undefined;
   /** Service variables by namespace. */
   readonly serviceVariables: Map<string, ServiceVariables>;

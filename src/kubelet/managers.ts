@@ -49,7 +49,7 @@ export class KubeletManagers {
   readonly containerGc: ContainerGc;
   readonly logRotation: LogRotation;
   readonly shutdown: ShutdownManager;
-  readonly resources: ResourceManagers | undefined;
+  readonly resources: ResourceManagers;
   readonly #home: ManagersHome;
   readonly #timers: Timer[] = [];
   #static: StaticPods | undefined;
@@ -76,24 +76,23 @@ export class KubeletManagers {
       deleteUnusedImages: () => this.imageGc.deleteUnused(),
       onPressure: (conditions) => this.#setPressure(conditions),
     });
-    this.resources = ResourceManagers.wanted(configuration)
-      ? new ResourceManagers({
-          ctx,
-          configuration,
-          ready: () => home.ready(),
-          activePods: () => {
-            const workers = [...home.workers()].filter((w) => !w.terminated && !w.rejected);
-            return workers.map((w) => ({
-              pod: w.allocatedPod,
-              containers: w.view.containers.map((c) => ({
-                id: c.id,
-                name: c.metadata.name,
-                running: c.state === 'CONTAINER_RUNNING',
-              })),
-            }));
-          },
-        })
-      : undefined;
+    this.resources = new ResourceManagers({
+      ctx,
+      configuration,
+      ready: () => home.ready(),
+      onDevices: () => home.nodeStatus.reportSoon(),
+      activePods: () => {
+        const workers = [...home.workers()].filter((w) => !w.terminated && !w.rejected);
+        return workers.map((w) => ({
+          pod: w.allocatedPod,
+          containers: w.view.containers.map((c) => ({
+            id: c.id,
+            name: c.metadata.name,
+            running: c.state === 'CONTAINER_RUNNING',
+          })),
+        }));
+      },
+    });
     ctx.resources = this.resources;
     this.shutdown = new ShutdownManager({
       ctx,
@@ -139,14 +138,14 @@ export class KubeletManagers {
   /** What must be there before any pod is taken in. Rejects with one line for a machine that cannot do what is asked. */
   async startResources(): Promise<void> {
     try {
-      await this.resources?.start();
+      await this.resources.start();
     } catch (error) {
       throw new Error(`failed to start container manager: ${(error as Error).message}`, { cause: error });
     }
   }
 
   async stop(): Promise<void> {
-    await this.resources?.stop();
+    await this.resources.stop();
     for (const t of this.#timers.splice(0)) t.cancel();
     this.eviction.stop();
     this.#static?.stop();

@@ -23,11 +23,15 @@ export interface NodeResources {
   readonly allocatable: Record<string, string>;
 }
 
+/** What device plugins have, by resource. */
+type Devices = ReadonlyMap<string, { readonly capacity: number; readonly allocatable: number }>;
+
 /** Of the machine; resources that others have given the node (`old`) stay, and pods may have all of them. */
 export function nodeResources(
   o: NodeResourceOptions,
   machine: MachineInfo,
   old: NodeStatus | undefined,
+  devices: Devices = new Map(),
 ): NodeResources {
   const capacity: Record<string, string> = {
     cpu: String(machine.cpuCores),
@@ -39,8 +43,12 @@ export function nodeResources(
     capacity[`hugepages-${pageSize(h.pageSizeBytes)}`] = String(h.pageSizeBytes * h.count);
   Object.assign(capacity, o.capacity);
   const c = o.configuration;
-  const allocatable = c === undefined ? capacity : allocatableOf(capacity, c);
-  return withExtended({ capacity, allocatable: { ...allocatable, ...o.allocatable } }, old);
+  const allocatable = { ...(c === undefined ? capacity : allocatableOf(capacity, c)), ...o.allocatable };
+  for (const [name, d] of devices) {
+    capacity[name] = String(d.capacity);
+    allocatable[name] = String(d.allocatable);
+  }
+  return withExtended({ capacity, allocatable }, old);
 }
 
 const isExtended = (name: string): boolean => name.includes('/') && !/(^|\.)kubernetes\.io\//.test(name);

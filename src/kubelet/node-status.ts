@@ -342,7 +342,7 @@ export class NodeStatusManager {
   async #compute(old: NodeStatus | undefined, facts?: Facts): Promise<NodeStatus> {
     const { runtime } = this.#ctx;
     const [machine, version, addresses] = facts ?? (await this.#facts());
-    const resources = nodeResources(this.#o, machine, old);
+    const resources = nodeResources(this.#o, machine, old, this.#ctx.resources?.devices?.resources());
     if (this.#imagesChanged) {
       this.#imagesChanged = false;
       const images = await runtime.listImages().catch((error: unknown) => {

@@ -1,19 +1,22 @@
 /**
- * The CPU, memory and topology managers of one node, as the kubelet's configuration wants them: what containers get of the machine
- * to themselves, kept over restarts, and held against what changes meanwhile.
+ * The CPU, memory, topology and device managers of one node, as the kubelet's configuration wants them: what containers get of the
+ * machine to themselves, kept over restarts, held against what changes meanwhile, and told to monitors.
  */
 import { parseDuration } from '../../api/time.ts';
 import { podQOSClass } from '../../api/helpers/pod-qos.ts';
+import { isSidecar } from '../../api/helpers/pod-resources.ts';
 import type { Container, Pod } from '../../api/types/index.gen.ts';
 import type { Timer } from '../../base/clock.ts';
 import type { Refusal } from '../admission.ts';
 import type { KubeletConfiguration } from '../configuration.ts';
 import { reserved } from '../configuration.ts';
 import type { KubeletContext } from '../context.ts';
-import { formatCpuSet, parseCpuSet } from '../cpu-set.ts';
+import { formatCpuSet, parseCpuSet, sortedCpus } from '../cpu-set.ts';
 import { hardReservation } from '../eviction/thresholds.ts';
 import { errorText } from '../object-cache.ts';
 import type { LinuxContainerResources } from '../runtime/container-runtime.ts';
+import { DeviceManager } from '../devices/device-manager.ts';
+import type { ContainerResourcesMessage, PodResourcesMessage, PodResourcesSource } from '../devices/messages.ts';
 import { formatCpuState, formatMemoryState, parseCpuState, parseMemoryState, readState } from './checkpoint.ts';
 import { cpuOptions, StaticCpuPolicy } from './cpu-policy.ts';
 import type { MachineTopology } from './machine-topology.ts';
@@ -35,8 +38,8 @@ export interface ResourceManagersOptions {
   readonly activePods: () => readonly ActivePod[];
   /** All pods of the node are known. */
   readonly ready: () => boolean;
-  /** Whoever else has a say in where containers go: devices. */
-  readonly providers?: readonly HintProvider[];
+  /** Devices came or went. */
+  readonly onDevices: () => void;
 }
 
 const gateDefaults: Readonly<Record<string, boolean>> = {
@@ -70,7 +73,15 @@ class StateFile {
   }
 }
 
+const memoryMessage = (b: MemoryBlock) => ({
+  memoryType: b.type,
+  size: b.size,
+  topology: { nodes: b.numaAffinity.map((ID) => ({ ID })) },
+});
+
 export class ResourceManagers {
+  /** Undefined where the host has no sockets. */
+  readonly devices: DeviceManager | undefined;
   readonly #o: ResourceManagersOptions;
   readonly #cpuFile: StateFile;
   readonly #memoryFile: StateFile;
@@ -80,18 +91,23 @@ export class ResourceManagers {
   #manager: TopologyManager | undefined;
   #timer: Timer | undefined;
   #reconciling: Promise<void> | undefined;
+  #admitting: Promise<unknown> = Promise.resolve();
+  #endPodResources: (() => Promise<void>) | undefined;
   /** The CPUs that containers were last given by an update, by their ids. */
   readonly #given = new Map<string, string>();
 
   constructor(o: ResourceManagersOptions) {
     this.#o = o;
+    this.devices =
+      o.ctx.host.socketAddress === undefined
+        ? undefined
+        : new DeviceManager({
+            ctx: o.ctx,
+            numaNodes: () => this.#topology?.numaNodes.map((n) => n.id) ?? [],
+            onChange: o.onDevices,
+          });
     this.#cpuFile = new StateFile(o.ctx, 'cpu_manager_state');
     this.#memoryFile = new StateFile(o.ctx, 'memory_manager_state');
-  }
-
-  /** Whether a configuration asks for anything. */
-  static wanted(c: KubeletConfiguration): boolean {
-    return c.cpuManagerPolicy !== 'none' || c.memoryManagerPolicy !== 'None' || c.topologyManagerPolicy !== 'none';
   }
 
   /** @throws one line, in upstream's words, for what the machine cannot do or an earlier kubelet left otherwise */
@@ -107,9 +123,10 @@ export class ResourceManagers {
     else if (c.memoryManagerPolicy === 'BestEffort')
       throw new Error('policy "BestEffort" is not available for platform "linux"');
     else if (c.memoryManagerPolicy !== 'None') throw new Error(`unknown policy: "${c.memoryManagerPolicy}"`);
-    const providers: HintProvider[] = [...(this.#o.providers ?? [])];
+    const providers: HintProvider[] = [];
     if (this.#cpu !== undefined) providers.push(this.#cpu);
     if (this.#memory !== undefined) providers.push(this.#memory);
+    if (this.devices !== undefined) providers.push(this.devices);
     this.#manager = new TopologyManager(
       topology,
       c.topologyManagerPolicy as TopologyPolicy,
@@ -118,6 +135,8 @@ export class ResourceManagers {
       providers,
     );
     await this.#restore();
+    await this.devices?.start();
+    this.#endPodResources = await this.#servePodResources();
     if (this.#cpu !== undefined)
       this.#timer = ctx.clock.setTicker(parseDuration(c.cpuManagerReconcilePeriod), () => this.#reconcileSoon());
   }
@@ -174,10 +193,17 @@ export class ResourceManagers {
   }
 
   /** Gives a pod's containers what they are to have alone, or says why that cannot be. Before the kubelet's other checks. */
-  async admit(pod: Pod): Promise<Refusal | undefined> {
+  admit(pod: Pod): Promise<Refusal | undefined> {
+    // Plugins are asked meanwhile: nobody else may be given the same.
+    const answer = this.#admitting.then(() => this.#admit(pod));
+    this.#admitting = answer.catch(() => {});
+    return answer;
+  }
+
+  async #admit(pod: Pod): Promise<Refusal | undefined> {
     this.#removeStale();
     try {
-      this.#manager?.admit(pod);
+      await this.#manager?.admit(pod);
     } catch (error) {
       this.#o.ctx.logger.warn('Failed to allocate resources for pod', { pod: pod.metadata.name, error });
       this.release(pod.metadata.uid!);
@@ -219,6 +245,7 @@ export class ResourceManagers {
     for (const container of [...(this.#cpu?.state.assigned.get(uid)?.keys() ?? [])]) this.#cpu!.release(uid, container);
     for (const container of [...(this.#memory?.state.assigned.get(uid)?.keys() ?? [])])
       this.#memory!.release(uid, container);
+    this.devices?.release(uid);
   }
 
   /** The same, once its containers are dead. */
@@ -250,24 +277,52 @@ export class ResourceManagers {
     return allContainers(pod).some((c) => this.hasExclusiveCpus(pod, c));
   }
 
-  /** For the API that tells monitors what containers have. */
-  exclusiveCpus(uid: string, container: string): readonly number[] {
-    return [...(this.#cpu?.exclusive(uid, container) ?? [])].sort((a, b) => a - b);
+  /** Serves who has what to monitors on the node (podresources v1). */
+  async #servePodResources(): Promise<(() => Promise<void>) | undefined> {
+    const { host, rootDir } = this.#o.ctx;
+    if (host.socketAddress === undefined) return undefined;
+    const folder = `${rootDir}/pod-resources`;
+    await host.mkdir(folder, 0o750);
+    await host.remove(`${folder}/kubelet.sock`);
+    const { servePodResources } = await import('../devices/grpc.ts');
+    return servePodResources(host.socketAddress(`${folder}/kubelet.sock`), this.#podResources());
   }
 
-  memoryBlocks(uid: string, container: string): readonly MemoryBlock[] {
-    return this.#memory?.blocks(uid, container) ?? [];
-  }
-
-  /** What can be given to containers alone. */
-  allocatable(): { readonly cpus: readonly number[]; readonly memory: readonly MemoryBlock[] } {
-    const all = [...(this.#topology?.cpus.keys() ?? [])].sort((a, b) => a - b);
-    const cpus = this.#cpu === undefined ? [] : all.filter((c) => !this.#cpu!.reserved.has(c));
-    const memory: MemoryBlock[] = [];
-    for (const [id, node] of this.#memory?.state.machine ?? [])
-      for (const [type, t] of Object.entries(node.memoryMap))
-        if (t.allocatable > 0) memory.push({ numaAffinity: [id], type, size: t.allocatable });
-    return { cpus, memory };
+  #podResources(): PodResourcesSource {
+    const container = (uid: string, c: Container): ContainerResourcesMessage => ({
+      name: c.name,
+      devices: this.devices?.devicesOf(uid, c.name) ?? [],
+      cpuIds: sortedCpus(this.#cpu?.exclusive(uid, c.name) ?? []),
+      memory: (this.#memory?.blocks(uid, c.name) ?? []).map(memoryMessage),
+    });
+    const pod = (p: Pod): PodResourcesMessage => ({
+      name: p.metadata.name ?? '',
+      namespace: p.metadata.namespace ?? '',
+      containers: [...(p.spec?.initContainers ?? []).filter(isSidecar), ...(p.spec?.containers ?? [])].map((c) =>
+        container(p.metadata.uid!, c),
+      ),
+    });
+    const pods = (): readonly Pod[] => this.#o.activePods().map((a) => a.pod);
+    return {
+      list: () => pods().map(pod),
+      get: (namespace, name) => {
+        const found = pods().find((p) => p.metadata.namespace === namespace && p.metadata.name === name);
+        return found === undefined ? undefined : pod(found);
+      },
+      allocatable: () => {
+        const memory: MemoryBlock[] = [];
+        for (const [id, node] of this.#memory?.state.machine ?? [])
+          for (const [type, t] of Object.entries(node.memoryMap))
+            if (t.allocatable > 0) memory.push({ numaAffinity: [id], type, size: t.allocatable });
+        const { reserved: kept = new Set<number>() } = this.#cpu ?? {};
+        const cpus = this.#cpu === undefined ? [] : [...(this.#topology?.cpus.keys() ?? [])];
+        return {
+          devices: this.devices?.allDevices() ?? [],
+          cpuIds: sortedCpus(cpus.filter((c) => !kept.has(c))),
+          memory: memory.map(memoryMessage),
+        };
+      },
+    };
   }
 
   #removeStale(): void {
@@ -278,6 +333,7 @@ export class ResourceManagers {
     for (const policy of [this.#cpu, this.#memory])
       for (const [uid, containers] of policy?.state.assigned ?? [])
         for (const name of [...containers.keys()]) if (active.get(uid)?.has(name) !== true) policy!.release(uid, name);
+    this.devices?.keep((uid) => active.has(uid));
   }
 
   #reconcileSoon(): void {
@@ -312,6 +368,8 @@ export class ResourceManagers {
 
   async stop(): Promise<void> {
     this.#timer?.cancel();
+    await this.#endPodResources?.();
+    await this.devices?.stop();
     await this.#reconciling;
     await this.#save();
   }

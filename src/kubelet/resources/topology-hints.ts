@@ -21,7 +21,7 @@ export interface HintProvider {
   hints(pod: Pod, container: Container): Hints | undefined;
   podHints(pod: Pod): Hints | undefined;
   /** @throws AdmissionError, or any error for what is not expected */
-  allocate(pod: Pod, container: Container, affinity: TopologyHint): void;
+  allocate(pod: Pod, container: Container, affinity: TopologyHint): void | Promise<void>;
 }
 
 /** A pod that cannot be taken in, with the reason that its status is to have. */
@@ -205,14 +205,14 @@ export class TopologyManager {
     this.#providers = providers;
   }
 
-  /** @throws AdmissionError, or any error for what is not expected */
-  admit(pod: Pod): void {
+  /** One pod after another. Rejects with AdmissionError, or any error for what is not expected. */
+  async admit(pod: Pod): Promise<void> {
     const merger = this.#merger;
     let whole: TopologyHint | undefined;
     if (merger !== undefined && this.#scope === 'pod') whole = this.#checked(merger, (p) => p.podHints(pod));
     for (const container of allContainers(pod)) {
       const hint = merger === undefined ? noNode : (whole ?? this.#checked(merger, (p) => p.hints(pod, container)));
-      for (const p of this.#providers) p.allocate(pod, container, hint);
+      for (const p of this.#providers) await p.allocate(pod, container, hint);
     }
   }
 

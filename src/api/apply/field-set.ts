@@ -25,8 +25,12 @@ function isMember(node: FieldSet): boolean {
 
 // Path elements --------------------------------------------------------------------------------------------------------
 
+/** Needs no escapes: names and most values. */
+const plainText = /^[\w ./:-]*$/;
+
 /** JSON as Go writes it into path elements: `<`, `>`, `&` and the line separators escaped. */
 function goJson(value: unknown): string {
+  if (typeof value === 'string' && plainText.test(value)) return `"${value}"`;
   const text = typeof value === 'bigint' ? value.toString() : JSON.stringify(value);
   return /[<>&\u2028\u2029]/.test(text)
     ? text.replace(/[<>&\u2028\u2029]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)

@@ -108,6 +108,7 @@ function joiningRules(): Wanted[] {
       { apiGroups: [''], resources: ['persistentvolumes'], verbs: ['get', 'list', 'watch'] },
     ]),
     clusterRoleBinding('knarr:node-local-path', 'knarr:node-local-path', group('system:nodes')),
+    // Of pods that are not theirs nodes are shown labels, addresses and ports alone.
     clusterRoleBinding('knarr:node-network-policy', 'system:knarr:network-policy', group('system:nodes')),
     clusterRole('kubeadm:get-nodes', [{ apiGroups: [''], resources: ['nodes'], verbs: ['get'] }]),
     clusterRoleBinding('kubeadm:get-nodes', 'kubeadm:get-nodes', joiners),

@@ -19,6 +19,7 @@ import { FormCache, FormSizes } from './form-cache.ts';
 import { listForm, type ListForm } from './list-forms.ts';
 import { ChunkBuffers, listChunks, listObject } from './list.ts';
 import { partialMetadata } from './metadata.ts';
+import { podAddresses, seesAddressesAlone } from './pod-addresses.ts';
 import { type Negotiated, Negotiator, type Offer, mediaTypes, plainJson } from './negotiate.ts';
 import { WatchEncoder } from './watch.ts';
 import type { WireBody, WireHeaders, WireResponse } from './wire.ts';
@@ -75,7 +76,8 @@ export class Encoder {
     }
     let offer = scope.info.verb === 'watch' ? offers.watch : offers.once;
     if (onlyAsked.has(scope.info.subresource)) offer = { ...offer, tables: false };
-    const output = this.negotiator.negotiate(scope.request, offer);
+    const asked = this.negotiator.negotiate(scope.request, offer);
+    const output: Negotiated = seesAddressesAlone(scope, resource) ? { ...asked, as: 'PodAddresses' } : asked;
     this.#checkForm(scope, resource, output);
     if (output.as === 'Table') this.tables.includeObject(scope.request.query);
     scope.output = output;
@@ -125,6 +127,7 @@ export class Encoder {
     const { items } = object;
     if (scope.resource.computed === true && Array.isArray(items)) return this.#madeList(scope, output, items);
     if (output.as === 'Table') return this.tables.ofObject(scope, output, object, hub);
+    if (output.as === 'PodAddresses') return podAddresses(object);
     return partialMetadata(object, output.asVersion);
   }
 

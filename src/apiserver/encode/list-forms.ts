@@ -28,7 +28,7 @@ interface Items {
   of(committed: Committed): KubeObjectLike;
 }
 
-/** Undefined for tables, which have rows instead. */
+/** Undefined for tables, which have rows instead, and for what few ask for. */
 function itemsOf(encoder: Encoder, resource: ResourceInfo, output: Negotiated): Items | undefined {
   switch (output.as) {
     case '':
@@ -38,6 +38,7 @@ function itemsOf(encoder: Encoder, resource: ResourceInfo, output: Negotiated): 
         of: (committed) => encoder.codec.passing(committed, resource),
       };
     case 'Table':
+    case 'PodAddresses':
       return undefined;
     default:
       return {

@@ -10,6 +10,7 @@ import type { Scope } from '../filters/scope.ts';
 import type { Committed, KubeObjectLike, ResponseBody } from '../request.ts';
 import type { Encoder } from './encoder.ts';
 import { partialMetadata } from './metadata.ts';
+import { podAddresses } from './pod-addresses.ts';
 import type { Negotiated } from './negotiate.ts';
 
 type ListBody = ResponseBody & { kind: 'list' };
@@ -47,12 +48,18 @@ export function listMeta(body: ListBody): Record<string, unknown> {
 function listType(output: Negotiated, resource: ResourceInfo): { kind: string; apiVersion: string } {
   switch (output.as) {
     case '':
+    case 'PodAddresses':
       return { kind: resource.listKind, apiVersion: apiVersionOf(resource) };
     case 'Table':
       return { kind: 'Table', apiVersion: `meta.k8s.io/${output.asVersion}` };
     default:
       return { kind: 'PartialObjectMetadataList', apiVersion: `meta.k8s.io/${output.asVersion}` };
   }
+}
+
+/** An object of which less is shown. */
+function reduced(object: KubeObjectLike, output: Negotiated): KubeObjectLike {
+  return output.as === 'PodAddresses' ? podAddresses(object) : partialMetadata(object, output.asVersion);
 }
 
 /** The items, in the order of a table's rows where that is not the order of the keys. */
@@ -113,7 +120,7 @@ export function* listChunks(
       if (output.as === '') item = codec.bytes(committed, resource, typeHeader);
       else {
         const [object, hub] = codec.passingPair(committed, resource);
-        const made = table === undefined ? partialMetadata(object, output.asVersion) : table.row(object, hub);
+        const made = table === undefined ? reduced(object, output) : table.row(object, hub);
         item = Buffer.from(stringifyJson(made));
       }
       const full = put(first ? item : Buffer.concat([commaBytes, item]));
@@ -145,7 +152,7 @@ export async function listObject(
     if (slice.spent) await slice.turn();
     const object = encoder.codec.object(committed, resource);
     if (table !== undefined) items.push(table.row(object, committed.object()));
-    else items.push(output.as === '' ? object : partialMetadata(object, output.asVersion));
+    else items.push(output.as === '' ? object : reduced(object, output));
   }
   const list: KubeObjectLike = { ...listType(output, resource), metadata: listMeta(body) };
   if (table === undefined) list['items'] = items;

@@ -12,8 +12,8 @@ export type Format = 'json' | 'yaml' | 'protobuf' | 'cbor';
 export interface Negotiated {
   readonly format: Format;
   readonly pretty: boolean;
-  /** A transformation of meta.k8s.io; empty for none. */
-  readonly as: '' | 'Table' | 'PartialObjectMetadata' | 'PartialObjectMetadataList';
+  /** A transformation of meta.k8s.io; empty for none. `PodAddresses` is asked for by nobody: it is all that a node is shown. */
+  readonly as: '' | 'Table' | 'PartialObjectMetadata' | 'PartialObjectMetadataList' | 'PodAddresses';
   /** Version of meta.k8s.io in which the transformed object stands. */
   readonly asVersion: 'v1' | 'v1beta1';
 }

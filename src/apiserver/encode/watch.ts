@@ -8,6 +8,7 @@ import type { Scope } from '../filters/scope.ts';
 import type { Committed, CommittedEvent, KubeObjectLike, WatchSource } from '../request.ts';
 import type { Encoder } from './encoder.ts';
 import { partialMetadata } from './metadata.ts';
+import { podAddresses } from './pod-addresses.ts';
 import type { Negotiated } from './negotiate.ts';
 import type { WireWatch } from './wire.ts';
 
@@ -94,6 +95,8 @@ export class WatchEncoder {
           return table;
         };
       }
+      case 'PodAddresses':
+        return (event) => (event.type === 'BOOKMARK' ? plain(event) : podAddresses(plain(event)));
       default:
         return (event) => partialMetadata(plain(event), output.asVersion);
     }

@@ -1,7 +1,8 @@
 /**
  * Objects that are wrong in one place each, of every kind, with the Status that upstream's own API server (v1.36.2) gave to them:
- * `invalid-objects.json` says what is changed in the sample of the kind, and the message and causes. Causes are compared as a
- * set, the message as a whole where it tells of one. Empty lists where no list may stand are not among them: to upstream they
+ * `invalid-objects.json` says what is changed in the sample of the kind, and the message and causes; `invalid-updates.json` the
+ * same of updates. Causes of new objects are compared as a set, the message as a whole where it tells of one; of updates
+ * everything is, in its order. Empty lists where no list may stand are not among them: to upstream they
  * are something, here an empty list is none.
  */
 import assert from 'node:assert/strict';
@@ -25,7 +26,10 @@ interface Case {
   readonly causes: readonly string[];
 }
 
-const cases = JSON.parse(readFileSync(new URL('invalid-objects.json', import.meta.url), 'utf8')) as Case[];
+const read = (name: string): Case[] => JSON.parse(readFileSync(new URL(name, import.meta.url), 'utf8')) as Case[];
+const cases = read('invalid-objects.json');
+const updates = read('invalid-updates.json');
+const tokenless = { automountServiceAccountToken: false };
 const samples = samplesOf('', '');
 let cluster: Cluster;
 let api: Api;
@@ -64,7 +68,14 @@ async function find(prefix: string, resource: string): Promise<Listed | undefine
   return lists.get(prefix)!.find((r) => r.name === resource);
 }
 
-async function bodyOf(c: Case): Promise<{ path: string; body: unknown }> {
+interface Given {
+  readonly collection: string;
+  readonly name: string;
+  readonly base: Record<string, unknown>;
+}
+
+/** The sample of the case's kind, and where it goes. */
+async function givenFor(c: Case): Promise<Given> {
   const [group, version, resource] = c.resource.split('/') as [string, string, string];
   const gv = group === 'core' ? version : `${group}/${version}`;
   const prefix = group === 'core' ? '/api/v1' : `/apis/${gv}`;
@@ -79,26 +90,45 @@ async function bodyOf(c: Case): Promise<{ path: string; body: unknown }> {
     kind: info.kind,
     metadata: { name, ...sample.metadata, ...(info.namespaced ? { namespace: 'd' } : {}) },
   };
-  return {
-    path: `${prefix}${info.namespaced ? '/namespaces/d' : ''}/${resource}?dryRun=All`,
-    body: changed(base, c.path, c.value),
-  };
+  return { collection: `${prefix}${info.namespaced ? '/namespaces/d' : ''}/${resource}`, name, base };
 }
 
+const causesOf = (status: { details?: { causes?: { reason: string; field: string; message: string }[] } }): string[] =>
+  (status.details?.causes ?? []).map((x) => `${x.reason} ${x.field}: ${x.message}`);
+const titleOf = (c: Case): string => {
+  const at = c.path.join('.') || 'all of it';
+  return `${c.resource}: ${'value' in c ? `${at} = ${JSON.stringify(c.value).slice(0, 60)}` : `no ${at}`}`;
+};
+
 describe('invalid objects', () => {
-  for (const c of cases) {
-    const at = c.path.join('.') || 'all of it';
-    const what = 'value' in c ? `${at} = ${JSON.stringify(c.value).slice(0, 60)}` : `no ${at}`;
-    test(`${c.resource}: ${what}`, async () => {
-      const { path, body } = await bodyOf(c);
-      const { status: code, body: status } = await api.create(path, body);
-      const causes = ((status.details?.causes ?? []) as { reason: string; field: string; message: string }[]).map(
-        (x) => `${x.reason} ${x.field}: ${x.message}`,
+  for (const c of cases)
+    test(titleOf(c), async () => {
+      const { collection, base } = await givenFor(c);
+      const { status: code, body: status } = await api.create(
+        `${collection}?dryRun=All`,
+        changed(base, c.path, c.value),
       );
       assert.equal(code, 422, JSON.stringify(status).slice(0, 400));
       assert.equal(status.reason, 'Invalid');
-      assert.deepEqual(causes.toSorted(), c.causes.toSorted());
+      assert.deepEqual(causesOf(status).toSorted(), c.causes.toSorted());
       if (c.causes.length === 1) assert.equal(status.message, c.message);
     });
-  }
+});
+
+describe('invalid updates', () => {
+  const made = new Map<string, Promise<unknown>>();
+  for (const c of updates)
+    test(titleOf(c), async () => {
+      const { collection, name, base } = await givenFor(c);
+      // A pod's token volume has a name of its own each time.
+      const spec = collection.endsWith('/pods') ? { spec: { ...(base['spec'] as object), ...tokenless } } : {};
+      const given = { ...base, ...spec };
+      if (!made.has(c.resource)) made.set(c.resource, api.create(collection, given));
+      await made.get(c.resource);
+      const to = changed(given, c.path, c.value);
+      const { status: code, body: status } = await api.request('PUT', `${collection}/${name}?dryRun=All`, to);
+      assert.equal(code, 422, JSON.stringify(status).slice(0, 400));
+      assert.deepEqual(causesOf(status), c.causes);
+      assert.equal(status.message, c.message);
+    });
 });

@@ -46,7 +46,10 @@ export function customResourceInfo(
     type: c.type,
     format: c.format ?? '',
     priority: c.priority ?? 0,
-    description: c.description ?? '',
+    description:
+      c.description === undefined || c.description === ''
+        ? `Custom resource definition column (in JSONPath format): ${c.jsonPath}`
+        : c.description,
     jsonPath: c.jsonPath,
   }));
   const namespaced = spec.scope === 'Namespaced';

@@ -72,6 +72,8 @@ export type Follower = (type: 'put' | 'delete', object: StoredObject) => void;
 
 /** How long a reader waits for a revision that has not been seen yet. */
 const freshnessMs = 3000;
+/** How long the cache itself does when it begins: a store that starts at the same time may take its time. */
+const loadMs = 30_000;
 /** So long it is believed that the store has not dropped what it had. */
 const uncompactedMs = 10_000;
 const loadPage = 1000;
@@ -220,7 +222,7 @@ export class WatchCache implements WatcherHost {
       },
     );
     // What was written since the read has to arrive before this state can be called current.
-    await this.waitFor(await this.#store.currentRevision());
+    await this.waitFor(await this.#store.currentRevision(), loadMs);
     if (this.#closed) throw serviceUnavailable('the server is shutting down');
     this.#ready = true;
     this.counted.initializations++;
@@ -379,7 +381,7 @@ export class WatchCache implements WatcherHost {
    * Waits until everything up to `revision` is known.
    * @throws {StatusError} 504 "Too large resource version"
    */
-  async waitFor(revision: number): Promise<void> {
+  async waitFor(revision: number, timeoutMs = freshnessMs): Promise<void> {
     if (revision <= this.#revision) return;
     if (this.#closed) throw serviceUnavailable('the server is shutting down');
     await new Promise<void>((resolve, reject) => {
@@ -390,7 +392,7 @@ export class WatchCache implements WatcherHost {
           resolve();
         },
       };
-      const cancel = ioTimer(freshnessMs, () => {
+      const cancel = ioTimer(timeoutMs, () => {
         this.#waiters = this.#waiters.filter((w) => w !== waiter);
         reject(tooLargeResourceVersion(revision, this.#revision));
       });

@@ -279,6 +279,16 @@ export const customResources: readonly Case[] = [
     },
   },
   {
+    name: 'custom: a type that nobody knows',
+    send: post(widgets, 'x', { type: 'text/plain' }),
+    expect: {
+      code: 415,
+      reason: 'UnsupportedMediaType',
+      message:
+        'the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf',
+    },
+  },
+  {
     name: 'custom: a strategic patch',
     given: [post(widgets, { ...widget({}), metadata: { name: 'strategic' } })],
     send: patch('strategic', `${widgets}/strategic`, {}),

@@ -71,7 +71,8 @@ export function writeScalar(w: Writer, type: ScalarType, number: number, value: 
     case 'microTime': {
       const end = w.written;
       if (value !== null) {
-        const t = parseInstant(value as string);
+        const t = w.instant;
+        if (t.text !== value) Object.assign(t, parseInstant(value as string), { text: value });
         w.integer(type === 'time' ? 0 : Math.trunc(t.nanos / 1000) * 1000);
         w.tag(2, varint);
         w.integer(t.seconds);

@@ -25,6 +25,8 @@ const shortText = 48;
 export class Writer {
   buffer: Buffer;
   position: number;
+  /** The time that was read last: those of one object, and of the next, are often the same. */
+  readonly instant = { text: '', seconds: 0, nanos: 0 };
 
   constructor(size: number) {
     this.buffer = Buffer.allocUnsafe(size);
@@ -94,6 +96,17 @@ export class Writer {
     this.reserve(bytes.length);
     this.position -= bytes.length;
     this.buffer.set(bytes, this.position);
+  }
+
+  /** Some bytes, mostly none. */
+  few(bytes: Uint8Array): void {
+    const { length } = bytes;
+    if (length === 0) return;
+    if (this.position < length) this.reserve(length);
+    const { buffer } = this;
+    let at = this.position;
+    for (let i = length - 1; i >= 0; i--) buffer[--at] = bytes[i]!;
+    this.position = at;
   }
 
   text(text: string): void {

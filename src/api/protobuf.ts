@@ -27,6 +27,8 @@ interface PlanEntry {
   readonly number: number;
   readonly field?: Field;
   readonly inline?: Plan;
+  /** What is written where the member is not there; worked out when that is first so. */
+  absent?: Buffer;
 }
 
 interface Plan {
@@ -216,16 +218,23 @@ export class ProtobufObjects {
         const end = w.written;
         this.#message(w, entry.inline, members);
         w.close(entry.number, end);
-      } else this.#field(w, entry.field!, members[entry.field!.name]);
+        continue;
+      }
+      const { schema, name } = entry.field!;
+      const value = members[name];
+      if (value !== undefined && value !== null) this.#value(w, schema, entry.number, value);
+      else w.few((entry.absent ??= this.#absent(entry.field!)));
     }
   }
 
-  #field(w: Writer, field: Field, value: unknown): void {
+  #absent(field: Field): Buffer {
+    const w = new Writer(64);
+    this.#unset(w, field);
+    return w.result();
+  }
+
+  #unset(w: Writer, field: Field): void {
     const { schema, number } = field;
-    if (value !== undefined && value !== null) {
-      this.#value(w, schema, number, value);
-      return;
-    }
     // Pointers, lists and maps are left out when unset; other members are written with their zero value.
     if (field.presence === 'pointer') return;
     if (schema.kind === 'object') {
@@ -266,7 +275,7 @@ export class ProtobufObjects {
         return;
       case 'any': {
         const end = w.written;
-        w.bytesField(1, Buffer.from(stringifyJson(value)));
+        w.textField(1, stringifyJson(value));
         w.close(number, end);
         return;
       }

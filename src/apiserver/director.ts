@@ -3,7 +3,7 @@
  * a node, pod or service, a path that is no resource, or nobody (404, 405 as upstream answers them).
  */
 import type { ResourceInfo } from '../api/catalog/resource.ts';
-import { StatusError } from '../api/status.ts';
+import { badRequest, StatusError } from '../api/status.ts';
 import type { RequestContext, RequestInfo } from './context.ts';
 import type { Encoder } from './encode/encoder.ts';
 import { textResponse } from './filters/panic.ts';
@@ -21,7 +21,7 @@ export interface ResourceResolver {
 }
 
 export interface Verbs {
-  handle(ctx: RequestContext): Promise<OutgoingResponse>;
+  handle(ctx: RequestContext): Promise<OutgoingResponse> | OutgoingResponse;
 }
 
 export interface DirectorOptions {
@@ -66,6 +66,8 @@ function checkRoute(scope: Scope, info: RequestInfo, resource: ResourceInfo): vo
   if (resource.namespaced) {
     if (info.namespace === '' && named) throw noSuchRoute();
   } else if (info.namespace !== '' && resource.resource !== 'namespaces') throw noSuchRoute();
+  if (info.name === '.' || info.name === '..')
+    throw badRequest(`Name parameter invalid: "${info.name}": may not be '${info.name}'`);
   if (info.subresource !== '') {
     const sub = resource.subresources.find((s) => s.name === info.subresource);
     if (sub === undefined || (parts > 3 && info.subresource !== 'proxy')) throw noSuchRoute();

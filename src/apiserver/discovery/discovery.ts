@@ -70,7 +70,7 @@ export class Discovery {
     routes.add('/api', api);
     routes.add('/api/', api, false);
     routes.add('/apis', apis);
-    routes.add('/apis/', apis, false);
+    routes.add('/apis/', apis);
     routes.addPrefix('/api/', (scope) => this.#below(scope, '/api/'));
     routes.addPrefix('/apis/', (scope) => this.#below(scope, '/apis/'));
   }

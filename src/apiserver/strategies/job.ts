@@ -36,24 +36,33 @@ function defaultLabels(object: Draft): void {
 
 export function jobStrategies(): ResourceStrategies {
   return {
-    main: kindStrategy({
-      status: true,
-      generation: ['spec'],
-      defaultPropagation: 'Orphan',
-      orphansWarning:
-        'child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning',
-      create: (object) => {
-        // Labels that are the template's take part in what the template gets.
-        const given = object.metadata.labels;
-        if (deepEqual(given, labelsOfTemplate(object))) delete object.metadata.labels;
-        generateSelector(object);
+    main: {
+      // Otherwise they are given after everything has been looked at.
+      beginCreate(_ctx, object) {
         defaultLabels(object);
+        return Promise.resolve(() => Promise.resolve());
       },
-      update: (object) => defaultLabels(object),
-      validate: (object) => validateJob(object),
-      validateUpdate: (object, old) => validateJobUpdate(object, old),
-      warnings: (object, old) => jobWarnings(object, old),
-    }),
+      ...kindStrategy({
+        status: true,
+        generation: ['spec'],
+        defaultPropagation: 'Orphan',
+        orphansWarning:
+          'child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning',
+        create: (object) => {
+          // Labels that are the template's take part in what the template gets.
+          const given = object.metadata.labels;
+          const template = labelsOfTemplate(object);
+          const shared = template !== undefined && (given === undefined || deepEqual(given, template));
+          if (shared) delete object.metadata.labels;
+          generateSelector(object);
+          if (shared) defaultLabels(object);
+        },
+        update: (object) => defaultLabels(object),
+        validate: (object) => validateJob(object),
+        validateUpdate: (object, old) => validateJobUpdate(object, old),
+        warnings: (object, old) => jobWarnings(object, old),
+      }),
+    },
     subresources: {
       status: statusStrategy({ validateUpdate: (object, old) => validateJobStatusUpdate(object, old) }),
     },

@@ -489,7 +489,7 @@ export function validatePodStatusUpdate(pod: Pod, old: Pod): Errors {
     errors.push(invalid('status.hostIPs[0].ip', hostIPs[0], 'must be equal to `hostIP`'));
   (status.conditions ?? []).forEach((c, i) => {
     if (!['PodScheduled', 'Ready', 'Initialized'].includes(c.type))
-      errors.push(...qualifiedName(c.type, `status.conditions[${i}].type`));
+      errors.push(...qualifiedName(c.type, `status.conditions[${i}].Type`));
   });
   if (old.spec?.nodeName && spec.nodeName !== old.spec.nodeName)
     errors.push(forbiddenField('status.nodeName', 'may not be changed directly'));

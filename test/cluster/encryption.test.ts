@@ -371,6 +371,85 @@ test('KMS v2: the seed by the plugin, a key for each value, another key id, heal
   );
 });
 
+test('KMS v1: behind its gate, a key for each value by the plugin; refused without the gate', async () => {
+  await using own = await startStore();
+  const socket = work.path('kms1.sock');
+  const { root } = protobufjs.parse(`syntax = "proto3"; package v1beta1;
+    message VersionRequest { string version = 1; }
+    message VersionResponse { string version = 1; string runtime_name = 2; string runtime_version = 3; }
+    message DecryptRequest { string version = 1; bytes cipher = 2; } message DecryptResponse { bytes plain = 1; }
+    message EncryptRequest { string version = 1; bytes plain = 2; } message EncryptResponse { bytes cipher = 1; }`);
+  const asked: string[] = [];
+  const keys: Buffer[] = [];
+  const xor = (bytes: Uint8Array): Buffer => Buffer.from(bytes.map((b) => b ^ 0x33));
+  const answers: Record<string, (request: Record<string, never>) => object> = {
+    Version: () => ({ version: 'v1beta1', runtimeName: 'test', runtimeVersion: '1' }),
+    Encrypt: (request) => {
+      keys.push(Buffer.from(request['plain']!));
+      return { cipher: xor(request['plain']!) };
+    },
+    Decrypt: (request) => ({ plain: xor(request['cipher']!) }),
+  };
+  const plugin = new grpc.Server();
+  after(() => plugin.forceShutdown());
+  for (const [name, answer] of Object.entries(answers)) {
+    const ask = root.lookupType(`v1beta1.${name}Request`);
+    const reply = root.lookupType(`v1beta1.${name}Response`);
+    const method = {
+      path: `/v1beta1.KeyManagementService/${name}`,
+      requestStream: false,
+      responseStream: false,
+      requestSerialize: () => Buffer.alloc(0),
+      requestDeserialize: (b: Buffer) => ask.decode(b),
+      responseSerialize: (m: object) => Buffer.from(reply.encode(reply.fromObject(m)).finish()),
+      responseDeserialize: (b: Buffer) => b,
+    };
+    plugin.addService(
+      { [name]: method } as grpc.ServiceDefinition,
+      {
+        [name]: (call: { request: Record<string, never> }, done: grpc.sendUnaryData<object>) => {
+          asked.push(name);
+          done(null, answer(call.request));
+        },
+      } as unknown as grpc.UntypedServiceImplementation,
+    );
+  }
+  await new Promise<void>((resolve, reject) => {
+    plugin.bindAsync(`unix:${socket}`, grpc.ServerCredentials.createInsecure(), (error) =>
+      error === null ? resolve() : reject(error),
+    );
+  });
+  const provider = { kms: { apiVersion: 'v1', name: 'old', endpoint: `unix://${socket}`, timeout: '2s' } };
+  const file = work.write('kms1.json', config({ resources: ['secrets'], providers: [provider, identity] }));
+  const flag = `--encryption-provider-config=${file}`;
+  await assert.rejects(startApiServer(work, own, [flag]), /KMSv1 is deprecated .* Set --feature-gates=KMSv1=true/);
+  const flags = [flag, '--feature-gates=KMSv1=true'];
+  {
+    await using server = await startApiServer(work, own, flags);
+    await server.api.create(secrets, secret('old'));
+    const raw = await stored('secrets/default/old', own);
+    const prefix = 'k8s:enc:kms:v1:old:';
+    assert.equal(raw.toString('latin1', 0, prefix.length), prefix);
+    // The key's length, the key as the plugin gave it, and AES-GCM bound to where it lies.
+    const body = raw.subarray(prefix.length);
+    assert.equal(body.readUInt16BE(0), 32);
+    const key = xor(body.subarray(2, 34));
+    assert.ok(keys.some((k) => k.equals(key)));
+    const sealed = body.subarray(34);
+    const d = createDecipheriv('aes-256-gcm', key, sealed.subarray(0, 12));
+    d.setAAD(Buffer.from('/registry/secrets/default/old'));
+    d.setAuthTag(sealed.subarray(-16));
+    const text = Buffer.concat([d.update(sealed.subarray(12, -16)), d.final()]).toString();
+    assert.match(text, /^\{"kind":"Secret"/);
+    assert.equal((await server.api.get('/healthz/kms-providers')).text, 'ok');
+    await server.stop();
+  }
+  asked.length = 0;
+  await using server = await startApiServer(work, own, flags);
+  assert.equal((await server.api.get(`${secrets}/old`)).body.data.p, Buffer.from('hush-hush').toString('base64'));
+  assert.ok(asked.includes('Decrypt'));
+});
+
 test('a configuration that does not hold is told at the start, with upstream words', async () => {
   const bad = config(
     { resources: ['*', 'Secrets', 'events.events.k8s.io', 'pods.*'], providers: [{}] },

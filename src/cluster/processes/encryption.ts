@@ -1,6 +1,7 @@
 /** `--encryption-provider-config`: how values are encrypted in the store, followed as the file changes. */
 import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
+import type { FeatureGates } from '../../api/features/feature-gates.ts';
 import type { Catalog } from '../../api/catalog/catalog.ts';
 import { apiServerId } from '../../apiserver/bootstrap/identity-lease.ts';
 import type { ApiServer } from '../../apiserver/server.ts';
@@ -50,6 +51,7 @@ export async function createEncryption(
   flags: EncryptionFlags,
   catalog: Catalog,
   env: Environment,
+  features?: FeatureGates,
 ): Promise<EncryptionAtRest | undefined> {
   const { clock, random, logger, signal } = env;
   const file = flags.providerConfig;
@@ -62,7 +64,10 @@ export async function createEncryption(
   }
   const reload = flags.automaticReload;
   const serverId = apiServerId(hostname());
-  const encryption = new Encryption({ clock, random, logger, catalog, reload, serverId });
+  const encryption = new Encryption({
+    ...{ clock, random, logger, catalog, reload, serverId },
+    kmsV1: features?.enabled('KMSv1') ?? false,
+  });
   try {
     const { value, source } = await read(file);
     await encryption.load(value, source);

@@ -209,7 +209,7 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
   const advertise = advertisedAddress(flags);
   const security = await readSecurity(flags.security, ['AlwaysAllow'], env);
   const audit = await createAudit(flags.audit, env);
-  const encryption = await createEncryption(flags.encryption, catalog, env);
+  const encryption = await createEncryption(flags.encryption, catalog, env, apis.features);
   const tls = readTlsSettings(flags.tls);
   const operations = operationsOf(flags.operations);
   const tracer = await createTracer(flags.tracingConfigFile, env);

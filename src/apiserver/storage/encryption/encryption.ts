@@ -14,7 +14,7 @@ import { type GroupResource, resourceOfKey, type ResourceOfKey } from '../resour
 import { kmsTimeoutMs, parseEncryptionConfig, parseGroupResource } from './config.ts';
 import type { EncryptionKey, EncryptionProvider, EncryptionResources, KmsConfig } from './config.ts';
 import { KmsMetrics } from './kms-metrics.ts';
-import { hashOf, KmsProvider } from './kms.ts';
+import { hashOf, KmsProvider, type KmsPlugin } from './kms.ts';
 import { secretbox } from './secretbox.ts';
 import { identityTransformer, prefixTransformers, type PrefixTransformer, type Transformer } from './transformer.ts';
 
@@ -29,12 +29,14 @@ export interface EncryptionOptions {
   readonly serverId: string;
   /** Key prefix in the store, `/registry` when left out. */
   readonly root?: string;
+  /** The gate KMSv1. */
+  readonly kmsV1?: boolean;
 }
 
 /** One configuration put to work. */
 interface Active {
   readonly transformers: ReadonlyMap<string, Transformer>;
-  readonly kms: readonly KmsProvider[];
+  readonly kms: readonly KmsPlugin[];
   readonly hash: string;
   /** Real milliseconds that a call may still be under way when this is replaced. */
   readonly graceMs: number;
@@ -189,7 +191,7 @@ export class Encryption {
   }
 
   async #build(all: readonly EncryptionResources[], hash: string): Promise<Active> {
-    const kms: KmsProvider[] = [];
+    const kms: KmsPlugin[] = [];
     const lists = new Map<string, PrefixTransformer[]>();
     let timeouts = 0;
     for (const { resources, providers } of all) {
@@ -199,7 +201,7 @@ export class Encryption {
           const made = await this.#kms(provider.kms);
           kms.push(made);
           timeouts += provider.kms.timeout ?? kmsTimeoutMs;
-          transformers.push({ prefix: Buffer.from(`k8s:enc:kms:v2:${made.name}:`), transformer: made });
+          transformers.push({ prefix: Buffer.from(made.prefix), transformer: made });
         } else transformers.push(this.#local(provider));
       }
       for (const resource of resources) {
@@ -238,7 +240,19 @@ export class Encryption {
     return { prefix: Buffer.alloc(0), transformer: identityTransformer };
   }
 
-  async #kms(config: KmsConfig): Promise<KmsProvider> {
+  async #kms(config: KmsConfig): Promise<KmsPlugin> {
+    if ((config.apiVersion ?? 'v1') === 'v1' && this.#options.kmsV1 === true) {
+      const { KmsV1Provider } = await import('./kms-v1.ts');
+      const { clock, random } = this.#options;
+      return new KmsV1Provider({
+        name: config.name!,
+        endpoint: config.endpoint!,
+        timeoutMs: config.timeout ?? kmsTimeoutMs,
+        cacheSize: config.cachesize,
+        clock,
+        random,
+      });
+    }
     if ((config.apiVersion ?? 'v1') === 'v1')
       throw new Error(
         'error while building transformers: KMSv1 is deprecated and will only receive security updates going forward. Use KMSv2 instead.  Set --feature-gates=KMSv1=true to use the deprecated KMSv1 feature.',

@@ -135,7 +135,23 @@ export interface KmsProviderOptions {
   readonly observer?: KmsObserver;
 }
 
-export class KmsProvider implements Transformer {
+/** A plugin of either version, as the whole of encryption sees it. */
+export interface KmsPlugin extends Transformer {
+  readonly name: string;
+  /** What its values begin with. */
+  readonly prefix: string;
+  readonly cacheSize: number;
+  start(): Promise<void>;
+  /** @throws {Error} when it is not well */
+  check(): Promise<void>;
+  close(): void;
+}
+
+export class KmsProvider implements KmsPlugin {
+  get prefix(): string {
+    return `k8s:enc:kms:v2:${this.name}:`;
+  }
+
   readonly name: string;
   readonly #options: KmsProviderOptions;
   readonly #service: KmsService;

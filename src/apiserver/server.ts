@@ -41,7 +41,7 @@ import type { WebhookClients } from './connect/webhook-client.ts';
 import { ComputedApis } from './computed.ts';
 import { createDirector } from './director.ts';
 import { componentStatuses, portProbes } from './debug/component-statuses.ts';
-import { defaultGitVersion } from './discovery/version.ts';
+import { gitVersion as release } from '../api/version.ts';
 import { Encoder } from './encode/encoder.ts';
 import { CustomResources } from './extensions/custom-resources.ts';
 import type { Scope } from './filters/scope.ts';
@@ -192,7 +192,7 @@ class ApiServerImpl implements ApiServer {
     const { clock, random } = options;
     const logger = options.logger.with({ component: 'kube-apiserver' });
     const catalog = options.catalog ?? loadCatalog();
-    const gitVersion = options.gitVersion ?? defaultGitVersion;
+    const gitVersion = options.gitVersion ?? release;
     const store = new MeteredStore(options.store, resourceOfKey(catalog));
     const { tracer } = options;
     if (tracer !== undefined)

@@ -3,18 +3,15 @@
  * seams, and serves the kubelet's HTTP API on any stream it is handed.
  */
 import type { Duplex } from 'node:stream';
-import type { Clock } from '../base/clock.ts';
-import type { Logger } from '../base/logger.ts';
-import type { Random } from '../base/random.ts';
 import { TokenBucket } from '../base/token-bucket.ts';
 import type { KubeObject } from '../api/object.ts';
 import { parseQuantity, quantityMilli, quantityValue } from '../api/quantity.ts';
 import { parseDuration } from '../api/time.ts';
-import type { Node, Pod, Service, Taint } from '../api/types/index.gen.ts';
+import { gitVersion } from '../api/version.ts';
+import type { Node, Pod } from '../api/types/index.gen.ts';
 import { EventRecorder } from '../client/event-recorder.ts';
 import { dropManagedFields, Informer } from '../client/informer.ts';
 import type { ResourceClient } from '../client/client.ts';
-import type { TypedClient } from '../client/typed-client.ts';
 import type { Refusal } from './admission.ts';
 import { appArmorFault, infeasible, NodeAdmission } from './admission.ts';
 import { Backoff } from './backoff.ts';
@@ -27,6 +24,8 @@ import { podUidLabel } from './container-config.ts';
 import type { KubeletContext, KubeletEvents, ServiceSource } from './context.ts';
 import type { NodeHost } from './host/node-host.ts';
 import { ImageManager } from './image-manager.ts';
+import type { KubeletOptions } from './kubelet-options.ts';
+import { serviceSource } from './service-source.ts';
 import { KubeletManagers } from './managers.ts';
 import { deleteMirrorPod } from './mirror-pods.ts';
 import { NodeStatusManager } from './node-status.ts';
@@ -54,66 +53,6 @@ import { claimName } from './volumes/layout.ts';
 import { VolumeManager } from './volumes/volume-manager.ts';
 import { WriteGate } from './write-gate.ts';
 
-export interface KubeletOptions {
-  readonly nodeName: string;
-  /** With the identity `system:node:<nodeName>`. */
-  readonly client: TypedClient;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly logger: Logger;
-  readonly runtime: ContainerRuntime;
-  readonly host: NodeHost;
-  readonly nodeLabels?: Readonly<Record<string, string>>;
-  readonly nodeAnnotations?: Readonly<Record<string, string>>;
-  readonly registerWithTaints?: readonly Taint[];
-  readonly registerNode?: boolean;
-  readonly registerSchedulable?: boolean;
-  readonly providerId?: string;
-  readonly cloudProvider?: 'external';
-  readonly capacity?: Readonly<Record<string, string>>;
-  readonly allocatable?: Readonly<Record<string, string>>;
-  /** Default 110. */
-  readonly maxPods?: number;
-  /** Sets the node's pod CIDR on registration; otherwise it comes from the API. */
-  readonly podCidrs?: readonly string[];
-  /** Awaited when a pod has got its addresses, before its containers start. */
-  readonly onPodAddresses?: (pod: Pod, addresses: readonly string[]) => Promise<void>;
-  /** Told of the node's pod ranges before the runtime is: for setting up the pod network. */
-  readonly onPodCidrs?: (cidrs: readonly string[]) => Promise<void>;
-  readonly clusterDns?: readonly string[];
-  readonly clusterDomain?: string;
-  readonly kubeletVersion?: string;
-  /** What the node reports as its kubelet's port; default 10250. */
-  readonly port?: number;
-  readonly rootDir?: string;
-  readonly podLogsDir?: string;
-  readonly leaseDurationSeconds?: number;
-  readonly statusReportMs?: number;
-  /** Default 300 s. */
-  readonly crashLoopBackoffMaxMs?: number;
-  /**
-   * Of a KubeletConfiguration what the node's managers obey (eviction, garbage collection, logs, static pods, shutdown, what is
-   * reserved); `{}` for upstream's defaults. Without it the node goes without them, as simulated ones do.
-   */
-  readonly configuration?: Partial<KubeletConfiguration>;
-  /** Default: those of `configuration`. */
-  readonly features?: Pick<FeatureGates, 'enabled'>;
-  /** What `/configz` shows beside `configuration`. */
-  readonly configz?: Readonly<Record<string, unknown>>;
-  /** Shared Services of several kubelets in one process; a kubelet of its own follows them itself. */
-  readonly services?: ServiceSource;
-  /**
-   * Follow the Node object. Without it, it is followed until it has a pod range; later changes are seen with the next status report.
-   * Default true.
-   */
-  readonly watchNode?: boolean;
-  readonly events?: KubeletEvents;
-  /** Shared by the kubelets of one process. */
-  readonly writeGate?: WriteGate;
-  /** Shared by the kubelets of one process. */
-  readonly shapes?: ShapeCache;
-}
-
 export interface Kubelet {
   readonly nodeName: string;
   /** Registers the node and begins; resolves when the node exists and its pods are followed. */
@@ -132,30 +71,6 @@ export interface Kubelet {
   readonly host: NodeHost;
   readonly nodeStatus: NodeStatusManager;
   readonly volumes: VolumeManager;
-}
-
-/** The version this kubelet reports. */
-export const kubeletVersion = 'v1.36.4+knarr.1';
-
-/** Follows all Services through one informer. */
-export function serviceSource(options: {
-  client: TypedClient;
-  clock: Clock;
-  random: Random;
-  logger: Logger;
-}): ServiceSource & { start(): void; stop(): Promise<void> } {
-  const informer = new Informer({
-    ...options,
-    client: options.client.core.services as unknown as ResourceClient<Service & KubeObject>,
-    transform: dropManagedFields,
-  });
-  return {
-    start: () => informer.start(),
-    stop: () => informer.stop(),
-    ready: () => informer.synced,
-    list: (namespace) => informer.lister.list(namespace),
-    variables: new Map(),
-  };
 }
 
 export function createKubelet(options: KubeletOptions): Kubelet {
@@ -306,7 +221,7 @@ class KubeletImpl implements Kubelet, WorkerHome {
         allocatable: o.allocatable,
         maxPods,
         podCidrs: o.podCidrs,
-        kubeletVersion: o.kubeletVersion ?? kubeletVersion,
+        kubeletVersion: o.kubeletVersion ?? gitVersion,
         port: o.port ?? 10250,
         leaseDurationSeconds: o.leaseDurationSeconds ?? configuration?.nodeLeaseDurationSeconds ?? 40,
         statusReportMs:

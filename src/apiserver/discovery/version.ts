@@ -10,8 +10,6 @@ export interface VersionOptions {
   readonly effective?: Pick<EffectiveVersion, 'emulation' | 'minCompatibility'> | undefined;
 }
 
-export const defaultGitVersion = 'v1.36.4+knarr.1';
-
 /** version.Info as upstream's `/version` answers it. */
 export function versionInfo(options: VersionOptions): Record<string, string> {
   const m = /^v(\d+)\.(\d+)/.exec(options.gitVersion);

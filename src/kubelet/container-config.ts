@@ -335,6 +335,7 @@ async function build(ctx: KubeletContext, input: ContainerInput): Promise<Contai
   const security = await containerSecurityContext(ctx, input);
   const declared = await makeEnvironment(ctx, pod, container, input.fields, (v) => input.volumes.path(v));
   const own = await ctx.resources?.devices?.starting(pod, container);
+  const cdiDevices = [...(own?.cdiDevices ?? []), ...(ctx.resources?.dynamic?.cdiDevices(pod, container) ?? [])];
   const devices = [...makeDevices(input), ...(own?.devices ?? [])];
   // What the pod says goes before what a plugin says.
   const added = own?.envs.filter((e) => declared.every((d) => d.key !== e.key)) ?? [];
@@ -373,7 +374,7 @@ async function build(ctx: KubeletContext, input: ContainerInput): Promise<Contai
       [containerNameLabel]: container.name,
     },
     annotations: ctx.shapes.share({ ...own?.annotations, ...containerAnnotations(pod, container, restartCount) }),
-    ...((own?.cdiDevices.length ?? 0) === 0 ? {} : { cdiDevices: own!.cdiDevices }),
+    ...(cdiDevices.length === 0 ? {} : { cdiDevices }),
     logPath: `${container.name}/${restartCount}.log`,
     stdin: container.stdin,
     stdinOnce: container.stdinOnce,

@@ -196,6 +196,14 @@ export class PodSync {
     const { ctx, loop, runtimeView } = this.#p;
     if (actions.sandboxId !== undefined) await ctx.runtime.stopPodSandbox(actions.sandboxId);
     try {
+      await ctx.resources?.dynamic?.prepare(pod);
+    } catch (error) {
+      const text = `Failed to prepare dynamic resources: ${errorText(error)}`;
+      ctx.events.pod(pod, 'Warning', 'FailedPrepareDynamicResources', text);
+      loop.wakeAt(ctx.clock.now() + retryMs);
+      return false;
+    }
+    try {
       const handler = await runtimeHandler(ctx, pod);
       const config = await sandboxConfig(ctx, pod, actions.attempt, handler);
       const id = await ctx.runtime.runPodSandbox(config, handler);

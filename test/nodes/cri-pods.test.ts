@@ -28,7 +28,7 @@ describe('pods on a real runtime', { skip, timeout: 240_000 }, () => {
       return statusOf(pod)?.state?.running !== undefined && pod;
     }, `${name} to run`);
   };
-  const idOf = (pod: Pod): string => statusOf(pod)!.containerID!.replace('containerd://', '');
+  const idOf = (pod: Pod): string => statusOf(pod)!.containerID!.replace(/^.*:\/\//, '');
   /** Why the pod's container waits, once it does for something that will not end by itself. */
   const waiting = async (
     name: string,
@@ -214,7 +214,7 @@ describe('pods on a real runtime', { skip, timeout: 240_000 }, () => {
       return statusOf(p)?.restartCount === 1 && statusOf(p)?.state?.running !== undefined && p;
     }, 'the second instance');
     assert.equal(statusOf(pod)?.lastState?.terminated?.exitCode, 1);
-    const previous = statusOf(pod)!.lastState!.terminated!.containerID!.replace('containerd://', '');
+    const previous = statusOf(pod)!.lastState!.terminated!.containerID!.replace(/^.*:\/\//, '');
     const { logPath } = await node.containerd.runtime.containerStatus(previous);
     assert.match(logPath, /\/main\/0\.log$/);
     assert.match(readFileSync(logPath, 'utf8'), /stdout F first/);
@@ -293,7 +293,7 @@ describe('pods on a real runtime', { skip, timeout: 240_000 }, () => {
     );
     const id = await node.until(async () => {
       const s = (await get('looked-at')).status?.ephemeralContainerStatuses?.[0];
-      return s?.state?.terminated !== undefined && s.containerID?.replace('containerd://', '');
+      return s?.state?.terminated !== undefined && s.containerID?.replace(/^.*:\/\//, '');
     }, 'the ephemeral container');
     const { logPath } = await node.containerd.runtime.containerStatus(id);
     assert.match(readFileSync(logPath, 'utf8'), /stdout F sleep 1000/);

@@ -1,7 +1,8 @@
 /** Device plugins on a real node: registration, what containers get, health, restarts; and who has what, as monitors ask. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { DevicePlugin, podResources } from './support/device-plugin.ts';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { DevicePlugin, DraDriver, podResources } from './support/device-plugin.ts';
 import { ownNamespaces } from './support/namespaces.ts';
 import { RealNode, shell, sleeper } from './support/real-node.ts';
 
@@ -113,5 +114,93 @@ describe('device plugins', { skip }, () => {
     await node.delete('three');
     plugin.stop();
     await says('0', '0');
+  });
+});
+
+describe('dynamic resources', { skip }, () => {
+  let node: RealNode;
+  let driver: DraDriver;
+  before(async () => {
+    node = await RealNode.start({ configuration: { evictionHard: { 'memory.available': '1Mi' } } });
+    driver = new DraDriver(node.rootDir, 'dra.example');
+    // What the runtime is to make of the devices' names, where it knows the interface.
+    mkdirSync('/run/cdi', { recursive: true });
+    writeFileSync(
+      '/run/cdi/vendor.json',
+      JSON.stringify({
+        cdiVersion: '0.5.0',
+        kind: 'vendor.example/thing',
+        devices: ['c1', 'c2'].map((name) => ({ name, containerEdits: { env: [`THING=${name}`] } })),
+      }),
+    );
+    await driver.start();
+    await node.until(async () => driver.registered, 'the driver to be registered');
+  });
+  after(async () => {
+    driver?.stop();
+    await node?.stop();
+  });
+
+  /** A claim as a scheduler would leave it: with its device, and reserved for pods. */
+  const claim = async (name: string, ...pods: { name: string; uid: string }[]): Promise<void> => {
+    const claims = node.client.dra.resourceclaims;
+    const made = await claims
+      .create({
+        apiVersion: 'resource.k8s.io/v1',
+        kind: 'ResourceClaim',
+        metadata: { name, namespace: 'default' },
+        spec: { devices: { requests: [{ name: 'r', exactly: { deviceClassName: 'thing.example' } }] } },
+      } as never)
+      .catch(() => claims.get(name, 'default'));
+    await claims.updateStatus({
+      ...made,
+      status: {
+        allocation: { devices: { results: [{ request: 'r', driver: 'dra.example', pool: 'p', device: 'd' }] } },
+        reservedFor: pods.map((p) => ({ resource: 'pods', ...p })),
+      },
+    } as never);
+  };
+  const using = (claimName: string, script = `echo "got $THING"; ${sleeper}`) => ({
+    resourceClaims: [{ name: 'thing', resourceClaimName: claimName }],
+    containers: [shell(script, { resources: { claims: [{ name: 'thing' }] } })],
+  });
+
+  test('a claim is made ready before its pod starts, once for all its pods, and given back after the last', async () => {
+    const one = await node.create('one', using('c1'));
+    await node.until(
+      async () =>
+        (await node.events('one')).some((e) => /FailedPrepareDynamicResources: .*fetch ResourceClaim c1/.test(e)),
+      'the event',
+    );
+    driver.failure = 'out of order';
+    await claim('c1', { name: 'one', uid: one.metadata.uid! });
+    await node.until(
+      async () => (await node.events('one')).some((e) => /failed for ResourceClaim c1: out of order/.test(e)),
+      'the driver’s error',
+    );
+    driver.failure = '';
+    await node.phase('one', 'Running');
+    assert.deepEqual(driver.prepared, ['c1']);
+    const two = await node.create('two', using('c1'));
+    await node.until(
+      async () => (await node.events('two')).some((e) => /is not allowed to use ResourceClaim c1/.test(e)),
+      'the refusal',
+    );
+    await claim('c1', { name: 'one', uid: one.metadata.uid! }, { name: 'two', uid: two.metadata.uid! });
+    await node.phase('two', 'Running');
+    assert.deepEqual(driver.prepared, ['c1']);
+    if (node.containerd.crio)
+      await node.until(async () => (await node.log('two')) === 'got c1\n', 'what the device brings');
+
+    await node.delete('one');
+    // Another process of the kubelet knows who still uses it.
+    await node.stopKubelet();
+    driver.registered = undefined;
+    await node.startKubelet();
+    await node.until(async () => driver.registered, 'the driver to be registered again');
+    assert.deepEqual(driver.unprepared, []);
+    await node.delete('two');
+    await node.until(async () => driver.unprepared.length > 0, 'the claim to be given back');
+    assert.deepEqual(driver.unprepared, ['c1']);
   });
 });

@@ -148,7 +148,7 @@ describe('sig-node', { skip, timeout: 280_000, concurrency: 4 }, () => {
   });
 
   const cgroupOf = (pod: Pod, index: number, v1: string, v2: string): string => {
-    const id = statusOf(pod, index).containerID!.replace('containerd://', '');
+    const id = statusOf(pod, index).containerID!.replace('containerd://', '').replace('cri-o://', 'crio-');
     const qos = pod.status?.qosClass === 'Guaranteed' ? '' : 'burstable/';
     const cgroup = `${node.containerd.cgroupRoot}/kubepods/${qos}pod${pod.metadata.uid}/${id}`;
     const old = `/sys/fs/cgroup/${v1.split('.')[0]}${cgroup}/${v1}`;

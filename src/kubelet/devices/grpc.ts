@@ -8,17 +8,21 @@ import { ioTimer } from '../../base/io-time.ts';
 import { grpcCodes } from '../grpc-codes.ts';
 import type {
   AllocateAnswer,
+  ClaimReference,
   DeviceInfo,
+  DraStub,
   PluginOptions,
   PluginStub,
   PodResourcesSource,
+  PreparedClaim,
   RegisterRequest,
 } from './messages.ts';
-import { devicePluginMessages, podResourcesMessages } from './messages.ts';
+import { devicePluginMessages, draMessages, podResourcesMessages } from './messages.ts';
 
 const plain: protobuf.IConversionOptions = { longs: Number, enums: String, defaults: true, arrays: true };
 const maxMessage = 16 * 1024 * 1024;
 const callTimeoutMs = 30_000;
+const draTimeoutMs = 45_000;
 
 /** Types of one package, from `name: kind id` texts. */
 function typesOf(packageName: string, messages: Readonly<Record<string, Readonly<Record<string, string>>>>) {
@@ -30,7 +34,7 @@ function typesOf(packageName: string, messages: Readonly<Record<string, Readonly
       const at = text.lastIndexOf(' ');
       const id = Number(text.slice(at + 1));
       const kind = text.slice(0, at);
-      if (kind === 'map') type.add(new protobuf.MapField(field, id, 'string', 'string'));
+      if (kind.startsWith('map')) type.add(new protobuf.MapField(field, id, 'string', kind.slice(4) || 'string'));
       else if (kind.startsWith('repeated ')) type.add(new protobuf.Field(field, id, kind.slice(9), 'repeated'));
       else type.add(new protobuf.Field(field, id, kind));
     }
@@ -237,6 +241,44 @@ export function openPlugin(address: string): PluginStub {
     preStart: async (ids) => {
       await call('PreStartContainer', 'PreStartContainerRequest', 'PreStartContainerResponse', { devicesIds: ids });
     },
+    close: () => client.close(),
+  };
+}
+
+/** A driver of dynamic resources at its socket, in the newest version that it speaks. */
+export function openDraDriver(address: string, version: 'v1' | 'v1beta1'): DraStub {
+  grpc.setLogVerbosity(grpc.logVerbosity.NONE);
+  const packageName = `k8s.io.kubelet.pkg.apis.dra.${version}`;
+  const types = typesOf(packageName, draMessages);
+  const client = new grpc.Client(address, grpc.credentials.createInsecure(), {
+    'grpc.default_authority': 'localhost',
+    'grpc.use_local_subchannel_pool': 1,
+  });
+  const call = <A>(name: string, claims: readonly ClaimReference[]): Promise<A> =>
+    new Promise((resolve, reject) => {
+      const running = client.makeUnaryRequest(
+        `/${packageName}.DRAPlugin/${name}`,
+        types.serialize(`${name}Request`),
+        types.deserialize(`${name}Response`),
+        { claims },
+        (error, given) => {
+          cancel();
+          if (error === null) resolve(given as A);
+          else
+            reject(
+              new Error(`rpc error: code = ${grpcCodes[error.code] ?? 'Unknown'} desc = ${error.details}`, {
+                cause: error,
+              }),
+            );
+        },
+      );
+      const cancel = ioTimer(draTimeoutMs, () => running.cancel());
+    });
+  return {
+    prepare: async (claims) =>
+      (await call<{ claims: Readonly<Record<string, PreparedClaim>> }>('NodePrepareResources', claims)).claims,
+    unprepare: async (claims) =>
+      (await call<{ claims: Readonly<Record<string, { error: string }>> }>('NodeUnprepareResources', claims)).claims,
     close: () => client.close(),
   };
 }

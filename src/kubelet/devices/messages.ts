@@ -76,6 +76,31 @@ export interface PodResourcesSource {
   allocatable(): Omit<ContainerResourcesMessage, 'name'>;
 }
 
+export interface ClaimReference {
+  readonly namespace: string;
+  readonly uid: string;
+  readonly name: string;
+}
+
+export interface PreparedDevice {
+  readonly requestNames: readonly string[];
+  readonly poolName: string;
+  readonly deviceName: string;
+  readonly cdiDeviceIds: readonly string[];
+}
+
+export interface PreparedClaim {
+  readonly devices: readonly PreparedDevice[];
+  readonly error: string;
+}
+
+/** A driver of dynamic resources that can be called; answers are by the claims' uids. */
+export interface DraStub {
+  prepare(claims: readonly ClaimReference[]): Promise<Readonly<Record<string, PreparedClaim>>>;
+  unprepare(claims: readonly ClaimReference[]): Promise<Readonly<Record<string, { readonly error: string }>>>;
+  close(): void;
+}
+
 type Fields = Readonly<Record<string, Readonly<Record<string, string>>>>;
 
 export const devicePluginMessages: Fields = {
@@ -138,4 +163,21 @@ export const podResourcesMessages: Fields = {
   },
   GetPodResourcesRequest: { podName: 'string 1', podNamespace: 'string 2' },
   GetPodResourcesResponse: { podResources: 'PodResources 1' },
+};
+
+export const draMessages: Fields = {
+  Claim: { namespace: 'string 1', uid: 'string 2', name: 'string 3' },
+  NodePrepareResourcesRequest: { claims: 'repeated Claim 1' },
+  Device: {
+    requestNames: 'repeated string 1',
+    poolName: 'string 2',
+    deviceName: 'string 3',
+    cdiDeviceIds: 'repeated string 4',
+    shareId: 'string 5',
+  },
+  NodePrepareResourceResponse: { devices: 'repeated Device 1', error: 'string 2' },
+  NodePrepareResourcesResponse: { claims: 'map NodePrepareResourceResponse 1' },
+  NodeUnprepareResourcesRequest: { claims: 'repeated Claim 1' },
+  NodeUnprepareResourceResponse: { error: 'string 1' },
+  NodeUnprepareResourcesResponse: { claims: 'map NodeUnprepareResourceResponse 1' },
 };

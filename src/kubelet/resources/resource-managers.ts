@@ -16,6 +16,7 @@ import { hardReservation } from '../eviction/thresholds.ts';
 import { errorText } from '../object-cache.ts';
 import type { LinuxContainerResources } from '../runtime/container-runtime.ts';
 import { DeviceManager } from '../devices/device-manager.ts';
+import { DynamicResources } from '../devices/dynamic-resources.ts';
 import type { ContainerResourcesMessage, PodResourcesMessage, PodResourcesSource } from '../devices/messages.ts';
 import { formatCpuState, formatMemoryState, parseCpuState, parseMemoryState, readState } from './checkpoint.ts';
 import { cpuOptions, StaticCpuPolicy } from './cpu-policy.ts';
@@ -82,6 +83,8 @@ const memoryMessage = (b: MemoryBlock) => ({
 export class ResourceManagers {
   /** Undefined where the host has no sockets. */
   readonly devices: DeviceManager | undefined;
+  /** The same. */
+  readonly dynamic: DynamicResources | undefined;
   readonly #o: ResourceManagersOptions;
   readonly #cpuFile: StateFile;
   readonly #memoryFile: StateFile;
@@ -106,6 +109,7 @@ export class ResourceManagers {
             numaNodes: () => this.#topology?.numaNodes.map((n) => n.id) ?? [],
             onChange: o.onDevices,
           });
+    this.dynamic = o.ctx.host.socketAddress === undefined ? undefined : new DynamicResources(o.ctx);
     this.#cpuFile = new StateFile(o.ctx, 'cpu_manager_state');
     this.#memoryFile = new StateFile(o.ctx, 'memory_manager_state');
   }
@@ -136,6 +140,9 @@ export class ResourceManagers {
     );
     await this.#restore();
     await this.devices?.start();
+    await this.dynamic?.start((uid) =>
+      this.#o.ready() ? this.#o.activePods().some((p) => p.pod.metadata.uid === uid) : undefined,
+    );
     this.#endPodResources = await this.#servePodResources();
     if (this.#cpu !== undefined)
       this.#timer = ctx.clock.setTicker(parseDuration(c.cpuManagerReconcilePeriod), () => this.#reconcileSoon());
@@ -251,6 +258,7 @@ export class ResourceManagers {
   /** The same, once its containers are dead. */
   released(uid: string): void {
     this.release(uid);
+    this.dynamic?.release(uid);
     const { activity } = this.#o.ctx.clock;
     void activity.track(this.#save());
     this.#reconcileSoon();
@@ -370,6 +378,7 @@ export class ResourceManagers {
     this.#timer?.cancel();
     await this.#endPodResources?.();
     await this.devices?.stop();
+    await this.dynamic?.stop();
     await this.#reconciling;
     await this.#save();
   }

@@ -329,7 +329,10 @@ export class Containerd {
     if (daemon === undefined || daemon.exitCode !== null) return;
     const gone = new Promise((resolve) => daemon.once('exit', resolve));
     daemon.kill(signal);
+    // CRI-O waits for streams that somebody still holds.
+    const late = setTimeout(() => daemon.kill('SIGKILL'), 5000);
     await gone;
+    clearTimeout(late);
   }
 
   /** As the machine's power failing: nothing runs any more, nothing is mounted, and only what stands on the disk is left. */

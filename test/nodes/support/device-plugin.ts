@@ -1,9 +1,10 @@
-/** A device plugin for tests: devices that are files, on the NUMA nodes that it is told. */
-import { rmSync } from 'node:fs';
+/** A device plugin and a driver of dynamic resources for tests: their devices are files. */
+import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import * as grpc from '@grpc/grpc-js';
 import protobuf from 'protobufjs';
-import { devicePluginMessages, podResourcesMessages } from '../../../src/kubelet/devices/messages.ts';
+import { devicePluginMessages, draMessages, podResourcesMessages } from '../../../src/kubelet/devices/messages.ts';
+import { registrationMessages } from '../../../src/kubelet/volumes/csi/messages.ts';
 
 function rootOf(name: string, messages: typeof devicePluginMessages): protobuf.Root {
   const root = new protobuf.Root();
@@ -12,7 +13,8 @@ function rootOf(name: string, messages: typeof devicePluginMessages): protobuf.R
     const type = new protobuf.Type(message);
     for (const [field, text] of Object.entries(fields)) {
       const [id, kind, rule] = text.split(' ').reverse() as [string, string, string?];
-      if (kind === 'map') type.add(new protobuf.MapField(field, Number(id), 'string', 'string'));
+      if (kind === 'map' || rule === 'map')
+        type.add(new protobuf.MapField(field, Number(id), 'string', rule === 'map' ? kind : 'string'));
       else type.add(new protobuf.Field(field, Number(id), kind, rule));
     }
     ns.add(type);
@@ -153,5 +155,126 @@ export class DevicePlugin {
   stop(): void {
     this.#server.forceShutdown();
     rmSync(join(this.#folder, this.#name), { force: true });
+  }
+}
+
+interface Claim {
+  readonly uid: string;
+  readonly name: string;
+}
+
+/** A driver of dynamic resources: each claim's device is one of the container device interface, named as the claim. */
+export class DraDriver {
+  readonly name: string;
+  readonly prepared: string[] = [];
+  readonly unprepared: string[] = [];
+  /** What it answers for every claim, as long as it is set. */
+  failure = '';
+  registered: boolean | undefined;
+  readonly #rootDir: string;
+  readonly #servers: grpc.Server[] = [];
+
+  constructor(rootDir: string, name: string) {
+    this.#rootDir = rootDir;
+    this.name = name;
+  }
+
+  async start(): Promise<void> {
+    const dra = 'k8s.io.kubelet.pkg.apis.dra.v1';
+    const types = rootOf(dra, draMessages);
+    const registration = rootOf('pluginregistration', { ...registrationMessages, InfoRequest: {}, StatusAnswer: {} });
+    const folder = join(this.#rootDir, 'plugins', this.name);
+    mkdirSync(folder, { recursive: true });
+    mkdirSync(join(this.#rootDir, 'plugins_registry'), { recursive: true });
+    const endpoint = join(folder, 'dra.sock');
+    const method = (root: protobuf.Root, path: string, from: string, to: string) => ({
+      path,
+      requestStream: false,
+      responseStream: false,
+      requestSerialize: encode(root, from),
+      requestDeserialize: decode(root, from),
+      responseSerialize: encode(root, to),
+      responseDeserialize: decode(root, to),
+    });
+    const each =
+      (told: string[], answer: (c: Claim) => object) =>
+      (call: { request: { claims: Claim[] } }, done: grpc.sendUnaryData<object>): void => {
+        const { claims } = call.request;
+        if (this.failure === '') told.push(...claims.map((c) => c.name));
+        done(null, {
+          claims: Object.fromEntries(
+            claims.map((c) => [c.uid, this.failure === '' ? answer(c) : { error: this.failure }]),
+          ),
+        });
+      };
+    await this.#serve(
+      endpoint,
+      {
+        NodePrepareResources: method(
+          types,
+          `/${dra}.DRAPlugin/NodePrepareResources`,
+          `${dra}.NodePrepareResourcesRequest`,
+          `${dra}.NodePrepareResourcesResponse`,
+        ),
+        NodeUnprepareResources: method(
+          types,
+          `/${dra}.DRAPlugin/NodeUnprepareResources`,
+          `${dra}.NodeUnprepareResourcesRequest`,
+          `${dra}.NodeUnprepareResourcesResponse`,
+        ),
+      },
+      {
+        NodePrepareResources: each(this.prepared, (c) => ({
+          devices: [
+            { requestNames: ['r'], poolName: 'p', deviceName: 'd', cdiDeviceIds: [`vendor.example/thing=${c.name}`] },
+          ],
+        })),
+        NodeUnprepareResources: each(this.unprepared, () => ({})),
+      },
+    );
+    await this.#serve(
+      join(this.#rootDir, 'plugins_registry', `${this.name}-reg.sock`),
+      {
+        GetInfo: method(
+          registration,
+          '/pluginregistration.Registration/GetInfo',
+          'pluginregistration.Empty',
+          'pluginregistration.PluginInfo',
+        ),
+        NotifyRegistrationStatus: method(
+          registration,
+          '/pluginregistration.Registration/NotifyRegistrationStatus',
+          'pluginregistration.RegistrationStatus',
+          'pluginregistration.Empty',
+        ),
+      },
+      {
+        GetInfo: (_: unknown, done: grpc.sendUnaryData<object>) =>
+          done(null, { type: 'DRAPlugin', name: this.name, endpoint, supportedVersions: ['v1.DRAPlugin'] }),
+        NotifyRegistrationStatus: (
+          call: { request: { pluginRegistered: boolean } },
+          done: grpc.sendUnaryData<object>,
+        ) => {
+          this.registered = call.request.pluginRegistered;
+          done(null, {});
+        },
+      },
+    );
+  }
+
+  async #serve(path: string, definition: object, handlers: object): Promise<void> {
+    const server = new grpc.Server();
+    server.addService(definition as never, handlers as never);
+    await new Promise<void>((resolve, reject) =>
+      server.bindAsync(`unix://${path}`, grpc.ServerCredentials.createInsecure(), (error) =>
+        error === null ? resolve() : reject(error),
+      ),
+    );
+    this.#servers.push(server);
+  }
+
+  stop(): void {
+    rmSync(join(this.#rootDir, 'plugins_registry', `${this.name}-reg.sock`), { force: true });
+    for (const s of this.#servers.splice(0)) s.forceShutdown();
   }
 }

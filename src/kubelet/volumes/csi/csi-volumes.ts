@@ -88,7 +88,9 @@ export class CsiVolumes {
       register: (name, endpoint, versions) => this.#register(name, endpoint, versions),
       deregister: (name) => this.#deregister(name),
     };
-    this.#registry = new PluginRegistry(ctx, this.#channels, new Map([['CSIPlugin', handler]]));
+    const handlers = new Map([['CSIPlugin', handler]]);
+    if (ctx.resources?.dynamic !== undefined) handlers.set('DRAPlugin', ctx.resources.dynamic.handler);
+    this.#registry = new PluginRegistry(ctx, this.#channels, handlers);
   }
 
   async start(): Promise<void> {

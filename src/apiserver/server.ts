@@ -31,6 +31,8 @@ import { createParamAccess } from './authorization/param-access.ts';
 import { defaultRequestHeaders } from './authentication/request-header.ts';
 import { bootstrap, publishAuthentication } from './bootstrap/bootstrap.ts';
 import type { AuthenticationFiles } from './bootstrap/objects.ts';
+import type { AdvertisedAddress } from './bootstrap/objects.ts';
+import { ServerEndpoints } from './bootstrap/server-endpoints.ts';
 import { LegacyTokenTracking } from './bootstrap/legacy-token-tracking.ts';
 import { apiServerId, IdentityLease } from './bootstrap/identity-lease.ts';
 import { createConnectHandler, type Session } from './connect/connect.ts';
@@ -169,6 +171,8 @@ class ApiServerImpl implements ApiServer {
   readonly #reviewClients: WebhookClients;
   readonly #lease: IdentityLease;
   readonly #legacyTokens: LegacyTokenTracking;
+  /** Where other servers may be on the same store. */
+  readonly #endpoints: ServerEndpoints | undefined;
   readonly #webhooks: WebhookAdmission;
   readonly #policies: PolicyAdmission;
   readonly #aggregation: Aggregation;
@@ -336,6 +340,10 @@ class ApiServerImpl implements ApiServer {
     registries.setAuthorizer(authorizer);
     this.#lease = new IdentityLease({ registries, clock, random, logger, hostname: hostname() });
     this.#legacyTokens = new LegacyTokenTracking({ registries, clock, logger });
+    const advertised = (): AdvertisedAddress => this.#service();
+    this.#endpoints = options.embedded
+      ? undefined
+      : new ServerEndpoints({ store, registries, clock, logger, advertised });
 
     const protobuf = new ProtobufObjects(catalog);
     const cbor = this.#features.enabled('CBORServingAndStorage') ? new CborObjects(catalog) : undefined;
@@ -612,9 +620,16 @@ class ApiServerImpl implements ApiServer {
     return this.#ready;
   }
 
+  /** What the `kubernetes` Service is to lead to. */
+  #service(): AdvertisedAddress {
+    const [range = defaultServiceRange] = this.#options.serviceClusterIPRanges ?? [];
+    return { ...this.#advertised(), serviceIp: firstServiceIP(range) };
+  }
+
   async #bootstrap(): Promise<void> {
     const options = this.#options;
     const serviceCidrs = options.serviceClusterIPRanges ?? [defaultServiceRange];
+    const addresses = await this.#endpoints?.join();
     await this.registries.warm(bootstrapped);
     const own = this.#aggregation.register();
     // Told below, with what else goes wrong.
@@ -625,13 +640,14 @@ class ApiServerImpl implements ApiServer {
       logger: this.#logger,
       authentication: this.#authenticationFiles(this.#certificates ?? options.certificates),
       serviceCidrs,
-      advertised: { ...this.#advertised(), serviceIp: firstServiceIP(serviceCidrs[0]!) },
+      advertised: { ...this.#service(), ...(addresses === undefined ? {} : { addresses }) },
     });
     await own;
     if (this.#closing !== undefined) return;
     await this.#flowControlMaintenance.start();
     if (this.#features.enabled('APIServerIdentity')) await this.#lease.start();
     await this.#legacyTokens.start();
+    this.#endpoints?.start();
     this.#bootstrapped = true;
   }
 
@@ -647,8 +663,10 @@ class ApiServerImpl implements ApiServer {
     const retryAfter = this.#options.operations?.shutdownSendRetryAfter === true;
     const tell = (name: string): void => this.#logger.info('[graceful-termination] shutdown event', { name });
     tell('ShutdownInitiated');
+    const left = this.#endpoints?.leave();
     if (delay > 0) await ioSleep(delay);
     tell('AfterShutdownDelayDuration');
+    await left;
     this.#lease.close();
     this.#legacyTokens.close();
     this.#repair?.close();

@@ -47,7 +47,11 @@ function sameJson(a: unknown, b: unknown): boolean {
 }
 
 /** Creates the object, or puts back the given members of an existing one. */
-async function ensureMembers(writer: BootstrapWriter, o: BootstrapObject, members: readonly string[]): Promise<void> {
+export async function ensureMembers(
+  writer: BootstrapWriter,
+  o: BootstrapObject,
+  members: readonly string[],
+): Promise<void> {
   const current = writer.current(o.group, o.resource, o.object.metadata);
   if (current === undefined) {
     await writer.create(o.group, o.resource, o.object);

@@ -106,12 +106,15 @@ export interface AdvertisedAddress {
   readonly port: number;
   /** First address of the service range. */
   readonly serviceIp: string;
+  /** Of all the servers there are, where there may be several. */
+  readonly addresses?: readonly string[];
 }
 
 /** `default/kubernetes`, with its Endpoints and EndpointSlice. */
 export function kubernetesServiceObjects(a: AdvertisedAddress): BootstrapObject[] {
   const metadata = { name: 'kubernetes', namespace: 'default' };
   const ipv6 = a.address.includes(':');
+  const addresses = a.addresses ?? [a.address];
   return [
     {
       group: '',
@@ -139,7 +142,9 @@ export function kubernetesServiceObjects(a: AdvertisedAddress): BootstrapObject[
         apiVersion: 'v1',
         kind: 'Endpoints',
         metadata: { ...metadata, labels: { 'endpointslice.kubernetes.io/skip-mirror': 'true' } },
-        subsets: [{ addresses: [{ ip: a.address }], ports: [{ name: 'https', port: a.port, protocol: 'TCP' }] }],
+        subsets: [
+          { addresses: addresses.map((ip) => ({ ip })), ports: [{ name: 'https', port: a.port, protocol: 'TCP' }] },
+        ],
       },
     },
     {
@@ -150,7 +155,7 @@ export function kubernetesServiceObjects(a: AdvertisedAddress): BootstrapObject[
         kind: 'EndpointSlice',
         metadata: { ...metadata, labels: { 'kubernetes.io/service-name': 'kubernetes' } },
         addressType: ipv6 ? 'IPv6' : 'IPv4',
-        endpoints: [{ addresses: [a.address], conditions: { ready: true } }],
+        endpoints: addresses.map((address) => ({ addresses: [address], conditions: { ready: true } })),
         ports: [{ name: 'https', port: a.port, protocol: 'TCP' }],
       },
     },

@@ -1,0 +1,43 @@
+/** Several API servers on one store: the `kubernetes` Service leads to all that are there, and no longer to those that have gone. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createWorkspace, startApiServer, startStore } from '../support/api-server.ts';
+import type { Api, Json } from '../support/api.ts';
+
+async function addresses(api: Api): Promise<{ endpoints: string[]; slice: string[] }> {
+  const endpoints = (await api.get('/api/v1/namespaces/default/endpoints/kubernetes')).body;
+  const slice = (await api.get('/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes')).body;
+  return {
+    endpoints: endpoints.subsets.flatMap((s: Json) => s.addresses.map((a: Json) => a.ip)),
+    slice: slice.endpoints.flatMap((e: Json) => e.addresses),
+  };
+}
+
+test('servers come and go', async () => {
+  const work = await createWorkspace();
+  await using etcd = await startStore();
+  const start = (address: string) => startApiServer(work, etcd, [`--advertise-address=${address}`]);
+  await using first = await start('192.0.2.1');
+  assert.deepEqual((await addresses(first.api)).endpoints, ['192.0.2.1']);
+  {
+    await using second = await start('192.0.2.2');
+    const both = ['192.0.2.1', '192.0.2.2'];
+    assert.deepEqual(await addresses(second.api), { endpoints: both, slice: both });
+    const { kvs } = await etcd.store.range({ key: '/registry/masterleases/192.0.2.2' });
+    assert.ok(kvs[0]!.lease !== undefined, 'it goes with its server');
+    const record = JSON.parse(kvs[0]!.value.toString()) as Json;
+    assert.deepEqual(record.subsets, [{ addresses: [{ ip: '192.0.2.2' }] }]);
+    // Another server's, such as upstream's: what it holds is of no matter.
+    await etcd.store.commit({
+      key: '/registry/masterleases/192.0.2.9',
+      expectModRevision: 0,
+      value: Buffer.from('k8s\0', 'latin1'),
+    });
+    await second.stop();
+  }
+  assert.deepEqual(await addresses(first.api), {
+    endpoints: ['192.0.2.1', '192.0.2.9'],
+    slice: ['192.0.2.1', '192.0.2.9'],
+  });
+  work.dispose();
+});

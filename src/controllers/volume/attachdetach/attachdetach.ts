@@ -7,8 +7,6 @@ import {
   driverOfPlugin,
   inTreePluginOf,
   standsForInline,
-  translatedInlineVolume,
-  translatedVolume,
 } from '../../../api/helpers/csi-translation/csi-translation.ts';
 import { attachmentName, parseUniqueVolumeName, uniqueVolumeName } from '../../../api/helpers/csi-volumes.ts';
 import { isPodTerminal } from '../../../api/helpers/pod-status.ts';
@@ -31,13 +29,15 @@ import { resources } from '../../../client/resources.ts';
 import type { TypedClient } from '../../../client/typed-client.ts';
 import type { ControllerContext, ControllerDescriptor, RunningController } from '../../context.ts';
 import { isNodeReady } from '../../util/nodes.ts';
-import { addPodClaimIndex, claimIsForPod, claimName, podClaimIndex } from '../pod-claims.ts';
+import { addPodClaimIndex, claimName, podClaimIndex } from '../pod-claims.ts';
 import { ActualState } from './actual-state.ts';
+import { AttachedReport } from './attached-report.ts';
 import type { WantedVolume } from './desired-state.ts';
 import { DesiredState } from './desired-state.ts';
 import { multiAttachMessages } from './multi-attach.ts';
 import type { Operation, OperationKind } from './operations.ts';
 import { attachTimeoutMs, errorKey, Operations } from './operations.ts';
+import { VolumeSpecs } from './volume-specs.ts';
 
 const managedAnnotation = 'volumes.kubernetes.io/controller-managed-attach-detach';
 const outOfService = 'node.kubernetes.io/out-of-service';
@@ -75,8 +75,8 @@ class AttachDetachController implements RunningController {
   readonly #operations: Operations;
   /** Keys are `volume/<unique name>` and `node/<name>`. */
   readonly #controller: Controller;
-  /** One write of a node's status at a time, in the order in which they were asked for. */
-  readonly #reporting = new Map<string, Promise<void>>();
+  readonly #specs: VolumeSpecs;
+  readonly #report: AttachedReport;
   /** Keys of pods on nodes that we do not manage, by node. */
   readonly #unmanaged = new Map<string, Set<string>>();
   readonly #syncMs: number;
@@ -95,6 +95,8 @@ class AttachDetachController implements RunningController {
     this.#volumes = informers.informer(resources.core.persistentvolumes);
     this.#drivers = informers.informer(resources.storage.csidrivers);
     this.#attachments = informers.informer(resources.storage.volumeattachments);
+    this.#specs = new VolumeSpecs(this.#volumes, this.#claims, this.#drivers, logger);
+    this.#report = new AttachedReport(this.#client, this.#nodes, this.#actual);
     addPodClaimIndex(this.#pods);
     this.#operations = new Operations(clock);
     const sync = options.attachDetachReconcileSyncPeriodMs ?? defaultSyncMs;
@@ -212,7 +214,7 @@ class AttachDetachController implements RunningController {
       if (node.metadata.annotations?.[managedAnnotation] !== undefined) this.#desired.addNode(name);
     }
     for (const a of this.#attachments.lister.list()) {
-      const pv = this.#attachedSpec(a);
+      const pv = this.#specs.ofAttachment(a);
       const name = this.#volumeOf(a);
       if (pv === undefined || name === undefined) continue;
       const node = a.spec.nodeName;
@@ -230,7 +232,7 @@ class AttachDetachController implements RunningController {
 
   /** The unique name of an attachment's volume. */
   #volumeOf(a: VolumeAttachment): string | undefined {
-    const csi = this.#attachedSpec(a)?.spec?.csi;
+    const csi = this.#specs.ofAttachment(a)?.spec?.csi;
     if (csi !== undefined) return uniqueVolumeName(csi.driver, csi.volumeHandle);
     // The volume is gone already: by its name alone.
     for (const [name, v] of this.#actual.volumes()) {
@@ -239,36 +241,6 @@ class AttachDetachController implements RunningController {
       if (attachmentName(id.handle, id.driver, a.spec.nodeName) === a.metadata.name) return name;
     }
     return undefined;
-  }
-
-  /** What an attachment attaches, as its driver sees it. */
-  #attachedSpec(a: VolumeAttachment): PersistentVolume | undefined {
-    const { persistentVolumeName, inlineVolumeSpec } = a.spec.source;
-    if (inlineVolumeSpec !== undefined) return { metadata: {}, spec: inlineVolumeSpec };
-    const pv = this.#volumes.lister.get(persistentVolumeName ?? '');
-    return pv === undefined ? undefined : this.#translated(() => translatedVolume(pv));
-  }
-
-  /** Undefined for a volume of an in-tree kind that makes no sense to its driver: the kubelet tells its pod. */
-  #translated(translate: () => PersistentVolume | undefined): PersistentVolume | undefined {
-    try {
-      return translate();
-    } catch (error) {
-      this.#c.logger.warn('failed to translate in-tree volume to CSI', { error });
-      return undefined;
-    }
-  }
-
-  #specOfPodVolume(pod: Pod, v: Volume): PersistentVolume | undefined {
-    const name = claimName(pod, v);
-    if (name === undefined) return this.#translated(() => translatedInlineVolume(v, pod.metadata.namespace!));
-    const pv = this.#boundVolume(pod, name, v.ephemeral !== undefined);
-    return pv === undefined ? undefined : this.#translated(() => translatedVolume(pv));
-  }
-
-  #isAttachable(pv: PersistentVolume): boolean {
-    const csi = pv.spec?.csi;
-    return csi !== undefined && this.#drivers.lister.get(csi.driver)?.spec?.attachRequired !== false;
   }
 
   #pod(pod: Pod): void {
@@ -287,8 +259,8 @@ class AttachDetachController implements RunningController {
       return;
     }
     for (const v of volumes) {
-      const pv = this.#specOfPodVolume(pod, v);
-      if (pv === undefined || !this.#isAttachable(pv)) continue;
+      const pv = this.#specs.ofPodVolume(pod, v);
+      if (pv === undefined || !this.#specs.isAttachable(pv)) continue;
       const { driver, volumeHandle } = pv.spec!.csi!;
       const unique = uniqueVolumeName(driver, volumeHandle);
       const known = this.#actual.get(unique);
@@ -300,14 +272,6 @@ class AttachDetachController implements RunningController {
   #podGone(pod: Pod): void {
     this.#unmanaged.get(pod.spec?.nodeName ?? '')?.delete(keyOf(pod));
     for (const v of this.#desired.deletePod(pod.metadata.uid!)) this.#wake(v);
-  }
-
-  #boundVolume(pod: Pod, name: string, ephemeral: boolean): PersistentVolume | undefined {
-    const claim = this.#claims.lister.get(name, pod.metadata.namespace);
-    if (claim?.status?.phase !== 'Bound' || (claim.spec?.volumeName ?? '') === '') return undefined;
-    if (ephemeral && !claimIsForPod(pod, claim)) return undefined;
-    const pv = this.#volumes.lister.get(claim.spec!.volumeName!);
-    return pv?.spec?.claimRef?.uid === claim.metadata.uid ? pv : undefined;
   }
 
   #podsOf(claim: string): void {
@@ -338,7 +302,7 @@ class AttachDetachController implements RunningController {
     for (const name of [...this.#desired.volumes()]) {
       if (parseUniqueVolumeName(name)?.driver !== driver) continue;
       const spec = this.#desired.nodesOf(name).values().next().value?.spec;
-      if (spec === undefined || this.#isAttachable(spec)) continue;
+      if (spec === undefined || this.#specs.isAttachable(spec)) continue;
       this.#desired.deleteVolume(name);
       this.#wake(name);
     }
@@ -361,7 +325,7 @@ class AttachDetachController implements RunningController {
     const at = key.indexOf('/');
     const name = key.slice(at + 1);
     if (key.startsWith('node/')) {
-      await this.#report(name);
+      await this.#report.write(name);
       return;
     }
     // First what is in the way of others.
@@ -555,7 +519,7 @@ class AttachDetachController implements RunningController {
     }
     this.#actual.unreport(volume, node);
     try {
-      await this.#report(node);
+      await this.#report.write(node);
     } catch (error) {
       this.#actual.report(volume, node);
       throw error;
@@ -603,39 +567,6 @@ class AttachDetachController implements RunningController {
       throw new Error('volume is still in use by node, according to Node status');
   }
 
-  // Nodes' status
-
-  /** Writes what is attached into the node's status. Rejects when that was not possible; then it is still to be done. */
-  #report(node: string): Promise<void> {
-    const before = this.#reporting.get(node) ?? Promise.resolve();
-    const mine = before.then(() => this.#writeReport(node));
-    const settled = mine.catch(() => {});
-    this.#reporting.set(node, settled);
-    void settled.then(() => {
-      if (this.#reporting.get(node) === settled) this.#reporting.delete(node);
-    });
-    return mine;
-  }
-
-  async #writeReport(node: string): Promise<void> {
-    if (this.#nodes.lister.get(node) === undefined) return;
-    const volumes = this.#actual.takeReport(node);
-    if (volumes === undefined) return;
-    try {
-      await this.#client.core.nodes.patch(
-        node,
-        undefined,
-        'strategic',
-        { status: { volumesAttached: volumes.length === 0 ? null : volumes } },
-        { subresource: 'status' },
-      );
-    } catch (error) {
-      if (isNotFound(error)) return;
-      this.#actual.reportAgain(node);
-      throw error;
-    }
-  }
-
   // Reconcile sync
 
   #arm(): void {
@@ -653,7 +584,7 @@ class AttachDetachController implements RunningController {
   async #sync(): Promise<void> {
     for (const [volume, v] of [...this.#actual.volumes()])
       for (const [node, at] of [...v.nodes]) {
-        if (!at.confirmed || v.spec === undefined || !this.#isAttachable(v.spec)) continue;
+        if (!at.confirmed || v.spec === undefined || !this.#specs.isAttachable(v.spec)) continue;
         if (this.#operations.pending(this.#operationKey(volume, node)) !== undefined) continue;
         const { id, object } = this.#attachmentOf(volume, node);
         let attached = object?.status?.attached === true;

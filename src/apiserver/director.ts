@@ -128,7 +128,7 @@ export function createDirector(options: DirectorOptions): Handler {
           scope.annotate('k8s.io/deprecated', 'true');
         }
         if (info.subresource !== '' && connectSubresources.has(info.subresource)) return connect(scope);
-        if (!resource.custom && !scope.request.wantsObjects) checkMediaTypes(scope, info, encoder.cbor !== undefined);
+        if (!resource.custom) checkMediaTypes(scope, info, encoder.cbor !== undefined);
         encoder.negotiate(scope, resource);
         return verbs.handle(scope);
       }

@@ -13,6 +13,28 @@ const dual = {
   clusterCIDR: '10.244.0.0/16,fd00:10:244::/48',
 };
 
+/** A policy holds on the machine that joined, for pods of the other one: their labels and addresses are what it is shown of them. */
+async function policyOnJoined(sites: Sites): Promise<void> {
+  const pods = (await sites.client.core.pods.list({ namespace: 'default', labelSelector: 'app=web' })).items;
+  const { podIP } = pods.find((p) => p.spec?.nodeName === 'two')!.status!;
+  const script = `timeout 3 wget -q -O - http://${podIP}:8080/cgi-bin/who || echo refused`;
+  await sites.client.networking.networkpolicies.create({
+    metadata: { name: 'friends', namespace: 'default' },
+    spec: {
+      podSelector: { matchLabels: { app: 'web' } },
+      ingress: [{ from: [{ podSelector: { matchLabels: { friend: 'yes' } } }] }],
+    },
+  });
+  let n = 0;
+  await until('strangers to be refused', async () =>
+    /^refused$/m.test(await sites.run(`stranger-${n++}`, 'one', script)),
+  );
+  assert.match(await sites.run('friend', 'one', script, {}, { friend: 'yes' }), /^two /);
+  assert.match(await sites.run('near', 'two', script), /^refused$/m);
+  await sites.client.networking.networkpolicies.delete('friends', 'default');
+  await until('everybody to be let in', async () => /^two /.test(await sites.run(`stranger-${n++}`, 'one', script)));
+}
+
 test('VXLAN leads to the pods of a machine behind a router', { skip }, async () => {
   const sites = await Sites.start();
   try {
@@ -52,6 +74,8 @@ test('VXLAN leads to the pods of a machine behind a router', { skip }, async () 
       `dd if=/dev/zero bs=1000 count=300 2>/dev/null | timeout 10 nc -w 5 ${vip} 80 > /dev/null; ping -c 2 -s 1400 ${rangeOne}1 > /dev/null && echo fine`,
     );
     assert.equal(big, 'fine\n');
+
+    await policyOnJoined(sites);
 
     // A node that leaves takes along what it made, here and there.
     await sites.leave();

@@ -240,9 +240,15 @@ export class Sites {
   }
 
   /** Runs a script in a pod and gives what it wrote, and whether it ended well. */
-  async run(name: string, node: string, script: string, more: Partial<PodSpec> = {}): Promise<string> {
+  async run(
+    name: string,
+    node: string,
+    script: string,
+    more: Partial<PodSpec> = {},
+    labels: Record<string, string> = {},
+  ): Promise<string> {
     await this.client.core.pods.create({
-      metadata: { name, namespace: 'default' },
+      metadata: { name, namespace: 'default', labels },
       spec: {
         nodeName: node,
         restartPolicy: 'Never',

@@ -85,10 +85,6 @@ class Both {
   }
 
   row<T>(name: string, unit: string, goal: string, results: readonly T[][], of: (result: T) => number): void {
-    console.error(
-      name,
-      results.map((r) => r.map(of)),
-    );
     const [ours, theirs] = results.map((of_) => median(of_.map(of)));
     this.rows.push({ name, value: ours!, unit, ...(theirs === undefined ? {} : { upstream: theirs }), goal });
   }

@@ -79,32 +79,37 @@ export function withPriorityAndFairness(options: PriorityAndFairnessOptions): Fi
       flow.metrics.ran(type).observe((now - ticket.startedAt) / 1000);
       flow.level.queues.finish(ticket, now);
     };
+    const answered = (
+      scope: Scope,
+      ticket: Ticket,
+      flow: Flow,
+      reads: boolean,
+      response: OutgoingResponse,
+    ): OutgoingResponse => {
+      const { body } = response;
+      // A watch has its seats until its initial events are out.
+      if (body.kind === 'watch') body.source.onBegun(() => done(scope, ticket, flow, reads));
+      else done(scope, ticket, flow, reads);
+      return response;
+    };
     // Without an async function of its own: this is the way of every request.
     const run = (scope: Scope, ticket: Ticket, flow: Flow, reads: boolean): ReturnType<Handler> => {
       if (reads) inFlight.reading++;
       else inFlight.writing++;
       (reads ? executingReads : executingWrites).add(1, ticket.startedAt);
+      const failed = (error: unknown): never => {
+        done(scope, ticket, flow, reads);
+        throw error;
+      };
       let answer: ReturnType<Handler>;
       try {
         answer = next(scope);
       } catch (error) {
-        done(scope, ticket, flow, reads);
-        throw error;
+        return failed(error);
       }
-      if (!(answer instanceof Promise)) {
-        done(scope, ticket, flow, reads);
-        return answer;
-      }
-      return answer.then(
-        (response) => {
-          done(scope, ticket, flow, reads);
-          return response;
-        },
-        (error: unknown) => {
-          done(scope, ticket, flow, reads);
-          throw error;
-        },
-      );
+      return answer instanceof Promise
+        ? answer.then((response) => answered(scope, ticket, flow, reads, response), failed)
+        : answered(scope, ticket, flow, reads, answer);
     };
     const runLater = async (scope: Scope, ticket: Ticket, flow: Flow, reads: boolean): Promise<OutgoingResponse> =>
       (await wait(scope, ticket, flow, reads)) ? run(scope, ticket, flow, reads) : refuse(scope, flow);

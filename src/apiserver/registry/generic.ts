@@ -105,6 +105,11 @@ export class GenericRegistry implements Registry {
     return this.support.objects.layout.key(namespace, name);
   }
 
+  /** What `get` resolves with, where that is known without waiting. */
+  getNow(namespace: string, name: string): StoredObject | undefined {
+    return this.cache.current ? this.cache.get(this.key(namespace, name)) : undefined;
+  }
+
   async get(ctx: RequestContext, namespace: string, name: string, resourceVersion: string): Promise<StoredObject> {
     const key = this.key(namespace, name);
     const { cache } = this;

@@ -389,7 +389,8 @@ export class RegistriesImpl implements Registries {
 
   cached(group: string, resource: string, namespace?: string): Iterable<StoredObject> {
     const cache = this.#started(group, resource);
-    if (cache === undefined) return [];
+    // Most clusters have none of what admission looks for at each write.
+    if (cache === undefined || cache.size === 0) return [];
     const prefix = cache.layout.namespacePrefix(namespace ?? '');
     return cache.all(prefix, prefixEnd(prefix));
   }

@@ -27,7 +27,7 @@ export interface VerbContext extends VerbDeps {
   readonly body: BodyReader;
 }
 
-export type VerbHandler = (verbs: VerbContext, ctx: RequestContext) => Promise<OutgoingResponse>;
+export type VerbHandler = (verbs: VerbContext, ctx: RequestContext) => Promise<OutgoingResponse> | OutgoingResponse;
 
 /** The registry of the request's resource. */
 export function registryOf(verbs: VerbContext, ctx: RequestContext): GenericRegistry {

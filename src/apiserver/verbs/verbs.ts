@@ -29,7 +29,7 @@ export interface VerbsOptions extends VerbDeps {
 }
 
 export interface Verbs {
-  handle(ctx: RequestContext): Promise<OutgoingResponse>;
+  handle(ctx: RequestContext): Promise<OutgoingResponse> | OutgoingResponse;
 }
 
 const ofObject: Readonly<Record<string, VerbHandler>> = {

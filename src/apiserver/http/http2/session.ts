@@ -102,7 +102,15 @@ export class Http2Session implements StreamOwner, FrameHandler {
     );
     this.#cancelPreface = ioTimer(prefaceTimeout, () => socket.destroy());
     const reader = new FrameReader(this);
-    socket.on('data', (bytes: Buffer) => reader.read(bytes));
+    socket.on('data', (bytes: Buffer) => {
+      try {
+        reader.read(bytes);
+      } catch (error) {
+        // One connection must not end the others.
+        context.logger.error('http2 connection failed', { error });
+        socket.destroy();
+      }
+    });
     // Who says no more hears no more.
     socket.on('end', () => socket.destroy());
     socket.on('close', () => this.#end());

@@ -59,7 +59,7 @@ test('a cluster with a real node comes up, runs a loaded image, and leaves nothi
     kubectl('wait', '--for=condition=Ready', 'pod/p', '--timeout=60s');
     assert.equal(kubectl('logs', 'p'), 'started\n');
     assert.equal(kubectl('exec', 'p', '--', 'hostname'), 'p\n');
-    assert.match(kubectl('get', 'node', 'here', '-o', 'wide'), /Ready.*192\.168\.77\.1.*containerd:/);
+    assert.match(kubectl('get', 'node', 'here', '-o', 'wide'), /Ready.*192\.168\.77\.1.*(containerd|cri-o):/);
 
     assert.equal(await running.stop(), 0);
     // Containers run on without it, as under any kubelet.

@@ -97,7 +97,7 @@ describe('the managers of a real node', { skip }, () => {
           status
         );
       }, `resources ${cpu} ${memory}`);
-    const id = first.containerID!.replace(/^.*:\/\//, '');
+    const id = first.containerID!.replace('cri-o://', 'crio-').replace(/^.*:\/\//, '');
     const kernel = async () => {
       const pod = await node.host.cgroups!.limits(`/kubepods/burstable/pod${uid}`);
       const own = await node.host.cgroups!.limits(`/kubepods/burstable/pod${uid}/${id}`);

@@ -61,6 +61,7 @@ import { AccessMetrics } from './metrics/access-metrics.ts';
 import { buildFamilies } from './metrics/process-metrics.ts';
 import { requestLog } from './metrics/request-log.ts';
 import { RequestMetrics } from './metrics/request-metrics.ts';
+import { RestClientMetrics } from './metrics/rest-client-metrics.ts';
 import type { ApiServerOptions } from './options.ts';
 import { installServedPaths } from './served-paths.ts';
 import { RegistriesImpl } from './registry/registries.ts';
@@ -240,12 +241,14 @@ class ApiServerImpl implements ApiServer {
     const services = createServiceResolver({ registries, random, endpoints: options.aggregatorRouting ?? false });
     const outside = options.security ?? {};
     const dialUrl = outside.egress?.dial('controlplane');
+    const clientMetrics = new RestClientMetrics();
     this.#reviewClients = createWebhookClients({
       dialer: options.dialer,
       dialUrl,
       services,
       userAgent: `kube-apiserver/${gitVersion}`,
       trace: tracer,
+      metrics: clientMetrics,
     });
     const security = createSecurity({
       registries,
@@ -299,6 +302,7 @@ class ApiServerImpl implements ApiServer {
       metrics: admissionMetrics,
       conditions: webhookConditions({ authorizer, metrics: admissionMetrics }),
       trace: tracer,
+      clientMetrics,
     });
     this.#policies = createPolicyAdmission({
       registries,
@@ -415,6 +419,7 @@ class ApiServerImpl implements ApiServer {
       ...access.families,
       ...buildFamilies(gitVersion, this.#features, options.effectiveVersion),
       ...this.#allocatorMetrics.families,
+      ...clientMetrics.families,
       ...security.families,
       ...(outside.egress?.families ?? []),
       ...impersonationMetrics.families,

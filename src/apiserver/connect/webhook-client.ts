@@ -5,12 +5,13 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import * as https from 'node:https';
 import { StatusError } from '../../api/status.ts';
-import { ioTimer } from '../../base/io-time.ts';
+import { ioNow, ioTimer } from '../../base/io-time.ts';
 import { joinHostPort } from '../../base/host-port.ts';
 import { goNetworkError } from './go-errors.ts';
 import { dialHost, SecureAgent } from './secure-agent.ts';
 import type { Dialer } from '../dialer.ts';
 import type { Dial } from '../egress/selector.ts';
+import type { RestClientMetrics } from '../metrics/rest-client-metrics.ts';
 import type { OutgoingSpan, OutgoingTrace } from '../tracing/outgoing.ts';
 import type { ServiceResolver } from './service-resolver.ts';
 
@@ -66,6 +67,7 @@ export interface WebhookClientsOptions {
   /** `kube-apiserver-admission`, … */
   readonly userAgent: string;
   readonly trace?: OutgoingTrace | undefined;
+  readonly metrics?: RestClientMetrics | undefined;
 }
 
 /** Clients that are kept, as upstream's. */
@@ -293,7 +295,8 @@ export function createWebhookClients(options: WebhookClientsOptions): WebhookCli
       });
       const signal = call.signal === undefined ? ended.signal : AbortSignal.any([ended.signal, call.signal]);
       const span = options.trace?.begin('POST', `${client.url}${query}`);
-      let received: Received;
+      const began = ioNow();
+      let received: Received | undefined;
       try {
         received = await send(client, `${client.path}${query}`, call, signal, span);
         span?.end(received.status);
@@ -307,6 +310,14 @@ export function createWebhookClients(options: WebhookClientsOptions): WebhookCli
         throw new Error(`Post ${JSON.stringify(`${client.url}${query}`)}: ${why}`, { cause: error });
       } finally {
         cancel();
+        options.metrics?.done({
+          host: joinHostPort(client.host, client.port),
+          method: 'POST',
+          code: received?.status,
+          seconds: (ioNow() - began) / 1000,
+          sent: Buffer.byteLength(call.body),
+          received: received?.body.length ?? 0,
+        });
       }
       const { status, headers, body } = received;
       if (status < 200 || status > 206) throw refusal(received);

@@ -125,6 +125,11 @@ export class RequestMetrics implements RequestObserver {
     'Response latency distribution in seconds for watch list requests broken by group, version, resource and scope.',
     watchListBuckets,
   );
+  readonly #bodies = new HistogramVector(
+    'apiserver_request_body_size_bytes',
+    'Apiserver request body size in bytes broken out by resource and verb.',
+    Array.from({ length: 31 }, (_, i) => 50_000 + i * 100_000),
+  );
   readonly #watchEvents = new Vector(
     'counter',
     'apiserver_watch_events_total',
@@ -180,6 +185,7 @@ export class RequestMetrics implements RequestObserver {
       ),
       this.#watchLists,
       this.#watchEvents,
+      this.#bodies,
       this.#deprecated,
       this.#selfRequests,
       this.#tlsErrors,
@@ -215,6 +221,12 @@ export class RequestMetrics implements RequestObserver {
     const dry = dryRun(scope);
     const known = scope.resource === undefined ? undefined : this.#counted.get(scope.resource);
     const seconds = (ioNow() - scope.receivedAt) / 1000;
+    const length = scope.request.headers['content-length'];
+    if (length !== undefined && info.isResourceRequest) {
+      const { group, resource, verb: asked } = info;
+      const sizes = this.#bodies.series(`${group} ${resource} ${asked}`, () => ({ group, resource, verb: asked }));
+      sizes.observe(Number(length));
+    }
     if (known !== undefined && bytes > 0 && !scope.longRunning && dry === '') {
       for (const c of known) {
         if (c.status !== status || c.verb !== verb || c.where !== where || c.subresource !== info.subresource) continue;

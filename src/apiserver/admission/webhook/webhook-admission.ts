@@ -17,6 +17,7 @@ import { ObjectVersions } from '../object-versions.ts';
 import type { ConditionCompiler } from './call.ts';
 import { mutatingAdmissionWebhook } from './mutating.ts';
 import { validatingAdmissionWebhook } from './validating.ts';
+import type { RestClientMetrics } from '../../metrics/rest-client-metrics.ts';
 import type { OutgoingTrace } from '../../tracing/outgoing.ts';
 import { Webhooks } from './webhooks.ts';
 
@@ -34,6 +35,7 @@ export interface WebhookAdmissionOptions {
   readonly metrics: AdmissionMetrics;
   readonly conditions: ConditionCompiler;
   readonly trace?: OutgoingTrace | undefined;
+  readonly clientMetrics?: RestClientMetrics | undefined;
 }
 
 export interface WebhookAdmission {
@@ -48,7 +50,14 @@ export interface WebhookAdmission {
 export function createWebhookAdmission(options: WebhookAdmissionOptions): WebhookAdmission {
   const { registries, directory, random, logger, dialer, services, metrics, conditions } = options;
   const { dialUrl, trace } = options;
-  const clients = createWebhookClients({ dialer, dialUrl, services, userAgent: 'kube-apiserver-admission', trace });
+  const clients = createWebhookClients({
+    dialer,
+    dialUrl,
+    services,
+    userAgent: 'kube-apiserver-admission',
+    trace,
+    metrics: options.clientMetrics,
+  });
   const mutating = new Webhooks(registries, 'mutatingwebhookconfigurations');
   const validating = new Webhooks(registries, 'validatingwebhookconfigurations');
   const deps = {

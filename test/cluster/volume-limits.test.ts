@@ -1,4 +1,4 @@
-/** The scheduler keeps to the volume limits of nodes, and comes back when there is room. */
+/** What volumes allow the scheduler: limits of nodes, claims of one pod, zones, disks; and what makes it look again. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { VirtualClock } from '../../src/base/clock.ts';
@@ -53,4 +53,60 @@ test('a pod with one volume too many waits for room: another pod that goes, or a
   await client.storage.csinodes.update({ ...now, spec: { drivers: [driver(2)] } });
   await clock.advance(15_000);
   assert.deepEqual([await placed('b'), await placed('c')], [true, true]);
+});
+
+test('a claim for one pod alone keeps a second one waiting; volumes are used in their zone', async () => {
+  const clock = new VirtualClock();
+  // Which would give the nodes its own zone.
+  await using cluster = await createCluster({ clock, nodes: 2, disable: ['cloud-controller-manager'] });
+  const { client } = cluster;
+  const [zoned] = (await client.core.nodes.list()).items.map((n) => n.metadata.name!);
+  const { nodes, pods, persistentvolumes, persistentvolumeclaims } = client.core;
+  for (const { metadata } of (await nodes.list()).items)
+    await nodes.patch(metadata.name!, undefined, 'merge', {
+      metadata: { labels: { 'topology.kubernetes.io/zone': metadata.name === zoned ? 'here' : 'there' } },
+    });
+  const add = async (name: string, mode: string, labels: Record<string, string> = {}): Promise<void> => {
+    const shared = { accessModes: [mode], storageClassName: '' };
+    await persistentvolumes.create({
+      metadata: { name, labels },
+      spec: { ...shared, capacity: { storage: '1Gi' }, csi: { driver: 'test.csi', volumeHandle: name } },
+    });
+    await persistentvolumeclaims.create({
+      metadata: { name, namespace: 'default' },
+      spec: { ...shared, volumeName: name, resources: { requests: { storage: '1Gi' } } },
+    });
+  };
+  await add('alone', 'ReadWriteOncePod');
+  await add('near', 'ReadWriteOnce', { 'failure-domain.beta.kubernetes.io/zone': 'here__elsewhere' });
+  await add('nowhere', 'ReadWriteOnce', { 'topology.kubernetes.io/zone': 'nowhere' });
+  await clock.advance(2000);
+  const use = async (name: string, ...volumes: object[]): Promise<void> => {
+    const named = volumes.map((v, i) => ({ name: `v${i}`, ...v }));
+    const metadata = { name, namespace: 'default' };
+    await pods.create({ metadata, spec: { containers: [{ name: 'c', image: 'x' }], volumes: named } });
+    await clock.advance(1000);
+  };
+  const claim = (claimName: string) => ({ persistentVolumeClaim: { claimName } });
+  const nodeOf = async (name: string) => (await pods.get(name, 'default')).spec?.nodeName ?? '';
+  const why = async (name: string) =>
+    (await pods.get(name, 'default')).status?.conditions?.find((c) => c.type === 'PodScheduled')?.message ?? '';
+  await use('first', claim('alone'));
+  await use('second', claim('alone'));
+  assert.notEqual(await nodeOf('first'), '');
+  assert.match(
+    await why('second'),
+    /^0\/2 nodes are available: 2 node\(s\) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod\./,
+  );
+  await pods.delete('first', 'default', { gracePeriodSeconds: 0 });
+  await clock.advance(15_000);
+  assert.notEqual(await nodeOf('second'), '');
+  await use('near', claim('near'));
+  assert.equal(await nodeOf('near'), zoned);
+  await use('nowhere', claim('nowhere'));
+  assert.match(await why('nowhere'), /^0\/2 nodes are available: 2 node\(s\) had no available volume zone\./);
+  // One disk, two nodes: two pods of it, not three.
+  for (const name of ['disk-a', 'disk-b', 'disk-c']) await use(name, { awsElasticBlockStore: { volumeID: 'vol-1' } });
+  assert.equal(new Set(['', await nodeOf('disk-a'), await nodeOf('disk-b')]).size, 3);
+  assert.match(await why('disk-c'), /2 node\(s\) had no available disk\./);
 });

@@ -12,6 +12,8 @@ import { nodeVolumeLimits } from './node-volume-limits.ts';
 import { podTopologySpread } from './pod-topology-spread.ts';
 import { schedulingGates } from './scheduling-gates.ts';
 import { taintToleration } from './taint-toleration.ts';
+import { volumeRestrictions } from './volume-restrictions.ts';
+import { volumeZone } from './volume-zone.ts';
 
 /** `volumes`: the VolumeBinding plugin, which needs a client. */
 export function defaultPlugins(volumes: Plugin): readonly Plugin[] {
@@ -23,8 +25,10 @@ export function defaultPlugins(volumes: Plugin): readonly Plugin[] {
     nodeAffinity,
     nodePorts,
     nodeResourcesFit,
+    volumeRestrictions,
     nodeVolumeLimits,
     volumes,
+    volumeZone,
     podTopologySpread,
     interPodAffinity,
     balancedAllocation,

@@ -1,6 +1,6 @@
 /** `knarr cloud-controller-manager` */
 import { componentCommand } from './component.ts';
-import { controlPlaneFlags, controlPlaneOptions } from './control-plane.ts';
+import { controlPlaneFlags, controlPlaneOptions, managerFlags } from './control-plane.ts';
 
 export const cloudControllerManagerCommand = componentCommand({
   name: 'cloud-controller-manager',
@@ -16,18 +16,7 @@ export const cloudControllerManagerCommand = componentCommand({
       help: 'settings of the provider in YAML: loadBalancerPool (CIDRs), region, zones, instanceType',
     },
     ...controlPlaneFlags(10258, 'cloud-controller-manager'),
-    {
-      name: 'controllers',
-      kind: 'list',
-      default: ['*'],
-      help: '* for all that are on by default, NAME for one more, -NAME for one less',
-    },
-    {
-      name: 'use-service-account-credentials',
-      kind: 'bool',
-      default: false,
-      help: 'each controller acts under its own service account',
-    },
+    ...managerFlags,
     { name: 'cluster-name', kind: 'string', default: 'kubernetes', help: 'name of the cluster at the cloud' },
     { name: 'cluster-cidr', kind: 'string', value: 'CIDR,…', help: 'the range of the pods, for routes' },
     { name: 'allocate-node-cidrs', kind: 'bool', default: false, help: 'nodes have ranges of their own: make routes' },

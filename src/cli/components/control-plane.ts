@@ -53,6 +53,22 @@ export function controlPlaneFlags(port: number, lease: string): Flag[] {
   ];
 }
 
+/** Flags of what runs many controllers. */
+export const managerFlags: readonly Flag[] = [
+  {
+    name: 'controllers',
+    kind: 'list',
+    default: ['*'],
+    help: '* for all that are on by default, NAME for one more, -NAME for one less',
+  },
+  {
+    name: 'use-service-account-credentials',
+    kind: 'bool',
+    default: false,
+    help: 'each controller acts under its own service account',
+  },
+];
+
 export function controlPlaneOptions(v: Values): ControlPlaneFlags {
   const [lease, renew, retry] = ['lease-duration', 'renew-deadline', 'retry-period'].map((n) =>
     v.ms(`leader-elect-${n}`),

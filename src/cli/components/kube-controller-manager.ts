@@ -4,7 +4,7 @@ import { FeatureGateError, FeatureGates } from '../../api/features/feature-gates
 import type { SignerFiles, SignerFlag } from '../../cluster/processes/kube-controller-manager.ts';
 import { UsageError } from '../errors.ts';
 import { componentCommand } from './component.ts';
-import { controlPlaneFlags, controlPlaneOptions } from './control-plane.ts';
+import { controlPlaneFlags, controlPlaneOptions, managerFlags } from './control-plane.ts';
 
 const file = (name: string, help: string): Flag => ({ name, kind: 'string', value: 'FILE', help });
 const number = (name: string, by: string, help: string): Flag => ({
@@ -45,18 +45,7 @@ export const controllerManagerCommand = componentCommand({
     'Runs the controllers: deployments, jobs, nodes, endpoints, garbage collection and the rest. Several may run; the one that holds the lease works.',
   flags: [
     ...controlPlaneFlags(10257, 'kube-controller-manager'),
-    {
-      name: 'controllers',
-      kind: 'list',
-      default: ['*'],
-      help: '* for all that are on by default, NAME for one more, -NAME for one less',
-    },
-    {
-      name: 'use-service-account-credentials',
-      kind: 'bool',
-      default: false,
-      help: 'each controller acts under its own service account',
-    },
+    ...managerFlags,
     file('root-ca-file', 'authority that pods are given to know the API server by'),
     file('service-account-private-key-file', 'key that signs tokens kept in Secrets'),
     file('cluster-signing-cert-file', 'authority that signs certificate requests'),

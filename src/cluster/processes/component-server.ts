@@ -2,6 +2,7 @@
  * The port of a component for health and metrics (`/healthz`, `/livez`, `/readyz`, `/metrics`, `/version`), over TLS with
  * delegated authentication and authorization as upstream's secure ports, or in plain as kube-proxy's and the kubelet's health ports.
  */
+import { joinHostPort } from '../../base/host-port.ts';
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { StatusError } from '../../api/status.ts';
@@ -14,7 +15,7 @@ import { gitVersion, kubernetesVersion } from '../version.ts';
 import type { DelegatedAuth } from './delegated-auth.ts';
 import { pathAttributes } from './delegated-auth.ts';
 import type { KeyPair } from './environment.ts';
-import { hostPort, isWildcard, listenError } from './environment.ts';
+import { isWildcard, listenError } from './environment.ts';
 
 /** Throws (or rejects) with the reason when unhealthy. */
 export type ComponentCheck = () => void | Promise<void>;
@@ -219,7 +220,7 @@ export async function serveComponent(options: ComponentServerOptions): Promise<C
   const address = server.address() as AddressInfo;
   return {
     port: address.port,
-    url: `${tls === undefined ? 'http' : 'https'}://${hostPort(isWildcard(host) ? host : address.address, address.port)}`,
+    url: `${tls === undefined ? 'http' : 'https'}://${joinHostPort(isWildcard(host) ? host : address.address, address.port)}`,
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());

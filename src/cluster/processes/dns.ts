@@ -1,4 +1,5 @@
 /** `knarr dns`: the cluster's name server alone, over UDP and TCP, and the endpoint of `kube-dns` that leads to it. */
+import { joinHostPort } from '../../base/host-port.ts';
 import { hostname } from 'node:os';
 import type { Dns } from '../../dns/dns.ts';
 import { createDns } from '../../dns/dns.ts';
@@ -10,7 +11,6 @@ import type { ComponentEnvironment } from './environment.ts';
 import {
   aborted,
   defaultAddress,
-  hostPort,
   isWildcard,
   listenError,
   probeAddress,
@@ -117,7 +117,7 @@ export async function runDns(flags: DnsFlags, env: ComponentEnvironment): Promis
         logger.info(
           'kube-dns does not lead here: pods cannot reach a loopback address (--bind-address, --advertise-address)',
         );
-      env.say(`dns: answering for ${flags.clusterDomain} on ${hostPort(at.address, at.port)} (UDP and TCP)`);
+      env.say(`dns: answering for ${flags.clusterDomain} on ${joinHostPort(at.address, at.port)} (UDP and TCP)`);
     }
     await aborted(signal);
   } finally {

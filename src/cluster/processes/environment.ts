@@ -2,6 +2,7 @@
  * What every component that runs as a process of its own is given and needs: clock, log, the signal that ends it, and how
  * files and addresses named by flags become values or one clear line.
  */
+import { joinHostPort } from '../../base/host-port.ts';
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import type { AddressInfo } from 'node:net';
@@ -106,15 +107,10 @@ export async function readPrivateKey(flag: string, file: string | undefined): Pr
   return text;
 }
 
-/** `host:port`, with brackets around an IPv6 address. */
-export function hostPort(host: string, port: number): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
-}
-
 /** Why an address cannot be listened on, and which flag to change. */
 export function listenError(error: unknown, host: string, port: number, flag: string): Error {
   const code = (error as NodeJS.ErrnoException).code;
-  const at = hostPort(host, port);
+  const at = joinHostPort(host, port);
   const why =
     code === 'EADDRINUSE'
       ? `${at} is in use`

@@ -1,4 +1,5 @@
 /** `knarr kube-apiserver`: the API server alone, over an etcd cluster and the network. */
+import { joinHostPort } from '../../base/host-port.ts';
 import { loadCatalog, type Catalog } from '../../api/catalog/catalog.ts';
 import { defaultPluginNames, optionalPluginNames, type PluginChoice } from '../../apiserver/admission/plugins.ts';
 import type { ApiServer } from '../../apiserver/server.ts';
@@ -21,7 +22,6 @@ import { ClusterRangeError, serviceFamily } from '../ranges.ts';
 import {
   aborted,
   defaultAddress,
-  hostPort,
   isWildcard,
   ownAddress,
   listenError,
@@ -339,7 +339,7 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
     const serving = apiServer;
     unfollow = followServingCertificates(flags, certificates, (next) => serving.updateCertificates(next), env);
     const reachable = isWildcard(listening.address) ? '127.0.0.1' : listening.address;
-    env.say(`kube-apiserver: serving on https://${hostPort(reachable, listening.port)}`);
+    env.say(`kube-apiserver: serving on https://${joinHostPort(reachable, listening.port)}`);
     await aborted(signal);
   } finally {
     stopCompaction?.();

@@ -1,4 +1,5 @@
 /** `knarr kubelet`: one node's agent alone, over a real container runtime or the simulated one. */
+import { joinHostPort } from '../../base/host-port.ts';
 import { hostname } from 'node:os';
 import { watchFile } from '../../base/file-watch.ts';
 import { parseDuration } from '../../api/time.ts';
@@ -28,7 +29,6 @@ import {
   aborted,
   defaultAddress,
   freePort,
-  hostPort,
   isWildcard,
   listenError,
   probeAddress,
@@ -207,7 +207,7 @@ export async function runKubelet(
       if (!signal.aborted) onRunning?.();
       if (!signal.aborted)
         env.say(
-          `kubelet: node ${nodeName} with ${config.server}${listening === undefined ? '' : `, serving on https://${hostPort(listening.address, listening.port)}`}`,
+          `kubelet: node ${nodeName} with ${config.server}${listening === undefined ? '' : `, serving on https://${joinHostPort(listening.address, listening.port)}`}`,
         );
       await aborted(signal);
     } finally {

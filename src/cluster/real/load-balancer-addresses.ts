@@ -10,6 +10,7 @@ import type { Clock, Timer } from '../../base/clock.ts';
 import type { Cidr } from '../../base/ip.ts';
 import { cidrContains, formatIp, parseCidr, parseIp } from '../../base/ip.ts';
 import type { Logger } from '../../base/logger.ts';
+import { OneAtATime } from '../../base/one-at-a-time.ts';
 import type { Random } from '../../base/random.ts';
 import type { EndpointSlice, Node, Service } from '../../api/types/index.gen.ts';
 import { Informer } from '../../client/informer.ts';
@@ -54,8 +55,10 @@ export class LoadBalancerAddresses {
   readonly #nodes: Informer<Node>;
   readonly #services: Informer<Service>;
   readonly #slices: Informer<EndpointSlice>;
-  #running: Promise<void> | undefined;
-  #again = false;
+  readonly #sync = new OneAtATime(
+    () => this.#write(),
+    () => this.#started && !this.#stopped,
+  );
   #started = false;
   #stopped = false;
   #timer: Timer | undefined;
@@ -121,7 +124,7 @@ export class LoadBalancerAddresses {
     this.#slices.addIndex('service', (s) => [
       `${s.metadata.namespace}/${s.metadata.labels?.['kubernetes.io/service-name'] ?? ''}`,
     ]);
-    const wake = (): void => this.#sync();
+    const wake = (): void => this.#sync.ask();
     for (const informer of [this.#nodes, this.#services, this.#slices] as readonly Informer[])
       informer.addHandler({ onAdd: wake, onUpdate: wake, onDelete: wake });
   }
@@ -131,8 +134,8 @@ export class LoadBalancerAddresses {
     for (const informer of all) informer.start();
     await Promise.all(all.map((i) => i.synced));
     this.#started = true;
-    this.#sync();
-    await this.#running;
+    this.#sync.ask();
+    await this.#sync.ended();
   }
 
   /** Leaves what it answers for, so that traffic goes on; another node takes over when this one is no longer ready. */
@@ -141,21 +144,7 @@ export class LoadBalancerAddresses {
     this.#timer?.cancel();
     this.#noticeTimer?.cancel();
     await Promise.all(([this.#nodes, this.#services, this.#slices] as readonly Informer[]).map((i) => i.stop()));
-    await this.#running;
-  }
-
-  #sync(): void {
-    if (!this.#started || this.#stopped) return;
-    if (this.#running !== undefined) {
-      this.#again = true;
-      return;
-    }
-    this.#running = this.#write().finally(() => {
-      this.#running = undefined;
-      if (!this.#again) return;
-      this.#again = false;
-      this.#sync();
-    });
+    await this.#sync.ended();
   }
 
   /** Addresses that this node answers for. */
@@ -212,7 +201,7 @@ export class LoadBalancerAddresses {
       ? undefined
       : this.#o.clock.setTimer(wait, () => {
           this.#timer = undefined;
-          this.#sync();
+          this.#sync.ask();
         });
   }
 

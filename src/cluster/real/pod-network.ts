@@ -5,6 +5,7 @@
 import type { Clock, Timer } from '../../base/clock.ts';
 import { parseCidr } from '../../base/ip.ts';
 import type { Logger } from '../../base/logger.ts';
+import { OneAtATime } from '../../base/one-at-a-time.ts';
 import type { Random } from '../../base/random.ts';
 import type { Node } from '../../api/types/index.gen.ts';
 import { Informer } from '../../client/informer.ts';
@@ -66,8 +67,10 @@ export class PodNetwork {
   readonly #nodes: Informer<Node>;
   /** This node's own ranges, once they are known. */
   #ranges: readonly string[] = [];
-  #running: Promise<void> | undefined;
-  #again = false;
+  readonly #sync = new OneAtATime(
+    () => this.#write(),
+    () => !this.#stopped && this.#settled && this.#ranges.length > 0,
+  );
   #timer: Timer | undefined;
   #stopped = false;
   #unwatch: (() => void) | undefined;
@@ -96,7 +99,7 @@ export class PodNetwork {
     });
     const wake = (node: Node): void => {
       if (node.metadata.name === options.nodeName) this.#own(node);
-      this.#sync();
+      this.#sync.ask();
     };
     this.#nodes.addHandler({
       onAdd: wake,
@@ -105,7 +108,7 @@ export class PodNetwork {
           JSON.stringify([old.spec, old.status?.addresses]) === JSON.stringify([node.spec, node.status?.addresses]);
         if (!same) wake(node);
       },
-      onDelete: () => this.#sync(),
+      onDelete: () => this.#sync.ask(),
     });
   }
 
@@ -116,7 +119,7 @@ export class PodNetwork {
     this.#unwatch = watchLinks(() => this.#later(linkSettlesMs));
     const known = (): void => {
       this.#settled = true;
-      this.#sync();
+      this.#sync.ask();
     };
     this.#nodes.synced.then(known, () => {});
   }
@@ -137,7 +140,7 @@ export class PodNetwork {
       waited.abort();
       this.#settled = true;
     }
-    this.#sync();
+    this.#sync.ask();
     await this.#ready.promise;
   }
 
@@ -153,26 +156,12 @@ export class PodNetwork {
     this.#unwatch?.();
     this.#ready.resolve();
     await this.#nodes.stop();
-    await this.#running;
-  }
-
-  #sync(): void {
-    if (this.#stopped || !this.#settled || this.#ranges.length === 0) return;
-    if (this.#running !== undefined) {
-      this.#again = true;
-      return;
-    }
-    this.#running = this.#write().finally(() => {
-      this.#running = undefined;
-      if (!this.#again) return;
-      this.#again = false;
-      this.#sync();
-    });
+    await this.#sync.ended();
   }
 
   #later(ms: number): void {
     this.#timer?.cancel();
-    this.#timer = this.#stopped ? undefined : this.#o.clock.setTimer(ms, () => this.#sync());
+    this.#timer = this.#stopped ? undefined : this.#o.clock.setTimer(ms, () => this.#sync.ask());
   }
 
   async #write(): Promise<void> {

@@ -12,13 +12,20 @@ const overhead = 256;
 const slabBytes = 64 * 1024;
 
 interface Kept {
+  readonly committed: Committed;
   readonly form: string;
   readonly bytes: Buffer;
 }
 
+/** Gone entries at the head of the queue before it is cut. */
+const cutAfter = 4096;
+
 export class FormCache {
   readonly #budget: number;
   readonly #forms = new Map<Committed, Kept>();
+  /** In the order they came in; a Map whose first entries go one by one is slow to find its first. */
+  #queue: (Kept | undefined)[] = [];
+  #head = 0;
   #bytes = 0;
   #slab = Buffer.alloc(0);
   #at = 0;
@@ -35,22 +42,37 @@ export class FormCache {
 
   /** Keeps a copy, and returns it. */
   add(committed: Committed, form: string, bytes: Buffer): Buffer {
-    const copy = this.#copy(bytes);
-    this.#forget(committed);
-    this.#forms.set(committed, { form, bytes: copy });
+    const before = this.#forms.get(committed);
+    if (before !== undefined) this.#forget(before);
+    const kept: Kept = { committed, form, bytes: this.#copy(bytes) };
+    this.#forms.set(committed, kept);
+    this.#queue.push(kept);
     this.#bytes += bytes.length + overhead;
-    for (const oldest of this.#forms.keys()) {
-      if (this.#bytes <= this.#budget) break;
-      this.#forget(oldest);
-    }
-    return copy;
+    while (this.#bytes > this.#budget && this.#head < this.#queue.length) this.#drop();
+    if (this.#queue.length - this.#head > 2 * this.#forms.size + cutAfter) this.#tidy();
+    return kept.bytes;
   }
 
-  #forget(committed: Committed): void {
-    const old = this.#forms.get(committed);
-    if (old === undefined) return;
-    this.#bytes -= old.bytes.length + overhead;
-    this.#forms.delete(committed);
+  /** Forms whose place others have taken stand in the queue still. */
+  #tidy(): void {
+    this.#queue = this.#queue.slice(this.#head).filter((kept) => this.#forms.get(kept!.committed) === kept);
+    this.#head = 0;
+  }
+
+  /** The first of the queue goes. */
+  #drop(): void {
+    const first = this.#queue[this.#head]!;
+    this.#queue[this.#head++] = undefined;
+    // Another form may have taken its place.
+    if (this.#forms.get(first.committed) === first) this.#forget(first);
+    if (this.#head < cutAfter) return;
+    this.#queue = this.#queue.slice(this.#head);
+    this.#head = 0;
+  }
+
+  #forget(kept: Kept): void {
+    this.#bytes -= kept.bytes.length + overhead;
+    this.#forms.delete(kept.committed);
   }
 
   #copy(bytes: Buffer): Buffer {

@@ -272,6 +272,8 @@ export class Containerd {
   /** Starts the daemon (again). */
   async launch(): Promise<void> {
     const log = openSync(join(this.dir, 'containerd.log'), 'a');
+    // A container that wants to see later mounts of the machine's: CRI-O checks that it can.
+    if (this.crio) spawnSync('mount', ['--make-rshared', '/']);
     const command = this.crio
       ? crioCommand(this.dir, { ...this, image: this.#options.sandboxImage ?? 'registry.k8s.io/pause:3.10' })
       : ['containerd', '--config', join(this.dir, 'config.toml')];

@@ -31,7 +31,8 @@ export function parseLine(line: Buffer): LogEntry | undefined {
   const partial = line[b + 1] === 0x50;
   const content = line.subarray(Math.min(c + 1, line.length));
   return {
-    time: line.toString('latin1', 0, a),
+    // CRI-O's writer has the zone in numbers, containerd a letter for UTC.
+    time: line.toString('latin1', 0, a).replace(/[+-]00:00$/, 'Z'),
     stream,
     partial,
     data: partial ? Buffer.from(content) : Buffer.concat([content, newLine]),

@@ -110,6 +110,7 @@ const genericGroups: ReadonlySet<string> = new Set([
 ]);
 const rulesByResource: Readonly<Record<string, MetadataRules>> = {
   'coordination.k8s.io/leases': 'generic',
+  'coordination.k8s.io/leasecandidates': 'generic',
   'node.k8s.io/runtimeclasses': 'generic',
   '/events': 'path',
   'policy/poddisruptionbudgets': 'path',

@@ -427,6 +427,12 @@ function cleanSlice(features: FeatureGates, object: Draft, old: KubeObject | und
   object['spec'] = spec;
 }
 
+/** How many pools are told of, where nobody says. */
+function limited(object: Draft): void {
+  const spec = object['spec'] as { limit?: number } | undefined;
+  if (spec !== undefined && spec.limit === undefined) object['spec'] = { ...spec, limit: 100 };
+}
+
 export function dynamicResourceStrategies(deps: DynamicResourceDeps): Record<string, ResourceStrategies> {
   const { features } = deps;
   const consumableCapacity = features.enabled('DRAConsumableCapacity');
@@ -495,6 +501,8 @@ export function dynamicResourceStrategies(deps: DynamicResourceDeps): Record<str
       {
         status: true,
         allowUnconditionalUpdate: false,
+        create: limited,
+        update: limited,
         validate: (object) => validateResourcePoolStatusRequest(object, undefined),
         validateUpdate: validateResourcePoolStatusRequest,
       },

@@ -34,7 +34,7 @@ import type {
   ResourceSliceSpec,
 } from '../../api/types/resource-v1.gen.ts';
 import { validateConditions, type GivenCondition } from './conditions.ts';
-import { immutable } from './common.ts';
+import { immutable, invalids } from './common.ts';
 import {
   maxDomainLength,
   maxIdLength,
@@ -465,6 +465,27 @@ export function validateDeviceTaintRuleStatus(object: KubeObject): FieldError[] 
   return errors;
 }
 
+/** The declarative rules, which count bytes, and tell which part of a pool's name is wrong. */
+const inBytes = (message: string): string => message.replace(/^(must be no more than \d+) characters$/, '$1 bytes');
+
+function longNameCaseless(value: string): string[] {
+  return isDNS1123Subdomain(value.toLowerCase()).map((m) =>
+    inBytes(m)
+      .replace('a lowercase RFC', 'an RFC')
+      .replace('lower case alphanumeric', 'alphanumeric')
+      .replace("'example.com'", "'Example.com'"),
+  );
+}
+
+function poolNameErrors(name: string, field: string): FieldError[] {
+  const long = byteLength(name) > 253 ? [tooLong(field, 253)] : [];
+  const wrong = name.split('/').flatMap((segment, i) => {
+    const why = segment === '' ? ['must not be empty'] : isDNS1123Subdomain(segment).map(inBytes);
+    return why.map((m) => invalid(field, name, `segment ${i}: ${m}`));
+  });
+  return [...long, ...wrong];
+}
+
 interface PoolRequestSpec {
   readonly driver?: string;
   readonly poolName?: string;
@@ -477,9 +498,9 @@ export function validateResourcePoolStatusRequest(object: KubeObject, old: KubeO
   if (old !== undefined) return immutable(object['spec'], old['spec'], 'spec');
   const { driver = '', poolName, limit } = specOf<PoolRequestSpec>(object);
   const errors: FieldError[] = [];
-  if (driver === '') errors.push(required('spec.driver', 's'));
-  else errors.push(...validateDriverName(driver, 'spec.driver'));
-  if (poolName !== undefined) errors.push(...validatePoolName(poolName, 'spec.poolName'));
+  if (driver === '') errors.push(required('spec.driver'));
+  else errors.push(...invalids(longNameCaseless(driver), 'spec.driver', driver));
+  if (poolName !== undefined) errors.push(...poolNameErrors(poolName, 'spec.poolName'));
   if (limit !== undefined && limit < 1) errors.push(invalid('spec.limit', limit, 'must be greater than or equal to 1'));
   if (limit !== undefined && limit > maxPools)
     errors.push(invalid('spec.limit', limit, `must be less than or equal to ${maxPools}`));

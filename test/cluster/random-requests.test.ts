@@ -3,6 +3,7 @@
  * The server must answer each in its own words: never 500, never by falling over. A failing seed comes back with
  * `KNARR_SEED=n`; `KNARR_REQUESTS` scales the run.
  */
+import { queryParameters } from './fuzz/query-parameters.ts';
 import assert from 'node:assert/strict';
 import * as http2 from 'node:http2';
 import { test } from 'node:test';
@@ -207,33 +208,6 @@ const contentTypes = [
   'text/plain',
   'x',
 ];
-const parameters = [
-  'limit',
-  'continue',
-  'resourceVersion',
-  'resourceVersionMatch',
-  'labelSelector',
-  'fieldSelector',
-  'timeoutSeconds',
-  'timeout',
-  'sendInitialEvents',
-  'allowWatchBookmarks',
-  'dryRun',
-  'fieldManager',
-  'fieldValidation',
-  'force',
-  'pretty',
-  'includeObject',
-  'gracePeriodSeconds',
-  'propagationPolicy',
-  'orphanDependents',
-  'container',
-  'command',
-  'tailLines',
-  'hash',
-  'verbose',
-  'exclude',
-];
 const accepts = [
   'application/json;as=Table;v=v1;g=meta.k8s.io',
   'application/yaml',
@@ -318,9 +292,10 @@ function nonsense(): RandomRequest {
     random.int(4) === 0
       ? `/${Array.from({ length: random.int(6) }, () => pick([...words, encodeURIComponent(odd())])).join('/')}`
       : `${rootOf(r)}${r.namespaced ? `/namespaces/${pick(['default', 'kube-system', name()])}` : ''}/${r.resource}${pick(['', `/${name()}${pick(sub)}`])}`;
-  const query = Array.from({ length: random.int(4) }, () => `${pick(parameters)}=${encodeURIComponent(odd())}`).join(
-    '&',
-  );
+  const query = Array.from(
+    { length: random.int(4) },
+    () => `${pick(queryParameters)}=${encodeURIComponent(odd())}`,
+  ).join('&');
   const headers: Record<string, string> = {};
   if (random.int(3) !== 0) headers['content-type'] = pick(contentTypes);
   if (random.int(4) === 0) headers['accept'] = pick(accepts);

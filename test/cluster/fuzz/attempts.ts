@@ -1,4 +1,5 @@
 /** How valid requests are broken: changed objects, odd patches, flipped bytes, odd URLs, queries and headers. */
+import { queryParameters } from './query-parameters.ts';
 import fc from 'fast-check';
 import { loadCatalog } from '../../../src/api/catalog/catalog.ts';
 import { encodeCbor } from '../../../src/api/codec/cbor.ts';
@@ -196,32 +197,6 @@ export interface Attempt {
   readonly headers: readonly (readonly [string, string])[];
 }
 
-const queries = [
-  'limit',
-  'continue',
-  'resourceVersion',
-  'resourceVersionMatch',
-  'labelSelector',
-  'fieldSelector',
-  'timeoutSeconds',
-  'dryRun',
-  'fieldManager',
-  'fieldValidation',
-  'force',
-  'pretty',
-  'includeObject',
-  'gracePeriodSeconds',
-  'propagationPolicy',
-  'orphanDependents',
-  'container',
-  'command',
-  'stdout',
-  'tailLines',
-  'sinceTime',
-  'limitBytes',
-  'ports',
-  'sendInitialEvents',
-];
 const queryValues = [
   ...oddStrings.filter((s) => s !== '99999999999999999999' && s !== '65536'),
   'true',
@@ -286,7 +261,7 @@ export const attempt: fc.Arbitrary<Attempt> = fc.record({
     ),
     { maxLength: 7 },
   ),
-  query: fc.array(fc.tuple(fc.constantFrom(...queries), fc.constantFrom(...queryValues)), { maxLength: 3 }),
+  query: fc.array(fc.tuple(fc.constantFrom(...queryParameters), fc.constantFrom(...queryValues)), { maxLength: 3 }),
   headers: fc.array(
     fc.constantFrom<readonly [string, string]>(
       ['accept', 'application/json;as=Table;v=v1;g=meta.k8s.io'],

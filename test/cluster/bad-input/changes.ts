@@ -84,7 +84,12 @@ export const changes: readonly Case[] = [
     name: 'a change of the UID by a patch',
     given: [made('patched-uid')],
     send: patch('merge', `${configMaps}/patched-uid`, { metadata: { uid: 'u-1' } }),
-    expect: invalid('ConfigMap', 'patched-uid', wrongValue('metadata.uid', '"u-1"', immutable)),
+    expect: invalid(
+      'ConfigMap',
+      'patched-uid',
+      wrongValue('metadata.uid', '"u-1"', immutable),
+      wrongValue('metadata.uid', '"u-1"', immutable),
+    ),
   },
   {
     name: 'a PUT without a resource version, of a kind that needs one',
@@ -301,7 +306,7 @@ export const changes: readonly Case[] = [
       'bound',
       wrongValue(
         'roleRef',
-        '{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"edit"}',
+        '{"APIGroup":"rbac.authorization.k8s.io","Kind":"ClusterRole","Name":"edit"}',
         'cannot change roleRef',
       ),
     ),

@@ -98,6 +98,10 @@ export const deletion: readonly Case[] = [
         'metadata.finalizers',
         'no new finalizers can be added if the object is being deleted, found new finalizers []string{"example.com/b"}',
       ),
+      notAllowed(
+        'metadata.finalizers',
+        'no new finalizers can be added if the object is being deleted, found new finalizers []string{"example.com/b"}',
+      ),
     ),
   },
   {
@@ -127,7 +131,7 @@ export const deletion: readonly Case[] = [
     given: [made('strictly')],
     send: del(`${configMaps}/strictly`, { apiVersion: 'v1', kind: 'Pod' }),
     expect: badRequest(
-      'no kind "Pod" is registered for version "v1" in scheme "k8s.io/apiserver/pkg/util/apihelpers/helpers.go:60"',
+      'no kind "Pod" is registered for version "v1" in scheme "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27"',
     ),
   },
 ];

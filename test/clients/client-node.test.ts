@@ -364,9 +364,10 @@ describe('pods', () => {
     await log.log(ns, 'talks', 'main', tail, { tailLines: 1, timestamps: true });
     await tail.has('two\n');
     assert.match(tail.text, /^\d{4}-\d\d-\d\dT[\d:.]+Z two\n$/);
+    // The follower is let go with the container, which may be before the deletion is answered.
+    const finished = once(followed, 'finish');
     await core.deleteNamespacedPod({ name: 'talks', namespace: ns });
-    // The follower is let go with the container.
-    await once(followed, 'finish');
+    await finished;
     assert.equal(followed.text, 'one\ntwo\n');
   });
 

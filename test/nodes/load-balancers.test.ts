@@ -101,8 +101,9 @@ test('without a pool a Service has its ports at the nodes’ addresses', { skip 
   try {
     await sites.webServers({ type: 'LoadBalancer' });
     assert.deepEqual(await ingress(sites, 'web'), [addresses.one[4], addresses.two[4]]);
+    // A pod that is ready is in each node's rules a moment later.
     for (const host of [addresses.one[4], addresses.two[4]])
-      assert.deepEqual(firstWords(get(host)), ['one', 'two'], `by ${host}`);
+      await until(`both web servers by ${host}`, async () => firstWords(get(host)).join() === 'one,two');
     // They come and go with the nodes.
     await sites.stopJoined();
     await sites.client.core.nodes.delete('two');

@@ -67,6 +67,14 @@ async function smoke(sites: Sites): Promise<void> {
   await sites.webServers({ type: 'NodePort' });
   const service = await sites.client.core.services.get('web', 'default');
   const vip = service.spec!.clusterIP!;
+  await until('the Service to be in the rules', async () => {
+    try {
+      return sh(`curl -s -m 2 http://${vip}/cgi-bin/who`) !== '';
+    } catch {
+      // Refused or unanswered until then.
+      return false;
+    }
+  });
   assert.deepEqual(firstWords(await sites.run('by-name', 'one', ask('http://web/cgi-bin/who', 3))), ['one']);
   assert.deepEqual(firstWords(await sites.run('by-vip', 'one', ask(`http://${vip}/cgi-bin/who`, 3))), ['one']);
   assert.match(sh(`curl -s -m 5 http://${vip}/cgi-bin/who`), /^one /);

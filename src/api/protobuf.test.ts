@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { gunzipSync } from 'node:zlib';
 import fc from 'fast-check';
+import { scale, seed } from '../base/fuzzing.ts';
 import { loadCatalog } from './catalog/catalog.ts';
 import type { KubeObject } from './object.ts';
 import { parseApiVersion } from './object.ts';
@@ -119,6 +120,6 @@ test('broken bytes do no harm', () => {
           if (!(e instanceof ProtobufError)) throw e;
         }
     }),
-    { numRuns: 500 },
+    { seed, numRuns: 500 * scale },
   );
 });

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { scale, seed } from '../base/fuzzing.ts';
 import {
   addQuantity,
   canonicalQuantity,
@@ -117,7 +118,7 @@ test('arithmetic agrees with exact rationals', () => {
       assert.equal(compareQuantity(parseQuantity(formatQuantity(total)), total), 0);
       if (total.format !== 'BinarySI') assert.equal(canonicalQuantity(formatQuantity(total)), formatQuantity(total));
     }),
-    { numRuns: 500 },
+    { seed, numRuns: 500 * scale },
   );
   assert.equal(formatQuantity(newQuantity(1536, 'BinarySI')), '1536');
 });

@@ -1,10 +1,11 @@
 /**
  * Random objects of every kind, made of the schemas, through every form and version and back: nothing is lost, nothing changes
- * twice, and broken bytes are refused in an orderly way. `KNARR_SEED=n` repeats a run, `KNARR_FUZZ_RUNS` scales it.
+ * twice, and broken bytes are refused in an orderly way. `KNARR_SEED=n` draws others, `KNARR_FUZZ_SCALE` more.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { SeededRandom, SystemRandom } from '../base/random.ts';
+import { scale, seed } from '../base/fuzzing.ts';
+import { SeededRandom } from '../base/random.ts';
 import { loadCatalog } from './catalog/catalog.ts';
 import type { ResourceInfo } from './catalog/resource.ts';
 import { CborObjects } from './codec/cbor-objects.ts';
@@ -21,8 +22,7 @@ import { decode, DecodeError } from './schema/decode.ts';
 import { applyDefaults } from './schema/defaults.ts';
 import type { ObjectSchema, Schema } from './schema/schema.ts';
 
-const seed = Number(process.env['KNARR_SEED'] ?? new SystemRandom().int(1e9));
-const runs = Number(process.env['KNARR_FUZZ_RUNS'] ?? 3);
+const runs = 3 * scale;
 const random = new SeededRandom(seed);
 const catalog = loadCatalog();
 const protobuf = new ProtobufObjects(catalog);

@@ -1,7 +1,7 @@
 /**
  * Random expressions of CEL through the compiler and the evaluator, and over the wire as rules of custom resources, policies and
  * conditions of webhooks: nothing breaks, nothing costs more than it may, and what does not compile is the client's fault.
- * `KNARR_FUZZ` scales it.
+ * `KNARR_SEED=n` draws others, `KNARR_FUZZ_SCALE` more.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -11,12 +11,12 @@ import { estimateCost } from '../../src/api/cel/estimate.ts';
 import { compile } from '../../src/api/cel/program.ts';
 import * as types from '../../src/api/cel/types.ts';
 import { Duration, Timestamp, Uint } from '../../src/api/cel/values.ts';
+import { scale, seed } from '../../src/base/fuzzing.ts';
 import { SeededRandom } from '../../src/base/random.ts';
 import { createWorkspace, startApiServer, startStore } from '../support/api-server.ts';
 import type { Api, Json } from '../support/api.ts';
 import { anyExpression, expression } from './fuzz/expressions.ts';
 
-const scale = Number(process.env['KNARR_FUZZ'] ?? '1');
 const limit = 1_000_000;
 
 const env = createEnv({
@@ -48,7 +48,7 @@ const activation = {
 };
 
 test('random expressions compile or are refused, and end within their limit', () => {
-  const random = new SeededRandom(1);
+  const random = new SeededRandom(seed);
   const choose = (n: number): number => random.int(n);
   const seen = { refused: 0, failed: 0, gave: 0 };
   for (let n = 0; n < 4000 * scale; n++) {
@@ -106,7 +106,7 @@ test('as rules, policies and conditions: taken, or refused as invalid', async ()
   await using etcd = await startStore();
   await using server = await startApiServer(work, etcd);
   const { api } = server;
-  const random = new SeededRandom(2);
+  const random = new SeededRandom(seed + 1);
   const choose = (n: number): number => random.int(n);
   const admission = '/apis/admissionregistration.k8s.io/v1';
   const count = { taken: 0, refused: 0 };

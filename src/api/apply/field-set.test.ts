@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { scale, seed } from '../../base/fuzzing.ts';
 import type { FieldSet } from './field-set.ts';
 import {
   compareElements,
@@ -111,6 +112,6 @@ test('algebra', () => {
       assert.equal(equalSets(a, b), JSON.stringify(a) === JSON.stringify(b));
       assert.equal(JSON.stringify([a, b]), before);
     }),
-    { numRuns: 1000 },
+    { seed, numRuns: 1000 * scale },
   );
 });

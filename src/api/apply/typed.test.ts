@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { scale, seed } from '../../base/fuzzing.ts';
 import { loadCatalog } from '../catalog/catalog.ts';
 import { jsonEqual } from '../patch/values.ts';
 import { lazyField, listSchema, mapSchema, objectSchema, scalarSchema } from '../schema/build.ts';
@@ -186,6 +187,6 @@ test('merge, removal and comparison agree', () => {
       assert.equal(removeItems(root, merged, emptyFieldSet), merged);
       assert.equal(JSON.stringify([live, config]), before);
     }),
-    { numRuns: 1000 },
+    { seed, numRuns: 1000 * scale },
   );
 });

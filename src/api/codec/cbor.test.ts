@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { scale, seed } from '../../base/fuzzing.ts';
 import { loadCatalog } from '../catalog/catalog.ts';
 import { CborError, decodeCbor, encodeCbor } from './cbor.ts';
 
@@ -65,8 +66,14 @@ test('any JSON comes back as it went', () => {
         JSON.parse(JSON.stringify(v, (_key, x: unknown) => (typeof x === 'bigint' ? Number(x) : x)));
       assert.deepEqual(plain(decodeCbor(encodeCbor(value))), plain(value));
     }),
-    { numRuns: 500 },
+    { seed, numRuns: 500 * scale },
   );
+});
+
+test('a float past 2^53 stays one', () => {
+  const value = read('fadada0001');
+  assert.equal(value, -30680774608945152);
+  assert.equal(hex(value), 'fadada0001');
 });
 
 test('any bytes are read or refused', () => {
@@ -79,6 +86,6 @@ test('any bytes are read or refused', () => {
         assert.ok(error instanceof CborError, String(error));
       }
     }),
-    { numRuns: 5000 },
+    { seed, numRuns: 5000 * scale },
   );
 });

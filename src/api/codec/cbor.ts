@@ -118,9 +118,10 @@ function compareKeys(a: Buffer, b: Buffer): number {
 
 function writeNumber(w: CborWriter, value: number): void {
   if (!Number.isFinite(value)) throw new CborError('NaN and infinite values have no JSON form');
-  if (!Number.isInteger(value) || Math.abs(value) >= 2 ** 63) w.float(value);
-  else if (value >= 0) w.head(0, Number.isSafeInteger(value) ? value : BigInt(value));
-  else w.head(1, Number.isSafeInteger(value) ? -1 - value : -1n - BigInt(value));
+  // An integer past 2^53 is a bigint in every codec: a number of that size was a float where it came from.
+  if (!Number.isSafeInteger(value)) w.float(value);
+  else if (value >= 0) w.head(0, value);
+  else w.head(1, -1 - value);
 }
 
 function write(w: CborWriter, value: unknown, schema: Schema | undefined, depth: number): void {

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { scale, seed } from '../../base/fuzzing.ts';
 import { goSyntaxError, JsonSyntaxError, parseJson, strictErrorsInOrder, stringifyJson, typeMetaOf } from './json.ts';
 
 test('syntax errors are Go’s', () => {
@@ -52,7 +53,7 @@ test('agrees with JSON.parse on what is valid', () => {
       }
       assert.equal(goSyntaxError(Buffer.from(text)) === undefined, ok, text);
     }),
-    { numRuns: 2000 },
+    { seed, numRuns: 2000 * scale },
   );
 });
 

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { scale, seed } from '../../base/fuzzing.ts';
 import { stringifyYaml } from './yaml-emit.ts';
 import { formatGoFloat } from './yaml-scalars.ts';
 import { parseYaml, parseYamlDocuments, YamlError } from './yaml.ts';
@@ -154,6 +155,6 @@ test('what is written reads back', async () => {
       ) as unknown;
       assert.deepEqual((await parseYaml(stringifyYaml(plain))).value, plain);
     }),
-    { numRuns: 300 },
+    { seed, numRuns: 300 * scale },
   );
 });

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { scale, seed } from '../../base/fuzzing.ts';
 import { loadCatalog } from '../catalog/catalog.ts';
 import { StatusError } from '../status.ts';
 import { applyJsonPatch, jsonPatchStrictErrors } from './json-patch.ts';
@@ -164,7 +165,7 @@ test('merge patch does what a naive merge does', () => {
       assert.equal(result === document, jsonEqual(result, document));
       assert.equal(JSON.stringify([document, patch]), before);
     }),
-    { numRuns: 500 },
+    { seed, numRuns: 500 * scale },
   );
 });
 

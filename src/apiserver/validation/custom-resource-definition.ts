@@ -413,12 +413,12 @@ function storedVersions(crd: CustomResourceDefinition): Errors {
   if (stored.length === 0) return [invalid(field, null, 'must have at least one stored version')];
   const errors: Errors = [];
   const left = new Set(stored);
-  for (const v of crd.spec.versions) {
+  for (const v of crd.spec.versions ?? []) {
     if (v.storage && !left.has(v.name)) errors.push(invalid(field, stored, `must have the storage version ${v.name}`));
     left.delete(v.name);
   }
   stored.forEach((s, i) => {
-    if (!crd.spec.versions.some((v) => v.name === s))
+    if (!crd.spec.versions?.some((v) => v.name === s))
       errors.push(
         invalid(
           `${field}[${i}]`,

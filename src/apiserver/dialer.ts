@@ -5,8 +5,11 @@
 import type { Duplex } from 'node:stream';
 
 export interface Dialer {
-  /** A plain byte stream to a node's kubelet on which HTTP/1.1 is spoken. TLS, where there is any, is already done. */
-  dialNode(nodeName: string, address: string, port: number): Promise<Duplex>;
+  /**
+   * A plain byte stream to a node's kubelet on which HTTP/1.1 is spoken. TLS, where there is any, is already done. `insecure`:
+   * whatever certificate the kubelet has will do.
+   */
+  dialNode(nodeName: string, address: string, port: number, insecure?: boolean): Promise<Duplex>;
   /** A plain TCP stream to a pod address (or any cluster IP). */
   dialTcp(address: string, port: number): Promise<Duplex>;
 }

@@ -36,6 +36,7 @@ import { ServerEndpoints } from './bootstrap/server-endpoints.ts';
 import { LegacyTokenTracking } from './bootstrap/legacy-token-tracking.ts';
 import { apiServerId, IdentityLease } from './bootstrap/identity-lease.ts';
 import { createConnectHandler, type Session } from './connect/connect.ts';
+import { LogMetrics } from './connect/log-metrics.ts';
 import { Locations, isGlobalUnicast } from './connect/locations.ts';
 import { createServiceResolver } from './connect/service-resolver.ts';
 import { createWebhookClients } from './connect/webhook-client.ts';
@@ -402,7 +403,9 @@ class ApiServerImpl implements ApiServer {
       trace: tracer,
     });
     const routes = new Routes();
+    const logMetrics = new LogMetrics();
     const connect = createConnectHandler({
+      logMetrics,
       dialer: options.dialer,
       locations: new Locations(registries, random),
       authorizer,
@@ -427,6 +430,7 @@ class ApiServerImpl implements ApiServer {
       ...this.#policies.families,
       ...this.#customResources.metrics.families,
       ...podSecurityMetrics.families,
+      ...logMetrics.families,
       ...this.#aggregation.families,
       ...(options.audit?.metrics.families ?? []),
     );

@@ -3,6 +3,8 @@ import { connect as connectTcp } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { connect as connectTls } from 'node:tls';
 import { ioTimer } from '../base/io-time.ts';
+import { goNetworkError } from '../apiserver/connect/go-errors.ts';
+import { verifyIdentity } from '../apiserver/connect/secure-agent.ts';
 import type { Dialer } from '../apiserver/dialer.ts';
 import type { Dial } from '../apiserver/egress/selector.ts';
 
@@ -46,13 +48,13 @@ function dialError(what: string, error: unknown): Error {
   };
   const text = e.code === undefined ? undefined : known[e.code];
   if (text !== undefined) return new Error(`dial tcp ${what}: ${text}`, { cause: error });
-  return error instanceof Error ? error : new Error(String(error));
+  return new Error(goNetworkError(error, what, 0), { cause: error });
 }
 
 export function networkDialer(options: NetworkDialerOptions = {}): Dialer {
   const timeoutMs = options.timeoutMs ?? 30_000;
   return {
-    async dialNode(_name, address, port) {
+    async dialNode(_name, address, port, insecure) {
       const what = address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
       const socket = connectTls({
         ...(options.dial === undefined
@@ -62,7 +64,9 @@ export function networkDialer(options: NetworkDialerOptions = {}): Dialer {
         minVersion: 'TLSv1.2',
         ...(options.clientCertificate === undefined ? {} : { cert: options.clientCertificate }),
         ...(options.clientKey === undefined ? {} : { key: options.clientKey }),
-        ...(options.kubeletCA === undefined ? { rejectUnauthorized: false } : { ca: options.kubeletCA }),
+        ...(options.kubeletCA === undefined || insecure === true
+          ? { rejectUnauthorized: false }
+          : { ca: options.kubeletCA, allowPartialTrustChain: true, checkServerIdentity: verifyIdentity }),
       });
       socket.setNoDelay(true);
       try {

@@ -144,8 +144,8 @@ export class SimulatedNodes {
   /** @param others the way to nodes that are not simulated here */
   dialer(others: Dialer | undefined): Dialer {
     return {
-      dialNode: (name, address, port) => {
-        if (others !== undefined && !this.#nodes.has(name)) return others.dialNode(name, address, port);
+      dialNode: (name, address, port, insecure) => {
+        if (others !== undefined && !this.#nodes.has(name)) return others.dialNode(name, address, port, insecure);
         const kubelet = this.#nodes.get(name)?.kubelet;
         if (kubelet === undefined)
           return Promise.reject(new Error(`dial tcp: node ${name} does not answer: connection refused`));

@@ -211,7 +211,14 @@ test('kubelets and pods behind a proxy', async () => {
   raw.destroy();
   assert.deepEqual(proxy.asked, ['192.0.2.1:10250', '[2001:db8::1]:10250']);
   const strict = networkDialer({ dial: egress.dial('cluster'), kubeletCA: kubelet.ca });
-  await assert.rejects(strict.dialNode('node', '192.0.2.1', 10_250), /IP: 192\.0\.2\.1 is not in the cert's list/);
+  await assert.rejects(
+    strict.dialNode('node', '192.0.2.1', 10_250),
+    /^Error: tls: failed to verify certificate: x509: certificate is valid for .*, not 192\.0\.2\.1$/,
+  );
+  // As the logs of a pod are asked for with insecureSkipTLSVerifyBackend.
+  const anyhow = await strict.dialNode('node', '192.0.2.1', 10_250, true);
+  anyhow.end('GET /logs HTTP/1.0\r\n\r\n');
+  assert.match(await text(anyhow), /\/logs$/);
 });
 
 /** A konnectivity server whose agent is this process. Returns whither it was asked. */

@@ -77,7 +77,10 @@ before(async () => {
     },
     serviceAccountKeys: { signingKey: pki.get('sa.key')! },
     dialer: {
-      dialNode: () => Promise.resolve(dialInto(backends.node)),
+      dialNode: (_name, _address, _port, insecure) => {
+        if (insecure === true) seen.push('any certificate');
+        return Promise.resolve(dialInto(backends.node));
+      },
       dialTcp: (address) =>
         address === '10.1.0.9'
           ? Promise.reject(new Error('dial tcp 10.1.0.9:80: connect: connection refused'))
@@ -203,6 +206,10 @@ test('logs, exec and proxies reach nodes and pods over both transports', async (
       text += String(chunk);
     assert.equal(text, 'line one\nline two\n');
     assert.deepEqual(seen, ['GET /containerLogs/default/p/c?follow=true&tailLines=5']);
+    seen.length = 0;
+    const query = { insecureSkipTLSVerifyBackend: true };
+    for await (const _ of await t.stream({ method: 'GET', path: `${pods}/p/log`, query }));
+    assert.deepEqual(seen, ['any certificate', 'GET /containerLogs/default/p/c']);
     const refuse = async (path: string, query: ApiRequest['query'], expected: RegExp): Promise<void> => {
       await assert.rejects(
         t.stream({ method: 'GET', path, query }),

@@ -17,7 +17,8 @@ const maxHead = 64 * 1024;
 
 /** A byte stream to the location, with TLS where the location speaks it. Backend certificates prove nothing here. */
 export async function dial(dialer: Dialer, location: Location): Promise<Duplex> {
-  if (location.node !== undefined) return dialer.dialNode(location.node, location.address, location.port);
+  if (location.node !== undefined)
+    return dialer.dialNode(location.node, location.address, location.port, location.insecure);
   const raw = await dialer.dialTcp(location.address, location.port);
   if (!location.tls) return raw;
   return new Promise((resolve, reject) => {

@@ -10,6 +10,7 @@ import type { Handler, Scope } from '../filters/scope.ts';
 import type { OutgoingResponse } from '../request.ts';
 import type { OutgoingTrace } from '../tracing/outgoing.ts';
 import type { Locations } from './locations.ts';
+import type { LogMetrics } from './log-metrics.ts';
 import { serveLog } from './log.ts';
 import { serveProxy } from './proxy.ts';
 import { serveStream } from './stream.ts';
@@ -27,6 +28,7 @@ export interface ConnectDeps {
   readonly admission: Admission;
   /** Remembers a session until it is closed. */
   readonly sessionStarted: (session: Session, scope: Scope) => void;
+  readonly logMetrics: LogMetrics;
   readonly trace?: OutgoingTrace | undefined;
 }
 

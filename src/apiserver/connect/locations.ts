@@ -15,6 +15,8 @@ export interface Location {
   readonly port: number;
   /** TLS is spoken by the server at that address (never for a kubelet: the dialer has done it). */
   readonly tls: boolean;
+  /** A kubelet's certificate need not be verified. */
+  readonly insecure?: boolean;
 }
 
 export interface SchemeNamePort {

@@ -8,21 +8,26 @@ import type { OutgoingResponse } from '../request.ts';
 import { request } from './backend.ts';
 import type { ConnectDeps } from './connect.ts';
 import { containerOf } from './container.ts';
+import type { LogMetrics } from './log-metrics.ts';
 import { boolParam, intParam, timeParam } from './params.ts';
 
 interface LogOptions {
   readonly container: string;
   readonly params: URLSearchParams;
+  /** The kubelet's certificate is not looked at. */
+  readonly insecure: boolean;
 }
 
 /** PodLogOptions of the query; throws 400 for what cannot be converted and 422 for what may not be. */
-function logOptions(query: URLSearchParams, name: string): LogOptions {
+function logOptions(query: URLSearchParams, name: string, metrics: LogMetrics): LogOptions {
   const errors: FieldError[] = [];
+  const insecure = boolParam(query, 'insecureSkipTLSVerifyBackend');
   const tailLines = intParam(query, 'tailLines');
   const limitBytes = intParam(query, 'limitBytes');
   const sinceSeconds = intParam(query, 'sinceSeconds');
   const sinceTime = timeParam(query, 'sinceTime');
   const stream = query.get('stream');
+  metrics.asked(insecure);
   if (tailLines !== undefined && tailLines < 0)
     errors.push(invalid('tailLines', tailLines, 'must be greater than or equal to 0'));
   if (limitBytes !== undefined && limitBytes < 1)
@@ -40,7 +45,7 @@ function logOptions(query: URLSearchParams, name: string): LogOptions {
   if (tailLines !== undefined) params.set('tailLines', String(tailLines));
   if (limitBytes !== undefined) params.set('limitBytes', String(limitBytes));
   params.sort();
-  return { container: query.get('container') ?? '', params };
+  return { container: query.get('container') ?? '', params, insecure };
 }
 
 async function bodyText(response: IncomingMessage): Promise<string> {
@@ -95,13 +100,14 @@ async function refusal(response: IncomingMessage, name: string): Promise<StatusE
 
 export async function serveLog(scope: Scope, deps: ConnectDeps): Promise<OutgoingResponse> {
   const { namespace, name } = scope.info;
-  const options = logOptions(scope.request.query, name);
+  const options = logOptions(scope.request.query, name, deps.logMetrics);
   const pod = await deps.locations.get(scope, 'pods', namespace, name);
   const container = containerOf(pod, options.container);
   const nodeName = (pod['spec'] as { nodeName?: string } | undefined)?.nodeName ?? '';
   // A pod without a node has no log yet.
   if (nodeName === '') return { status: 204, body: { kind: 'none' } };
-  const location = await deps.locations.node(scope, nodeName);
+  const kubelet = await deps.locations.node(scope, nodeName);
+  const location = options.insecure ? { ...kubelet, insecure: true } : kubelet;
   const query = options.params.toString();
   const path = `/containerLogs/${namespace}/${name}/${container}${query === '' ? '' : `?${query}`}`;
   const url = `https://${location.address}:${location.port}${path}`;
@@ -114,6 +120,7 @@ export async function serveLog(scope: Scope, deps: ConnectDeps): Promise<Outgoin
   } catch (error) {
     span?.end(undefined);
     const message = error instanceof Error ? error.message : String(error);
+    deps.logMetrics.unreachable(message);
     throw new StatusError(500, '', `Get ${JSON.stringify(url)}: ${message}`, undefined, { cause: error });
   }
   const code = response.statusCode ?? 500;

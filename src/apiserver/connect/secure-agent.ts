@@ -34,7 +34,7 @@ function identityError(message: string): Error {
 }
 
 /** Names as Go checks them: a certificate without alternative names names nobody. */
-function verifyIdentity(host: string, certificate: tls.PeerCertificate): Error | undefined {
+export function verifyIdentity(host: string, certificate: tls.PeerCertificate): Error | undefined {
   const names = certificate.subjectaltname ?? '';
   if (names === '') return identityError('certificate relies on legacy Common Name field, use SANs instead');
   if (tls.checkServerIdentity(host, certificate) === undefined) return undefined;

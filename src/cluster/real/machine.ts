@@ -89,9 +89,9 @@ export async function openMachine(
 /** To this process's own kubelet without a socket, to all others over the network. */
 export function machineDialer(node: () => MachineNode | undefined, network: Dialer): Dialer {
   return {
-    dialNode: async (name, address, port) => {
+    dialNode: async (name, address, port, insecure) => {
       const own = node();
-      if (own?.name !== name) return network.dialNode(name, address, port);
+      if (own?.name !== name) return network.dialNode(name, address, port, insecure);
       const [near, far] = duplexPair();
       own.serve(far);
       return near;
@@ -112,7 +112,7 @@ export async function kubeletEndpoint(options: {
   readonly random: Random;
 }): Promise<KubeletListenOptions> {
   const { nodeName, address, port, client, clock } = options;
-  const own = selfSigned(options, [nodeName, 'localhost', '127.0.0.1', address]);
+  const own = await selfSigned(options, [nodeName, 'localhost', '127.0.0.1', address]);
   return {
     address,
     port,

@@ -9,6 +9,7 @@ import type { RegistriesImpl } from '../registry/registries.ts';
 import type { TypeSupport } from '../registry/type-support.ts';
 import type { Committed, OutgoingResponse } from '../request.ts';
 import type { BodyReader, ProtobufReader } from './body.ts';
+import type { VirtualFields } from './virtual-fields.ts';
 
 export interface VerbDeps {
   readonly registries: RegistriesImpl;
@@ -25,6 +26,7 @@ export interface VerbDeps {
 
 export interface VerbContext extends VerbDeps {
   readonly body: BodyReader;
+  readonly virtualFields: VirtualFields;
 }
 
 export type VerbHandler = (verbs: VerbContext, ctx: RequestContext) => Promise<OutgoingResponse> | OutgoingResponse;

@@ -19,6 +19,7 @@ import { handleScale } from './scale.ts';
 import { handleUpdate } from './update.ts';
 import type { VerbContext, VerbDeps, VerbHandler } from './verb.ts';
 import { handleVirtual } from './virtual.ts';
+import { VirtualFields } from './virtual-fields.ts';
 import { handleWatch } from './watch.ts';
 
 export interface VerbsOptions extends VerbDeps {
@@ -54,6 +55,7 @@ export function createVerbs(options: VerbsOptions): Verbs {
   const { virtual, extra } = options;
   const verbs: VerbContext = {
     ...options,
+    virtualFields: new VirtualFields(),
     body: { catalog: options.catalog, protobuf: options.protobuf, cbor: options.cbor ?? false },
   };
   const find = (ctx: RequestContext): VerbHandler | undefined => {

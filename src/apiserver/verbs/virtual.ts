@@ -6,7 +6,7 @@ import { withRequestNamespace, wipeSystemFields } from '../registry/object-meta.
 import type { OutgoingResponse } from '../request.ts';
 import type { VirtualCreate } from '../virtual.ts';
 import { readObject } from './body.ts';
-import { namespaceOf, readWriteQuery } from './options.ts';
+import { managerOf, namespaceOf, readWriteQuery } from './options.ts';
 import type { WriteQuery } from './options.ts';
 import type { VerbContext } from './verb.ts';
 import { virtualTypes } from './virtual-types.ts';
@@ -32,7 +32,12 @@ export interface VirtualRequest {
 export async function readVirtual(
   verbs: VerbContext,
   ctx: RequestContext,
-  options: { readonly keepSystemFields?: boolean; readonly accepts?: (apiVersion: string) => boolean } = {},
+  options: {
+    readonly keepSystemFields?: boolean;
+    readonly accepts?: (apiVersion: string) => boolean;
+    /** It is answered, and so are its managedFields. */
+    readonly managed?: boolean;
+  } = {},
 ): Promise<VirtualRequest> {
   const query = readWriteQuery(ctx, 'CreateOptions');
   const gvk = bodyKind(ctx);
@@ -45,6 +50,15 @@ export async function readVirtual(
   }
   if (gvk.kind !== 'SubjectAccessReview' && gvk.kind !== 'TokenReview')
     object = withRequestNamespace(object, namespace);
+  if (options.managed === true)
+    object = verbs.virtualFields.owned(
+      object,
+      types.schema!,
+      gvk,
+      ctx.info.subresource,
+      managerOf(ctx, query.fieldManager),
+      verbs.clock.now(),
+    );
   const admission = verbs.admission();
   const attributes = (seen: KubeObject): AdmissionAttributes => ({
     context: ctx,
@@ -90,7 +104,7 @@ export async function handleVirtual(
 ): Promise<OutgoingResponse> {
   // Whose token is asked for may be told by its uid.
   const keepSystemFields = ctx.info.subresource === 'token';
-  const { object, admit } = await readVirtual(verbs, ctx, { keepSystemFields });
+  const { object, admit } = await readVirtual(verbs, ctx, { keepSystemFields, managed: true });
   return created(await create(ctx, object, admit));
 }
 

@@ -3,23 +3,23 @@ import { generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { test } from 'node:test';
 import { newKeyPair } from '../base/keys.ts';
 import { SystemRandom } from '../base/random.ts';
-import { issuerOf, makeCertificate } from './certificate.ts';
+import { certificatePem, issuerOf, makeCertificate } from './certificate.ts';
 
 const random = new SystemRandom();
 const day = 86_400_000;
 const now = Date.parse('2026-01-02T03:04:05Z');
 
 for (const type of ['ec', 'rsa'] as const)
-  test(`a leaf is what its authority, with a key of type ${type}, has signed`, () => {
+  test(`a leaf is what its authority, with a key of type ${type}, has signed`, async () => {
     const authority = type === 'ec' ? newKeyPair() : generateKeyPairSync('rsa', { modulusLength: 2048 });
     const validity = { notBefore: now, notAfter: now + 36_500 * day };
-    const ca = makeCertificate(
+    const ca = await makeCertificate(
       { subject: { commonName: 'kubernetes' }, ...validity, publicKey: authority.publicKey, authority: true },
       authority.privateKey,
       random,
     );
     const { publicKey } = newKeyPair();
-    const text = makeCertificate(
+    const made = await makeCertificate(
       {
         subject: { commonName: 'system:node:ü', organizations: ['system:nodes', 'b'] },
         ...validity,
@@ -29,11 +29,11 @@ for (const type of ['ec', 'rsa'] as const)
         dnsNames: ['kubernetes.default.svc'],
         addresses: ['10.96.0.1', 'fd00::1'],
       },
-      issuerOf(ca, authority.privateKey),
+      await issuerOf(certificatePem(ca), authority.privateKey),
       random,
     );
-    const leaf = new X509Certificate(text);
-    const parent = new X509Certificate(ca);
+    const leaf = new X509Certificate(certificatePem(made));
+    const parent = new X509Certificate(certificatePem(ca));
     assert.ok(leaf.verify(authority.publicKey));
     assert.ok(leaf.checkIssued(parent));
     assert.ok(parent.verify(authority.publicKey));

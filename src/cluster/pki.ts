@@ -2,9 +2,10 @@
  * The cluster's certificates, laid out as kubeadm lays them out (`pki/ca.crt`, `pki/apiserver.crt`, `pki/sa.key`, …), so
  * that upstream's components can be pointed at the same folder. All keys that are made are ECDSA P-256.
  */
-import { X509Certificate } from 'node:crypto';
+import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { newKeyPair, pkcs8Pem, spkiPem } from '../base/keys.ts';
 import type { Random } from '../base/random.ts';
+import { certificatePem, issuerOf, makeCertificate } from './certificate.ts';
 import type { Issuer } from './certificate.ts';
 
 /** PEM texts by file name below `pki/`: `ca.crt`, `ca.key`, `sa.pub`, … */
@@ -50,8 +51,6 @@ export interface PkiOptions {
   readonly existing?: PkiFiles;
 }
 
-type Make = typeof import('./certificate.ts');
-
 /** True when `text` is a certificate for what is asked, with enough time left. */
 function stillGood(text: string, request: CertificateRequest, now: number): boolean {
   const cert = new X509Certificate(text);
@@ -60,10 +59,13 @@ function stillGood(text: string, request: CertificateRequest, now: number): bool
   return (request.addresses ?? []).every((n) => cert.checkIP(n) !== undefined);
 }
 
-function makeLeaf(make: Make, options: PkiOptions, issuer: Issuer, request: CertificateRequest): [string, string] {
+/** PEM of a certificate and of its key. */
+type Pair = readonly [certificate: string, key: string];
+
+async function makeLeaf(options: PkiOptions, issuer: Issuer, request: CertificateRequest): Promise<Pair> {
   const { commonName, organizations, usages, dnsNames, addresses } = request;
   const keys = newKeyPair();
-  const certificate = make.makeCertificate(
+  const certificate = await makeCertificate(
     {
       subject: { commonName, ...(organizations === undefined ? {} : { organizations }) },
       notBefore: options.now - day,
@@ -77,12 +79,12 @@ function makeLeaf(make: Make, options: PkiOptions, issuer: Issuer, request: Cert
     issuer,
     options.random,
   );
-  return [certificate, pkcs8Pem(keys.privateKey)];
+  return [certificatePem(certificate), pkcs8Pem(keys.privateKey)];
 }
 
-function makeAuthority(make: Make, options: PkiOptions, commonName: string): [string, string] {
+async function makeAuthority(options: PkiOptions, commonName: string): Promise<{ pair: Pair; issuer: Issuer }> {
   const keys = newKeyPair();
-  const certificate = make.makeCertificate(
+  const certificate = await makeCertificate(
     {
       subject: { commonName },
       notBefore: options.now - day,
@@ -94,7 +96,10 @@ function makeAuthority(make: Make, options: PkiOptions, commonName: string): [st
     keys.privateKey,
     options.random,
   );
-  return [certificate, pkcs8Pem(keys.privateKey)];
+  return {
+    pair: [certificatePem(certificate), pkcs8Pem(keys.privateKey)],
+    issuer: await issuerOf(certificate, keys.privateKey),
+  };
 }
 
 /** Whether everything stands, so that nothing has to be made. */
@@ -111,29 +116,37 @@ function complete(options: PkiOptions): boolean {
 /** All files: those that stand and still fit, and those that had to be made. */
 export async function ensurePki(options: PkiOptions): Promise<PkiFiles> {
   if (complete(options)) return options.existing!;
-  const make = await import('./certificate.ts');
   const files = new Map(options.existing);
+  const add = (name: string, [certificate, key]: Pair): void => {
+    files.set(`${name}.crt`, certificate);
+    files.set(`${name}.key`, key);
+  };
   const issuers = new Map<string, Issuer>();
-  for (const { name, commonName } of authorities) {
-    if (!files.has(`${name}.crt`) || !files.has(`${name}.key`)) {
-      const [certificate, key] = makeAuthority(make, options, commonName);
-      files.set(`${name}.crt`, certificate);
-      files.set(`${name}.key`, key);
-    }
-    issuers.set(name, make.issuerOf(files.get(`${name}.crt`)!, files.get(`${name}.key`)!));
-  }
+  await Promise.all(
+    authorities.map(async ({ name, commonName }) => {
+      const certificate = files.get(`${name}.crt`);
+      const key = files.get(`${name}.key`);
+      if (certificate !== undefined && key !== undefined) {
+        issuers.set(name, await issuerOf(certificate, createPrivateKey(key)));
+        return;
+      }
+      const { pair, issuer } = await makeAuthority(options, commonName);
+      add(name, pair);
+      issuers.set(name, issuer);
+    }),
+  );
   if (!files.has('sa.key')) {
     const keys = newKeyPair();
     files.set('sa.key', pkcs8Pem(keys.privateKey));
     files.set('sa.pub', spkiPem(keys.publicKey));
   }
-  for (const request of options.requests) {
-    const have = files.get(`${request.name}.crt`);
-    if (have !== undefined && files.has(`${request.name}.key`) && stillGood(have, request, options.now)) continue;
-    const [certificate, key] = makeLeaf(make, options, issuers.get(request.ca)!, request);
-    files.set(`${request.name}.crt`, certificate);
-    files.set(`${request.name}.key`, key);
-  }
+  await Promise.all(
+    options.requests.map(async (request) => {
+      const have = files.get(`${request.name}.crt`);
+      if (have !== undefined && files.has(`${request.name}.key`) && stillGood(have, request, options.now)) return;
+      add(request.name, await makeLeaf(options, issuers.get(request.ca)!, request));
+    }),
+  );
   return files;
 }
 

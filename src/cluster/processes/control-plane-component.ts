@@ -96,7 +96,7 @@ export async function runControlPlaneComponent(c: ControlPlaneComponent): Promis
         clock,
         logger,
         tls: {
-          ...(pair ?? selfSigned(env, ['localhost', '127.0.0.1', ...(isWildcard(host) ? [] : [host])])),
+          ...(pair ?? (await selfSigned(env, ['localhost', '127.0.0.1', ...(isWildcard(host) ? [] : [host])]))),
           clientCA,
         },
         auth: new DelegatedAuth({

@@ -243,7 +243,8 @@ async function serve(s: Serving): Promise<{ readonly address: string; readonly p
   const { c, env, kubelet, client, nodeName, address, port } = s;
   const { authentication, authorization } = c;
   const bootstrap = s.pair === undefined && c.serverTLSBootstrap;
-  const own = s.pair ?? (bootstrap ? undefined : selfSigned(env, [nodeName, 'localhost', '127.0.0.1', ...s.addresses]));
+  const own =
+    s.pair ?? (bootstrap ? undefined : await selfSigned(env, [nodeName, 'localhost', '127.0.0.1', ...s.addresses]));
   const delegated = createDelegatedAuth({
     client,
     clock: env.clock,

@@ -1,16 +1,19 @@
 /** A serving certificate that a component makes for itself when it is given none: signed by nobody else, for this run alone. */
 import { newKeyPair, pkcs8Pem } from '../../base/keys.ts';
-import { makeCertificate } from '../certificate.ts';
+import { certificatePem, makeCertificate } from '../certificate.ts';
 import type { ComponentEnvironment, KeyPair } from './environment.ts';
 
 const day = 86_400_000;
 
-export function selfSigned(env: Pick<ComponentEnvironment, 'clock' | 'random'>, hosts: readonly string[]): KeyPair {
+export async function selfSigned(
+  env: Pick<ComponentEnvironment, 'clock' | 'random'>,
+  hosts: readonly string[],
+): Promise<KeyPair> {
   const keys = newKeyPair();
   const now = env.clock.now();
   const names = [...new Set(hosts)];
   const isAddress = (name: string): boolean => /^[\d.]+$|:/.test(name);
-  const certificate = makeCertificate(
+  const certificate = await makeCertificate(
     {
       subject: { commonName: `${hosts[0]}@${Math.floor(now / 1000)}` },
       notBefore: now - day,
@@ -24,5 +27,5 @@ export function selfSigned(env: Pick<ComponentEnvironment, 'clock' | 'random'>, 
     keys.privateKey,
     env.random,
   );
-  return { certificate, key: pkcs8Pem(keys.privateKey) };
+  return { certificate: certificatePem(certificate), key: pkcs8Pem(keys.privateKey) };
 }

@@ -83,7 +83,7 @@ async function readNamed(files: readonly SniFiles[]): Promise<NamedCertificate[]
  */
 export async function readServingCertificates(
   flags: CertificateFiles,
-  fallback: () => KeyPair,
+  fallback: () => Promise<KeyPair>,
 ): Promise<ListenerCertificates> {
   const [given, clientCA, frontProxyCA, named] = await Promise.all([
     readKeyPair('tls-cert-file', flags.tlsCertFile, 'tls-private-key-file', flags.tlsPrivateKeyFile),
@@ -91,7 +91,7 @@ export async function readServingCertificates(
     readCertificates('requestheader-client-ca-file', flags.requestheaderClientCaFile),
     readNamed(flags.tls.sniCertKeys.map(sniFiles)),
   ]);
-  const pair = given ?? fallback();
+  const pair = given ?? (await fallback());
   return {
     certificate: pair.certificate,
     key: pair.key,
@@ -114,7 +114,7 @@ export function followServingCertificates(
   const look = async (): Promise<void> => {
     try {
       const pair = { certificate: first.certificate, key: first.key };
-      const next = await readServingCertificates(flags, () => pair);
+      const next = await readServingCertificates(flags, () => Promise.resolve(pair));
       const text = JSON.stringify(next);
       if (text === current) return;
       await update(next);

@@ -96,9 +96,13 @@ export class ProtobufObjects {
     return this.#catalog.schemaForKind(gvk);
   }
 
-  /** The whole body of an object that carries apiVersion and kind: magic, envelope, message. */
-  encode(object: { readonly apiVersion?: string; readonly kind?: string }): Buffer {
-    const apiVersion = object.apiVersion ?? '';
+  /**
+   * The whole body of an object that carries apiVersion and kind: magic, envelope, message. `unversioned`: whose type that is
+   * where it carries none.
+   */
+  encode(object: { readonly apiVersion?: string; readonly kind?: string }, unversioned = ''): Buffer {
+    const shown = object.apiVersion ?? '';
+    const apiVersion = shown === '' ? unversioned : shown;
     const kind = object.kind ?? '';
     const schema = this.#schemaOf(apiVersion, kind);
     if (schema === undefined) {
@@ -112,7 +116,7 @@ export class ProtobufObjects {
     w.close(2, raw);
     const typeMeta = w.written;
     w.textField(2, kind);
-    w.textField(1, apiVersion);
+    w.textField(1, shown);
     w.close(1, typeMeta);
     w.bytes(protobufMagic);
     return w.result();

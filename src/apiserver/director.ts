@@ -12,6 +12,7 @@ import type { OutgoingResponse } from './request.ts';
 import type { Routes } from './routes.ts';
 import { applyCborType } from './verbs/apply.ts';
 import { patchTypes } from './verbs/patch.ts';
+import { checkProduced, objectTypes } from './produced-types.ts';
 
 /** Which resources there are, built-in and custom. */
 export interface ResourceResolver {
@@ -83,13 +84,9 @@ function checkRoute(scope: Scope, info: RequestInfo, resource: ResourceInfo): vo
   if (!resource.verbs.includes(info.verb)) throw noSuchMethod();
 }
 
-const produced = ['application/json', 'application/yaml', 'application/vnd.kubernetes.protobuf'];
 const streamed = ['application/json;stream=watch', 'application/vnd.kubernetes.protobuf;stream=watch'];
 
-/**
- * Upstream's router looks at media types before anything is negotiated: it knows no wildcards but the full one, and which types
- * of patches there are. Custom resources are not in its table.
- */
+/** What upstream's router knows of media types. Custom resources are not in its table. */
 function checkMediaTypes(scope: Scope, info: RequestInfo, cbor: boolean): void {
   const { headers, method } = scope.request;
   if (method === 'PATCH') {
@@ -98,18 +95,12 @@ function checkMediaTypes(scope: Scope, info: RequestInfo, cbor: boolean): void {
     if (!patches.includes(type) && type !== '*/*')
       throw new StatusError(415, 'UnsupportedMediaType', '415: Unsupported Media Type', {});
   }
-  const accept = headers['accept'] ?? '';
-  if (accept === '' || accept === '*/*' || accept === 'application/json') return;
-  const types = cbor ? [...produced, 'application/cbor'] : produced;
-  const fits = (part: string): boolean => {
-    const type = part.split(';')[0]!.trim();
-    return type === '*/*' || types.includes(type);
-  };
-  if (accept.split(',').some(fits)) return;
+  const { accept } = headers;
+  if (accept === undefined || accept === '' || accept === '*/*' || accept === 'application/json') return;
+  const types = cbor ? [...objectTypes, 'application/cbor'] : objectTypes;
   const lists = (info.verb === 'list' || info.verb === 'watch') && method === 'GET';
   const all = lists ? [...types, ...streamed, ...(cbor ? ['application/cbor-seq'] : [])] : types;
-  const message = `406: Not Acceptable\n\nAvailable representations: ${all.join(', ')}`;
-  throw new StatusError(406, 'NotAcceptable', message, {});
+  checkProduced(accept, types, all);
 }
 
 export function createDirector(options: DirectorOptions): Handler {

@@ -2,9 +2,12 @@
  * The paths that a server answers beside its resources: discovery, OpenAPI, version, metrics, health, the issuer's documents,
  * profiles and zpages, and the index of them all.
  */
+import { noSuchMethod } from './director.ts';
+import { checkProduced } from './produced-types.ts';
 import type { OidcDocument } from './authentication/oidc-discovery.ts';
 import { ioNow } from '../base/io-time.ts';
 import type { Catalog } from '../api/catalog/catalog.ts';
+import { ProtobufObjects } from '../api/protobuf.ts';
 import type { FeatureGates } from '../api/features/feature-gates.ts';
 import { loadDescriptions } from '../api/schema/descriptions.ts';
 import type { Describe } from '../api/schema/openapi.ts';
@@ -59,6 +62,7 @@ export function installServedPaths(routes: Routes, o: ServedPaths): void {
   const { options, catalog, gitVersion, directory, registries, metrics, health } = o;
   const discovery = new Discovery({
     directory,
+    protobuf: new ProtobufObjects(catalog),
     remote: o.remote,
     serverAddress: () => o.serverAddress(),
   });
@@ -110,11 +114,15 @@ export function installServedPaths(routes: Routes, o: ServedPaths): void {
     }),
   );
   for (const document of o.documents) {
-    routes.add(document.path, () => ({
-      status: 200,
-      headers: { 'cache-control': document.cacheControl() },
-      body: { kind: 'bytes', contentType: document.contentType, bytes: document.body() },
-    }));
+    routes.add(document.path, ({ request }) => {
+      if (request.method !== 'GET') throw noSuchMethod();
+      checkProduced(request.headers['accept'], [document.contentType]);
+      return {
+        status: 200,
+        headers: { 'cache-control': document.cacheControl() },
+        body: { kind: 'bytes', contentType: document.contentType, bytes: document.body() },
+      };
+    });
   }
   if (o.flowControl !== undefined) installFlowControlDebug(routes, o.flowControl, options.clock);
   health.add('etcd', async () => void (await options.store.currentRevision()));

@@ -277,6 +277,32 @@ test('CBOR, where its gate is on, for built-in and custom kinds', async () => {
   assert.match(refused.body.message, /application\/vnd.kubernetes.protobuf, application\/cbor$/);
 });
 
+test('discovery as protobuf: as documents and as one list, in envelopes like upstream’s', async () => {
+  const { api } = plain;
+  const ask = (path: string, value: string, more: Record<string, string> = {}): Promise<Answer> =>
+    api.request('GET', path, undefined, { ...accept(value), ...more });
+  for (const path of ['/api', '/api/v1', '/apis', '/apis/apps', '/apis/apps/v1']) {
+    const answer = await ask(path, protobufType);
+    assert.equal(answer.headers['content-type'], protobufType);
+    assert.equal(answer.headers['vary'], undefined);
+    // The envelope begins with its TypeMeta, that with the version, which those of the core group have none of.
+    const version = path.startsWith('/apis') ? [10, 2, ...Buffer.from('v1')] : [10, 0];
+    assert.deepEqual([...answer.bytes.subarray(6, 6 + version.length)], version, path);
+    const { body: json } = await api.get(path);
+    assert.deepEqual(answer.bytes, protobuf.encode(json, 'v1'));
+  }
+  const as = 'g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList';
+  for (const path of ['/api', '/apis']) {
+    const answer = await ask(path, `${protobufType};${as}`);
+    assert.equal(answer.headers['content-type'], `${protobufType};${as}`);
+    assert.equal(answer.headers['vary'], 'Accept');
+    const { body: json } = await ask(path, `application/json;${as}`);
+    assert.deepEqual(answer.bytes, protobuf.encode(json));
+    const again = await ask(path, `${protobufType};${as}`, { 'if-none-match': answer.headers['etag']! });
+    assert.equal(again.status, 304);
+  }
+});
+
 test('what is refused by protobuf is told by a Status in protobuf', async () => {
   const { api } = plain;
   const form = { 'content-type': protobufType, accept: protobufType };

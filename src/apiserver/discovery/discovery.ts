@@ -2,7 +2,9 @@
 import { createHash } from 'node:crypto';
 import { stringifyYaml } from '../../api/codec/yaml.ts';
 import { noSuchMethod, pageNotFound, noSuchRoute } from '../director.ts';
-import { notAcceptable, parseAccept } from '../encode/negotiate.ts';
+import type { ProtobufObjects } from '../../api/protobuf.ts';
+import { mediaTypes, notAcceptable, parseAccept } from '../encode/negotiate.ts';
+import { checkProduced, objectTypes } from '../produced-types.ts';
 import type { Handler, Scope } from '../filters/scope.ts';
 import type { OutgoingResponse } from '../request.ts';
 import type { ResourceDirectory } from '../resource-directory.ts';
@@ -13,6 +15,7 @@ import type { DiscoveredGroup, RemoteVersions } from './groups.ts';
 
 export interface DiscoveryOptions {
   readonly directory: ResourceDirectory;
+  readonly protobuf: ProtobufObjects;
   /** Group versions of aggregated servers. */
   readonly remote?: RemoteVersions;
   /** `host:port` under which clients reach this server, for `/api`. */
@@ -25,31 +28,35 @@ interface Document {
   readonly etag: string;
 }
 
-type Wanted = { readonly aggregated: '' | 'v2' | 'v2beta1'; readonly yaml: boolean };
+/** Aggregated or a document of its own (upstream's beta of the former is gone), and how it is written. */
+type Wanted = { readonly aggregated: boolean; readonly format: 'json' | 'yaml' | 'protobuf' };
+
+const formats: readonly Wanted['format'][] = ['json', 'yaml', 'protobuf'];
 
 /** What the client accepts first of what discovery offers. */
 function wantedBy(accept: string, aggregates: boolean): Wanted | undefined {
-  if (accept === '') return { aggregated: '', yaml: false };
+  if (accept === '') return { aggregated: false, format: 'json' };
   for (const clause of parseAccept(accept)) {
     if (clause.type !== 'application' && clause.type !== '*') continue;
-    const yaml = clause.subtype === 'yaml';
-    if (!yaml && clause.subtype !== 'json' && clause.subtype !== '*') continue;
+    const { subtype } = clause;
+    const format = formats.find((f) => subtype === '*' || mediaTypes[f] === `application/${subtype}`);
+    if (format === undefined) continue;
     const as = clause.params.get('as');
-    if (as === undefined) return { aggregated: '', yaml };
-    const version = clause.params.get('v');
+    if (as === undefined) return { aggregated: false, format };
     if (
       aggregates &&
       as === 'APIGroupDiscoveryList' &&
       clause.params.get('g') === 'apidiscovery.k8s.io' &&
-      (version === 'v2' || version === 'v2beta1')
+      clause.params.get('v') === 'v2'
     )
-      return { aggregated: version, yaml };
+      return { aggregated: true, format };
   }
   return undefined;
 }
 
 export class Discovery {
   readonly #directory: ResourceDirectory;
+  readonly #protobuf: ProtobufObjects;
   readonly #remote: RemoteVersions | undefined;
   readonly #serverAddress: () => string;
   /** Documents of one generation of the directory. */
@@ -60,6 +67,7 @@ export class Discovery {
 
   constructor(options: DiscoveryOptions) {
     this.#directory = options.directory;
+    this.#protobuf = options.protobuf;
     this.#remote = options.remote;
     this.#serverAddress = options.serverAddress;
   }
@@ -115,35 +123,41 @@ export class Discovery {
   }
 
   #answer(scope: Scope, document: Document, wanted: Wanted): OutgoingResponse {
-    const media = wanted.yaml ? 'application/yaml' : 'application/json';
-    const bytes = wanted.yaml ? Buffer.from(stringifyYaml(document.value)) : document.json;
-    if (wanted.aggregated === '') {
-      return { status: 200, headers: { vary: 'Accept' }, body: { kind: 'bytes', contentType: media, bytes } };
+    const media = mediaTypes[wanted.format];
+    if (!wanted.aggregated) {
+      const bytes = this.#bytes(document, wanted);
+      return { status: 200, body: { kind: 'bytes', contentType: media, bytes } };
     }
     const headers = { etag: document.etag, vary: 'Accept', 'cache-control': 'public' };
     if (scope.request.headers['if-none-match'] === document.etag)
       return { status: 304, headers, body: { kind: 'none' } };
-    const contentType = `${media};g=apidiscovery.k8s.io;v=${wanted.aggregated};as=APIGroupDiscoveryList`;
-    return { status: 200, headers, body: { kind: 'bytes', contentType, bytes } };
+    const contentType = `${media};g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList`;
+    return { status: 200, headers, body: { kind: 'bytes', contentType, bytes: this.#bytes(document, wanted) } };
   }
 
-  #wanted(scope: Scope, aggregates: boolean): Wanted {
+  #bytes(document: Document, { format }: Wanted): Buffer {
+    if (format === 'json') return document.json;
+    if (format === 'yaml') return Buffer.from(stringifyYaml(document.value));
+    // The oldest of them tell no version of themselves.
+    return this.#protobuf.encode(document.value, 'v1');
+  }
+
+  /** `routed`: its path is in the table of upstream's router. */
+  #wanted(scope: Scope, aggregates: boolean, routed: boolean): Wanted {
     if (scope.request.method !== 'GET' && scope.request.method !== 'HEAD') throw noSuchMethod();
-    const wanted = wantedBy(scope.request.headers['accept'] ?? '', aggregates);
+    const { accept } = scope.request.headers;
+    if (routed) checkProduced(accept, objectTypes);
+    const wanted = wantedBy(accept ?? '', aggregates);
     if (wanted === undefined) throw notAcceptable(false);
     return wanted;
   }
 
   #legacyRoot(scope: Scope): OutgoingResponse {
-    const wanted = this.#wanted(scope, true);
+    const wanted = this.#wanted(scope, true, true);
     const core = this.#all().filter((g) => g.group === '');
-    if (wanted.aggregated !== '') {
-      const version = wanted.aggregated;
-      return this.#answer(
-        scope,
-        this.#document(`api ${version}`, () => aggregatedList(core, version)),
-        wanted,
-      );
+    if (wanted.aggregated) {
+      const document = this.#document('api v2', () => aggregatedList(core, 'v2'));
+      return this.#answer(scope, document, wanted);
     }
     const address = this.#serverAddress();
     const document = this.#document(`api ${address}`, () => ({
@@ -155,16 +169,14 @@ export class Discovery {
   }
 
   #groupList(scope: Scope): OutgoingResponse {
-    const wanted = this.#wanted(scope, true);
-    const version = wanted.aggregated;
-    const document =
-      version === ''
-        ? this.#document('apis', () => ({
-            kind: 'APIGroupList',
-            apiVersion: 'v1',
-            groups: this.#named().map(apiGroup),
-          }))
-        : this.#document(`apis ${version}`, () => aggregatedList(this.#named(), version));
+    const wanted = this.#wanted(scope, true, false);
+    const document = wanted.aggregated
+      ? this.#document('apis v2', () => aggregatedList(this.#named(), 'v2'))
+      : this.#document('apis', () => ({
+          kind: 'APIGroupList',
+          apiVersion: 'v1',
+          groups: this.#named().map(apiGroup),
+        }));
     return this.#answer(scope, document, wanted);
   }
 
@@ -181,7 +193,7 @@ export class Discovery {
     if (parts.length > 1) return unknown();
     const version = parts[0];
     if (version === undefined) {
-      const wanted = this.#wanted(scope, false);
+      const wanted = this.#wanted(scope, false, false);
       const document = this.#document(`group ${name}`, () => ({
         kind: 'APIGroup',
         apiVersion: 'v1',
@@ -191,7 +203,7 @@ export class Discovery {
     }
     const served = this.#directory.group(name)?.versions.find((v) => v.version === version);
     if (served === undefined) return unknown();
-    const wanted = this.#wanted(scope, false);
+    const wanted = this.#wanted(scope, false, true);
     return this.#answer(
       scope,
       this.#document(`version ${name}/${version}`, () => apiResourceList(served)),

@@ -2,6 +2,7 @@
 import { noSuchMethod } from '../director.ts';
 import { earlier, type EffectiveVersion } from '../../api/features/emulation.ts';
 import type { Handler } from '../filters/scope.ts';
+import { checkProduced } from '../produced-types.ts';
 
 export interface VersionOptions {
   /** `v1.36.4+knarr.1` */
@@ -42,6 +43,7 @@ export function versionHandler(options: VersionOptions): Handler {
   const bytes = Buffer.from(JSON.stringify(versionInfo(options), null, 2));
   return ({ request }) => {
     if (request.method !== 'GET') throw noSuchMethod();
+    checkProduced(request.headers['accept'], ['application/json']);
     return { status: 200, body: { kind: 'bytes', contentType: 'application/json', bytes } };
   };
 }

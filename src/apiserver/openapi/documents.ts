@@ -7,12 +7,17 @@ import type { Describe, OpenAPIObject } from '../../api/schema/openapi.ts';
 import { openAPIDefinition, referencedDefinitions } from '../../api/schema/openapi.ts';
 import type { ServedGroup, ServedVersion } from '../resource-directory.ts';
 import { groupWord, resourcePaths, rootPath, versionWord } from './operations.ts';
-import { objectTypes, pathItem, simpleGet } from './paths.ts';
+import { objectTypes } from '../produced-types.ts';
+import { pathItem, simpleGet } from './paths.ts';
 
 type Json = Record<string, unknown>;
 type Version = 'v2' | 'v3';
 
 const meta = 'io.k8s.apimachinery.pkg.apis.meta.v1';
+
+/** Documents of what is no group. */
+export const rootNames = ['.well-known/openid-configuration', 'api', 'apis', 'version', 'openid/v1/jwks'] as const;
+export type RootName = (typeof rootNames)[number];
 
 export interface DocumentOptions {
   readonly catalog: Catalog;
@@ -51,7 +56,7 @@ export class OpenAPIDocuments {
   }
 
   /** The discovery documents of a group, and of the roots. */
-  #rootPaths(name: 'api' | 'apis' | 'version' | 'openid/v1/jwks', version: Version): Json {
+  #rootPaths(name: RootName, version: Version): Json {
     const roots: Readonly<Record<typeof name, [string, string, string, readonly string[], string]>> = {
       api: ['getCoreAPIVersions', 'get available API versions', 'core', objectTypes, `${meta}.APIVersions`],
       apis: ['getAPIVersions', 'get available API versions', 'apis', objectTypes, `${meta}.APIGroupList`],
@@ -61,6 +66,13 @@ export class OpenAPIDocuments {
         'version',
         ['application/json'],
         'io.k8s.apimachinery.pkg.version.Info',
+      ],
+      '.well-known/openid-configuration': [
+        'getServiceAccountIssuerOpenIDConfiguration',
+        "get service account issuer OpenID configuration, also known as the 'OIDC discovery doc'",
+        'WellKnown',
+        ['application/json'],
+        '',
       ],
       'openid/v1/jwks': [
         'getServiceAccountIssuerOpenIDKeyset',
@@ -163,15 +175,14 @@ export class OpenAPIDocuments {
     return this.#v3(this.#groupPaths(group, 'v3'), []);
   }
 
-  rootDocument(name: 'api' | 'apis' | 'version' | 'openid/v1/jwks'): Json {
+  rootDocument(name: RootName): Json {
     return this.#v3(this.#rootPaths(name, 'v3'), []);
   }
 
   /** The v2 document of everything that is served. */
   wholeDocument(groups: readonly ServedGroup[]): Json {
     const paths: Json = {};
-    for (const name of ['api', 'apis', 'version', 'openid/v1/jwks'] as const)
-      Object.assign(paths, this.#rootPaths(name, 'v2'));
+    for (const name of rootNames) Object.assign(paths, this.#rootPaths(name, 'v2'));
     const resources: ResourceInfo[] = [];
     for (const g of groups) {
       if (g.group !== '' && !g.custom) Object.assign(paths, this.#groupPaths(g.group, 'v2'));

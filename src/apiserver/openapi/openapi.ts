@@ -10,7 +10,7 @@ import { convertToV3, mergeV2 } from '../aggregation/merge-openapi.ts';
 import type { RemoteOpenApi } from '../aggregation/remote-documents.ts';
 import { aggregatorUser, identityHeaders, RemoteError, sendRemote } from '../aggregation/remote-request.ts';
 import { returnedHeaders } from '../connect/headers.ts';
-import { noSuchMethod, pageNotFound } from '../director.ts';
+import { noSuchMethod } from '../director.ts';
 import { parseAccept } from '../encode/negotiate.ts';
 import { textResponse } from '../filters/panic.ts';
 import type { Scope } from '../filters/scope.ts';
@@ -18,8 +18,8 @@ import { acceptsGzip } from '../http/headers.ts';
 import type { OutgoingResponse } from '../request.ts';
 import type { ResourceDirectory } from '../resource-directory.ts';
 import type { Routes } from '../routes.ts';
-import type { DocumentOptions } from './documents.ts';
-import { OpenAPIDocuments } from './documents.ts';
+import type { DocumentOptions, RootName } from './documents.ts';
+import { OpenAPIDocuments, rootNames } from './documents.ts';
 import { encodeDocumentV2 } from './proto-v2.ts';
 import { RenderedDocuments, type Rendered } from './rendered.ts';
 
@@ -37,7 +37,6 @@ export interface OpenAPIServiceOptions extends DocumentOptions {
 type Json = Record<string, unknown>;
 
 const compress = promisify(gzip);
-const roots = ['api', 'apis', 'version', 'openid/v1/jwks'] as const;
 const protoV2 = 'application/com.github.proto-openapi.spec.v2@v1.0+protobuf';
 /** What is answered for it: an `@` may not stand in a media type, so clients that parse it would fail. */
 const protoV2Returned = 'application/com.github.proto-openapi.spec.v2.v1.0+protobuf';
@@ -100,7 +99,6 @@ export class OpenAPIService {
   install(routes: Routes): void {
     routes.add('/openapi/v2', (scope) => this.#serveV2(scope));
     routes.add('/openapi/v3', (scope) => this.#serveIndex(scope));
-    routes.add('/openapi/v3/', (scope) => this.#serveIndex(scope));
     routes.addPrefix('/openapi/v3/', (scope) => this.#serveV3(scope));
   }
 
@@ -118,7 +116,7 @@ export class OpenAPIService {
     const hashes = new Map<string, string>();
     const hash = (...parts: string[]): string =>
       createHash('sha512').update(parts.join('\n')).digest('hex').toUpperCase();
-    for (const name of roots) hashes.set(name, hash(this.#gitVersion, name));
+    for (const name of rootNames) hashes.set(name, hash(this.#gitVersion, name));
     for (const g of this.#directory.groups()) {
       if (g.group !== '') hashes.set(`apis/${g.group}`, hash(this.#gitVersion, g.group));
       for (const v of g.versions) {
@@ -151,7 +149,7 @@ export class OpenAPIService {
     const foreign = this.#remoteOf(key);
     if (foreign?.v2 !== undefined)
       return convertToV3(foreign.v2, `/apis/${foreign.service.group}/${foreign.service.version}/`);
-    if ((roots as readonly string[]).includes(key)) return this.#documents.rootDocument(key as (typeof roots)[number]);
+    if ((rootNames as readonly string[]).includes(key)) return this.#documents.rootDocument(key as RootName);
     const parts = key.split('/');
     const group = this.#directory.group(parts[0] === 'api' ? '' : (parts[1] ?? ''));
     if (group === undefined) return undefined;
@@ -214,7 +212,8 @@ export class OpenAPIService {
     this.#checkMethod(scope);
     const accept = scope.request.headers['accept'] ?? '';
     const json = accepts(accept, 'application/json');
-    if (!json && !accepts(accept, protoV2)) return textResponse(406, '406 not acceptable');
+    if (!json && !accepts(accept, protoV2))
+      return { status: 406, headers: { vary: 'Accept-Encoding, Accept' }, body: { kind: 'none' } };
     const key = json ? 'v2' : 'v2.proto';
     const rendered = await this.#render(key);
     const etag = `"${rendered.etag}"`;
@@ -231,9 +230,9 @@ export class OpenAPIService {
       paths[key] = { serverRelativeURL: `/openapi/v3/${key}?hash=${hash}` };
     const bytes = Buffer.from(JSON.stringify({ paths }));
     const etag = `"${createHash('sha512').update(bytes).digest('hex').toUpperCase()}"`;
-    const headers = { etag, vary: 'Accept' };
+    const headers = { etag };
     if (scope.request.headers['if-none-match'] === etag) return { status: 304, headers, body: { kind: 'none' } };
-    return { status: 200, headers, body: { kind: 'bytes', contentType: 'application/json', bytes } };
+    return { status: 200, headers, body: { kind: 'bytes', contentType: 'text/plain; charset=utf-8', bytes } };
   }
 
   async #serveV3(scope: Scope): Promise<OutgoingResponse> {
@@ -241,7 +240,7 @@ export class OpenAPIService {
     this.#fresh();
     const key = scope.info.path.slice('/openapi/v3/'.length).replace(/\/$/, '');
     const hash = this.#allHashes().get(key);
-    if (hash === undefined) return pageNotFound();
+    if (hash === undefined) return { status: 404, body: { kind: 'none' } };
     const foreign = this.#remoteOf(key);
     if (foreign?.v3 !== undefined) return passDocument(scope, foreign.service);
     const asked = scope.request.query.get('hash') ?? '';

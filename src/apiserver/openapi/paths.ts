@@ -1,10 +1,10 @@
 /** Operations written as OpenAPI paths, v2 and v3. Parameters that all methods of a path share stand at the path. */
+import { objectTypes } from '../produced-types.ts';
 import { refPrefix } from '../../api/schema/openapi.ts';
 import type { Answer, Operation, Parameter, PathOperations } from './operations.ts';
 
 type Json = Record<string, unknown>;
 
-const objectTypes = ['application/json', 'application/yaml', 'application/vnd.kubernetes.protobuf'];
 const streamTypes = [
   ...objectTypes,
   'application/json;stream=watch',
@@ -21,7 +21,7 @@ export function producedTypes(produces: Operation['produces'], custom: boolean):
         : produces === 'log'
           ? ['text/plain', ...objectTypes]
           : objectTypes;
-  return custom ? types.filter((t) => !t.includes('protobuf') && !t.includes('stream')) : types;
+  return custom ? types.filter((t) => !t.includes('protobuf') && !t.includes('stream')) : [...types];
 }
 
 export function patchTypes(custom: boolean): string[] {
@@ -170,7 +170,8 @@ export function simpleGet(
     };
   return {
     get: {
-      consumes: get.types,
+      // The issuer's documents say nothing of what they take.
+      ...(get.answer === 'string' ? {} : { consumes: get.types }),
       description: get.description,
       operationId: get.id,
       produces: get.types,
@@ -180,5 +181,3 @@ export function simpleGet(
     },
   };
 }
-
-export { objectTypes };

@@ -10,6 +10,8 @@ import type { Scope } from '../filters/scope.ts';
 import type { Committed, KubeObjectLike, ResponseBody } from '../request.ts';
 import type { Encoder } from './encoder.ts';
 import { partialMetadata } from './metadata.ts';
+import { MetadataItems, RowItems } from './stored-items.ts';
+import type { ItemWriter } from './stored-items.ts';
 import { podAddresses } from './pod-addresses.ts';
 import type { Negotiated } from './negotiate.ts';
 
@@ -106,15 +108,20 @@ export function* listChunks(
   };
   put(Buffer.from(head));
   const typeHeader = resource.custom;
+  let writer: ItemWriter | undefined;
+  if (table !== undefined) writer = new RowItems(codec, resource, table, output.asVersion);
+  else if (output.as !== '' && output.as !== 'PodAddresses')
+    writer = new MetadataItems(codec, resource, output.asVersion);
   let first = true;
   for (const committed of ordered(encoder, resource, body, table !== undefined)) {
-    const size = output.as === '' ? codec.size(committed, resource, typeHeader) : undefined;
+    const size = output.as === '' ? codec.size(committed, resource, typeHeader) : writer?.prepare(committed);
     if (size !== undefined) {
       // The common way: straight from the stored bytes into the chunk.
       const full = room(size + 1);
       if (full !== undefined) yield full;
       if (!first) target[at++] = comma;
-      at = codec.writeInto(committed, resource, typeHeader, target, at);
+      at =
+        writer === undefined ? codec.writeInto(committed, resource, typeHeader, target, at) : writer.write(target, at);
     } else {
       let item: Buffer;
       if (output.as === '') item = codec.bytes(committed, resource, typeHeader);

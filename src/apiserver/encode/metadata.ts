@@ -1,7 +1,7 @@
 /** PartialObjectMetadata and its list (meta.k8s.io): an object with nothing but its type and metadata. */
 import type { KubeObjectLike } from '../request.ts';
 
-const templateGeneration = 'deprecated.daemonset.template.generation';
+export const templateGeneration = 'deprecated.daemonset.template.generation';
 
 /** A DaemonSet has this annotation in `apps/v1` alone. */
 function withoutTemplateGeneration(object: KubeObjectLike): KubeObjectLike['metadata'] {

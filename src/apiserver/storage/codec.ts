@@ -9,6 +9,8 @@ import type { KubeObject, ObjectMeta } from '../../api/object.ts';
 import type { Committed } from '../request.ts';
 import type { Slab, Tenant } from './arena.ts';
 import { fromKeyText, toKeyText } from './keys.ts';
+import { findMetadataEnd, labelsIn, spliceOffset } from './stored-json.ts';
+import type { MetadataSpan } from './stored-json.ts';
 
 type Labels = Readonly<Record<string, string>>;
 type Fields = Readonly<Record<string, string>>;
@@ -233,10 +235,7 @@ class ParsedQueue {
   }
 }
 
-const uidMark = Buffer.from('"uid":"', 'latin1');
-const quote = 0x22;
 const brace = 0x7b;
-const closingBrace = 0x7d;
 const newline = 0x0a;
 
 /** One version of one object, as the watch cache and responses hold it. Immutable. */
@@ -436,7 +435,29 @@ export class StoredObject implements Committed, Tenant {
     to += target.write(`,"resourceVersion":"${this.revision}"`, to, 'latin1');
     return to + this.#bytes.copy(target, to, splice, this.#end());
   }
+
+  /** The offset of its metadata's opening brace, with what `span` tells then; -1 where only the parsed form serves. */
+  metadataStart(span: MetadataSpan): number {
+    const splice = this.#offset();
+    if (splice < 0 || this.revision === 0) return -1;
+    const start = this.layout.header.length + metadataMark.length;
+    if (this.#bytes.compare(metadataMark, 0, metadataMark.length, start - metadataMark.length, start) !== 0) return -1;
+    if (this.#bytes[start] !== brace) return -1;
+    findMetadataEnd(this.#bytes, splice, span);
+    return span.end < 0 ? -1 : start;
+  }
+
+  /** Writes its metadata from `start` to `end`, resourceVersion included; needs `resourceVersionRoom` bytes more than that. */
+  writeMetadata(target: Buffer, at: number, start: number, end: number): number {
+    const splice = this.#offset();
+    let to = at + this.#bytes.copy(target, at, start, splice);
+    to += target.write(`,"resourceVersion":"${this.revision}"`, to, 'latin1');
+    return to + this.#bytes.copy(target, to, splice, end);
+  }
 }
+
+const metadataMark = Buffer.from('"metadata":', 'latin1');
+export const resourceVersionRoom = 48;
 
 const openBrace = Buffer.from('{', 'latin1');
 const noHeader = Buffer.alloc(0);
@@ -446,31 +467,6 @@ function reheader(object: KubeObject, header: Buffer | undefined): Record<string
   const { kind: _kind, apiVersion: _apiVersion, ...rest } = object;
   if (header.length === 0) return rest;
   return { ...(JSON.parse(`${header.toString('utf8').slice(0, -1)}}`) as Record<string, unknown>), ...rest };
-}
-
-/** Behind the closing quote of metadata.uid, which upstream's order puts before everything that could imitate it. */
-function spliceOffset(bytes: Buffer, headerLength: number): number {
-  const mark = bytes.indexOf(uidMark, headerLength);
-  // Names cannot fill this much; a uid further on belongs to something else (an object that was stored without one).
-  if (mark < 0 || mark > headerLength + 2048) return -1;
-  const end = bytes.indexOf(quote, mark + uidMark.length);
-  return end < 0 ? -1 : end + 1;
-}
-
-const labelsMark = Buffer.from('"labels":', 'latin1');
-
-/**
- * The labels without parsing the rest: between the uid and them upstream's order has scalars alone, so they are the first
- * brace, and neither their keys nor their values can hold one.
- */
-function labelsIn(bytes: Buffer, from: number): Labels | undefined | 'unknown' {
-  if (from < 0) return 'unknown';
-  const open = bytes.indexOf(brace, from);
-  const close = bytes.indexOf(closingBrace, from);
-  if (open < 0 || close < open) return undefined;
-  const mark = open - labelsMark.length;
-  if (mark < from || bytes.compare(labelsMark, 0, labelsMark.length, mark, open) !== 0) return undefined;
-  return JSON.parse(bytes.toString('utf8', open, close + 1)) as Labels;
 }
 
 export interface WriteOptions {

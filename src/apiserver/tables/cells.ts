@@ -7,11 +7,19 @@ import type { PrintContext } from './table.ts';
 import type { Json } from './value.ts';
 import { str } from './value.ts';
 
+/** Times of one answer that are remembered. */
+const maxAges = 4096;
+
 /** Time since an RFC 3339 stamp, as kubectl shows it. */
 export function since(stamp: unknown, context: PrintContext): string {
   if (typeof stamp !== 'string' || stamp === '') return '<unknown>';
+  const { ages } = context;
+  const known = ages?.get(stamp);
+  if (known !== undefined) return known;
   const ms = timeMs(stamp);
-  return Number.isNaN(ms) ? '<invalid>' : humanDuration(context.now - ms);
+  const text = Number.isNaN(ms) ? '<invalid>' : humanDuration(context.now - ms);
+  if (ages !== undefined && ages.size < maxAges) ages.set(stamp, text);
+  return text;
 }
 
 export function age(object: KubeObjectLike, context: PrintContext): string {

@@ -3,8 +3,10 @@ import { stringifyJson } from '../../api/codec/json.ts';
 import { timeMs } from '../../api/time.ts';
 import type { ColumnInfo } from '../../api/catalog/resource.ts';
 import { since } from './cells.ts';
+import type { Wanted } from '../../api/codec/json-pick.ts';
+import { wantBoth } from '../../api/codec/json-pick.ts';
 import type { JsonPath } from './json-path.ts';
-import { parseJsonPath } from './json-path.ts';
+import { membersOfPath, parseJsonPath } from './json-path.ts';
 import type { Cell, PrintContext, Printer } from './table.ts';
 import { nameOf } from './value.ts';
 
@@ -56,4 +58,28 @@ export function customCells(columns: readonly ColumnInfo[]): Printer {
       return found.length === 0 ? null : cell(type, found[0], context);
     }),
   ];
+}
+
+/** Members of stored metadata that are not read as they are shown. */
+const unlike: ReadonlySet<string> = new Set(['resourceVersion', 'managedFields']);
+/** Names as they stand in JSON, without escapes. */
+const plainName = /^[\w./-]+$/;
+
+/** What the cells are made of; undefined where a path may lead anywhere, or to what is not stored. */
+export function customWanted(columns: readonly ColumnInfo[]): Wanted | undefined {
+  let wanted: Wanted = { metadata: { name: 'all' } };
+  for (const { jsonPath } of pathColumns(columns)) {
+    const [first, second, ...rest] = membersOfPath(jsonPath!);
+    if (first === undefined) return undefined;
+    // What is not stored, or not read, metadata as a whole has.
+    const whole = first === 'metadata' && (second === undefined || unlike.has(second));
+    if (whole || first === 'apiVersion' || first === 'kind') return undefined;
+    const names = second === undefined ? [first] : [first, second, ...rest];
+    if (!names.every((name) => plainName.test(name))) return undefined;
+    wanted = wantBoth(
+      wanted,
+      names.reduceRight<Wanted>((inner, name) => ({ [name]: inner }), 'all'),
+    );
+  }
+  return wanted;
 }

@@ -250,3 +250,13 @@ export function parseJsonPath(text: string): JsonPath {
   const steps = new Parser(text.trim()).path();
   return (root) => walk(steps, root);
 }
+
+/** The members that a path goes through before anything else, such as `status`, `conditions`. Throws `JsonPathError`. */
+export function membersOfPath(text: string): readonly string[] {
+  const names: string[] = [];
+  for (const step of new Parser(text.trim()).path()) {
+    if (step.kind !== 'member') break;
+    names.push(step.name);
+  }
+  return names;
+}

@@ -5,13 +5,15 @@
 import type { ColumnInfo, ResourceInfo } from '../../api/catalog/resource.ts';
 import { badRequest } from '../../api/status.ts';
 import type { Clock } from '../../base/clock.ts';
+import { JsonPicker } from '../../api/codec/json-pick.ts';
 import { partialMetadata } from '../encode/metadata.ts';
 import type { Negotiated } from '../encode/negotiate.ts';
 import type { Scope } from '../filters/scope.ts';
 import type { KubeObjectLike } from '../request.ts';
-import { customCells, pathColumns } from './custom.ts';
+import { customCells, customWanted, pathColumns } from './custom.ts';
 import { flowSchemaOrder } from './print-control.ts';
 import { printers } from './printers.ts';
+import { wantedOf } from './wanted.ts';
 
 export type IncludeObject = 'None' | 'Metadata' | 'Object';
 
@@ -22,6 +24,8 @@ export type Cell = string | number | boolean | null;
 export interface PrintContext {
   /** Cluster time in milliseconds. */
   readonly now: number;
+  /** Times that were shown at this moment already: many objects were made in the same second. */
+  readonly ages?: Map<string, string>;
 }
 
 /** The cells of one object; `conditions` are set for objects that have come to their end. */
@@ -36,6 +40,10 @@ export type Printer = (object: KubeObjectLike, context: PrintContext) => Printed
 /** Rows of one answer. */
 export interface RowMaker {
   readonly columns: readonly Record<string, unknown>[];
+  readonly include: IncludeObject;
+  /** Reads of a stored object what `print` looks at: all but the managed fields where it has not said; undefined: anything. */
+  readonly picker: JsonPicker | 'all but managed fields' | undefined;
+  print(hub: KubeObjectLike): PrintedRow;
   /** `object` in the version of the request; `hub` in the one that printers know. */
   row(object: KubeObjectLike, hub: KubeObjectLike): Record<string, unknown>;
   /** The row of a BOOKMARK: no cells, but the metadata. */
@@ -100,6 +108,7 @@ export class TableMaker {
   readonly #clock: Clock;
   readonly #columns = new WeakMap<ResourceInfo, readonly Record<string, unknown>[]>();
   readonly #printers = new WeakMap<ResourceInfo, Printer>();
+  readonly #pickers = new WeakMap<ResourceInfo, { readonly picker: RowMaker['picker'] }>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -143,6 +152,20 @@ export class TableMaker {
     return printer;
   }
 
+  #picker(resource: ResourceInfo): RowMaker['picker'] {
+    let made = this.#pickers.get(resource);
+    if (made === undefined) {
+      const custom = resource.custom && resource.computed !== true;
+      const wanted = custom
+        ? customWanted(resource.columns)
+        : wantedOf(`${resource.storageGroup ?? resource.group}/${resource.kind}`);
+      if (wanted !== undefined) made = { picker: new JsonPicker(wanted) };
+      else made = { picker: custom ? undefined : 'all but managed fields' };
+      this.#pickers.set(resource, made);
+    }
+    return made.picker;
+  }
+
   /** The order of a list's rows, where it is not that of the keys. */
   order(resource: ResourceInfo): ((a: KubeObjectLike, b: KubeObjectLike) => number) | undefined {
     return resource.kind === 'FlowSchema' && !resource.custom ? flowSchemaOrder : undefined;
@@ -150,14 +173,21 @@ export class TableMaker {
 
   rows(scope: Scope, output: Negotiated): RowMaker {
     const resource = scope.resource!;
-    return this.#rows(scope, output, this.#definitions(resource), this.#printer(resource));
+    const picker = this.#picker(resource);
+    return this.#rows(scope, output, this.#definitions(resource), this.#printer(resource), picker);
   }
 
-  #rows(scope: Scope, output: Negotiated, columns: readonly Record<string, unknown>[], printer: Printer): RowMaker {
+  #rows(
+    scope: Scope,
+    output: Negotiated,
+    columns: readonly Record<string, unknown>[],
+    printer: Printer,
+    picker?: RowMaker['picker'],
+  ): RowMaker {
     const resource = scope.resource!;
     const include = this.includeObject(scope.request.query);
     const noHeaders = scope.request.query.get('noHeaders') === 'true';
-    const context: PrintContext = { now: this.#clock.now() };
+    const context: PrintContext = { now: this.#clock.now(), ages: new Map() };
     const watching = scope.info.verb === 'watch';
     const header = `${resource.group === '' ? '' : `${resource.group}/`}${resource.version}`;
     const included = (object: KubeObjectLike, always: boolean): unknown => {
@@ -165,12 +195,18 @@ export class TableMaker {
         return object.kind === undefined ? { kind: resource.kind, apiVersion: header, ...object } : object;
       return include === 'Metadata' || always ? partialMetadata(object, output.asVersion) : null;
     };
+    const print = (hub: KubeObjectLike): PrintedRow => {
+      // The rows of a watch are made over a long time, each with the age of its own moment.
+      const printed = printer(hub, watching ? { now: this.#clock.now() } : context);
+      return 'cells' in printed ? printed : { cells: printed };
+    };
     return {
       columns: noHeaders ? [] : columns,
+      include,
+      picker,
+      print,
       row: (object, hub) => {
-        // The rows of a watch are made over a long time, each with the age of its own moment.
-        const printed = printer(hub, watching ? { now: this.#clock.now() } : context);
-        if (!('cells' in printed)) return { cells: printed, object: included(object, false) };
+        const printed = print(hub);
         return {
           cells: printed.cells,
           ...(printed.conditions === undefined ? {} : { conditions: printed.conditions }),

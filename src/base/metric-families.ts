@@ -1,0 +1,170 @@
+/**
+ * Counters, gauges and histograms that cost next to nothing where they are counted, and Prometheus' text format for when
+ * somebody asks. One set of them an instance of a component.
+ */
+import { labelText } from './prometheus-text.ts';
+
+export type Labels = Readonly<Record<string, string>>;
+
+/** A family of samples in the text format. */
+export interface Family {
+  readonly name: string;
+  readonly help: string;
+  readonly type: 'counter' | 'gauge' | 'histogram';
+  /** Lines `name{labels} value`. */
+  lines(): Iterable<string>;
+}
+
+/** The labels by name; where they are made, not where they are written. */
+function sorted(labels: Labels): Labels {
+  return Object.fromEntries(Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+function number(value: number): string {
+  if (value === Infinity) return '+Inf';
+  return String(value);
+}
+
+/** One series of a counter or gauge. */
+export class Value {
+  value = 0;
+
+  inc(by = 1): void {
+    this.value += by;
+  }
+
+  dec(by = 1): void {
+    this.value -= by;
+  }
+}
+
+/** At most this many series a family; what comes on top is counted under no labels of its own. */
+const maxSeries = 10_000;
+
+/** A counter or gauge with labels; a series is found by a key that the caller keeps short. */
+export class Vector implements Family {
+  readonly name: string;
+  readonly help: string;
+  readonly type: 'counter' | 'gauge';
+  readonly #series = new Map<string, { text: string; value: Value }>();
+
+  constructor(type: 'counter' | 'gauge', name: string, help: string) {
+    this.type = type;
+    this.name = name;
+    this.help = help;
+  }
+
+  series(key: string, labels: () => Labels): Value {
+    let found = this.#series.get(key);
+    if (found === undefined) {
+      if (this.#series.size >= maxSeries) return new Value();
+      found = { text: labelText(sorted(labels())), value: new Value() };
+      this.#series.set(key, found);
+    }
+    return found.value;
+  }
+
+  *lines(): Iterable<string> {
+    for (const { text, value } of this.#series.values()) yield `${this.name}${text} ${number(value.value)}`;
+  }
+}
+
+/** One series of a histogram. */
+export class Distribution {
+  readonly #bounds: readonly number[];
+  readonly counts: number[];
+  sum = 0;
+  count = 0;
+
+  constructor(bounds: readonly number[]) {
+    this.#bounds = bounds;
+    this.counts = new Array<number>(bounds.length).fill(0);
+  }
+
+  observe(value: number): void {
+    this.sum += value;
+    this.count++;
+    const bounds = this.#bounds;
+    for (let i = 0; i < bounds.length; i++) {
+      if (value <= bounds[i]!) {
+        this.counts[i]!++;
+        return;
+      }
+    }
+  }
+}
+
+export class HistogramVector implements Family {
+  readonly name: string;
+  readonly help: string;
+  readonly type = 'histogram';
+  readonly #bounds: readonly number[];
+  readonly #series = new Map<string, { labels: Labels; value: Distribution }>();
+
+  constructor(name: string, help: string, bounds: readonly number[]) {
+    this.name = name;
+    this.help = help;
+    this.#bounds = bounds;
+  }
+
+  series(key: string, labels: () => Labels): Distribution {
+    let found = this.#series.get(key);
+    if (found === undefined) {
+      found = { labels: sorted(labels()), value: new Distribution(this.#bounds) };
+      if (this.#series.size < maxSeries) this.#series.set(key, found);
+    }
+    return found.value;
+  }
+
+  *lines(): Iterable<string> {
+    for (const { labels, value } of this.#series.values()) {
+      let total = 0;
+      for (let i = 0; i < this.#bounds.length; i++) {
+        total += value.counts[i]!;
+        yield `${this.name}_bucket${labelText({ ...labels, le: number(this.#bounds[i]!) })} ${total}`;
+      }
+      yield `${this.name}_bucket${labelText({ ...labels, le: '+Inf' })} ${value.count}`;
+      yield `${this.name}_sum${labelText(labels)} ${number(value.sum)}`;
+      yield `${this.name}_count${labelText(labels)} ${value.count}`;
+    }
+  }
+}
+
+/** The same series under another, older name. */
+export function alsoNamed(name: string, help: string, family: Family): Family {
+  return {
+    name,
+    help,
+    type: family.type,
+    *lines() {
+      for (const line of family.lines()) yield name + line.slice(family.name.length);
+    },
+  };
+}
+
+/** A gauge or counter whose value is read when it is asked for. */
+export function computed(
+  type: 'counter' | 'gauge',
+  name: string,
+  help: string,
+  read: () => Iterable<readonly [Labels, number]>,
+): Family {
+  return {
+    name,
+    help,
+    type,
+    *lines() {
+      for (const [labels, value] of read()) yield `${name}${labelText(sorted(labels))} ${number(value)}`;
+    },
+  };
+}
+
+/** The text format, version 0.0.4. */
+export function expose(families: Iterable<Family>, help: (family: Family) => string = (f) => f.help): string {
+  const out: string[] = [];
+  for (const f of families) {
+    out.push(`# HELP ${f.name} ${help(f)}`, `# TYPE ${f.name} ${f.type}`);
+    for (const line of f.lines()) out.push(line);
+  }
+  return `${out.join('\n')}\n`;
+}

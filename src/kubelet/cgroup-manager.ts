@@ -85,6 +85,9 @@ export interface CgroupManagerOptions {
   readonly enforceAllocatable: boolean;
   /** Whether a container of the pod has CPUs to itself: such a pod has no quota. */
   readonly hasExclusiveCpus?: (pod: Pod) => boolean;
+  /** Told how many milliseconds an operation on a pod's cgroup took, by `now`. */
+  readonly timed?: (operation: 'create' | 'update' | 'destroy', ms: number) => void;
+  readonly now?: () => number;
 }
 
 export class CgroupManager {
@@ -142,10 +145,12 @@ export class CgroupManager {
     if (cgroups === undefined) return;
     await this.#weigh(pod);
     const exclusive = this.#o.hasExclusiveCpus?.(pod) === true;
-    await cgroups.ensure(podCgroup(pod), {
-      ...podResources(pod, exclusive ? { ...settings, cpuQuota: false } : settings),
-      ...(podPidsLimit > 0 ? { pidsLimit: podPidsLimit } : {}),
-    });
+    await this.#timed('create', () =>
+      cgroups.ensure(podCgroup(pod), {
+        ...podResources(pod, exclusive ? { ...settings, cpuQuota: false } : settings),
+        ...(podPidsLimit > 0 ? { pidsLimit: podPidsLimit } : {}),
+      }),
+    );
   }
 
   /** Of a resize: sets those limits of a pod that become larger, or those that become smaller. */
@@ -166,7 +171,7 @@ export class CgroupManager {
     }
     if (wanted.memoryLimitInBytes !== undefined && moves(wanted.memoryLimitInBytes, limit(now.memoryLimitInBytes)))
       set.memoryLimitInBytes = wanted.memoryLimitInBytes;
-    if (Object.keys(set).length > 0) await cgroups.ensure(name, set);
+    if (Object.keys(set).length > 0) await this.#timed('update', () => cgroups.ensure(name, set));
   }
 
   /** What the kernel has for a pod. */
@@ -178,8 +183,15 @@ export class CgroupManager {
   async removePod(pod: Pod): Promise<void> {
     const { cgroups } = this.#o;
     if (cgroups === undefined) return;
-    await cgroups.remove(podCgroup(pod));
+    await this.#timed('destroy', () => cgroups.remove(podCgroup(pod)));
     if (this.#burstable.delete(pod.metadata.uid!)) await this.#updateShares();
+  }
+
+  async #timed(operation: 'create' | 'update' | 'destroy', work: () => Promise<unknown>): Promise<void> {
+    const { now, timed } = this.#o;
+    const began = now?.() ?? 0;
+    await work();
+    if (now !== undefined) timed?.(operation, now() - began);
   }
 
   async #weigh(pod: Pod): Promise<void> {

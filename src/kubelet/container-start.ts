@@ -39,6 +39,12 @@ const named: ReadonlySet<string> = new Set([
   'InvalidImageName',
 ]);
 
+/** A container's place in its pod as it is counted. */
+export function containerType(pod: Pod, name: string): string {
+  if (pod.spec?.initContainers?.some((c) => c.name === name) === true) return 'init_container';
+  return pod.spec?.ephemeralContainers?.some((c) => c.name === name) === true ? 'ephemeral_container' : 'container';
+}
+
 /** The id of the container that runs now; undefined when the pod went away meanwhile. Rejects with `StartError`. */
 export async function startContainer(ctx: KubeletContext, s: ContainerStart): Promise<string | undefined> {
   const { pod, container, last } = s;
@@ -61,6 +67,23 @@ export async function startContainer(ctx: KubeletContext, s: ContainerStart): Pr
     }
     ctx.crashLoop.next(key, last.finishedAt);
   }
+  const type = containerType(pod, container.name);
+  ctx.metrics?.count('started_containers_total', [type]);
+  try {
+    return await start(ctx, s, event, path);
+  } catch (error) {
+    if (error instanceof StartError) ctx.metrics?.count('started_containers_errors_total', [type, error.reason]);
+    throw error;
+  }
+}
+
+async function start(
+  ctx: KubeletContext,
+  s: ContainerStart,
+  event: (type: 'Normal' | 'Warning', reason: string, message: string) => void,
+  path: string | undefined,
+): Promise<string | undefined> {
+  const { pod, container, last } = s;
   let id: string;
   try {
     const image = await ctx.images.ensure(pod, container, s.config, s.sandbox.runtimeHandler ?? '', path);
@@ -77,9 +100,15 @@ export async function startContainer(ctx: KubeletContext, s: ContainerStart): Pr
       targetId: s.target(),
       runtimeHandler: s.sandbox.runtimeHandler ?? '',
     });
+    const mounted = imageVolumes.size;
+    ctx.metrics?.count('image_volume_requested_total', [], mounted);
     try {
       id = await ctx.runtime.createContainer(s.sandbox.id, config, s.config);
+      ctx.metrics?.count('image_volume_mounted_succeed_total', [], mounted);
     } catch (error) {
+      const failed = errorDescription(error).startsWith('ImageVolumeMountFailed');
+      const name = failed ? 'image_volume_mounted_errors_total' : 'image_volume_mounted_succeed_total';
+      ctx.metrics?.count(name, [], mounted);
       throw new StartError('CreateContainerError', errorDescription(error), { cause: error });
     }
     event('Normal', 'Created', 'Container created');

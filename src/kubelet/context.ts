@@ -10,6 +10,7 @@ import type { ContainerSettings } from './container-settings.ts';
 import type { ServiceVariables } from './environment.ts';
 import type { NodeHost } from './host/node-host.ts';
 import type { ImageManager } from './image-manager.ts';
+import type { KubeletMetrics } from './metrics/kubelet-metrics.ts';
 import type { ObjectCache } from './object-cache.ts';
 import type { ProbeMetrics } from './probe-metrics.ts';
 import type { ContainerRuntime, RuntimeHandler } from './runtime/container-runtime.ts';
@@ -56,6 +57,8 @@ export interface KubeletContext {
   readonly settings: ContainerSettings;
   readonly features: Pick<FeatureGates, 'enabled'>;
   readonly probeMetrics: ProbeMetrics;
+  /** What `/metrics` tells of the kubelet itself; undefined on nodes without a configuration. */
+  readonly metrics: KubeletMetrics | undefined;
   readonly userNamespaces: UserNamespaces;
   /** Made of the context itself, right after it. */
   volumes: VolumeManager;

@@ -51,6 +51,7 @@ export async function runHook(
     try {
       await ctx.clock.sleep(handler.sleep.seconds * 1000, signal);
     } catch (error) {
+      ctx.metrics?.count('sleep_action_terminated_early_total');
       throw new Error(
         `Sleep lifecycle hook (${handler.sleep.seconds}) ${where}container terminated before sleep hook finished`,
         { cause: error },
@@ -72,6 +73,7 @@ async function ask(ctx: KubeletContext, pod: Pod, target: HttpTarget): Promise<v
     await httpExchange(ctx, plain, httpTimeoutMs).catch(() => {
       throw error;
     });
+    ctx.metrics?.count('lifecycle_handler_http_fallbacks_total');
     ctx.events.pod(
       pod,
       'Warning',

@@ -127,7 +127,7 @@ export class ImageGc {
     const left: Candidate[] = [];
     for (const i of images) {
       if (now - i.lastUsed <= maxAge) left.push(i);
-      else await this.#remove(i);
+      else await this.#remove(i, 'age');
     }
     return left;
   }
@@ -139,7 +139,7 @@ export class ImageGc {
     for (const i of images) {
       if (i.lastUsed >= now || now - i.firstDetected < minAge) continue;
       try {
-        await this.#remove(i);
+        await this.#remove(i, 'space');
         freed += i.size;
       } catch (error) {
         errors.push(errorText(error));
@@ -153,11 +153,12 @@ export class ImageGc {
     return freed;
   }
 
-  async #remove(i: Candidate): Promise<void> {
+  async #remove(i: Candidate, reason: 'age' | 'space'): Promise<void> {
     this.#ctx.logger.info('Removing image to free bytes', { image: i.id, size: i.size });
     await this.#ctx.runtime.removeImage({ image: i.id });
     this.#records.delete(i.id);
     this.#ctx.images.removed();
+    this.#ctx.metrics?.count('image_garbage_collected_total', [reason]);
   }
 }
 

@@ -5,6 +5,7 @@ import { formatDuration } from '../api/time.ts';
 import type { Container, Pod } from '../api/types/index.gen.ts';
 import { Backoff } from './backoff.ts';
 import type { KubeletEvents } from './context.ts';
+import type { KubeletMetrics } from './metrics/kubelet-metrics.ts';
 import type { ImageCredential } from './image-credentials.ts';
 import { imageCredentials } from './image-credentials.ts';
 import { errorText } from './object-cache.ts';
@@ -61,6 +62,9 @@ export class ImageManager {
   readonly #objects: ObjectCache;
   readonly #limits: PullLimits;
   readonly #records: PullRecords;
+  readonly #metrics: KubeletMetrics | undefined;
+  /** Milliseconds that pods have waited for pulls, by uid. */
+  readonly #pulled = new Map<string, number>();
   readonly #backoff: Backoff;
   readonly #lastError = new Map<string, string>();
   readonly #pulling = new Map<string, Promise<Pull>>();
@@ -73,7 +77,9 @@ export class ImageManager {
     objects: ObjectCache;
     limits: PullLimits;
     records: PullRecords;
+    metrics?: KubeletMetrics | undefined;
   }) {
+    this.#metrics = options.metrics;
     this.#limits = options.limits;
     this.#records = options.records;
     this.#runtime = options.runtime;
@@ -124,6 +130,9 @@ export class ImageManager {
       annotations: pod.metadata.annotations,
     };
     const policy = container.imagePullPolicy ?? 'IfNotPresent';
+    const asked = (present: string, pull: string): void =>
+      this.#metrics?.count('image_manager_ensure_image_requests_total', [policy.toLowerCase(), present, pull]);
+    let present = 'unknown';
     if (policy !== 'Always') {
       let found;
       try {
@@ -132,11 +141,14 @@ export class ImageManager {
         // Upstream names the image's id here, which nobody knows yet.
         const message = `Failed to inspect image "": ${errorText(error)}`;
         event('Warning', 'InspectFailed', message);
+        asked('unknown', 'unknown');
         throw new StartError('ImageInspectError', message, { cause: error });
       }
       const credentials = async (): Promise<PullSecret[]> =>
         (await this.#credentials(pod, spec.image)).map((c) => c.secret);
+      present = String(found !== undefined);
       if (found !== undefined && !(await this.#records.mustPull(requested, found.id, credentials))) {
+        asked(present, 'false');
         event(
           'Normal',
           'Pulled',
@@ -146,10 +158,12 @@ export class ImageManager {
       }
       if (policy === 'Never') {
         const message = `Container image "${requested}" is not present with pull policy of Never`;
+        asked(present, 'false');
         event('Warning', 'ErrImageNeverPull', message);
         throw new StartError('ErrImageNeverPull', message);
       }
     }
+    asked(present, 'true');
     const key = `${pod.metadata.uid}_${requested}`;
     if (this.#backoff.inBackoffSinceUpdate(key)) {
       const message = `Back-off pulling image "${requested}"`;
@@ -166,6 +180,7 @@ export class ImageManager {
       const { ref, took } = await this.#pull(pod, spec, sandbox, requested);
       const image = await this.#runtime.imageStatus(spec);
       const waited = formatDuration(this.#clock.now() - began);
+      this.#metrics?.observe('image_pull_duration_seconds', took / 1000, [sizeBucket(image?.size ?? 0)]);
       event(
         'Normal',
         'Pulled',
@@ -181,6 +196,11 @@ export class ImageManager {
       // The next look, before the next try, says that there is a back-off.
       const retryAt = Math.min(this.#backoff.until(key), this.#clock.now() + tellBackoffMs);
       throw new StartError(reason, message, { retryAt, cause: error });
+    } finally {
+      if (this.#metrics !== undefined) {
+        const uid = pod.metadata.uid!;
+        this.#pulled.set(uid, this.pulling(uid) + this.#clock.now() - began);
+      }
     }
   }
 
@@ -233,10 +253,37 @@ export class ImageManager {
     );
   }
 
+  /** How many milliseconds a pod has waited for pulls; 0 where nobody asks. */
+  pulling(uid: string): number {
+    return this.#pulled.get(uid) ?? 0;
+  }
+
   forget(uid: string): void {
+    this.#pulled.delete(uid);
     if (this.#backoff.size > 0) this.#backoff.forget(`${uid}_`);
     for (const key of this.#lastError.keys()) if (key.startsWith(`${uid}_`)) this.#lastError.delete(key);
   }
+}
+
+const mb = 1024 * 1024;
+const sizes: readonly (readonly [above: number, label: string])[] = [
+  [102_400 * mb, 'GT100GB'],
+  [61_440 * mb, '60GB-100GB'],
+  [40_960 * mb, '40GB-60GB'],
+  [30_720 * mb, '30GB-40GB'],
+  [20_480 * mb, '20GB-30GB'],
+  [10_240 * mb, '10GB-20GB'],
+  [5120 * mb, '5GB-10GB'],
+  [1024 * mb, '1GB-5GB'],
+  [500 * mb, '500MB-1GB'],
+  [100 * mb, '100MB-500MB'],
+  [10 * mb, '10MB-100MB'],
+  [0, '0-10MB'],
+];
+
+/** An image's size as it is counted. */
+function sizeBucket(bytes: number): string {
+  return sizes.find(([above]) => bytes > above)?.[1] ?? 'N/A';
 }
 
 /** Runtimes tell some failures by how their message begins. */

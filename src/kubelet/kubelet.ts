@@ -27,6 +27,9 @@ import { ImageManager } from './image-manager.ts';
 import type { KubeletOptions } from './kubelet-options.ts';
 import { serviceSource } from './service-source.ts';
 import { KubeletManagers } from './managers.ts';
+import { KubeletMetrics } from './metrics/kubelet-metrics.ts';
+import { meteredRuntime } from './metrics/metered-runtime.ts';
+import { gaugePods } from './metrics/pod-gauges.ts';
 import { deleteMirrorPod } from './mirror-pods.ts';
 import { NodeStatusManager } from './node-status.ts';
 import { errorText, ObjectCache } from './object-cache.ts';
@@ -122,6 +125,9 @@ class KubeletImpl implements Kubelet, WorkerHome {
     const gate = o.writeGate ?? new WriteGate(clock);
     const configuration = o.configuration === undefined ? undefined : kubeletConfiguration(o.configuration);
     this.#configuration = configuration;
+    const metrics = configuration === undefined ? undefined : new KubeletMetrics();
+    const runtime = metrics === undefined ? o.runtime : meteredRuntime(o.runtime, metrics, clock);
+    if (metrics !== undefined) gaugePods(metrics, () => this.#workers.values());
     const settings = containerSettings(configuration);
     const maxPods = o.maxPods ?? configuration?.maxPods ?? 110;
     const bucket =
@@ -151,15 +157,16 @@ class KubeletImpl implements Kubelet, WorkerHome {
       clock,
       random,
       logger,
-      runtime: o.runtime,
+      runtime,
       host: o.host,
       events,
       services: o.services ?? this.#ownServices!,
       objects,
-      statuses: new StatusManager({ client, clock, logger, gate }),
+      statuses: new StatusManager({ client, clock, logger, gate, metrics }),
       images: new ImageManager({
-        runtime: o.runtime,
+        runtime,
         clock,
+        metrics,
         events,
         objects,
         limits: new PullLimits(configuration, () => clock.monotonic()),
@@ -178,14 +185,21 @@ class KubeletImpl implements Kubelet, WorkerHome {
         events,
         settings,
         podPidsLimit: Math.max(configuration?.podPidsLimit ?? 0, 0),
+        ...(metrics === undefined
+          ? {}
+          : {
+              timed: (operation, ms) => metrics.observe('cgroup_manager_duration_seconds', ms / 1000, [operation]),
+              now: () => clock.monotonic(),
+            }),
         enforceAllocatable: configuration?.enforceNodeAllocatable.includes('pods') ?? true,
         hasExclusiveCpus: (pod) => ctx.resources?.podHasExclusiveCpus(pod) === true,
       }),
       settings,
       features: o.features ?? new FeatureGates(configuration?.featureGates),
       probeMetrics: new ProbeMetrics(),
+      metrics,
       userNamespaces: new UserNamespaces({
-        runtime: o.runtime,
+        runtime,
         host: o.host,
         rootDir: o.rootDir ?? '/var/lib/kubelet',
         maxPods,
@@ -270,7 +284,7 @@ class KubeletImpl implements Kubelet, WorkerHome {
     }
     this.#server = createKubeletServer({
       nodeName: o.nodeName,
-      runtime: o.runtime,
+      runtime,
       host: o.host,
       clock,
       logger,
@@ -367,6 +381,7 @@ class KubeletImpl implements Kubelet, WorkerHome {
     for (const [uid, sandboxes] of found ?? []) {
       if (this.#workers.has(uid)) continue;
       this.ctx.logger.info('Cleaning up orphaned pod', { uid });
+      this.ctx.metrics?.count('orphaned_runtime_pods_total');
       for (const s of sandboxes) {
         await this.runtime.stopPodSandbox(s.id);
         await this.runtime.removePodSandbox(s.id);
@@ -415,7 +430,7 @@ class KubeletImpl implements Kubelet, WorkerHome {
           claims.push({ namespace: w.apiPod.metadata.namespace ?? '', claim, usage: own });
       }
     }
-    return managerMetrics(managers.eviction.counts, claims);
+    return managerMetrics(managers.eviction.counts, claims) + this.ctx.metrics!.text();
   }
 
   async #diskOf(pod: Pod): Promise<PodDisk> {
@@ -504,6 +519,7 @@ class KubeletImpl implements Kubelet, WorkerHome {
       chosen.map((h) => {
         const eviction = preemption(h.pod);
         this.ctx.events.pod(h.pod, 'Warning', eviction.reason, eviction.message);
+        this.ctx.metrics?.count('preemptions', [missing.keys().next().value ?? '']);
         return (h as (typeof holders)[number]).worker.evict(eviction);
       }),
     );

@@ -1,6 +1,6 @@
 /** The node's managers over a simulated machine, in virtual time. */
 import assert from 'node:assert/strict';
-import { createServer } from 'node:http';
+import { createServer, request } from 'node:http';
 import { test } from 'node:test';
 import { VirtualClock } from '../base/clock.ts';
 import { silentLogger } from '../base/logger.ts';
@@ -466,4 +466,53 @@ test('a pod’s own limits change in place, and with them those of containers th
   assert.ok(!status!.conditions?.some((c) => c.type.startsWith('PodResize')));
   const [running] = await n.runtime.listContainers();
   assert.equal((await n.runtime.containerStatus(running!.id)).resources?.cpuQuota, 150_000);
+});
+
+test('what the kubelet counts stands on its metrics page', async (t) => {
+  const n = await node(t);
+  await n.run('runs');
+  await n.run('fails', {
+    restartPolicy: 'Never',
+    containers: [{ name: 'c', image: 'nginx', command: ['sh', '-c', 'exit 3'] }],
+  });
+  await n.run('missing', { image: 'elsewhere:1', imagePullPolicy: 'Never' });
+  await n.run('huge', requests('100Gi'));
+  await n.clock.advance(5000);
+  const page = await new Promise<string>((resolve, reject) => {
+    const [near, far] = duplexPair();
+    n.kubelet.serve(far);
+    request({ path: '/metrics', headers: { host: 'n1' }, createConnection: () => near as never }, (answer) => {
+      let text = '';
+      answer.on('data', (d: Buffer) => (text += d.toString()));
+      answer.on('end', () => resolve(text));
+    })
+      .on('error', reject)
+      .end();
+  });
+  const value = (series: string): number | undefined => {
+    const line = page.split('\n').find((l) => l.startsWith(`${series} `));
+    return line === undefined ? undefined : Number(line.slice(series.length + 1));
+  };
+  assert.deepEqual(
+    [
+      'kubelet_started_pods_total',
+      'kubelet_started_pods_errors_total',
+      'kubelet_run_podsandbox_duration_seconds_count{runtime_handler=""}',
+      'kubelet_runtime_operations_total{operation_type="run_podsandbox"}',
+      'kubelet_started_containers_errors_total{code="ErrImageNeverPull",container_type="container"}',
+      'kubelet_terminated_containers_total{container_type="container",exit_code="3",reason="Error"}',
+      'kubelet_admission_rejections_total{reason="OutOfmemory"}',
+      'kubelet_desired_pods{static=""}',
+      'kubelet_desired_pods{static="true"}',
+      'kubelet_active_pods{static=""}',
+      'kubelet_working_pods{config="desired",lifecycle="terminated",static=""}',
+      'kubelet_pod_start_total_duration_seconds_count',
+      'kubelet_pod_start_sli_duration_seconds_count',
+      'kubelet_image_manager_ensure_image_requests_total{present_locally="false",pull_policy="never",pull_required="false"}',
+      'kubelet_topology_manager_admission_requests_total',
+    ].map(value),
+    [3, 0, 3, 3, 1, 1, 1, 4, 0, 2, 2, 2, 2, 1, 4],
+    page,
+  );
+  assert.match(page, /^# TYPE kubelet_pod_worker_duration_seconds histogram$/m);
 });

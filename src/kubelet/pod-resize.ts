@@ -144,8 +144,11 @@ export class PodResize {
       const before = this.pending;
       const reason = refused.reason === 'Infeasible' ? 'Infeasible' : 'Deferred';
       this.pending = { reason, message: refused.message, generation };
-      if (before?.generation !== generation || before?.reason !== reason)
+      if (before?.generation !== generation || before?.reason !== reason) {
+        if (reason === 'Infeasible')
+          this.#ctx.metrics?.count('pod_infeasible_resizes_total', [detail(refused.message)]);
         this.#event(pod, 'Warning', `Resize${reason}`, `Pod resize ${reason}`, generation, refused.message);
+      }
       return;
     }
     this.#allocated = wanted;
@@ -209,9 +212,13 @@ export class PodResize {
     const whole = !same(this.#allocated.get(''), this.#actuated.get(''));
     if (todo.length > 0 || whole || this.#unfinished) {
       this.inProgress ??= { reason: '', message: '', generation: pod.metadata.generation };
+      const { clock, metrics } = this.#ctx;
+      const began = clock.monotonic();
       try {
         await this.#update(pod, todo, sandboxId);
+        metrics?.observe('pod_resize_duration_milliseconds', clock.monotonic() - began, ['true']);
       } catch (error) {
+        metrics?.observe('pod_resize_duration_milliseconds', clock.monotonic() - began, ['false']);
         const message = errorText(error);
         const before = this.inProgress;
         this.inProgress = { ...before, reason: 'Error', message };
@@ -341,4 +348,12 @@ function fromStatus(pod: Pod): Allocation {
   ];
   for (const s of all) if (s.state?.running !== undefined && s.resources !== undefined) out.set(s.name, s.resources);
   return out;
+}
+
+/** Why a resize can never be done, as it is counted. */
+function detail(message: string): string {
+  if (message.startsWith('In-place resize of static')) return 'static_pod';
+  if (message.includes('CPU Manager')) return 'guaranteed_pod_cpu_manager_static_policy';
+  if (message.includes('Memory Manager')) return 'guaranteed_pod_memory_manager_static_policy';
+  return 'insufficient_node_allocatable';
 }

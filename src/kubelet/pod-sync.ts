@@ -203,6 +203,9 @@ export class PodSync {
       loop.wakeAt(ctx.clock.now() + retryMs);
       return false;
     }
+    const ownUsers = pod.spec?.hostUsers === false;
+    ctx.metrics?.count('started_pods_total');
+    if (ownUsers) ctx.metrics?.count('started_user_namespaced_pods_total');
     try {
       const handler = await runtimeHandler(ctx, pod);
       const config = await sandboxConfig(ctx, pod, actions.attempt, handler);
@@ -215,6 +218,8 @@ export class PodSync {
       if (actions.attempt > 0) this.#forgive(pod);
       return true;
     } catch (error) {
+      ctx.metrics?.count('started_pods_errors_total');
+      if (ownUsers) ctx.metrics?.count('started_user_namespaced_pods_errors_total');
       const text = errorText(error);
       // It may have been made all the same, and have taken its name.
       if (error instanceof RuntimeError) runtimeView.searching = runtimeView.stale = true;

@@ -37,7 +37,8 @@ export class PodView {
   /** Reads everything the runtime has of the pod. */
   async refresh(): Promise<void> {
     this.stale = false;
-    const { runtime } = this.#ctx;
+    const { clock, metrics, runtime } = this.#ctx;
+    const began = clock.monotonic();
     const sandboxes: PodSandboxStatus[] = [];
     const containers: RuntimeContainer[] = [];
     const known: readonly { readonly id: string }[] = this.searching
@@ -57,6 +58,7 @@ export class PodView {
     sandboxes.sort((a, b) => b.createdAt - a.createdAt || b.metadata.attempt - a.metadata.attempt);
     this.#now = { sandboxes, containers };
     await this.#readMessages();
+    metrics?.observe('pleg_pod_relist_duration_seconds', (clock.monotonic() - began) / 1000);
   }
 
   async #readMessages(): Promise<void> {

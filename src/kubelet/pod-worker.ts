@@ -15,6 +15,9 @@ import { podDir } from './context.ts';
 import type { PodRuntimeFields } from './downward.ts';
 import type { Eviction } from './eviction/eviction-manager.ts';
 import type { LazyItem } from './host/node-host.ts';
+import { countedReason } from './metrics/pod-gauges.ts';
+import { PodStartup } from './metrics/pod-startup.ts';
+import { countTerminations } from './metrics/terminations.ts';
 import { PassLoop } from './pass-loop.ts';
 import type { KillReason } from './pod-actions.ts';
 import { computeActions } from './pod-actions.ts';
@@ -81,6 +84,7 @@ export class PodWorker implements StatusOwner, SyncedPod {
   #resize: PodResize | undefined;
   /** Containers were there before this kubelet. */
   readonly #adopted: boolean;
+  readonly #startup: PodStartup | undefined;
   readonly mirror: PodMirror | undefined;
   /** The pod is to end although nobody deleted it from the API: its file is gone. */
   #retired = false;
@@ -98,7 +102,7 @@ export class PodWorker implements StatusOwner, SyncedPod {
     this.runtimeView = new PodView(this.ctx, this.uid, view);
     this.loop = new PassLoop(
       this.ctx.clock,
-      () => this.#pass(),
+      () => this.#startup?.timed(this.ending(), () => this.#pass()) ?? this.#pass(),
       (error) => {
         this.ctx.logger.warn('Error syncing pod, skipping', { pod: formatPod(this.#pod), error });
         this.loop.wakeAt(this.ctx.clock.now() + retryMs);
@@ -107,6 +111,8 @@ export class PodWorker implements StatusOwner, SyncedPod {
     this.#sync = new PodSync(this);
     this.#adopted = view !== undefined;
     this.mirror = mirror;
+    const { clock, metrics } = this.ctx;
+    if (metrics !== undefined && view === undefined) this.#startup = new PodStartup(metrics, clock, pod);
     this.volumes = new PodVolumes(this.ctx, this.uid, () => this.notify());
     const started = timeMs(pod.status?.startTime);
     this.#startTime = Number.isNaN(started) || started <= 0 ? this.ctx.clock.now() : started;
@@ -174,6 +180,7 @@ export class PodWorker implements StatusOwner, SyncedPod {
     // What is equal keeps its identity, so that a status write that comes back is no change.
     const same = a.generation === b.generation && deepEqual(pod.spec, before.spec);
     this.#pod = same && pod.spec !== before.spec ? { ...pod, spec: before.spec } : pod;
+    this.#startup?.observed(pod, this.view.containers, this.ctx.images.pulling(this.uid));
     const deletion =
       a.deletionTimestamp !== b.deletionTimestamp || a.deletionGracePeriodSeconds !== b.deletionGracePeriodSeconds;
     if (deletion) {
@@ -271,7 +278,7 @@ export class PodWorker implements StatusOwner, SyncedPod {
       this.#base = pod.spec;
       this.#resize = await PodResize.adopt(this.ctx, this.home, pod);
     }
-    if (!this.#admitted && !ended && pod.metadata.deletionTimestamp === undefined && !this.#leaving) {
+    if (!this.#admitted && !ended && pod.metadata.deletionTimestamp === undefined && !this.leaving) {
       // What ran before this kubelet was started has its place already.
       const answer = this.home.admit(this, this.view.containers.length > 0);
       // A critical pod waits until others have made room.
@@ -281,6 +288,7 @@ export class PodWorker implements StatusOwner, SyncedPod {
         return;
       }
       this.#admitted = true;
+      this.#startup?.working(pod);
     }
     if (ended && this.view.sandboxes.length === 0) {
       // It ended before this kubelet's time; the API has its status.
@@ -288,7 +296,7 @@ export class PodWorker implements StatusOwner, SyncedPod {
       this.#finalize();
       return;
     }
-    if (ended || pod.metadata.deletionTimestamp !== undefined || this.#leaving) {
+    if (ended || pod.metadata.deletionTimestamp !== undefined || this.leaving) {
       await this.#terminate();
       return;
     }
@@ -300,11 +308,12 @@ export class PodWorker implements StatusOwner, SyncedPod {
   }
 
   /** Gone from where it came from. */
-  get #leaving(): boolean {
+  get leaving(): boolean {
     return this.#deletedFromApi || this.#retired;
   }
 
   #reject(why: { reason: string; message: string }): void {
+    this.ctx.metrics?.count('admission_rejections_total', [countedReason(why.reason)]);
     this.ctx.events.pod(this.#pod, 'Warning', why.reason, why.message);
     this.#failed = why;
     this.#terminated = true;
@@ -322,6 +331,7 @@ export class PodWorker implements StatusOwner, SyncedPod {
   /** As `#reject`, of a pod whose work has begun: what was made for it goes again. */
   reject(why: { readonly reason: string; readonly message: string }): void {
     if (this.#failed !== undefined) return;
+    this.ctx.metrics?.count('admission_rejections_total', [countedReason(why.reason)]);
     this.ctx.events.pod(this.#pod, 'Warning', why.reason, why.message);
     this.#failed = { reason: why.reason, message: `Pod was rejected: ${why.message}` };
     this.notify();
@@ -413,6 +423,10 @@ export class PodWorker implements StatusOwner, SyncedPod {
       recursiveReadOnly: this.#recursiveReadOnly,
       resize: this.#resize,
     });
+    if (this.ctx.metrics !== undefined) {
+      countTerminations(this.ctx.metrics, this.#toldStatus, status);
+      if (status.phase === 'Running') this.#startup?.running();
+    }
     this.#tell(status);
     return status;
   }
@@ -514,7 +528,7 @@ export class PodWorker implements StatusOwner, SyncedPod {
   ending(): boolean {
     return (
       this.#pod.metadata.deletionTimestamp !== undefined ||
-      this.#leaving ||
+      this.leaving ||
       this.#failed !== undefined ||
       this.loop.stopped
     );
@@ -569,7 +583,7 @@ export class PodWorker implements StatusOwner, SyncedPod {
 
   /** After the end: the API object is removed when its deletion was asked for, and then what the runtime keeps. */
   #finalize(): void {
-    if (this.#leaving) this.#forget();
+    if (this.leaving) this.#forget();
     else if (this.#pod.metadata.deletionTimestamp !== undefined) this.ctx.statuses.remove(this);
   }
 

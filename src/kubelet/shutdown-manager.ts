@@ -108,8 +108,12 @@ export class ShutdownManager {
     );
     report(active ? 'node is shutting down' : undefined);
     if (active) {
+      const { clock, metrics } = ctx;
+      metrics?.set('graceful_shutdown_start_time_seconds', clock.now() / 1000);
+      metrics?.set('graceful_shutdown_end_time_seconds', 0);
       try {
         await this.#endPods();
+        metrics?.set('graceful_shutdown_end_time_seconds', clock.now() / 1000);
       } finally {
         await this.#release();
       }

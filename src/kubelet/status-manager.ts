@@ -8,6 +8,7 @@ import { StatusError } from '../api/status.ts';
 import type { Pod, PodStatus } from '../api/types/index.gen.ts';
 import { isConflict, isNotFound } from '../client/errors.ts';
 import type { TypedClient } from '../client/typed-client.ts';
+import type { KubeletMetrics } from './metrics/kubelet-metrics.ts';
 import type { WriteGate } from './write-gate.ts';
 import { podStatusPatch } from './status-patch.ts';
 
@@ -29,6 +30,8 @@ interface Pending {
   writing: boolean;
   failures: number;
   timer: Timer | undefined;
+  /** Since when the API has not the newest status, by the monotonic clock. */
+  since: number | undefined;
 }
 
 const retryMs = 1000;
@@ -39,12 +42,20 @@ export class StatusManager {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #gate: WriteGate;
+  readonly #metrics: KubeletMetrics | undefined;
   readonly #pending = new Map<string, Pending>();
   readonly #abort = new AbortController();
   /** Status writes made, for measurements. */
   writes = 0;
 
-  constructor(options: { client: TypedClient; clock: Clock; logger: Logger; gate: WriteGate }) {
+  constructor(options: {
+    client: TypedClient;
+    clock: Clock;
+    logger: Logger;
+    gate: WriteGate;
+    metrics?: KubeletMetrics | undefined;
+  }) {
+    this.#metrics = options.metrics;
     this.#gate = options.gate;
     this.#client = options.client;
     this.#clock = options.clock;
@@ -54,7 +65,7 @@ export class StatusManager {
   #entry(owner: StatusOwner): Pending {
     let p = this.#pending.get(owner.uid);
     if (p === undefined) {
-      p = { owner, status: undefined, remove: false, writing: false, failures: 0, timer: undefined };
+      p = { owner, status: undefined, remove: false, writing: false, failures: 0, timer: undefined, since: undefined };
       this.#pending.set(owner.uid, p);
     }
     return p;
@@ -74,6 +85,7 @@ export class StatusManager {
   set(owner: StatusOwner, status: PodStatus): void {
     const p = this.#entry(owner);
     p.status = status;
+    if (this.#metrics !== undefined) p.since ??= this.#clock.monotonic();
     this.#pump(p);
   }
 
@@ -122,7 +134,10 @@ export class StatusManager {
               }),
               status,
             );
+            if (p.since !== undefined && p.status === undefined)
+              this.#metrics?.observe('pod_status_sync_duration_seconds', (this.#clock.monotonic() - p.since) / 1000);
           }
+          if (p.status === undefined) p.since = undefined;
           status = undefined;
           continue;
         }

@@ -1,31 +1,15 @@
 /** The kubelet on CRI-O, where it is installed: what differs from containerd, and that the rest does not. */
 import assert from 'node:assert/strict';
-import { request } from 'node:http';
 import { after, before, describe, test } from 'node:test';
 import { sandboxImageName } from '../../src/kubelet/runtime/cri/load.ts';
-import { duplexPair } from '../../src/kubelet/runtime/simulated/pipe.ts';
 import { busyboxImage } from './images/busybox.ts';
 import { crioMissing } from './support/crio.ts';
+import { kubeletPage as get } from './support/kubelet-page.ts';
 import { ownNamespaces } from './support/namespaces.ts';
 import { busybox, RealNode, shell, sleeper } from './support/real-node.ts';
 
 const missing = crioMissing();
 const skip = missing === false ? ownNamespaces() : missing;
-
-/** Asks the kubelet's own HTTP API. */
-function get(node: RealNode, path: string): Promise<string> {
-  const [near, far] = duplexPair();
-  node.kubelet.serve(far);
-  return new Promise((resolve, reject) => {
-    const r = request({ createConnection: () => near as never, path, headers: { connection: 'close' } }, (answer) => {
-      let text = '';
-      answer.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
-      answer.on('end', () => resolve(text));
-    });
-    r.on('error', reject);
-    r.end();
-  });
-}
 
 async function readAll(stream: AsyncIterable<Buffer | string> | undefined): Promise<string> {
   let out = '';

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { formatCpuSet, parseCpuSet } from '../../src/kubelet/cpu-set.ts';
 import { ownNamespaces } from './support/namespaces.ts';
+import { kubeletPage } from './support/kubelet-page.ts';
 import { RealNode, shell, sleeper } from './support/real-node.ts';
 
 const skip = ownNamespaces();
@@ -53,6 +54,18 @@ describe('the CPU and memory managers of a real node', { skip: few }, () => {
     assert.deepEqual(state().entries, { [uid!]: { main: own } });
     assert.equal(state().defaultCpuSet, rest);
     assert.equal((await node.host.cgroups!.limits(`/kubepods/pod${uid}`))?.cpuQuota, undefined, 'it needs no quota');
+    const counted = await kubeletPage(node, '/metrics');
+    for (const line of [
+      'kubelet_cpu_manager_pinning_requests_total 1',
+      'kubelet_cpu_manager_exclusive_cpu_allocation_count 1',
+      `kubelet_cpu_manager_shared_pool_size_millicores ${1000 * (availableParallelism() - 2)}`,
+      'kubelet_cpu_manager_allocation_per_numa{numa_node="0"} 1',
+      'kubelet_memory_manager_pinning_requests_total 1',
+      'resource_manager_container_assignments{assignment_type="node_exclusive",resource_name="cpu"} 1',
+      'resource_manager_allocations_total{resource_name="memory",source="node"} 1',
+      'kubelet_container_aligned_compute_resources_count{boundary="numa_node",scope="container"} 2',
+    ])
+      assert.ok(counted.includes(`\n${line}\n`), `${line} in\n${counted}`);
 
     // Another kubelet process finds it as it was.
     await node.stopKubelet();

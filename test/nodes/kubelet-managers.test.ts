@@ -1,31 +1,15 @@
 /** The node's managers on a real machine: limits in the kernel, resize, logs, static pods, usage, garbage. */
 import assert from 'node:assert/strict';
 import * as fs from 'node:fs';
-import { request } from 'node:http';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { duplexPair } from '../../src/kubelet/runtime/simulated/pipe.ts';
 import { busyboxImage } from './images/busybox.ts';
 import { cgroupFile } from './support/linux.ts';
+import { kubeletPage as get } from './support/kubelet-page.ts';
 import { ownNamespaces } from './support/namespaces.ts';
 import { busybox, RealNode, shell, sleeper } from './support/real-node.ts';
 
 const skip = ownNamespaces();
-
-/** Asks the kubelet's own HTTP API. */
-function get(node: RealNode, path: string): Promise<string> {
-  const [near, far] = duplexPair();
-  node.kubelet.serve(far);
-  return new Promise((resolve, reject) => {
-    const r = request({ createConnection: () => near as never, path, headers: { connection: 'close' } }, (answer) => {
-      let text = '';
-      answer.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
-      answer.on('end', () => resolve(text));
-    });
-    r.on('error', reject);
-    r.end();
-  });
-}
 
 describe('the managers of a real node', { skip }, () => {
   let node: RealNode;

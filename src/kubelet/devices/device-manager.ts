@@ -118,6 +118,7 @@ export class DeviceManager implements HintProvider {
       stub.close();
       throw error;
     }
+    ctx.metrics?.count('device_plugin_registration_total', [r.resourceName]);
     const before = this.#plugins.get(r.resourceName);
     before?.stop();
     before?.stub.close();
@@ -248,7 +249,10 @@ export class DeviceManager implements HintProvider {
       if (plugin === undefined || ![...plugin.devices.values()].some(isHealthy))
         throw new Error(`no healthy devices present; cannot allocate unhealthy devices ${resource}`);
       const ids = await this.#choose(plugin, count, this.#reusable(pod, container, resource), hint.affinity);
+      const { clock, metrics } = this.#o.ctx;
+      const began = clock.monotonic();
       const answer = await plugin.stub.allocate(ids);
+      metrics?.observe('device_plugin_alloc_duration_seconds', (clock.monotonic() - began) / 1000, [resource]);
       let containers = this.#held.get(uid);
       if (containers === undefined) this.#held.set(uid, (containers = new Map()));
       let resources = containers.get(container.name);

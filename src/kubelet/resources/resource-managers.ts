@@ -14,6 +14,7 @@ import type { KubeletContext } from '../context.ts';
 import { formatCpuSet, parseCpuSet, sortedCpus } from '../cpu-set.ts';
 import { hardReservation } from '../eviction/thresholds.ts';
 import { errorText } from '../object-cache.ts';
+import { AdmissionCounts, countedCpus, countedMemory } from '../metrics/resource-metrics.ts';
 import type { LinuxContainerResources } from '../runtime/container-runtime.ts';
 import { DeviceManager } from '../devices/device-manager.ts';
 import { DynamicResources } from '../devices/dynamic-resources.ts';
@@ -92,6 +93,7 @@ export class ResourceManagers {
   #cpu: StaticCpuPolicy | undefined;
   #memory: StaticMemoryPolicy | undefined;
   #manager: TopologyManager | undefined;
+  #counts: AdmissionCounts | undefined;
   #timer: Timer | undefined;
   #reconciling: Promise<void> | undefined;
   #admitting: Promise<unknown> = Promise.resolve();
@@ -128,8 +130,15 @@ export class ResourceManagers {
       throw new Error('policy "BestEffort" is not available for platform "linux"');
     else if (c.memoryManagerPolicy !== 'None') throw new Error(`unknown policy: "${c.memoryManagerPolicy}"`);
     const providers: HintProvider[] = [];
-    if (this.#cpu !== undefined) providers.push(this.#cpu);
-    if (this.#memory !== undefined) providers.push(this.#memory);
+    const { metrics } = ctx;
+    if (this.#cpu !== undefined) {
+      const full = c.cpuManagerPolicyOptions['full-pcpus-only'] === 'true';
+      providers.push(metrics === undefined ? this.#cpu : countedCpus(this.#cpu, topology, full, metrics));
+    }
+    if (this.#memory !== undefined)
+      providers.push(metrics === undefined ? this.#memory : countedMemory(this.#memory, metrics));
+    if (metrics !== undefined)
+      this.#counts = new AdmissionCounts(metrics, c.topologyManagerPolicy, c.topologyManagerScope);
     if (this.devices !== undefined) providers.push(this.devices);
     this.#manager = new TopologyManager(
       topology,
@@ -210,7 +219,8 @@ export class ResourceManagers {
   async #admit(pod: Pod): Promise<Refusal | undefined> {
     this.#removeStale();
     try {
-      await this.#manager?.admit(pod);
+      const admit = async (): Promise<void> => this.#manager?.admit(pod);
+      await (this.#counts?.run(pod, () => this.#o.ctx.clock.monotonic(), admit) ?? admit());
     } catch (error) {
       this.#o.ctx.logger.warn('Failed to allocate resources for pod', { pod: pod.metadata.name, error });
       this.release(pod.metadata.uid!);
@@ -311,13 +321,24 @@ export class ResourceManagers {
       ),
     });
     const pods = (): readonly Pod[] => this.#o.activePods().map((a) => a.pod);
+    const { metrics } = this.#o.ctx;
+    const called = (name: 'list' | 'get' | 'get_allocatable'): void => {
+      metrics?.count('pod_resources_endpoint_requests_total', ['v1']);
+      metrics?.count(`pod_resources_endpoint_requests_${name}`, ['v1']);
+    };
     return {
-      list: () => pods().map(pod),
+      list: () => {
+        called('list');
+        return pods().map(pod);
+      },
       get: (namespace, name) => {
+        called('get');
         const found = pods().find((p) => p.metadata.namespace === namespace && p.metadata.name === name);
+        if (found === undefined) metrics?.count('pod_resources_endpoint_errors_get', ['v1']);
         return found === undefined ? undefined : pod(found);
       },
       allocatable: () => {
+        called('get_allocatable');
         const memory: MemoryBlock[] = [];
         for (const [id, node] of this.#memory?.state.machine ?? [])
           for (const [type, t] of Object.entries(node.memoryMap))

@@ -40,6 +40,12 @@ interface Endpoint {
   readonly client: grpc.Client;
 }
 
+/** Unix sockets by which endpoints are reached that are not dialled directly. */
+export interface Ways {
+  readonly paths: ReadonlyMap<string, string>;
+  close(): Promise<void>;
+}
+
 export class RemoteStore implements KeyValueStore {
   readonly #proto: EtcdProto;
   readonly #endpoints: Endpoint[];
@@ -47,11 +53,13 @@ export class RemoteStore implements KeyValueStore {
   readonly #timeoutMs: number;
   readonly #traceparent: RemoteStoreOptions['traceparent'];
   readonly #channel: RemoteChannel;
+  readonly #ways: Ways | undefined;
   readonly #watches = new Set<RemoteWatch>();
   #current = 0;
   #closed = false;
 
-  constructor(options: RemoteStoreOptions) {
+  constructor(options: RemoteStoreOptions, ways?: Ways) {
+    this.#ways = ways;
     // What goes wrong is told by the errors of the calls.
     grpc.setLogVerbosity(grpc.logVerbosity.NONE);
     this.#proto = loadEtcdProto();
@@ -59,7 +67,7 @@ export class RemoteStore implements KeyValueStore {
     this.#timeoutMs = options.timeoutMs ?? 10_000;
     this.#traceparent = options.traceparent;
     if (options.endpoints.length === 0) throw new TypeError('no etcd endpoint given');
-    this.#endpoints = options.endpoints.map((endpoint) => connect(endpoint, options));
+    this.#endpoints = options.endpoints.map((endpoint) => connect(endpoint, options, ways?.paths.get(endpoint)));
     this.#channel = {
       proto: this.#proto,
       log: options.logger,
@@ -293,19 +301,26 @@ export class RemoteStore implements KeyValueStore {
     this.#closed = true;
     for (const watch of [...this.#watches]) watch.close();
     for (const { client } of this.#endpoints) client.close();
+    await this.#ways?.close();
   }
 }
 
-function connect(endpoint: string, options: RemoteStoreOptions): Endpoint {
-  const { tls } = options;
-  const url = new URL(endpoint.includes('://') ? endpoint : `${tls ? 'https' : 'http'}://${endpoint}`);
+/** Whither an endpoint leads. `secure`: what one without a scheme is. */
+export function endpointUrl(endpoint: string, secure: boolean): { url: URL; host: string; port: number } {
+  const url = new URL(endpoint.includes('://') ? endpoint : `${secure ? 'https' : 'http'}://${endpoint}`);
   if (url.protocol !== 'http:' && url.protocol !== 'https:') {
     throw new TypeError(`etcd endpoint ${endpoint}: the scheme must be http or https`);
   }
+  return { url, host: url.hostname.replace(/^\[|\]$/g, ''), port: Number(url.port || '2379') };
+}
+
+/** `path`: the socket to connect to instead. */
+function connect(endpoint: string, options: RemoteStoreOptions, path: string | undefined): Endpoint {
+  const { tls } = options;
+  const { url, host: address, port } = endpointUrl(endpoint, tls !== undefined);
   const pem = (p: string | Buffer | undefined): Buffer | null =>
     p === undefined ? null : typeof p === 'string' ? Buffer.from(p) : p;
   // gRPC sends the host as the server's name, which TLS does not allow for an address: send another, check the address.
-  const address = url.hostname.replace(/^\[|\]$/g, '');
   const byAddress = url.protocol === 'https:' && isIP(address) !== 0;
   const credentials =
     url.protocol === 'http:'
@@ -316,8 +331,8 @@ function connect(endpoint: string, options: RemoteStoreOptions): Endpoint {
           pem(tls?.cert),
           byAddress ? { checkServerIdentity: (_name, cert) => checkServerIdentity(address, cert) } : {},
         );
-  const target = `${url.hostname}:${url.port || '2379'}`;
-  const client = new grpc.Client(target, credentials, {
+  const target = `${url.hostname}:${port}`;
+  const client = new grpc.Client(path === undefined ? target : `unix:${path}`, credentials, {
     'grpc.max_receive_message_length': -1,
     'grpc.max_send_message_length': -1,
     'grpc.keepalive_time_ms': 30_000,
@@ -326,6 +341,7 @@ function connect(endpoint: string, options: RemoteStoreOptions): Endpoint {
     'grpc.max_reconnect_backoff_ms': maxBackoffMs,
     // Two stores of one process must not share a connection: closing one would be felt by the other.
     'grpc.use_local_subchannel_pool': 1,
+    ...(path === undefined ? {} : { 'grpc.default_authority': target }),
     ...(byAddress ? { 'grpc.ssl_target_name_override': 'localhost' } : {}),
   });
   return { url: `${url.protocol}//${target}`, client };

@@ -5,6 +5,8 @@
  */
 import type { Logger } from '../base/logger.ts';
 import type { Random } from '../base/random.ts';
+import { DialledEndpoints } from './dialled-endpoints.ts';
+import type { EtcdDial } from './dialled-endpoints.ts';
 import type { KeyValueStore } from './store.ts';
 
 export interface RemoteStoreOptions {
@@ -16,6 +18,8 @@ export interface RemoteStoreOptions {
   readonly random?: Random;
   /** How long a call may take and may be tried again, milliseconds; default 10 s. */
   readonly timeoutMs?: number;
+  /** Opens the connections, where that is not done directly. */
+  readonly dial?: EtcdDial | undefined;
   /** Told to etcd with each call: the trace that it is part of (W3C Trace Context). */
   readonly traceparent?: (() => string | undefined) | undefined;
 }
@@ -32,6 +36,18 @@ export class RemoteStoreError extends Error {
 
 /** Opens a store on a real etcd cluster. Does not wait for a connection: the first call does. */
 export async function openRemoteStore(options: RemoteStoreOptions): Promise<KeyValueStore> {
-  const { RemoteStore } = await import('./remote-client.ts');
-  return new RemoteStore(options);
+  const { RemoteStore, endpointUrl } = await import('./remote-client.ts');
+  if (options.dial === undefined) return new RemoteStore(options);
+  const dialled = await DialledEndpoints.open(options.dial, options.logger);
+  try {
+    const paths = new Map<string, string>();
+    for (const endpoint of options.endpoints) {
+      const { host, port } = endpointUrl(endpoint, options.tls !== undefined);
+      paths.set(endpoint, await dialled.path(host, port));
+    }
+    return new RemoteStore(options, { paths, close: () => dialled.close() });
+  } catch (error) {
+    await dialled.close();
+    throw error;
+  }
 }

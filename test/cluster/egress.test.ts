@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import * as http from 'node:http';
 import type { IncomingMessage, Server } from 'node:http';
 import { connect } from 'node:net';
+import { join } from 'node:path';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { text } from 'node:stream/consumers';
@@ -15,7 +16,12 @@ import { SystemRandom } from '../../src/base/random.ts';
 import { networkDialer } from '../../src/cluster/network-dialer.ts';
 import { defaultValidity, ensurePki } from '../../src/cluster/pki.ts';
 import type { Cluster } from '../../src/index.ts';
+import { silentLogger } from '../../src/base/logger.ts';
+import { SystemClock } from '../../src/base/clock.ts';
+import { openEmbeddedStore } from '../../src/etcd/embedded-store.ts';
+import { serveEtcd } from '../../src/etcd/grpc-server.ts';
 import { connectApi } from '../support/api.ts';
+import { createWorkspace, startApiServer } from '../support/api-server.ts';
 import type { Answer, Json } from '../support/api.ts';
 import { startOidcIssuer } from '../support/oidc-issuer.ts';
 import type { OidcIssuer } from '../support/oidc-issuer.ts';
@@ -286,6 +292,58 @@ async function konnectivity(
   });
   return { asked, [Symbol.dispose]: () => server.forceShutdown() };
 }
+
+test('etcd behind proxies: HTTP CONNECT and GRPC, with and without TLS', async () => {
+  const work = await createWorkspace();
+  const pki = (name: string): string => work.pki.get(name)!;
+  const etcd = { logger: silentLogger, port: 0 };
+  const options = { engine: 'memory', clock: new SystemClock(), random: new SystemRandom(), ...etcd } as const;
+  const store = await openEmbeddedStore(options);
+  const plain = await serveEtcd({ mvcc: store.mvcc, ...etcd });
+  const secure = await serveEtcd({
+    mvcc: store.mvcc,
+    ...etcd,
+    tls: { cert: pki('apiserver.crt'), key: pki('apiserver.key'), clientCa: pki('ca.crt') },
+  });
+  const secret = ['admin.crt', 'admin.key', 'ca.crt'].map((name) => work.path(join('pki', name)));
+  // Nobody listens where etcd is said to be: only the proxies know the way.
+  const routes = new Map([
+    ['etcd.invalid:2379', plain.port],
+    ['localhost:7', secure.port],
+  ]);
+  const socket = work.path('konnectivity.sock');
+  using konnectivityServer = await konnectivity(socket, routes);
+  await using proxy = await plainProxy({ port: 0, host: '127.0.0.1' }, routes);
+  const ways = [
+    { proxyProtocol: 'HTTPConnect', transport: { tcp: { url: `http://127.0.0.1:${proxy.port}` } } },
+    { proxyProtocol: 'GRPC', transport: { uds: { udsName: socket } } },
+  ];
+  for (const [i, connection] of ways.entries()) {
+    const config = work.write('egress.json', selections({ name: 'etcd', connection }));
+    const [cert, key, ca] = secret;
+    const flags = i === 0 ? [] : [`--etcd-certfile=${cert}`, `--etcd-keyfile=${key}`, `--etcd-cafile=${ca}`];
+    const url = i === 0 ? 'http://etcd.invalid:2379' : 'https://localhost:7';
+    await using server = await startApiServer(work, { url }, [`--egress-selector-config-file=${config}`, ...flags]);
+    const metadata = { name: `by-${i}`, namespace: 'default' };
+    const configMaps = '/api/v1/namespaces/default/configmaps';
+    await eventually(
+      async () => ((await server.api.create(configMaps, { metadata })).status === 201 ? true : undefined),
+      'a namespace',
+    );
+    assert.equal((await server.api.get(`${configMaps}/by-${i}`)).status, 200);
+    const metrics = (await server.api.get('/metrics')).text;
+    assert.match(
+      metrics,
+      /apiserver_egress_dialer_dial_start_total\{protocol="(http_connect|grpc)",transport="\w+"\} [1-9]/,
+    );
+  }
+  assert.equal(proxy.asked[0], 'etcd.invalid:2379');
+  assert.equal(konnectivityServer.asked[0], 'tcp localhost:7');
+  await plain.close();
+  await secure.close();
+  await store.close();
+  work.dispose();
+});
 
 test('a konnectivity server by GRPC: an issuer, long answers both ways, what it cannot reach', async () => {
   const path = files.path('konnectivity.sock');

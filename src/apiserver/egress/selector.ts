@@ -14,7 +14,7 @@ import { connectSecurely } from '../connect/secure-agent.ts';
 import type { Family } from '../metrics/exposition.ts';
 import { HistogramVector, Vector } from '../metrics/exposition.ts';
 
-export type EgressName = 'controlplane' | 'cluster';
+export type EgressName = 'controlplane' | 'cluster' | 'etcd';
 
 /** Opens a plain stream to a host, as `net.Dialer` does. */
 export type Dial = (host: string, port: number) => Promise<Duplex>;

@@ -53,11 +53,7 @@ export async function readEgressSelector(path: string | undefined): Promise<Egre
   if (selections.length === 0) return undefined;
   const proxies = new Map<EgressName, EgressProxy | undefined>();
   for (const selection of selections) {
-    const name = selection.name.toLowerCase() as EgressName | 'etcd';
-    const proxy = await proxyOf(selection);
-    if (name !== 'etcd') proxies.set(name, proxy);
-    else if (proxy !== undefined)
-      throw new StartError(`--${flag}: egress selection "etcd": etcd is reached directly, by no proxy`);
+    proxies.set(selection.name.toLowerCase() as EgressName, await proxyOf(selection));
   }
   return new EgressSelector(proxies);
 }

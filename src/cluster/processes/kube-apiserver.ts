@@ -250,6 +250,7 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
   if (ownCertificate) logger.info('no --tls-cert-file: serving with a certificate signed by itself');
   const store = await openRemoteStore({
     endpoints: flags.etcdServers,
+    dial: security.security.egress?.dial('etcd'),
     traceparent: tracer === undefined ? undefined : () => tracer.traceparent(),
     logger,
     random,

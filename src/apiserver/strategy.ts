@@ -19,15 +19,18 @@ export interface StrategyContext {
   readonly dryRun: boolean;
 }
 
+/** What is wrong with an object; later, where a library has to be loaded or an authorizer asked. */
+export type Findings = readonly FieldError[] | Promise<readonly FieldError[]>;
+
 export interface Strategy {
   /** Clears what a client may not set (status), sets generation and initial values. */
   prepareForCreate?(ctx: StrategyContext, object: Draft): void;
   /** Semantic validation of a new object (metadata is validated by the registry with `validateName`). */
-  validate?(ctx: StrategyContext, object: KubeObject): readonly FieldError[];
+  validate?(ctx: StrategyContext, object: KubeObject): Findings;
   warningsOnCreate?(ctx: StrategyContext, object: KubeObject): readonly string[];
   /** Keeps what this endpoint may not change, bumps generation. */
   prepareForUpdate?(ctx: StrategyContext, object: Draft, old: KubeObject): void;
-  validateUpdate?(ctx: StrategyContext, object: KubeObject, old: KubeObject): readonly FieldError[];
+  validateUpdate?(ctx: StrategyContext, object: KubeObject, old: KubeObject): Findings;
   warningsOnUpdate?(ctx: StrategyContext, object: KubeObject, old: KubeObject): readonly string[];
   /** Error messages for a name (empty: fine). `prefix`: it is a generateName. Default DNS-1123 subdomain. */
   validateName?(name: string, prefix: boolean): readonly string[];

@@ -3,10 +3,12 @@
  * kube-controller-manager's signer does: subject, key and names of the request; usages, life and authority of ours.
  */
 import { createPrivateKey, webcrypto, X509Certificate } from 'node:crypto';
-import type { CryptoKey } from '../base/keys.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Random } from '../base/random.ts';
+import { loadX509 } from '../base/x509.ts';
 import type { ControllerOptions } from '../controllers/options.ts';
+import { issuerOf, serialNumber } from './certificate.ts';
+import type { Issuer } from './certificate.ts';
 
 /** Certificates are valid from five minutes before they were made. */
 const backdateMs = 300_000;
@@ -23,36 +25,17 @@ export interface CertificateSignerOptions {
   readonly durationMs?: number;
 }
 
-interface Imported {
-  readonly key: CryptoKey;
-  readonly algorithm: { name: string; hash: string; namedCurve?: string };
-}
-
-async function importKey(pem: string): Promise<Imported> {
-  const key = createPrivateKey(pem);
-  const der = key.export({ type: 'pkcs8', format: 'der' });
-  const curves: Record<string, string> = { prime256v1: 'P-256', secp384r1: 'P-384', secp521r1: 'P-521' };
-  const namedCurve = curves[key.asymmetricKeyDetails?.namedCurve ?? ''];
-  const algorithm =
-    key.asymmetricKeyType === 'rsa'
-      ? { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' }
-      : { name: 'ECDSA', hash: 'SHA-256', namedCurve: namedCurve ?? 'P-256' };
-  return { key: await webcrypto.subtle.importKey('pkcs8', der, algorithm, false, ['sign']), algorithm };
-}
-
 export function certificateSigner(
   options: CertificateSignerOptions,
 ): NonNullable<ControllerOptions['certificateSigner']> {
   const { clock, random } = options;
-  let imported: Promise<Imported> | undefined;
+  let issuer: Promise<Issuer> | undefined;
   const authorityEnds = new X509Certificate(options.certificate).validToDate.getTime();
   return {
     async sign({ csrPem, usages, expirationSeconds }) {
-      await import('reflect-metadata');
-      const x509 = await import('@peculiar/x509');
-      imported ??= importKey(options.key);
-      const { key, algorithm } = await imported;
-      const authority = new x509.X509Certificate(options.certificate);
+      const x509 = await loadX509();
+      issuer ??= issuerOf(options.certificate, createPrivateKey(options.key));
+      const authority = await issuer;
       const request = new x509.Pkcs10CertificateRequest(csrPem);
       const bits: Record<string, number> = {
         'digital signature': x509.KeyUsageFlags.digitalSignature,
@@ -99,23 +82,20 @@ export function certificateSigner(
       // Of a short life nothing is taken away for clocks that are late.
       const ends = life < shortMs ? now + life : now - backdateMs + life;
       const names = request.getExtension('2.5.29.17');
-      const serial = random.bytes(16);
-      serial[0] = serial[0]! & 0x7f;
       const certificate = await x509.X509CertificateGenerator.create(
         {
-          serialNumber: serial.toString('hex'),
-          subject: request.subjectName.toJSON(),
-          issuer: authority.subjectName.toJSON(),
+          serialNumber: serialNumber(random),
+          subject: request.subjectName,
+          issuer: authority.name,
           notBefore: new Date(now - backdateMs),
           notAfter: new Date(Math.min(ends, authorityEnds)),
-          publicKey: await request.publicKey.export(webcrypto),
-          signingKey: key,
-          signingAlgorithm: algorithm,
+          publicKey: request.publicKey,
+          signingKey: authority.key,
           extensions: [
             ...(flags === 0 ? [] : [new x509.KeyUsagesExtension(flags, true)]),
             ...(purposes.length === 0 ? [] : [new x509.ExtendedKeyUsageExtension(purposes)]),
             new x509.BasicConstraintsExtension(false, undefined, true),
-            await x509.AuthorityKeyIdentifierExtension.create(authority, false, webcrypto),
+            new x509.AuthorityKeyIdentifierExtension(authority.keyId),
             ...(names === null ? [] : [names]),
           ],
         },

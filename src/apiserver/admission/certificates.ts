@@ -2,11 +2,11 @@
  * The certificate plugins: who may approve (CertificateApproval), sign (CertificateSigning) and attest (ClusterTrustBundleAttest)
  * for a signer, and that no client certificate for `system:masters` is asked for (CertificateSubjectRestriction).
  */
+import { readRequest, requestDer } from '../../base/certificate-request.ts';
 import type { CertificateSigningRequest } from '../../api/types/certificates-v1.gen.ts';
 import type { AdmissionAttributes, AdmissionPlugin, Authorizer } from '../context.ts';
 import { jsonEqual } from '../../api/patch/values.ts';
 import { metadataOf, refuse } from './attributes.ts';
-import { csrSubject } from './csr-subject.ts';
 
 const group = 'certificates.k8s.io';
 const resource = 'certificatesigningrequests';
@@ -73,12 +73,12 @@ export const certificateSubjectRestriction: AdmissionPlugin = {
   name: 'CertificateSubjectRestriction',
   handles: (operation, g, r, subresource) =>
     operation === 'CREATE' && g === group && r === resource && subresource === '',
-  validate(a) {
+  async validate(a) {
     if (signerOf(a.object) !== clientSigner) return;
     let organizations: readonly string[];
     try {
       const request = (a.object as unknown as CertificateSigningRequest).spec?.request ?? '';
-      organizations = csrSubject(String(request)).organizations;
+      ({ organizations } = await readRequest(requestDer(String(request))));
     } catch (error) {
       throw refuse(a, `failed to parse CSR: ${error instanceof Error ? error.message : String(error)}`);
     }

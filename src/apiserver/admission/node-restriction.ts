@@ -2,6 +2,7 @@
  * NodeRestriction: a kubelet changes only its own Node, lease, CSINode and slices, the status of the pods bound to it, and
  * gets tokens only for those pods. The Node authorizer has let it pass; here the content is looked at.
  */
+import { readRequest, requestDer } from '../../base/certificate-request.ts';
 import type { CertificateSigningRequest } from '../../api/types/certificates-v1.gen.ts';
 import type { Node, PersistentVolume, PersistentVolumeClaim, Pod } from '../../api/types/core-v1.gen.ts';
 import type { FeatureGates } from '../../api/features/feature-gates.ts';
@@ -13,7 +14,6 @@ import type { AdmissionAttributes, AdmissionPlugin, Authorizer } from '../contex
 import type { Registries } from '../registry.ts';
 import { cachedObject, metadataOf, refuse } from './attributes.ts';
 import { admitPodCertificateRequest } from './pod-certificate-requests.ts';
-import { csrSubject } from './csr-subject.ts';
 
 const mirrorAnnotation = 'kubernetes.io/config.mirror';
 
@@ -244,14 +244,14 @@ export function nodeRestriction(deps: {
       throw refuse(a, 'can only delete ResourceSlice with the same NodeName as the requesting node');
   };
 
-  const admitCsr = (node: string, a: AdmissionAttributes): void => {
+  const admitCsr = async (node: string, a: AdmissionAttributes): Promise<void> => {
     if (a.operation !== 'CREATE') return;
     const csr = a.object as unknown as CertificateSigningRequest;
     const signer = csr.spec?.signerName;
     if (signer !== 'kubernetes.io/kubelet-serving' && signer !== 'kubernetes.io/kube-apiserver-client-kubelet') return;
     let commonName: string;
     try {
-      commonName = csrSubject(String(csr.spec?.request ?? '')).commonName;
+      ({ commonName } = await readRequest(requestDer(String(csr.spec?.request ?? ''))));
     } catch (error) {
       throw refuse(a, `unable to parse csr: ${error instanceof Error ? error.message : String(error)}`);
     }

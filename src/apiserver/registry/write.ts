@@ -218,9 +218,11 @@ async function createOnce(
   const name = object.metadata.name ?? '';
   const rule = strategy.validateName ?? nameIsDNSSubdomain;
   const warn = (text: string): void => ctx.warn(text);
+  const general = support.hub.validate?.(object, undefined, warn) ?? [];
+  const particular = strategy.validate?.(context, object) ?? [];
   const errors = withMetadataErrors(object.metadata, ctx.resource ?? resource, rule, [
-    ...(support.hub.validate?.(object, undefined, warn) ?? []),
-    ...(strategy.validate?.(context, object) ?? []),
+    ...general,
+    ...(particular instanceof Promise ? await particular : particular),
   ]);
   if (errors.length > 0) throw invalidStatus(resource.group, resource.kind, name, errors);
   if (strategy.warningsOnCreate !== undefined) for (const w of strategy.warningsOnCreate(context, object)) ctx.warn(w);
@@ -500,9 +502,11 @@ async function prepareUpdate(
   const same = object === old;
   const warn = (text: string): void => ctx.warn(text);
   const rule = support.strategies.main.validateName ?? nameIsDNSSubdomain;
+  const general = hub.validate?.(object, old, warn) ?? [];
+  const particular = strategy.validateUpdate?.(context, object, old) ?? [];
   const errors = updateErrors(object.metadata, old.metadata, ctx.resource ?? resource, options.subresource, rule, [
-    ...(hub.validate?.(object, old, warn) ?? []),
-    ...(strategy.validateUpdate?.(context, object, old) ?? []),
+    ...general,
+    ...(particular instanceof Promise ? await particular : particular),
   ]);
   if (errors.length > 0) throw invalidStatus(resource.group, resource.kind, name, errors);
   if (strategy.warningsOnUpdate !== undefined) {

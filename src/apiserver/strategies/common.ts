@@ -1,8 +1,7 @@
 /** What the strategies share: who owns spec and status, when the generation counts, what a status write may change. */
 import { canonicalEqual } from '../../api/helpers/deep-equal.ts';
-import type { FieldError } from '../../api/field-error.ts';
 import type { KubeObject, ObjectMeta } from '../../api/object.ts';
-import type { Draft, ResourceStrategies, Strategy, StrategyContext } from '../strategy.ts';
+import type { Draft, Findings, ResourceStrategies, Strategy, StrategyContext } from '../strategy.ts';
 
 /** Puts a member back to what it was. */
 export function keepMember(object: Draft, old: KubeObject, member: string): void {
@@ -50,9 +49,9 @@ export interface KindOptions {
   readonly defaultPropagation?: 'Background' | 'Orphan';
   readonly orphansWarning?: string;
   readonly validateName?: Strategy['validateName'];
-  validate?(object: KubeObject, ctx: StrategyContext): readonly FieldError[];
+  validate?(object: KubeObject, ctx: StrategyContext): Findings;
   /** All errors of an update: those of the new object too. */
-  validateUpdate?(object: KubeObject, old: KubeObject, ctx: StrategyContext): readonly FieldError[];
+  validateUpdate?(object: KubeObject, old: KubeObject, ctx: StrategyContext): Findings;
   warnings?(object: KubeObject, old: KubeObject | undefined): readonly string[];
   /** More than the rules above. */
   create?(object: Draft, ctx: StrategyContext): void;
@@ -96,7 +95,7 @@ export interface StatusOptions {
   readonly keepsMetadata?: boolean;
   readonly allowUnconditionalUpdate?: boolean;
   readonly resetFields?: readonly (readonly string[])[];
-  validateUpdate?(object: KubeObject, old: KubeObject, ctx: StrategyContext): readonly FieldError[];
+  validateUpdate?(object: KubeObject, old: KubeObject, ctx: StrategyContext): Findings;
   warnings?(object: KubeObject): readonly string[];
   update?(object: Draft, old: KubeObject, ctx: StrategyContext): void;
 }

@@ -327,8 +327,6 @@ function claims(deps: DynamicResourceDeps, rules: DeviceRules): ResourceStrategi
   const granular = authorizer !== undefined && features.enabled('DRAResourceClaimGranularStatusAuthorization');
   const status = withCheck(
     kind.subresources['status']!,
-    group,
-    'ResourceClaim',
     granular ? (ctx, object, old) => statusAccess(authorizer, features, ctx, object, old!) : undefined,
   );
   return { ...kind, subresources: { status } };

@@ -23,10 +23,10 @@ import { withCheck } from './asynchronous.ts';
 import { plainKind, type KindOptions } from './common.ts';
 
 /** Well-formed objects are refused, too, where their author may not read the parameters. */
-function guarded(kind: ResourceStrategies, what: string, check: ParamCheck | undefined): ResourceStrategies {
+function guarded(kind: ResourceStrategies, check: ParamCheck | undefined): ResourceStrategies {
   if (check === undefined) return kind;
   const listed = (error: FieldError | undefined): readonly FieldError[] => (error === undefined ? [] : [error]);
-  const main = withCheck(kind.main, 'admissionregistration.k8s.io', what, (ctx, object, old) => {
+  const main = withCheck(kind.main, (ctx, object, old) => {
     const error = check(ctx.request, object, old);
     return error instanceof Promise ? error.then(listed) : listed(error);
   });
@@ -65,17 +65,15 @@ export function admissionRegistrationStrategies(access: ParamAccess | undefined)
   const binding = (validate: (object: KubeObject) => readonly FieldError[]): ResourceStrategies =>
     plainKind({ ...policy, validate: (object) => validate(object), validateUpdate: (object) => validate(object) });
   return {
-    mutatingadmissionpolicies: guarded(mutatingPolicy, 'MutatingAdmissionPolicy', access?.policy),
+    mutatingadmissionpolicies: guarded(mutatingPolicy, access?.policy),
     mutatingadmissionpolicybindings: guarded(
       binding(validateMutatingPolicyBinding),
-      'MutatingAdmissionPolicyBinding',
       access?.binding('mutatingadmissionpolicies'),
     ),
     mutatingwebhookconfigurations: plainKind(webhooks),
-    validatingadmissionpolicies: guarded(validatingPolicy, 'ValidatingAdmissionPolicy', access?.policy),
+    validatingadmissionpolicies: guarded(validatingPolicy, access?.policy),
     validatingadmissionpolicybindings: guarded(
       binding(validateValidatingPolicyBinding),
-      'ValidatingAdmissionPolicyBinding',
       access?.binding('validatingadmissionpolicies'),
     ),
     validatingwebhookconfigurations: plainKind(webhooks),

@@ -51,8 +51,6 @@ export function trustStrategies(authorizer: Authorizer | undefined): Record<stri
   );
   const status = withCheck(
     requests.subresources['status']!,
-    'certificates.k8s.io',
-    'PodCertificateRequest',
     authorizer === undefined
       ? undefined
       : async ({ request }, object, old) => {

@@ -1,5 +1,6 @@
 /** Validation of CertificateSigningRequest. */
 import { X509Certificate } from 'node:crypto';
+import { checkRequest, requestDer } from '../../base/certificate-request.ts';
 import { duplicate, forbiddenField, invalid, notSupported, required, type FieldError } from '../../api/field-error.ts';
 import { semanticEqual } from '../../api/helpers/deep-equal.ts';
 import { isDNS1123Label, isDNS1123Subdomain } from '../../api/names.ts';
@@ -9,7 +10,6 @@ import type {
   CertificateSigningRequestSpec,
   CertificateSigningRequestStatus,
 } from '../../api/types/certificates-v1.gen.ts';
-import { checkCsr } from '../admission/csr-subject.ts';
 import { internalDifference } from './difference.ts';
 import { specOf, statusOf } from './field.ts';
 
@@ -111,12 +111,21 @@ function validateConditions(object: KubeObject, old: KubeObject | undefined): Fi
   return errors;
 }
 
-function validate(object: KubeObject, old: KubeObject | undefined): FieldError[] {
+/** Why the request is not one that its own key signed; undefined when it is good. */
+async function requestError(base64: string): Promise<string | undefined> {
+  try {
+    return (await checkRequest(requestDer(base64))).error;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+async function validate(object: KubeObject, old: KubeObject | undefined): Promise<FieldError[]> {
   const spec: Spec = specOf<CertificateSigningRequestSpec>(object);
   const before: Spec = old === undefined ? {} : specOf<CertificateSigningRequestSpec>(old);
   const errors: FieldError[] = [];
   if (old === undefined) {
-    const why = checkCsr(String(spec.request ?? ''));
+    const why = await requestError(String(spec.request ?? ''));
     if (why !== undefined) errors.push(invalid('spec.request', spec.request ?? null, why));
   }
   const list = (spec.usages ?? []) as readonly string[];
@@ -153,16 +162,16 @@ function validate(object: KubeObject, old: KubeObject | undefined): FieldError[]
   return errors;
 }
 
-export function validateCertificateSigningRequest(object: KubeObject): FieldError[] {
+export function validateCertificateSigningRequest(object: KubeObject): Promise<FieldError[]> {
   return validate(object, undefined);
 }
 
-function validateUpdate(
+async function validateUpdate(
   object: KubeObject,
   old: KubeObject,
   may: { readonly approve: boolean; readonly sign: boolean },
-): FieldError[] {
-  const errors = validate(object, old);
+): Promise<FieldError[]> {
+  const errors = await validate(object, old);
   const path = 'status.conditions';
   const of = (o: KubeObject, type: string): Condition[] => conditionsOf(o).filter((c) => c.type === type);
   for (const type of ['Approved', 'Denied', 'Failed'])
@@ -192,9 +201,13 @@ function validateUpdate(
   return errors;
 }
 
-export const validateCertificateSigningRequestUpdate = (object: KubeObject, old: KubeObject): FieldError[] =>
+export const validateCertificateSigningRequestUpdate = (object: KubeObject, old: KubeObject): Promise<FieldError[]> =>
   validateUpdate(object, old, { approve: false, sign: false });
-export const validateCertificateSigningRequestStatusUpdate = (object: KubeObject, old: KubeObject): FieldError[] =>
-  validateUpdate(object, old, { approve: false, sign: true });
-export const validateCertificateSigningRequestApprovalUpdate = (object: KubeObject, old: KubeObject): FieldError[] =>
-  validateUpdate(object, old, { approve: true, sign: false });
+export const validateCertificateSigningRequestStatusUpdate = (
+  object: KubeObject,
+  old: KubeObject,
+): Promise<FieldError[]> => validateUpdate(object, old, { approve: false, sign: true });
+export const validateCertificateSigningRequestApprovalUpdate = (
+  object: KubeObject,
+  old: KubeObject,
+): Promise<FieldError[]> => validateUpdate(object, old, { approve: true, sign: false });

@@ -190,7 +190,7 @@ test('flow control', () => {
   );
 });
 
-test('kinds that --runtime-config serves', () => {
+test('kinds that --runtime-config serves', async () => {
   const lease = {
     leaseName: 'l',
     binaryVersion: '1.35.0',
@@ -220,7 +220,7 @@ test('kinds that --runtime-config serves', () => {
     ],
   );
   assert.ok(
-    told(validatePodCertificateRequest(object({ signerName: 'x', maxExpirationSeconds: 1 }))).includes(
+    told(await validatePodCertificateRequest(object({ signerName: 'x', maxExpirationSeconds: 1 }))).includes(
       'spec: Invalid value: exactly one of (stubPKCS10Request) or (pkixPublicKey, proofOfPossession) must be set',
     ),
   );

@@ -1,11 +1,11 @@
 /** Validation of ClusterTrustBundle and PodCertificateRequest. */
 import { constants, createPublicKey, verify, X509Certificate, type KeyObject } from 'node:crypto';
+import { checkRequest } from '../../base/certificate-request.ts';
 import { invalid, notSupported, omitted, required, tooLong, type FieldError } from '../../api/field-error.ts';
 import { semanticEqual } from '../../api/helpers/deep-equal.ts';
 import { byteLength, isDNS1123Subdomain, isQualifiedName, nameIsDNSSubdomain } from '../../api/names.ts';
 import type { KubeObject } from '../../api/object.ts';
 import { timeMs } from '../../api/time.ts';
-import { checkRequest } from '../admission/csr-subject.ts';
 import { validateSignerName } from './certificate-signing-request.ts';
 import { immutable } from './common.ts';
 import { validateConditions, type GivenCondition } from './conditions.ts';
@@ -157,9 +157,9 @@ function publicKey(der: Buffer): KeyObject | undefined {
   }
 }
 
-function stubKey(der: Buffer): KeyObject | undefined {
+async function stubKey(der: Buffer): Promise<KeyObject | undefined> {
   try {
-    return checkRequest(der).key;
+    return (await checkRequest(der)).key;
   } catch {
     return undefined; // told as what it is: no request
   }
@@ -198,12 +198,12 @@ function validateOldKey(spec: RequestSpec): FieldError[] {
     : [invalid(proofAt, omitted, 'could not verify proof-of-possession signature')];
 }
 
-function validateStub(spec: RequestSpec): FieldError[] {
+async function validateStub(spec: RequestSpec): Promise<FieldError[]> {
   const path = 'spec.stubPKCS10Request';
   const der = bytesOf(spec.stubPKCS10Request);
   if (der.length > maxKeyBytes) return [tooLong(path, maxKeyBytes)];
   try {
-    const { key, error } = checkRequest(der);
+    const { key, error } = await checkRequest(der);
     const wrong = keyError(key, 'P256, P384, or P521');
     if (wrong !== undefined) return [invalid(path, wrong[0] === '' ? omitted : wrong[0], wrong[1])];
     return error === undefined ? [] : [invalid(path, omitted, 'invalid signature')];
@@ -226,7 +226,7 @@ function validateUserAnnotations(annotations: Readonly<Record<string, string>> |
   return errors;
 }
 
-export function validatePodCertificateRequest(object: KubeObject): FieldError[] {
+export async function validatePodCertificateRequest(object: KubeObject): Promise<FieldError[]> {
   const spec = specOf<RequestSpec>(object);
   const errors = [
     ...validateSignerName(spec.signerName, 'spec.signerName'),
@@ -253,7 +253,7 @@ export function validatePodCertificateRequest(object: KubeObject): FieldError[] 
   const stub = has(spec.stubPKCS10Request);
   const key = has(spec.pkixPublicKey);
   const proof = has(spec.proofOfPossession);
-  if (stub && !key && !proof) return [...errors, ...validateStub(spec)];
+  if (stub && !key && !proof) return [...errors, ...(await validateStub(spec))];
   if (!stub && key && proof) return [...errors, ...validateOldKey(spec)];
   return [
     ...errors,
@@ -277,7 +277,7 @@ function goDuration(ms: number): string {
   return `"${Math.floor(seconds / 3600)}h${Math.floor(seconds / 60) % 60}m${seconds % 60}s"`;
 }
 
-function validateIssued(spec: RequestSpec, status: RequestStatus, now: number): FieldError[] {
+async function validateIssued(spec: RequestSpec, status: RequestStatus, now: number): Promise<FieldError[]> {
   const chainAt = 'status.certificateChain';
   const chain = status.certificateChain ?? '';
   if (byteLength(chain) > maxChainBytes) return [tooLong(chainAt, maxChainBytes)];
@@ -289,7 +289,7 @@ function validateIssued(spec: RequestSpec, status: RequestStatus, now: number): 
   const leaf = certificate(leafBlock.der);
   if (leaf === undefined) return wrong('leaf certificate does not parse as valid X.509');
   const stub = (spec.stubPKCS10Request ?? '') !== '';
-  const wanted = stub ? stubKey(bytesOf(spec.stubPKCS10Request)) : publicKey(bytesOf(spec.pkixPublicKey));
+  const wanted = stub ? await stubKey(bytesOf(spec.stubPKCS10Request)) : publicKey(bytesOf(spec.pkixPublicKey));
   if (wanted === undefined)
     return stub
       ? [invalid('spec.stubPKCS10Request', omitted, 'must be a valid PKCS#10 CSR')]
@@ -335,7 +335,11 @@ function validateIssued(spec: RequestSpec, status: RequestStatus, now: number): 
 }
 
 /** `now`: milliseconds since the epoch. */
-export function validatePodCertificateRequestStatus(object: KubeObject, old: KubeObject, now: number): FieldError[] {
+export async function validatePodCertificateRequestStatus(
+  object: KubeObject,
+  old: KubeObject,
+  now: number,
+): Promise<FieldError[]> {
   const status = statusOf<RequestStatus>(object);
   const before = statusOf<RequestStatus>(old);
   const path = 'status.conditions';

@@ -4,6 +4,7 @@ import type { Clock } from '../../base/clock.ts';
 import { ecdsaP256, generateSigningKey, privateKeyPem } from '../../base/keys.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { Random } from '../../base/random.ts';
+import { loadX509 } from '../../base/x509.ts';
 import type { TypedClient } from '../../client/typed-client.ts';
 
 /** How often an unanswered request is looked at, and for how long. */
@@ -38,8 +39,7 @@ export async function requestCertificate(
   wish: CertificateWish,
   env: CertificateEnvironment,
 ): Promise<CertificatePair> {
-  await import('reflect-metadata');
-  const x509 = await import('@peculiar/x509');
+  const x509 = await loadX509();
   const keys = await generateSigningKey();
   const names = [
     ...(wish.dnsNames ?? []).map((value) => ({ type: 'dns' as const, value })),

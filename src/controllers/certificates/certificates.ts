@@ -5,12 +5,13 @@
 import { X509Certificate } from 'node:crypto';
 import { formatTime, timeMs } from '../../api/time.ts';
 import type { CertificateSigningRequest } from '../../api/types/index.gen.ts';
+import { readRequest, requestDer } from '../../base/certificate-request.ts';
+import type { CertificateRequest } from '../../base/certificate-request.ts';
 import type { Timer } from '../../base/clock.ts';
 import { Controller } from '../../client/controller.ts';
 import { isConflict, isNotFound } from '../../client/errors.ts';
 import { resources } from '../../client/resources.ts';
 import type { ControllerContext, ControllerDescriptor, RunningController } from '../context.ts';
-import type { ParsedRequest } from './csr.ts';
 import {
   apiServerClientError,
   apiServerClientSigner,
@@ -21,7 +22,6 @@ import {
   kubeletServingError,
   kubeletServingSigner,
   legacyUnknownSigner,
-  parseRequest,
 } from './csr.ts';
 
 const hourMs = 3_600_000;
@@ -61,7 +61,7 @@ function startApprover(context: ControllerContext): RunningController {
     {
       subresource: 'selfnodeclient',
       message: 'Auto approving self kubelet client certificate after SubjectAccessReview.',
-      fits: (csr: CertificateSigningRequest, r: ParsedRequest) => csr.spec.username === r.commonName,
+      fits: (csr: CertificateSigningRequest, r: CertificateRequest) => csr.spec.username === r.commonName,
     },
     {
       subresource: 'nodeclient',
@@ -73,7 +73,7 @@ function startApprover(context: ControllerContext): RunningController {
     if (csr.status?.certificate !== undefined && csr.status.certificate !== '') return;
     if (hasCondition(csr, 'Approved') || hasCondition(csr, 'Denied')) return;
     if (csr.spec.signerName !== kubeletClientSigner) return;
-    const request = await parseRequest(csr.spec.request);
+    const request = await readRequest(requestDer(csr.spec.request));
     if (kubeletClientError(request, csr.spec.usages ?? []) !== undefined) return;
     for (const { subresource, message, fits } of recognizers) {
       if (!fits(csr, request)) continue;
@@ -117,7 +117,7 @@ function startSigner(context: ControllerContext): RunningController | undefined 
     if (csr.status?.certificate !== undefined && csr.status.certificate !== '') return;
     const { signerName } = csr.spec;
     if (!(signer.signers ?? signers).has(signerName)) return;
-    const request = await parseRequest(csr.spec.request);
+    const request = await readRequest(requestDer(csr.spec.request));
     const usages = csr.spec.usages ?? [];
     const wrong =
       signerName === kubeletClientSigner
@@ -142,7 +142,7 @@ function startSigner(context: ControllerContext): RunningController | undefined 
     }
     const pem = await signer.sign({
       signerName,
-      csrPem: request.pem,
+      csrPem: Buffer.from(csr.spec.request, 'base64').toString('utf8'),
       usages,
       expirationSeconds: csr.spec.expirationSeconds,
     });

@@ -1,46 +1,11 @@
-/** Certificate signing requests: reading them, and upstream's rules for the well-known signers (pkg/apis/certificates helpers). */
+/** Certificate signing requests: upstream's rules for the well-known signers (pkg/apis/certificates helpers). */
+import type { CertificateRequest } from '../../base/certificate-request.ts';
 import type { CertificateSigningRequest } from '../../api/types/index.gen.ts';
 
 export const kubeletClientSigner = 'kubernetes.io/kube-apiserver-client-kubelet';
 export const apiServerClientSigner = 'kubernetes.io/kube-apiserver-client';
 export const kubeletServingSigner = 'kubernetes.io/kubelet-serving';
 export const legacyUnknownSigner = 'kubernetes.io/legacy-unknown';
-
-const subjectAltNameOid = '2.5.29.17';
-
-/** What the rules look at. */
-export interface ParsedRequest {
-  readonly pem: string;
-  readonly commonName: string;
-  readonly organizations: readonly string[];
-  readonly dnsNames: readonly string[];
-  readonly ips: readonly string[];
-  readonly emails: readonly string[];
-  readonly uris: readonly string[];
-}
-
-/** Parses the base64 of a PEM PKCS #10 request. Throws for what is none. */
-export async function parseRequest(base64: string): Promise<ParsedRequest> {
-  const pem = Buffer.from(base64, 'base64').toString('utf8');
-  if (!pem.includes('-----BEGIN CERTIFICATE REQUEST-----')) {
-    throw new Error('PEM block type must be CERTIFICATE REQUEST');
-  }
-  await import('reflect-metadata');
-  const { Pkcs10CertificateRequest, SubjectAlternativeNameExtension } = await import('@peculiar/x509');
-  const request = new Pkcs10CertificateRequest(pem);
-  const extension = request.getExtension(subjectAltNameOid);
-  const items = extension === null ? [] : new SubjectAlternativeNameExtension(extension.rawData).names.items;
-  const names = (type: string): string[] => items.filter((n) => n.type === type).map((n) => n.value);
-  return {
-    pem,
-    commonName: request.subjectName.getField('CN')[0] ?? '',
-    organizations: request.subjectName.getField('O'),
-    dnsNames: names('dns'),
-    ips: names('ip'),
-    emails: names('email'),
-    uris: names('url'),
-  };
-}
 
 export function hasCondition(csr: CertificateSigningRequest, type: string): boolean {
   return (csr.status?.conditions ?? []).some((c) => c.type === type);
@@ -62,7 +27,7 @@ const usageError = (last: string): string =>
   `usages did not match [${['digital signature', 'key encipherment', last].toSorted().join(' ')}]`;
 
 /** Why this is no request for a kubelet's client certificate; undefined when it is one. */
-export function kubeletClientError(r: ParsedRequest, usages: readonly string[]): string | undefined {
+export function kubeletClientError(r: CertificateRequest, usages: readonly string[]): string | undefined {
   if (r.organizations.length !== 1 || r.organizations[0] !== 'system:nodes') {
     return 'subject organization is not system:nodes';
   }
@@ -75,7 +40,7 @@ export function kubeletClientError(r: ParsedRequest, usages: readonly string[]):
 }
 
 /** Why this is no request for a kubelet's serving certificate; undefined when it is one. */
-export function kubeletServingError(r: ParsedRequest, usages: readonly string[]): string | undefined {
+export function kubeletServingError(r: CertificateRequest, usages: readonly string[]): string | undefined {
   if (r.organizations.length !== 1 || r.organizations[0] !== 'system:nodes') {
     return 'subject organization is not system:nodes';
   }

@@ -7,6 +7,7 @@ import { webcrypto, X509Certificate } from 'node:crypto';
 import type { Timer } from '../../base/clock.ts';
 import { generateKeyOfType, privateKeyPem } from '../../base/keys.ts';
 import type { KeyType } from '../../base/keys.ts';
+import { loadX509 } from '../../base/x509.ts';
 import type { KubeObject } from '../../api/object.ts';
 import { timeMs } from '../../api/time.ts';
 import type { Condition, Pod, PodCertificateProjection } from '../../api/types/index.gen.ts';
@@ -76,8 +77,7 @@ function cleaned(chain: string): string {
 
 async function stubRequest(type: string): Promise<{ readonly key: string; readonly der: string }> {
   const { keys, algorithm } = await generateKeyOfType(type as KeyType);
-  await import('reflect-metadata');
-  const x509 = await import('@peculiar/x509');
+  const x509 = await loadX509();
   const made = await x509.Pkcs10CertificateRequestGenerator.create({ keys, signingAlgorithm: algorithm }, webcrypto);
   return { key: await privateKeyPem(keys.privateKey), der: Buffer.from(made.rawData).toString('base64') };
 }

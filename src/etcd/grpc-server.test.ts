@@ -1,5 +1,6 @@
 /** The etcd server where the store's contract does not reach: stream details, TLS, errors' codes, resumption, etcdctl. */
 import assert from 'node:assert/strict';
+import { connect } from 'node:net';
 import { execFile } from 'node:child_process';
 import { webcrypto } from 'node:crypto';
 import { once } from 'node:events';
@@ -276,6 +277,39 @@ describe('the etcd server', () => {
     await good.close();
     await server.close();
     await store.close();
+  });
+
+  it('answers monitors over HTTP/1.1 on the same port', async () => {
+    const serving = await serve();
+    const { url } = serving.server;
+    const ask = async (path: string, method = 'GET'): Promise<[number, string]> => {
+      const response = await fetch(`${url}${path}`, { method });
+      return [response.status, await response.text()];
+    };
+    assert.deepEqual(await ask('/health'), [200, '{"health":"true","reason":""}']);
+    assert.deepEqual(await ask('/readyz'), [200, 'ok\n']);
+    const [status, version] = await ask('/version');
+    assert.equal(status, 200);
+    assert.match(version, /^\{"etcdserver":"3\.\d+\.\d+","etcdcluster":"3\.\d+\.0"/);
+    assert.deepEqual(await ask('/nothing'), [404, '404 page not found\n']);
+    assert.equal((await ask('/health', 'POST'))[0], 405);
+    // The beginning of HTTP/2 in pieces is still that.
+    const socket = connect(serving.server.port, '127.0.0.1');
+    const settings = new Promise<Buffer>((resolve, reject) => {
+      socket.once('data', resolve);
+      socket.once('error', reject);
+      socket.once('close', () => reject(new Error('closed')));
+    });
+    socket.setNoDelay(true);
+    const hello = Buffer.concat([
+      Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'),
+      Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]),
+    ]);
+    await new Promise((resolve) => socket.write(hello.subarray(0, 2), resolve));
+    socket.write(hello.subarray(2));
+    assert.equal((await settings)[3], 4, 'settings');
+    socket.destroy();
+    await serving.close();
   });
 
   it('says which address it cannot listen on', async () => {

@@ -22,6 +22,8 @@ export interface EtcdServerOptions {
   readonly name?: string;
   /** What clients are told to use; default this server's own address. */
   readonly advertiseClientUrls?: readonly string[];
+  /** What `/metrics` on the same port shows, in Prometheus' text; without it the page is not there. */
+  readonly metrics?: () => string;
 }
 
 export interface EtcdServer {

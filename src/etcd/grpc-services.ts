@@ -1,5 +1,8 @@
 /** The services of the etcd server and the sockets they listen on. Loads gRPC: imported by `serveEtcd` alone. */
 import * as grpc from '@grpc/grpc-js';
+import { joinHostPort } from '../base/host-port.ts';
+import { clientHttp } from './client-http.ts';
+import { openClientPort } from './client-port.ts';
 import { unary } from './grpc-context.ts';
 import type { ServerContext } from './grpc-context.ts';
 import { kvHandlers } from './grpc-kv.ts';
@@ -78,29 +81,22 @@ export async function startServer(options: EtcdServerOptions): Promise<EtcdServe
   });
 
   const host = options.host ?? '127.0.0.1';
-  const { tls } = options;
-  const pem = (p: string | Buffer): Buffer => (typeof p === 'string' ? Buffer.from(p) : p);
-  const credentials = tls
-    ? grpc.ServerCredentials.createSsl(
-        tls.clientCa === undefined ? null : pem(tls.clientCa),
-        [{ private_key: pem(tls.key), cert_chain: pem(tls.cert) }],
-        tls.clientCa !== undefined,
-      )
-    : grpc.ServerCredentials.createInsecure();
-  const authority = host.includes(':') ? `[${host}]` : host;
-  const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(`${authority}:${options.port}`, credentials, (error, bound) => {
-      if (error) reject(new Error(`cannot listen on ${authority}:${options.port}: ${error.message}`, { cause: error }));
-      else resolve(bound);
-    });
-  });
-  const url = `${tls ? 'https' : 'http'}://${authority}:${port}`;
+  // TLS ends at the port, which hands over what is inside.
+  const injector = server.createConnectionInjector(grpc.ServerCredentials.createInsecure());
+  const clientPort = await openClientPort(
+    options,
+    (socket) => injector.injectConnection(socket),
+    clientHttp({ mvcc, version: etcdVersion, metrics: options.metrics }),
+  );
+  const { port } = clientPort;
+  const url = `${options.tls ? 'https' : 'http'}://${joinHostPort(host, port)}`;
   urls = options.advertiseClientUrls ?? [url];
   return {
     port,
     url,
     async close() {
       watches.close();
+      clientPort.close();
       server.forceShutdown();
     },
   };

@@ -1,5 +1,7 @@
 /** `knarr etcd` */
 import { componentCommand } from './component.ts';
+import { idleEtcdFlags } from './etcd-idle-flags.ts';
+import { idleFlagLines, idleFlags } from './idle-flags.ts';
 
 export const etcdCommand = componentCommand({
   name: 'etcd',
@@ -30,6 +32,7 @@ export const etcdCommand = componentCommand({
       value: 'AGE',
       help: 'how long history is kept, hours or a duration such as 30m; 0: as long as there is room (kube-apiserver compacts)',
     },
+    ...idleFlags(idleEtcdFlags),
   ],
   examples: [
     ['knarr etcd --data-dir ./store', 'on http://localhost:2379'],
@@ -60,6 +63,7 @@ export const etcdCommand = componentCommand({
         trustedCaFile: v.string('trusted-ca-file'),
         clientCertAuth: v.bool('client-cert-auth'),
         autoCompactionRetentionMs: retention,
+        idle: idleFlagLines(idleEtcdFlags, (name) => v.maybe(name) !== undefined),
       },
       env,
     );

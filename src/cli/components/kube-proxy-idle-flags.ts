@@ -1,12 +1,12 @@
-/** Flags of upstream's kube-proxy that stand for nothing with nftables: taken, so that its command lines work, and told when given. */
-import type { Flag } from '../flags.ts';
+/** Flags of upstream's kube-proxy that stand for nothing with nftables. */
+import type { IdleFlags } from './idle-flags.ts';
 
 const iptables = 'the rules are those of nftables';
 const unlimited = 'requests to the API server are not limited by the client';
 const cadvisor = 'nothing reads it, in upstream either';
 const buffered = 'the log is written line by line';
 
-const idle: readonly (readonly [name: string, kind: Flag['kind'], why: string])[] = [
+export const idleProxyFlags: IdleFlags = [
   ['iptables-localhost-nodeports', 'bool', 'with nftables that is --localhost-nodeports'],
   ['ipvs-exclude-cidrs', 'list', iptables],
   ['ipvs-min-sync-period', 'duration', iptables],
@@ -31,15 +31,3 @@ const idle: readonly (readonly [name: string, kind: Flag['kind'], why: string])[
   ['log-text-split-stream', 'bool', 'the log goes to standard error'],
   ['vmodule', 'string', 'the log has one level: -v'],
 ];
-
-export const idleProxyFlags: readonly Flag[] = idle.map(([name, kind, why]) => ({
-  name,
-  kind,
-  ...(kind === 'bool' || kind === 'list' ? {} : { value: kind === 'duration' ? 'TIME' : 'VALUE' }),
-  help: `no effect: ${why}`,
-}));
-
-/** One line for each of them that was given. `given`: whether a flag was. */
-export function idleProxyFlagLines(given: (name: string) => boolean): string[] {
-  return idle.filter(([name]) => given(name)).map(([name, , why]) => `--${name} has no effect: ${why}`);
-}

@@ -1,6 +1,7 @@
 /** `knarr kube-proxy` */
 import { componentCommand } from './component.ts';
-import { idleProxyFlagLines, idleProxyFlags } from './kube-proxy-idle-flags.ts';
+import { idleFlagLines, idleFlags } from './idle-flags.ts';
+import { idleProxyFlags } from './kube-proxy-idle-flags.ts';
 
 export const proxyCommand = componentCommand({
   name: 'kube-proxy',
@@ -181,7 +182,7 @@ export const proxyCommand = componentCommand({
       default: false,
       help: 'set what needs all of root’s rights (limits of connection tracking), and end; CAP_NET_ADMIN is enough afterwards',
     },
-    ...idleProxyFlags,
+    ...idleFlags(idleProxyFlags),
   ],
   examples: [
     [
@@ -228,7 +229,7 @@ export const proxyCommand = componentCommand({
         cleanup: v.bool('cleanup'),
         initOnly: v.bool('init-only'),
         syncPeriodMs: v.ms('iptables-sync-period'),
-        idle: idleProxyFlagLines((name) => v.maybe(name) !== undefined),
+        idle: idleFlagLines(idleProxyFlags, (name) => v.maybe(name) !== undefined),
       },
       env,
     );

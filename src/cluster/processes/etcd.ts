@@ -1,11 +1,11 @@
 /** `knarr etcd`: the embedded store as a process of its own, speaking etcd's v3 API. A cluster of one member. */
 import { join } from 'node:path';
-import { computed } from '../../apiserver/metrics/exposition.ts';
+import { computed, expose } from '../../apiserver/metrics/exposition.ts';
 import { openEmbeddedStore } from '../../etcd/embedded-store.ts';
 import type { EtcdServer } from '../../etcd/grpc-server.ts';
 import { serveEtcd } from '../../etcd/grpc-server.ts';
 import type { ComponentServer } from './component-server.ts';
-import { serveComponent } from './component-server.ts';
+import { processMetrics, serveComponent } from './component-server.ts';
 import type { ComponentEnvironment } from './environment.ts';
 import { aborted, probeAddress, readCertificates, readKeyPair, StartError } from './environment.ts';
 
@@ -22,6 +22,8 @@ export interface EtcdFlags {
   readonly clientCertAuth: boolean;
   /** 0: history is not compacted by age. */
   readonly autoCompactionRetentionMs: number;
+  /** A line for each flag that was given and has no effect. */
+  readonly idle: readonly string[];
 }
 
 interface Address {
@@ -49,6 +51,7 @@ function addressOf(url: string, flag: string): Address {
 export async function runEtcd(flags: EtcdFlags, env: ComponentEnvironment): Promise<void> {
   const { clock, random, signal } = env;
   const logger = env.logger.with({ component: 'etcd' });
+  for (const line of flags.idle) logger.info(line);
   const addresses = flags.listenClientUrls.map((u) => addressOf(u, 'listen-client-urls'));
   const metricsAddresses = flags.listenMetricsUrls.map((u) => addressOf(u, 'listen-metrics-urls'));
   const [pair, trusted] = await Promise.all([
@@ -70,6 +73,12 @@ export async function runEtcd(flags: EtcdFlags, env: ComponentEnvironment): Prom
     logger,
     historyAgeMs: flags.autoCompactionRetentionMs,
   });
+  const metrics = [
+    computed('gauge', 'etcd_server_has_leader', 'Whether or not a leader exists.', () => [[{}, 1]]),
+    computed('gauge', 'etcd_mvcc_db_total_size_in_bytes', 'Size of the database in bytes.', () => [
+      [{}, store.mvcc.size()],
+    ]),
+  ];
   const servers: EtcdServer[] = [];
   const metricsServers: ComponentServer[] = [];
   try {
@@ -81,6 +90,7 @@ export async function runEtcd(flags: EtcdFlags, env: ComponentEnvironment): Prom
           host,
           port,
           name: flags.name,
+          metrics: () => expose([...processMetrics(clock), ...metrics]),
           ...(flags.advertiseClientUrls === undefined ? {} : { advertiseClientUrls: flags.advertiseClientUrls }),
           ...(tls
             ? {
@@ -114,12 +124,7 @@ export async function runEtcd(flags: EtcdFlags, env: ComponentEnvironment): Prom
               },
             ],
           ]),
-          metrics: [
-            computed('gauge', 'etcd_server_has_leader', 'Whether or not a leader exists.', () => [[{}, 1]]),
-            computed('gauge', 'etcd_mvcc_db_total_size_in_bytes', 'Size of the database in bytes.', () => [
-              [{}, store.mvcc.size()],
-            ]),
-          ],
+          metrics,
         }),
       );
     for (const s of servers) env.say(`etcd: serving on ${s.url}`);

@@ -88,21 +88,22 @@ function openEnd(end: string | undefined): string | undefined {
 
 /** Opens the embedded store. Rejects with `DataDirInUseError` when another store holds `dir`. */
 export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<EmbeddedStore> {
+  const random = options.random ?? new SystemRandom();
   let engine: Engine;
   let onDisk = false;
   if (options.engine === 'memory') engine = new MemoryEngine();
   else if (options.engine === 'lmdb') {
     if (options.dir === undefined) throw new TypeError('the lmdb engine needs a data directory');
     // Loaded here: a cluster in memory does not pay for the native library.
-    const { LmdbEngine } = await import('./lmdb-engine.ts');
-    engine = new LmdbEngine(options.dir);
+    const { openLoggedEngine } = await import('./logged-engine.ts');
+    engine = await openLoggedEngine(options.dir, { random, logger: options.logger });
     onDisk = true;
   } else engine = options.engine;
   try {
     const mvcc = await Mvcc.open({
       engine,
       clock: options.clock,
-      random: options.random ?? new SystemRandom(),
+      random,
       logger: options.logger,
       historyAgeMs: options.historyAgeMs,
       historyBytes: options.historyBytes,

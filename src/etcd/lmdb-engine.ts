@@ -1,5 +1,5 @@
 /**
- * The engine on disk: LMDB through npm `lmdb`. All that was applied since the last flush goes into one LMDB transaction,
+ * The database on disk: LMDB through npm `lmdb`. All that was applied since the last flush goes into one LMDB transaction,
  * written by a worker thread, and counts as durable when LMDB has synced data and meta page. LMDB's overlapping sync is off:
  * it makes a commit visible before it is stable, and tells a lost page cache only by the machine's boot id.
  */
@@ -154,6 +154,8 @@ export class LmdbEngine implements Engine {
       // finds nothing and writes nothing.
       db.remove(nowhere).catch(ignore);
       await written;
+      // What is read from now on is what has been written.
+      db.resetReadTxn();
       this.#greatest = greatest;
     } catch (error) {
       let cause = error;

@@ -1,7 +1,7 @@
 /**
- * A power cut: a shim beneath the process records every write and sync of the store's file. From the record the file is
- * built as a disk might hold it at some moment: everything synced by then, and of the rest any part, in any order, down to
- * single sectors. The store must open on it and keep every acknowledgement made until that moment.
+ * A power cut: a shim beneath the process records every write and sync of the store's files. From the record the files are
+ * built as a disk might hold them at some moment: everything synced by then, and of the rest any part, in any order, down to
+ * single sectors. The store must open on them and keep every acknowledgement made until that moment.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -16,15 +16,19 @@ import { SeededRandom } from '../../src/base/random.ts';
 import type { Random } from '../../src/base/random.ts';
 import { openEmbeddedStore } from '../../src/etcd/embedded-store.ts';
 import { lmdbFileName } from '../../src/etcd/lmdb-engine.ts';
+import { logFileName } from '../../src/etcd/logged-engine.ts';
 import { emptyJournal, note, violations } from './journal.ts';
 import type { Journal } from './journal.ts';
 
 const cuts = Number(process.env['KNARR_CRASH_CUTS'] ?? 60);
 const seed = Number(process.env['KNARR_CRASH_SEED'] ?? 1);
 const sector = 512;
+const fileNames = [lmdbFileName, logFileName];
 
 interface Entry {
   readonly kind: string;
+  /** Its number among the files. */
+  readonly of: number;
   readonly offset: number;
   readonly bytes: Buffer;
 }
@@ -36,6 +40,7 @@ function readLog(file: string): Entry[] {
     const length = log.readUInt32LE(at + 4);
     entries.push({
       kind: String.fromCharCode(log[at]!),
+      of: log[at + 1]!,
       offset: Number(log.readBigUInt64LE(at + 8)),
       bytes: log.subarray(at + 16, at + 16 + length),
     });
@@ -71,7 +76,7 @@ function record(
   dir: string,
   commits: number,
   writerSeed: number,
-  more: { early?: boolean; failSync?: number },
+  more: { early?: boolean; failSync?: string },
 ): Run {
   const data = join(dir, `data-${writerSeed}`);
   mkdirSync(data);
@@ -93,10 +98,10 @@ function record(
       env: {
         ...process.env,
         LD_PRELOAD: shim,
-        KNARR_SHIM_STORE: join(data, lmdbFileName),
+        KNARR_SHIM_STORE: fileNames.map((name) => join(data, name)).join(':'),
         KNARR_SHIM_JOURNAL: journal,
         KNARR_SHIM_LOG: log,
-        ...(more.failSync ? { KNARR_SHIM_FAIL: String(more.failSync) } : {}),
+        ...(more.failSync ? { KNARR_SHIM_FAIL: more.failSync } : {}),
       },
     },
   );
@@ -109,7 +114,7 @@ function sectors(entry: Entry): Entry[] {
   const pieces: Entry[] = [];
   for (let at = 0; at < entry.bytes.length;) {
     const take = Math.min(entry.bytes.length - at, sector - ((entry.offset + at) % sector));
-    pieces.push({ kind: 'W', offset: entry.offset + at, bytes: entry.bytes.subarray(at, at + take) });
+    pieces.push({ ...entry, offset: entry.offset + at, bytes: entry.bytes.subarray(at, at + take) });
     at += take;
   }
   return pieces;
@@ -123,24 +128,29 @@ function shuffle<T>(list: T[], random: Random): T[] {
   return list;
 }
 
-/** The file as a disk might hold it after `log[0..cut)`, and what had been promised by then. */
-function afterPowerCut(log: readonly Entry[], cut: number, random: Random): { file: Buffer; journal: Journal } {
-  const journal = emptyJournal();
+interface Disk {
+  /** In the order of their names; undefined: nothing was ever written to it. */
+  readonly files: readonly (Buffer | undefined)[];
+  /** What had been promised by then. */
+  readonly journal: Journal;
+}
+
+/** One of the files as a disk might hold it after these writes and syncs of it. */
+function fileAfter(log: readonly Entry[], random: Random): Buffer | undefined {
   /** Writes before this entry are stable. */
   let stable = 0;
   let begun = 0;
-  for (let i = 0; i < cut; i++) {
-    const { kind, bytes } = log[i]!;
+  for (const [i, { kind }] of log.entries()) {
     if (kind === 'B') begun = i;
     else if (kind === 'E') stable = begun;
-    else if (kind === 'J') for (const line of bytes.toString().split('\n')) note(journal, line);
   }
   const certain: Entry[] = [];
   const loose: Entry[] = [];
-  for (let i = 0; i < cut; i++) {
-    const entry = log[i]!;
-    if (entry.kind === 'D' || entry.kind === 'T') certain.push(entry);
-    else if (entry.kind === 'W') (i < stable ? certain : loose).push(entry);
+  for (const [i, entry] of log.entries()) {
+    const { kind, offset } = entry;
+    if (kind === 'D' || kind === 'T') certain.push(entry);
+    else if (kind === 'W') (i < stable ? certain : loose).push(entry);
+    else if (kind === 'P' && !log.slice(i).some((e) => e.kind === 'D' && e.offset === offset)) loose.push(entry);
   }
   // Nothing of it, all of it, whole writes, or single sectors of them.
   const kept =
@@ -154,17 +164,32 @@ function afterPowerCut(log: readonly Entry[], cut: number, random: Random): { fi
               random,
             )
           : shuffle(loose.flatMap(sectors), random).filter(() => random.int(3) > 0);
-  let size = 0;
-  for (const { offset, bytes } of [...certain, ...kept]) size = Math.max(size, offset + bytes.length);
-  const file = Buffer.alloc(size);
-  for (const { bytes, offset } of [...certain, ...kept]) bytes.copy(file, offset);
-  return { file, journal };
+  const all = [...certain, ...kept];
+  if (all.length === 0) return undefined;
+  const file = Buffer.alloc(all.reduce((size, { offset, bytes }) => Math.max(size, offset + bytes.length), 0));
+  for (const { bytes, offset } of all) bytes.copy(file, offset);
+  return file;
 }
 
-/** Opens the file and says what is wrong with it. */
-async function inspect(dir: string, file: Buffer, journal: Journal): Promise<string[]> {
+/** What a disk might hold after `log[0..cut)`. */
+function afterPowerCut(log: readonly Entry[], cut: number, random: Random): Disk {
+  const journal = emptyJournal();
+  const past = log.slice(0, cut);
+  for (const { kind, bytes } of past)
+    if (kind === 'J') for (const line of bytes.toString().split('\n')) note(journal, line);
+  const files = fileNames.map((_, n) =>
+    fileAfter(
+      past.filter((e) => e.of === n && e.kind !== 'J'),
+      random,
+    ),
+  );
+  return { files, journal };
+}
+
+/** Opens the files and says what is wrong with them. */
+async function inspect(dir: string, { files, journal }: Disk): Promise<string[]> {
   const data = mkdtempSync(join(dir, 'cut-'));
-  writeFileSync(join(data, lmdbFileName), file);
+  for (const [n, file] of files.entries()) if (file !== undefined) writeFileSync(join(data, fileNames[n]!), file);
   try {
     const store = await openEmbeddedStore({
       engine: 'lmdb',
@@ -213,14 +238,18 @@ for (const writerSeed of [seed * 2, seed * 2 + 1]) {
     { timeout: 120_000 },
     async (t) => {
       await withShim(t, async (shim, dir) => {
-        const { log } = record(shim, dir, 1500, writerSeed, {});
+        const { log } = record(shim, dir, 3000, writerSeed, {});
         const count = (kind: string): number => log.filter((e) => e.kind === kind).length;
         assert.ok(count('E') > 10 && count('D') > 10, 'the shim sees neither syncs nor syncing writes');
+        assert.ok(log.filter((e) => e.kind === 'D' && e.of === 1).length > 10, 'nothing goes into the log');
         assert.equal(count('M'), 0, 'the engine writes through its map, which the shim does not see');
         const random = new SeededRandom(writerSeed);
         for (const cut of moments(log, random)) {
-          const { file, journal } = afterPowerCut(log, cut, random);
-          assert.deepEqual(await inspect(dir, file, journal), [], `cut after ${cut} of ${log.length} entries`);
+          assert.deepEqual(
+            await inspect(dir, afterPowerCut(log, cut, random)),
+            [],
+            `cut after ${cut} of ${log.length} entries`,
+          );
         }
       });
     },
@@ -233,26 +262,44 @@ test('an acknowledgement before the flush is caught', { timeout: 120_000 }, asyn
     const random = new SeededRandom(seed);
     let caught = 0;
     for (const cut of moments(log, random).slice(0, 20)) {
-      const { file, journal } = afterPowerCut(log, cut, random);
-      if ((await inspect(dir, file, journal)).length > 0) caught++;
+      if ((await inspect(dir, afterPowerCut(log, cut, random))).length > 0) caught++;
     }
     assert.ok(caught > 0, 'nobody noticed');
   });
 });
 
-test('a failed sync ends the store, and what was acknowledged before stays', { timeout: 120_000 }, async (t) => {
-  await withShim(t, async (shim, dir) => {
-    const { log, status } = record(shim, dir, 100_000, seed * 2, { failSync: 40 });
-    assert.equal(status, 3, 'the writer did not fail');
-    const failed = log.findIndex((e) => e.kind === 'F');
-    assert.ok(failed > 0);
-    const after = log
-      .slice(failed)
-      .filter((e) => e.kind === 'J')
-      .map((e) => e.bytes.toString().trim());
-    assert.deepEqual(after, ['failed StoreFailedError']);
-    const random = new SeededRandom(seed);
-    const { file, journal } = afterPowerCut(log, log.length, random);
-    assert.deepEqual(await inspect(dir, file, journal), []);
-  });
-});
+/** The journal's lines from the moment that a sync failed. */
+function afterFailure(log: readonly Entry[]): string[] {
+  const failed = log.findIndex((e) => e.kind === 'F');
+  assert.ok(failed > 0);
+  return log
+    .slice(failed)
+    .filter((e) => e.kind === 'J')
+    .map((e) => e.bytes.toString().trim());
+}
+
+test(
+  'a failed write of the log ends the store, and what was acknowledged before stays',
+  { timeout: 120_000 },
+  async (t) => {
+    await withShim(t, async (shim, dir) => {
+      const { log, status } = record(shim, dir, 100_000, seed * 2, { failSync: '1:40' });
+      assert.equal(status, 3, 'the writer did not fail');
+      assert.deepEqual(afterFailure(log), ['failed StoreFailedError']);
+      assert.deepEqual(await inspect(dir, afterPowerCut(log, log.length, new SeededRandom(seed))), []);
+    });
+  },
+);
+
+test(
+  'a failed sync of the database ends the store, and the log has what was acknowledged',
+  { timeout: 120_000 },
+  async (t) => {
+    await withShim(t, async (shim, dir) => {
+      const { log, status } = record(shim, dir, 100_000, seed * 2, { failSync: '0:40' });
+      assert.equal(status, 3, 'the writer did not fail');
+      assert.equal(afterFailure(log).at(-1), 'failed StoreFailedError');
+      assert.deepEqual(await inspect(dir, afterPowerCut(log, log.length, new SeededRandom(seed))), []);
+    });
+  },
+);

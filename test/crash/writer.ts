@@ -14,13 +14,13 @@ import { SeededRandom } from '../../src/base/random.ts';
 import { macrotask } from '../../src/base/yield.ts';
 import { openEmbeddedStore } from '../../src/etcd/embedded-store.ts';
 import type { Engine } from '../../src/etcd/engine.ts';
-import { LmdbEngine } from '../../src/etcd/lmdb-engine.ts';
+import { openLoggedEngine } from '../../src/etcd/logged-engine.ts';
 
 const [dir = '', journal = '-', seed = '1', commits = '0', plant = ''] = process.argv.slice(2);
 
 const fd = journal === '-' ? 1 : openSync(journal, 'a');
 const random = new SeededRandom(Number(seed));
-const real = new LmdbEngine(dir);
+const real = await openLoggedEngine(dir, { random, logger: silentLogger });
 const early: Engine = {
   applyBatch: (ops) => real.applyBatch(ops),
   durable: () => {

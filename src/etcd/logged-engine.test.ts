@@ -19,8 +19,8 @@ function temporary(t: TestContext): string {
   return dir;
 }
 
-function opened(dir: string, seed = 1, behindMs = 5): Promise<Engine> {
-  return openLoggedEngine(dir, { random: new SeededRandom(seed), logger: silentLogger, behindMs });
+function opened(dir: string, seed = 1, delayMs = 1): Promise<Engine> {
+  return openLoggedEngine(dir, { random: new SeededRandom(seed), logger: silentLogger, delayMs });
 }
 
 function put(name: string, value: string): EngineOp {
@@ -109,7 +109,7 @@ test('what is only in the log is read, scanned, and there after a crash', async 
 
 test('after a crash the log is applied as far as it is whole', async (t) => {
   const dir = temporary(t);
-  const engine = await opened(dir, 1, 3_600_000);
+  const engine = await opened(dir, 1, 1000);
   await logged(engine, dir, 5);
   const whole = crashed(t, dir);
   const torn = crashed(t, dir);

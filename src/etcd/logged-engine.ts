@@ -27,8 +27,8 @@ const markName = 'log';
 export interface LoggedEngineOptions {
   readonly random: Random;
   readonly logger: Logger;
-  /** How long LMDB may be behind. Default one second. */
-  readonly behindMs?: number;
+  /** How long LMDB may be behind, and how long a store writes to LMDB alone after its first flush. Default one second. */
+  readonly delayMs?: number;
 }
 
 type Recent = Map<string, EngineOp>;
@@ -66,12 +66,13 @@ class LoggedEngine implements Engine {
   readonly #file: string;
   readonly #random: Random;
   readonly #logger: Logger;
-  readonly #behindMs: number;
+  readonly #delayMs: number;
   /** The log, once it can be written to; it counts from when LMDB has noted that it is in use. */
   #log: WriteAheadLog | undefined;
   #noted = false;
   /** Behind everything that is remembered here. */
   #place: LogPlace | undefined;
+  #cancelMake: (() => void) | undefined;
   #making: Promise<void> | undefined;
   #queued: EngineOp[] = [];
   /** The flush that is being written; the next one waits for it. */
@@ -92,7 +93,7 @@ class LoggedEngine implements Engine {
     this.#file = file;
     this.#random = options.random;
     this.#logger = options.logger;
-    this.#behindMs = options.behindMs ?? 1000;
+    this.#delayMs = options.delayMs ?? 1000;
   }
 
   applyBatch(ops: readonly EngineOp[]): void {
@@ -120,7 +121,7 @@ class LoggedEngine implements Engine {
       if (logged === undefined) {
         while (this.#following !== undefined) await this.#following;
         await this.#follow(ops);
-        this.#making ??= this.#make();
+        this.#cancelMake ??= ioTimer(this.#delayMs, () => void (this.#making = this.#make()));
       } else {
         await logged;
         this.#remember(ops, bytes);
@@ -130,7 +131,7 @@ class LoggedEngine implements Engine {
     }
   }
 
-  /** The log is made when the first flush is done: nobody waits for it. */
+  /** Nobody waits for it, and a start has better things to do. */
   async #make(): Promise<void> {
     try {
       this.#log = await WriteAheadLog.open(this.#file, logBytes, this.#random.bytes(8));
@@ -155,7 +156,7 @@ class LoggedEngine implements Engine {
   #fallBehind(): void {
     if (this.#behind.length === 0) return;
     if (this.#behindBytes >= behindBytes || this.#behind.length >= behindChanges) this.#catchUp();
-    else this.#cancelTimer ??= ioTimer(this.#behindMs, () => this.#catchUp());
+    else this.#cancelTimer ??= ioTimer(this.#delayMs, () => this.#catchUp());
   }
 
   /** What it does not get to now it does when it is done with what it has. */
@@ -258,6 +259,7 @@ class LoggedEngine implements Engine {
     const last = this.durable();
     this.#closed = true;
     this.#cancelTimer?.();
+    this.#cancelMake?.();
     try {
       await last;
       await this.#making;

@@ -20,7 +20,7 @@ const [dir = '', journal = '-', seed = '1', commits = '0', plant = ''] = process
 
 const fd = journal === '-' ? 1 : openSync(journal, 'a');
 const random = new SeededRandom(Number(seed));
-const real = await openLoggedEngine(dir, { random, logger: silentLogger });
+const real = await openLoggedEngine(dir, { random, logger: silentLogger, delayMs: 20 });
 const early: Engine = {
   applyBatch: (ops) => real.applyBatch(ops),
   durable: () => {

@@ -95,7 +95,7 @@ export function certificateSigner(
             ...(flags === 0 ? [] : [new x509.KeyUsagesExtension(flags, true)]),
             ...(purposes.length === 0 ? [] : [new x509.ExtendedKeyUsageExtension(purposes)]),
             new x509.BasicConstraintsExtension(false, undefined, true),
-            new x509.AuthorityKeyIdentifierExtension(authority.keyId),
+            authority.keyId,
             ...(names === null ? [] : [names]),
           ],
         },

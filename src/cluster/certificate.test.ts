@@ -3,7 +3,7 @@ import { generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { test } from 'node:test';
 import { newKeyPair } from '../base/keys.ts';
 import { SystemRandom } from '../base/random.ts';
-import { certificatePem, issuerOf, makeCertificate } from './certificate.ts';
+import { issuerOf, makeAuthority, makeLeaf } from './certificate.ts';
 
 const random = new SystemRandom();
 const day = 86_400_000;
@@ -13,27 +13,25 @@ for (const type of ['ec', 'rsa'] as const)
   test(`a leaf is what its authority, with a key of type ${type}, has signed`, async () => {
     const authority = type === 'ec' ? newKeyPair() : generateKeyPairSync('rsa', { modulusLength: 2048 });
     const validity = { notBefore: now, notAfter: now + 36_500 * day };
-    const ca = await makeCertificate(
-      { subject: { commonName: 'kubernetes' }, ...validity, publicKey: authority.publicKey, authority: true },
-      authority.privateKey,
+    const { certificate } = await makeAuthority(
+      { subject: { commonName: 'kubernetes' }, ...validity },
+      authority,
       random,
     );
-    const { publicKey } = newKeyPair();
-    const made = await makeCertificate(
+    const made = await makeLeaf(
       {
         subject: { commonName: 'system:node:ü', organizations: ['system:nodes', 'b'] },
         ...validity,
-        publicKey,
-        authority: false,
+        publicKey: newKeyPair().publicKey,
         usages: ['server', 'client'],
         dnsNames: ['kubernetes.default.svc'],
         addresses: ['10.96.0.1', 'fd00::1'],
       },
-      await issuerOf(certificatePem(ca), authority.privateKey),
+      await issuerOf(certificate, authority.privateKey),
       random,
     );
-    const leaf = new X509Certificate(certificatePem(made));
-    const parent = new X509Certificate(certificatePem(ca));
+    const leaf = new X509Certificate(made);
+    const parent = new X509Certificate(certificate);
     assert.ok(leaf.verify(authority.publicKey));
     assert.ok(leaf.checkIssued(parent));
     assert.ok(parent.verify(authority.publicKey));

@@ -27,7 +27,6 @@ export async function readPki(dir: string): Promise<PkiFiles> {
 
 /** Writes what differs from `before`. Keys are readable by their owner alone; a file is replaced whole or not at all. */
 export async function writePki(dir: string, files: PkiFiles, before: PkiFiles): Promise<void> {
-  if (files === before) return;
   await Promise.all(
     [...files].map(async ([name, text]) => {
       if (before.get(name) === text) return;

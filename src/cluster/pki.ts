@@ -5,7 +5,7 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { newKeyPair, pkcs8Pem, spkiPem } from '../base/keys.ts';
 import type { Random } from '../base/random.ts';
-import { certificatePem, issuerOf, makeCertificate } from './certificate.ts';
+import { issuerOf, makeAuthority, makeLeaf } from './certificate.ts';
 import type { Issuer } from './certificate.ts';
 
 /** PEM texts by file name below `pki/`: `ca.crt`, `ca.key`, `sa.pub`, … */
@@ -62,16 +62,15 @@ function stillGood(text: string, request: CertificateRequest, now: number): bool
 /** PEM of a certificate and of its key. */
 type Pair = readonly [certificate: string, key: string];
 
-async function makeLeaf(options: PkiOptions, issuer: Issuer, request: CertificateRequest): Promise<Pair> {
+async function leafPair(options: PkiOptions, issuer: Issuer, request: CertificateRequest): Promise<Pair> {
   const { commonName, organizations, usages, dnsNames, addresses } = request;
-  const keys = newKeyPair();
-  const certificate = await makeCertificate(
+  const { publicKey, privateKey } = newKeyPair();
+  const certificate = await makeLeaf(
     {
       subject: { commonName, ...(organizations === undefined ? {} : { organizations }) },
       notBefore: options.now - day,
       notAfter: options.now + options.validity.leafDays * day,
-      publicKey: keys.publicKey,
-      authority: false,
+      publicKey,
       usages,
       ...(dnsNames === undefined ? {} : { dnsNames }),
       ...(addresses === undefined ? {} : { addresses }),
@@ -79,60 +78,46 @@ async function makeLeaf(options: PkiOptions, issuer: Issuer, request: Certificat
     issuer,
     options.random,
   );
-  return [certificatePem(certificate), pkcs8Pem(keys.privateKey)];
+  return [certificate, pkcs8Pem(privateKey)];
 }
 
-async function makeAuthority(options: PkiOptions, commonName: string): Promise<{ pair: Pair; issuer: Issuer }> {
+async function authorityPair(options: PkiOptions, commonName: string): Promise<{ pair: Pair; issuer: Issuer }> {
   const keys = newKeyPair();
-  const certificate = await makeCertificate(
+  const { certificate, issuer } = await makeAuthority(
     {
       subject: { commonName },
       notBefore: options.now - day,
       notAfter: options.now + options.validity.authorityDays * day,
-      publicKey: keys.publicKey,
-      authority: true,
       dnsNames: [commonName],
     },
-    keys.privateKey,
+    keys,
     options.random,
   );
-  return {
-    pair: [certificatePem(certificate), pkcs8Pem(keys.privateKey)],
-    issuer: await issuerOf(certificate, keys.privateKey),
-  };
+  return { pair: [certificate, pkcs8Pem(keys.privateKey)], issuer };
 }
 
-/** Whether everything stands, so that nothing has to be made. */
-function complete(options: PkiOptions): boolean {
-  const files = options.existing;
-  if (files === undefined || !files.has('sa.key') || !files.has('sa.pub')) return false;
-  for (const a of authorities) if (!files.has(`${a.name}.crt`) || !files.has(`${a.name}.key`)) return false;
-  return options.requests.every((r) => {
-    const text = files.get(`${r.name}.crt`);
-    return text !== undefined && files.has(`${r.name}.key`) && stillGood(text, r, options.now);
-  });
-}
-
-/** All files: those that stand and still fit, and those that had to be made. */
+/** All files: those that stand and still fit, and those that had to be made; where all stand, no library is loaded. */
 export async function ensurePki(options: PkiOptions): Promise<PkiFiles> {
-  if (complete(options)) return options.existing!;
   const files = new Map(options.existing);
   const add = (name: string, [certificate, key]: Pair): void => {
     files.set(`${name}.crt`, certificate);
     files.set(`${name}.key`, key);
   };
+  const wanted = options.requests.filter((r) => {
+    const have = files.get(`${r.name}.crt`);
+    return have === undefined || !files.has(`${r.name}.key`) || !stillGood(have, r, options.now);
+  });
   const issuers = new Map<string, Issuer>();
   await Promise.all(
     authorities.map(async ({ name, commonName }) => {
       const certificate = files.get(`${name}.crt`);
       const key = files.get(`${name}.key`);
-      if (certificate !== undefined && key !== undefined) {
+      if (certificate === undefined || key === undefined) {
+        const { pair, issuer } = await authorityPair(options, commonName);
+        add(name, pair);
+        issuers.set(name, issuer);
+      } else if (wanted.some((r) => r.ca === name))
         issuers.set(name, await issuerOf(certificate, createPrivateKey(key)));
-        return;
-      }
-      const { pair, issuer } = await makeAuthority(options, commonName);
-      add(name, pair);
-      issuers.set(name, issuer);
     }),
   );
   if (!files.has('sa.key')) {
@@ -140,13 +125,7 @@ export async function ensurePki(options: PkiOptions): Promise<PkiFiles> {
     files.set('sa.key', pkcs8Pem(keys.privateKey));
     files.set('sa.pub', spkiPem(keys.publicKey));
   }
-  await Promise.all(
-    options.requests.map(async (request) => {
-      const have = files.get(`${request.name}.crt`);
-      if (have !== undefined && files.has(`${request.name}.key`) && stillGood(have, request, options.now)) return;
-      add(request.name, await makeLeaf(options, issuers.get(request.ca)!, request));
-    }),
-  );
+  await Promise.all(wanted.map(async (r) => add(r.name, await leafPair(options, issuers.get(r.ca)!, r))));
   return files;
 }
 

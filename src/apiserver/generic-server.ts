@@ -57,6 +57,8 @@ export interface GenericServerOptions {
   readonly impersonation?: ImpersonationOptions;
   /** `--shutdown-send-retry-after`: who comes too late is told to come again instead of that this is the end. */
   readonly shutdownSendRetryAfter?: boolean;
+  /** Before anything is done for a request whose sender is known: whether the server is there already. */
+  readonly untilReady?: Filter;
   /** Around everything that is done for a request once it is known who asks. */
   readonly tracing?: Filter;
   readonly browsers?: BrowserHeaders;
@@ -113,6 +115,7 @@ export class GenericServer implements Serve {
       withRequestInfo(),
       withDeadline(this.#deadlines),
       withAuthentication(options.authenticator, options.logger, audit?.refused, options.access),
+      ...(options.untilReady === undefined ? [] : [options.untilReady]),
       ...(options.tracing === undefined ? [] : [options.tracing]),
       ...(audit === undefined ? [] : [audit.filter]),
       withImpersonation(options.authorizer, observe, options.impersonation),

@@ -1,6 +1,7 @@
 /** What an API server is made of: its flags, and what its process hands it. */
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
+import type { MetricChoice } from '../base/metric-choice.ts';
 import type { Random } from '../base/random.ts';
 import type { Catalog } from '../api/catalog/catalog.ts';
 import type { EffectiveVersion } from '../api/features/emulation.ts';
@@ -22,6 +23,7 @@ import type { TlsSettings } from './http/tls-settings.ts';
 import type { UserInfo } from './request.ts';
 import type { AuthorizationMode, SecurityConfiguration } from './security.ts';
 import type { StorageMediaType } from './storage/media-type.ts';
+import type { StorageOptions } from './storage/options.ts';
 import type { Tracer } from './tracing/tracer.ts';
 
 export interface ApiServerOptions {
@@ -30,6 +32,7 @@ export interface ApiServerOptions {
   readonly embedded: boolean;
   /** `--storage-media-type`, default JSON. */
   readonly storageMediaType?: StorageMediaType;
+  readonly storage?: StorageOptions;
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
@@ -58,6 +61,18 @@ export interface ApiServerOptions {
   /** Kinds that nothing in this cluster acts upon, by `group/resource`: each write is answered with this warning. */
   readonly withoutEffect?: Readonly<Record<string, string>>;
   readonly dialer: Dialer;
+  /** `--allow-privileged`, default true (upstream's flag: false). */
+  readonly allowPrivileged?: boolean;
+  /** `--default-not-ready-toleration-seconds`, `--default-unreachable-toleration-seconds`; default 300. */
+  readonly tolerationSeconds?: { readonly notReady: number; readonly unreachable: number };
+  /** `--kubelet-preferred-address-types`, default InternalIP, ExternalIP, Hostname. */
+  readonly kubeletAddressTypes?: readonly string[];
+  /** `--kubernetes-service-node-port`: the `kubernetes` Service has a node port. */
+  readonly kubernetesNodePort?: number;
+  /** `--endpoint-reconciler-type`: who keeps the addresses of the `kubernetes` Service; default lease. */
+  readonly endpointReconciler?: EndpointReconciler;
+  /** `--external-hostname`: what clients are told that this server is called. */
+  readonly externalHost?: string;
   /** `--service-cluster-ip-range`, default 10.96.0.0/12. */
   readonly serviceClusterIPRanges?: readonly string[];
   /** `--service-node-port-range`, both ends included; default 30000–32767. */
@@ -108,6 +123,9 @@ export interface ApiServerOptions {
   readonly shutdownGraceMs?: number;
 }
 
+/** By records of all servers that expire, by this server alone, or by somebody else. */
+export type EndpointReconciler = 'lease' | 'master-count' | 'none';
+
 /** How the server is looked into and ended. */
 export interface OperationsOptions {
   /** `--profiling`, default true. */
@@ -123,6 +141,10 @@ export interface OperationsOptions {
   readonly shutdownWatchGraceMs?: number;
   /** `--min-request-timeout`, in seconds. */
   readonly minRequestTimeoutSeconds?: number;
+  /** `--disabled-metrics`, `--allow-metric-labels` */
+  readonly metrics?: MetricChoice;
+  /** `--send-retry-after-while-not-ready-once`: who comes before the server was ready for the first time is told to come again. */
+  readonly retryUntilReady?: boolean;
   /** `-v=3` and more: a line of the log for each request. */
   readonly logRequests?: boolean;
   /** `--cors-allowed-origins`, `--strict-transport-security-directives`. */

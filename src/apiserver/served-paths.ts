@@ -5,7 +5,7 @@
 import { noSuchMethod } from './director.ts';
 import { checkProduced } from './produced-types.ts';
 import type { OidcDocument } from './authentication/oidc-discovery.ts';
-import { ioNow } from '../base/io-time.ts';
+import { ioNow, ioTimer } from '../base/io-time.ts';
 import type { Catalog } from '../api/catalog/catalog.ts';
 import { ProtobufObjects } from '../api/protobuf.ts';
 import type { FeatureGates } from '../api/features/feature-gates.ts';
@@ -57,6 +57,15 @@ function lazyDescriptions(): Describe {
   return (definition, field) => (loaded ??= loadDescriptions())(definition, field);
 }
 
+/** Fails when it takes longer than `ms` real milliseconds; undefined: it may take its time. */
+function within(ms: number | undefined, work: Promise<unknown>): Promise<void> {
+  if (ms === undefined) return work.then(() => {});
+  return new Promise((resolve, reject) => {
+    const cancel = ioTimer(ms, () => reject(new Error('context deadline exceeded')));
+    work.then(() => resolve(), reject).finally(cancel);
+  });
+}
+
 /** `routes`: where the paths are added. */
 export function installServedPaths(routes: Routes, o: ServedPaths): void {
   const { options, catalog, gitVersion, directory, registries, metrics, health } = o;
@@ -78,20 +87,23 @@ export function installServedPaths(routes: Routes, o: ServedPaths): void {
   const version = versionHandler({ gitVersion, effective: options.effectiveVersion });
   routes.add('/version', version);
   routes.add('/version/', version, false);
+  const storage = options.storage ?? {};
+  const counts = (): ReturnType<RegistriesImpl['counts']> =>
+    storage.countMetrics === false ? [] : registries.counts();
   let storeBytes = 0;
   metrics.register(
     computed(
       'gauge',
       'apiserver_storage_size_bytes',
       'Size of the storage database file physically allocated in bytes.',
-      () => [[{ storage_cluster_id: 'etcd-0' }, storeBytes]],
+      () => (storage.sizeMetrics === false ? [] : [[{ storage_cluster_id: 'etcd-0' }, storeBytes]]),
     ),
     computed(
       'gauge',
       'apiserver_storage_objects',
       '[DEPRECATED, consider using apiserver_resource_objects instead] Number of stored objects at the time of last check split by kind. In case of a fetching error, the value will be -1.',
       () =>
-        [...registries.counts()].map(
+        [...counts()].map(
           ({ resource: r, objects }) =>
             [{ resource: r.group === '' ? r.resource : `${r.resource}.${r.group}` }, objects] as const,
         ),
@@ -102,15 +114,13 @@ export function installServedPaths(routes: Routes, o: ServedPaths): void {
       'apiserver_resource_objects',
       'Number of stored objects at the time of last check split by kind. In case of a fetching error, the value will be -1.',
       () =>
-        [...registries.counts()].map(
-          ({ resource: r, objects }) => [{ group: r.group, resource: r.resource }, objects] as const,
-        ),
+        [...counts()].map(({ resource: r, objects }) => [{ group: r.group, resource: r.resource }, objects] as const),
     ),
   );
   routes.add(
     '/metrics',
     metrics.handler(async () => {
-      storeBytes = await options.store.size();
+      if (storage.sizeMetrics !== false) storeBytes = await options.store.size();
     }),
   );
   for (const document of o.documents) {
@@ -125,8 +135,10 @@ export function installServedPaths(routes: Routes, o: ServedPaths): void {
     });
   }
   if (o.flowControl !== undefined) installFlowControlDebug(routes, o.flowControl, options.clock);
-  health.add('etcd', async () => void (await options.store.currentRevision()));
-  health.add('etcd-readiness', async () => void (await options.store.currentRevision()), ['readyz']);
+  // Upstream calls itself over TLS with a certificate of its own, which may expire; here nothing does.
+  health.add('loopback-serving-certificate', () => {}, ['healthz', 'livez']);
+  health.add('etcd', () => within(storage.healthTimeoutMs, options.store.currentRevision()));
+  health.add('etcd-readiness', () => within(storage.readyTimeoutMs, options.store.currentRevision()), ['readyz']);
   health.add('informer-sync', () => {}, ['readyz']);
   const operations = options.operations ?? {};
   const began = ioNow();

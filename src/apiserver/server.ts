@@ -52,6 +52,7 @@ import { FlowControlMaintenance } from './bootstrap/flow-control.ts';
 import { FlowControl } from './flowcontrol/flow-control.ts';
 import { registrySource } from './flowcontrol/source.ts';
 import { ImpersonationMetrics } from './filters/impersonation.ts';
+import { retryUntil } from './filters/not-ready.ts';
 import { GenericServer } from './generic-server.ts';
 import { Health } from './health.ts';
 import type { ListenerCertificates, Listening } from './http/listener.ts';
@@ -81,8 +82,8 @@ import { createVerbs } from './verbs/verbs.ts';
 export interface ApiServer {
   /** In-process access under an identity; passes the whole filter chain. */
   localTransport(identity: UserInfo, userAgent?: string): Transport;
-  /** Opens the HTTPS port. Port 0 takes a free one. */
-  listen(address: { host: string; port: number }): Promise<Listening>;
+  /** Opens the HTTPS port. Port 0 takes a free one. `shared`: others may listen on it, too. */
+  listen(address: { host: string; port: number; shared?: boolean }): Promise<Listening>;
   handle(request: IncomingRequest): Promise<OutgoingResponse>;
   /**
    * Serves with other certificates and authorities from now on.
@@ -228,6 +229,7 @@ class ApiServerImpl implements ApiServer {
       ...(options.freeze === undefined ? {} : { freeze: options.freeze }),
       minWatchSeconds: options.operations?.minRequestTimeoutSeconds,
       storageMediaType: options.storageMediaType,
+      storage: options.storage,
     });
     const registries = this.registries;
     this.#customResources = new CustomResources({
@@ -329,6 +331,7 @@ class ApiServerImpl implements ApiServer {
             podSecurityMetrics,
             features: this.#features,
             configuration: options.admissionConfiguration ?? {},
+            tolerationSeconds: options.tolerationSeconds,
           },
           { enable: options.enableAdmissionPlugins ?? new Set(['NodeRestriction']), disable },
         ),
@@ -346,9 +349,11 @@ class ApiServerImpl implements ApiServer {
     this.#lease = new IdentityLease({ registries, clock, random, logger, hostname: hostname() });
     this.#legacyTokens = new LegacyTokenTracking({ registries, clock, logger });
     const advertised = (): AdvertisedAddress => this.#service();
-    this.#endpoints = options.embedded
-      ? undefined
-      : new ServerEndpoints({ store, registries, clock, logger, advertised });
+    const reconciler = options.endpointReconciler ?? 'lease';
+    this.#endpoints =
+      options.embedded || reconciler === 'none'
+        ? undefined
+        : new ServerEndpoints({ store, registries, clock, logger, advertised, alone: reconciler === 'master-count' });
 
     const protobuf = new ProtobufObjects(catalog);
     const cbor = this.#features.enabled('CBORServingAndStorage') ? new CborObjects(catalog) : undefined;
@@ -407,14 +412,14 @@ class ApiServerImpl implements ApiServer {
     const connect = createConnectHandler({
       logMetrics,
       dialer: options.dialer,
-      locations: new Locations(registries, random),
+      locations: new Locations(registries, random, options.kubeletAddressTypes),
       authorizer,
       admission,
       sessionStarted,
       trace: tracer,
     });
     this.health = new Health(logger);
-    this.metrics = new RequestMetrics(clock, () => this.#server.inFlight);
+    this.metrics = new RequestMetrics(clock, () => this.#server.inFlight, options.operations?.metrics);
     encoder.watchEncoder().observer = this.metrics;
     const access = new AccessMetrics();
     this.metrics.register(
@@ -456,6 +461,7 @@ class ApiServerImpl implements ApiServer {
       access,
       ...(options.tracer === undefined ? {} : { tracing: options.tracer.filter() }),
       shutdownSendRetryAfter: options.operations?.shutdownSendRetryAfter ?? false,
+      ...(options.operations?.retryUntilReady === true ? { untilReady: retryUntil(() => this.#bootstrapped) } : {}),
       impersonation: {
         metrics: impersonationMetrics,
         constrained: this.#features.enabled('ConstrainedImpersonation'),
@@ -549,6 +555,7 @@ class ApiServerImpl implements ApiServer {
       features: this.#features,
       authorizer: this.#security.authorizer,
       withoutEffect: this.#options.withoutEffect,
+      allowPrivileged: this.#options.allowPrivileged ?? true,
       extra: new Map([
         ['apiextensions.k8s.io/customresourcedefinitions', customResourceDefinitionStrategies(objectMeta)],
       ]),
@@ -567,6 +574,8 @@ class ApiServerImpl implements ApiServer {
 
   #serverAddress(): string {
     const { address, port } = this.#advertised();
+    const outside = this.#options.externalHost;
+    if (outside !== undefined) return /:\d+$/.test(outside) ? outside : joinHostPort(outside, port);
     return joinHostPort(address, port);
   }
 
@@ -590,14 +599,14 @@ class ApiServerImpl implements ApiServer {
     return transport;
   }
 
-  async listen(address: { host: string; port: number }): Promise<Listening> {
+  async listen(address: { host: string; port: number; shared?: boolean }): Promise<Listening> {
     const certificates = this.#options.certificates;
     if (certificates === undefined) throw new Error('the API server has no serving certificate to listen with');
     const { goawayChance = 0, random, tls } = this.#options;
     const leaves = goawayChance === 0 ? undefined : (): boolean => random.float() < goawayChance;
     const listener = new HttpsListener(this.#server, this.#certificates ?? certificates, this.#logger, tls, leaves);
     listener.onHandshakeError = () => this.metrics.tlsHandshakeFailed();
-    const listening = await listener.listen(address.host, address.port);
+    const listening = await listener.listen(address.host, address.port, address.shared);
     this.#listeners.push(listener);
     this.#listening ??= listening;
     this.#logger.info('serving securely', { address: listening.address, port: listening.port });
@@ -632,7 +641,8 @@ class ApiServerImpl implements ApiServer {
   /** What the `kubernetes` Service is to lead to. */
   #service(): AdvertisedAddress {
     const [range = defaultServiceRange] = this.#options.serviceClusterIPRanges ?? [];
-    return { ...this.#advertised(), serviceIp: firstServiceIP(range) };
+    const { kubernetesNodePort: nodePort } = this.#options;
+    return { ...this.#advertised(), serviceIp: firstServiceIP(range), ...(nodePort ? { nodePort } : {}) };
   }
 
   async #bootstrap(): Promise<void> {
@@ -650,6 +660,7 @@ class ApiServerImpl implements ApiServer {
       authentication: this.#authenticationFiles(this.#certificates ?? options.certificates),
       serviceCidrs,
       advertised: { ...this.#service(), ...(addresses === undefined ? {} : { addresses }) },
+      endpoints: options.endpointReconciler !== 'none',
     });
     await own;
     if (this.#closing !== undefined) return;

@@ -7,12 +7,12 @@ const notReady = 'node.kubernetes.io/not-ready';
 const unreachable = 'node.kubernetes.io/unreachable';
 
 export function defaultTolerationSeconds(
-  options: { readonly notReadySeconds?: number; readonly unreachableSeconds?: number } = {},
+  options: { readonly notReady?: number; readonly unreachable?: number } = {},
 ): AdmissionPlugin {
   const make = (key: string, tolerationSeconds: number): Toleration =>
     Object.freeze({ key, operator: 'Exists', effect: 'NoExecute', tolerationSeconds });
-  const forNotReady = make(notReady, options.notReadySeconds ?? 300);
-  const forUnreachable = make(unreachable, options.unreachableSeconds ?? 300);
+  const forNotReady = make(notReady, options.notReady ?? 300);
+  const forUnreachable = make(unreachable, options.unreachable ?? 300);
   return {
     name: 'DefaultTolerationSeconds',
     handles: (operation, group, resource, subresource) =>

@@ -64,6 +64,7 @@ export interface AdmissionPluginDeps {
   readonly podSecurityMetrics: PodSecurityMetrics;
   readonly features: FeatureGates;
   readonly configuration: AdmissionConfiguration;
+  readonly tolerationSeconds?: { readonly notReady: number; readonly unreachable: number } | undefined;
 }
 
 type Make = (deps: AdmissionPluginDeps) => AdmissionPlugin;
@@ -76,7 +77,7 @@ const byDefault: Readonly<Record<string, Make>> = {
   ClusterTrustBundleAttest: clusterTrustBundleAttest,
   DefaultIngressClass: defaultIngressClass,
   DefaultStorageClass: defaultStorageClass,
-  DefaultTolerationSeconds: () => defaultTolerationSeconds(),
+  DefaultTolerationSeconds: ({ tolerationSeconds }) => defaultTolerationSeconds(tolerationSeconds),
   LimitRanger: limitRanger,
   NamespaceLifecycle: namespaceLifecycle,
   PersistentVolumeClaimResize: persistentVolumeClaimResize,

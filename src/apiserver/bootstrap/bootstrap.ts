@@ -34,6 +34,8 @@ export interface BootstrapOptions {
   readonly serviceCidrs: readonly string[];
   /** undefined: no `kubernetes` Service (a server that nobody reaches over the network). */
   readonly advertised: AdvertisedAddress | undefined;
+  /** False: its addresses are somebody else's business. */
+  readonly endpoints?: boolean;
 }
 
 async function ensure(writer: BootstrapWriter, o: BootstrapObject): Promise<void> {
@@ -64,6 +66,19 @@ export async function ensureMembers(
   };
   if (members.some((m) => !sameJson(sorted(current[m]), sorted(o.object[m]))))
     await writer.update(o.group, o.resource, o.object.metadata, change);
+}
+
+/** The `kubernetes` Service with a node port, also where it was there without one. */
+async function ensureNodePort(writer: BootstrapWriter, o: BootstrapObject): Promise<void> {
+  const current = writer.current(o.group, o.resource, o.object.metadata);
+  if (current === undefined) {
+    await writer.create(o.group, o.resource, o.object);
+    return;
+  }
+  const { type, ports } = o.object['spec'] as { type: string; ports: unknown };
+  const spec = (object: KubeObject): Record<string, unknown> => object['spec'] as Record<string, unknown>;
+  if (spec(current)['type'] === type && sameJson(sorted(spec(current)['ports']), sorted(ports))) return;
+  await writer.update(o.group, o.resource, o.object.metadata, (c) => ({ ...c, spec: { ...spec(c), type, ports } }));
 }
 
 /** The same value with the members of objects in order. */
@@ -114,9 +129,10 @@ export async function bootstrap(options: BootstrapOptions): Promise<void> {
     if (options.advertised === undefined) return;
     const [service, endpoints, slice] = kubernetesServiceObjects(options.advertised);
     await Promise.all([
-      ensure(writer, service!),
-      ensureMembers(writer, endpoints!, ['subsets']),
-      ensureMembers(writer, slice!, ['endpoints', 'ports']),
+      options.advertised.nodePort === undefined ? ensure(writer, service!) : ensureNodePort(writer, service!),
+      ...(options.endpoints === false
+        ? []
+        : [ensureMembers(writer, endpoints!, ['subsets']), ensureMembers(writer, slice!, ['endpoints', 'ports'])]),
     ]);
   };
   await Promise.all([

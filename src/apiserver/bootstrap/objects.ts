@@ -106,6 +106,8 @@ export interface AdvertisedAddress {
   readonly port: number;
   /** First address of the service range. */
   readonly serviceIp: string;
+  /** `--kubernetes-service-node-port` */
+  readonly nodePort?: number;
   /** Of all the servers there are, where there may be several. */
   readonly addresses?: readonly string[];
 }
@@ -129,9 +131,17 @@ export function kubernetesServiceObjects(a: AdvertisedAddress): BootstrapObject[
           internalTrafficPolicy: 'Cluster',
           ipFamilies: [a.serviceIp.includes(':') ? 'IPv6' : 'IPv4'],
           ipFamilyPolicy: 'SingleStack',
-          ports: [{ name: 'https', port: 443, protocol: 'TCP', targetPort: a.port }],
+          ports: [
+            {
+              name: 'https',
+              port: 443,
+              protocol: 'TCP',
+              targetPort: a.port,
+              ...(a.nodePort === undefined ? {} : { nodePort: a.nodePort }),
+            },
+          ],
           sessionAffinity: 'None',
-          type: 'ClusterIP',
+          type: a.nodePort === undefined ? 'ClusterIP' : 'NodePort',
         },
       },
     },

@@ -21,6 +21,8 @@ export interface ServerEndpointsOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly advertised: () => AdvertisedAddress;
+  /** Only this server is told of, and no record is kept (`--endpoint-reconciler-type=master-count`, a count of one). */
+  readonly alone?: boolean;
 }
 
 export class ServerEndpoints {
@@ -38,6 +40,7 @@ export class ServerEndpoints {
   async join(): Promise<readonly string[]> {
     const { store } = this.#o;
     const { address } = this.#o.advertised();
+    if (this.#o.alone === true) return [address];
     const key = `${prefix}${address}`;
     let renewed = false;
     if (this.#lease !== undefined)

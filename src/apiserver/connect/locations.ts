@@ -42,9 +42,17 @@ export class Locations {
   readonly #registries: Registries;
   readonly #random: Random;
 
-  constructor(registries: Registries, random: Random) {
+  readonly #addressTypes: readonly string[];
+
+  /** `addressTypes`: `--kubelet-preferred-address-types`, the best first. */
+  constructor(
+    registries: Registries,
+    random: Random,
+    addressTypes: readonly string[] = ['InternalIP', 'ExternalIP', 'Hostname'],
+  ) {
     this.#registries = registries;
     this.#random = random;
+    this.#addressTypes = addressTypes;
   }
 
   async get(ctx: RequestContext, resource: string, namespace: string, name: string): Promise<KubeObjectLike> {
@@ -62,8 +70,7 @@ export class Locations {
     };
     const addresses = status.addresses ?? [];
     let address: string | undefined;
-    for (const type of ['InternalIP', 'ExternalIP', 'Hostname'])
-      address ??= addresses.find((a) => a.type === type)?.address;
+    for (const type of this.#addressTypes) address ??= addresses.find((a) => a.type === type)?.address;
     if (address === undefined) {
       const known = addresses.map((a) => `{${a.type} ${a.address}}`).join(' ');
       throw new StatusError(500, '', `no preferred addresses found; known addresses: [${known}]`);

@@ -122,11 +122,11 @@ export class HttpsListener {
     for (const [socket, peer] of this.#peers) Object.assign(peer, peerOf(socket, this.#authorities));
   }
 
-  /** Starts listening. Port 0 takes a free one. Rejects when the address cannot be used. */
-  listen(host: string, port: number): Promise<Listening> {
+  /** Starts listening. Port 0 takes a free one. `shared`: with SO_REUSEPORT. Rejects when the address cannot be used. */
+  listen(host: string, port: number, shared = false): Promise<Listening> {
     return new Promise((resolve, reject) => {
       this.#server.once('error', reject);
-      this.#server.listen({ host: everyFamily(host), port, backlog: 1024 }, () => {
+      this.#server.listen({ host: everyFamily(host), port, backlog: 1024, reusePort: shared }, () => {
         this.#server.off('error', reject);
         this.#server.on('error', (error) => this.#logger.error('listener failed', { error }));
         const address = this.#server.address() as AddressInfo;

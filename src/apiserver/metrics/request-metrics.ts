@@ -1,6 +1,7 @@
 /** What the server measures of its requests, with upstream's names and labels, and of its process. */
 import type { Clock } from '../../base/clock.ts';
 import { ioNow } from '../../base/io-time.ts';
+import { chosenMetrics, type MetricChoice } from '../../base/metric-choice.ts';
 import type { ResourceInfo } from '../../api/catalog/resource.ts';
 import type { Scope } from '../filters/scope.ts';
 import type { InFlight } from '../filters/max-in-flight.ts';
@@ -172,7 +173,10 @@ export class RequestMetrics implements RequestObserver {
   /** Told of watches that begin and end, besides their counters. */
   onWatch: ((scope: Scope, by: 1 | -1) => void) | undefined = undefined;
 
-  constructor(clock: Clock, inFlight: () => InFlight) {
+  readonly #choice: MetricChoice | undefined;
+
+  constructor(clock: Clock, inFlight: () => InFlight, choice?: MetricChoice) {
+    this.#choice = choice;
     this.#families = [
       this.#requests,
       this.#durations,
@@ -364,7 +368,7 @@ export class RequestMetrics implements RequestObserver {
         body: {
           kind: 'bytes',
           contentType: 'text/plain; version=0.0.4; charset=utf-8',
-          bytes: Buffer.from(expose(this.#families, helpOf)),
+          bytes: Buffer.from(expose(chosenMetrics(this.#families, this.#choice), helpOf)),
         },
       };
     };

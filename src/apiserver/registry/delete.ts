@@ -24,6 +24,7 @@ export interface Deleted {
 /** Events hold no dependents; upstream never gives them the collector's finalizers. */
 function isCollected(support: WriteSupport): boolean {
   const { group, resource } = support.resource;
+  if (support.collected === false) return false;
   return !(resource === 'events' && (group === '' || group === 'events.k8s.io'));
 }
 

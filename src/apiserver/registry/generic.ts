@@ -31,8 +31,8 @@ import type { TypeSupport } from './type-support.ts';
 import { createObject, groupResource, updateObject } from './write.ts';
 import type { UpdateOptions, WriteSupport } from './write.ts';
 
-/** Objects of a collection that are deleted at the same time. */
-const deleteWorkers = 64;
+/** Objects of a collection that are deleted at the same time, where nothing else is said. */
+const defaultDeleteWorkers = 64;
 /** Lost races in a row before a change gives up. */
 const maxAttempts = 256;
 
@@ -226,6 +226,7 @@ export class GenericRegistry implements Registry {
     const running = new Set<Promise<void>>();
     const failures: unknown[] = [];
     const slice = new Slice();
+    const deleteWorkers = Math.max(1, this.support.deleteWorkers ?? defaultDeleteWorkers);
     for (const item of items) {
       if (failures.length > 0 || ctx.signal.aborted) break;
       deleted.push(item);

@@ -5,23 +5,25 @@
 import type { Clock } from '../../base/clock.ts';
 import type { KeyValueStore } from '../../etcd/store.ts';
 
-const reuseSeconds = 60;
 const maxObjects = 1000;
 
 export class Leases {
   readonly #store: KeyValueStore;
   readonly #clock: Clock;
+  readonly #reuseSeconds: number;
   #current: { lease: Promise<string>; ttl: number; until: number; objects: number } | undefined;
 
-  constructor(store: KeyValueStore, clock: Clock) {
+  /** `reuseSeconds`: `--lease-reuse-duration-seconds` */
+  constructor(store: KeyValueStore, clock: Clock, reuseSeconds = 60) {
     this.#store = store;
     this.#clock = clock;
+    this.#reuseSeconds = reuseSeconds;
   }
 
   /** A lease under which an object lives for at least `ttlSeconds`. */
   lease(ttlSeconds: number): Promise<string> {
     const now = this.#clock.now();
-    const reuse = Math.min(reuseSeconds, Math.max(1, Math.floor(ttlSeconds * 0.05)));
+    const reuse = Math.min(this.#reuseSeconds, Math.max(1, Math.floor(ttlSeconds * 0.05)));
     const current = this.#current;
     if (current !== undefined && current.ttl === ttlSeconds && now < current.until && current.objects < maxObjects) {
       current.objects++;

@@ -14,6 +14,7 @@ import { ProtobufObjects } from '../../api/protobuf.ts';
 import type { KubeObject } from '../../api/object.ts';
 import { DecodeError } from '../../api/schema/decode.ts';
 import type { KeyValueStore } from '../../etcd/store.ts';
+import type { StorageOptions } from '../storage/options.ts';
 import type { Admission, Authorizer } from '../context.ts';
 import { VersionedStore } from '../extensions/versioned-store.ts';
 import type { ObjectConversion } from '../extensions/webhook-conversion.ts';
@@ -61,6 +62,7 @@ export interface RegistriesOptions {
   readonly windowMs?: number;
   /** `--storage-media-type`, default JSON. */
   readonly storageMediaType?: StorageMediaType | undefined;
+  readonly storage?: StorageOptions | undefined;
 }
 
 /** One version of a custom resource. */
@@ -120,7 +122,10 @@ export class RegistriesImpl implements Registries {
   readonly fieldManaging: FieldManagingFactory;
   readonly #options: RegistriesOptions;
   readonly #parsed: ParsedCache;
-  readonly #leases: Leases;
+  /** By store. */
+  readonly #leases = new WeakMap<KeyValueStore, Leases>();
+  /** Those of the built-in resources: one, unless some are kept elsewhere. */
+  readonly #stores: Set<KeyValueStore>;
   readonly #deadlines: Deadlines;
   /** By `group/resource`, whatever group leads there; undefined: known not to be stored. */
   readonly #registries = new Map<string, GenericRegistry | undefined>();
@@ -143,8 +148,8 @@ export class RegistriesImpl implements Registries {
     this.#options = options;
     this.fieldManaging = fieldManagingFactory(options.catalog);
     this.#parsed = new ParsedCache(options.parsedBytes ?? 16 << 20);
-    this.#leases = new Leases(options.store, options.clock);
     this.#deadlines = new Deadlines(options.clock, options.random, options.minWatchSeconds);
+    this.#stores = new Set([options.store]);
     this.#ticked = options.clock.now();
     this.#ticker = options.clock.setTicker(tickMs, () => (this.#unseen() ? 'idle' : void this.#tick()));
   }
@@ -212,8 +217,19 @@ export class RegistriesImpl implements Registries {
       );
     }
     const ttl = group === '' && resource === 'events' ? (this.#options.eventTtlSeconds ?? 3600) : undefined;
-    const { store, embedded } = this.#options;
+    const { embedded, storage } = this.#options;
+    const store = storage?.storeOf?.(group, resource) ?? this.#options.store;
+    this.#stores.add(store);
     return this.#make({ resource: hub, versions, strategies, store, embedded }, ttl);
+  }
+
+  #leasesOf(store: KeyValueStore): Leases {
+    let found = this.#leases.get(store);
+    if (found === undefined) {
+      found = new Leases(store, this.#options.clock, this.#options.storage?.leaseReuseSeconds);
+      this.#leases.set(store, found);
+    }
+    return found;
   }
 
   #protobufObjects(): ProtobufObjects {
@@ -282,7 +298,9 @@ export class RegistriesImpl implements Registries {
         get authorizer() {
           return authorizer();
         },
-        leases: this.#leases,
+        leases: this.#leasesOf(store),
+        collected: options.storage?.garbageCollector ?? true,
+        deleteWorkers: options.storage?.deleteCollectionWorkers,
         ttlSeconds,
       },
     });
@@ -449,7 +467,7 @@ export class RegistriesImpl implements Registries {
     this.#ticking = true;
     const done = clock.activity.begin();
     try {
-      await this.#options.store.currentRevision();
+      await Promise.all([...this.#stores].map((store) => store.currentRevision()));
       for (const cache of [...this.#caches]) if (cache.ready) await cache.tick();
     } catch (error) {
       this.#options.logger.warn('upkeep of the watch caches failed', { error });

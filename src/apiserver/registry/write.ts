@@ -47,6 +47,10 @@ export interface WriteSupport {
   readonly admission: Admission | undefined;
   readonly authorizer: Authorizer | undefined;
   readonly leases: Leases;
+  /** `--enable-garbage-collector`: the deletion of an object may leave finalizers for the collector. */
+  readonly collected?: boolean;
+  /** `--delete-collection-workers` */
+  readonly deleteWorkers?: number | undefined;
   /** Objects of this resource expire. */
   readonly ttlSeconds: number | undefined;
   /** Type support of the version of a request. */
@@ -248,7 +252,9 @@ async function createOnce(
     if (options.dryRun) {
       const existing = (await objects.read(key)).object;
       if (existing !== undefined) throw existsError(resource, name, given, existing);
-      return objects.unstored(key, 0, object);
+      // What never comes to the store is shown as it was given.
+      const claimed = /^[0-9]{1,15}$/.test(resourceVersion) ? Number(resourceVersion) : 0;
+      return objects.unstored(key, claimed, object);
     }
     const lease = support.ttlSeconds === undefined ? undefined : await support.leases.lease(support.ttlSeconds);
     const written = await objects.put(key, 0, object, objects.layout.encode(object), lease);

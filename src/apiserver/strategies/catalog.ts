@@ -52,6 +52,7 @@ import { podStrategies } from './pod.ts';
 import { rbacStrategies } from './rbac.ts';
 import { serviceStrategies, type ServiceDeps } from './service.ts';
 import { storageStrategies } from './storage.ts';
+import { withoutPrivileged } from './privileged.ts';
 import { persistentVolumeClaimStrategies, persistentVolumeStrategies } from './volumes.ts';
 import {
   controllerRevisionStrategies,
@@ -77,6 +78,8 @@ export interface StrategyDeps extends ServiceDeps {
   readonly extra?: ReadonlyMap<string, ResourceStrategies>;
   /** Kinds that nothing in this cluster acts upon, by `group/resource`, with the warning for each write. */
   readonly withoutEffect?: Readonly<Record<string, string>> | undefined;
+  /** `--allow-privileged`, default true. */
+  readonly allowPrivileged?: boolean;
 }
 
 /** Types of a service account's secret references are of no use: the name alone is kept. */
@@ -261,7 +264,8 @@ export function createStrategies(deps: StrategyDeps): StrategyCatalog {
   return {
     strategies(group, resource) {
       const key = `${group}/${resource}`;
-      const found = withGatedFields(features, key, deps.extra?.get(key) ?? groups[group]?.[resource] ?? usual);
+      const own = deps.extra?.get(key) ?? groups[group]?.[resource] ?? usual;
+      const found = withGatedFields(features, key, deps.allowPrivileged === false ? withoutPrivileged(key, own) : own);
       const missing = deps.withoutEffect?.[key];
       return missing === undefined ? found : { ...found, incomplete: found.incomplete ?? missing };
     },

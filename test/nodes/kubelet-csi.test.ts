@@ -6,6 +6,7 @@ import { after, before, describe, test } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import { attachmentName, uniqueVolumeName } from '../../src/api/helpers/csi-volumes.ts';
 import { TestCsiDriver } from './support/csi-driver.ts';
+import { kubeletPage } from './support/kubelet-page.ts';
 import { ownNamespaces } from './support/namespaces.ts';
 import { RealNode, shell, sleeper } from './support/real-node.ts';
 
@@ -17,7 +18,7 @@ describe('CSI on a real node', { skip }, () => {
   const name = 'csi.test.example';
 
   before(async () => {
-    node = await RealNode.start();
+    node = await RealNode.start({ configuration: { evictionHard: { 'memory.available': '1Mi' } } });
     driver = new TestCsiDriver(name, node.rootDir, join(node.containerd.dir, 'csi'));
     await node.client.storage.csidrivers.create({
       apiVersion: 'storage.k8s.io/v1',
@@ -108,6 +109,20 @@ describe('CSI on a real node', { skip }, () => {
     assert.equal(fs.statSync(driver.data('handle-one')).gid, 5000);
     const staged = new Set(driver.called('NodeStageVolume').map((r) => r['stagingTargetPath']));
     assert.equal(staged.size, 1);
+    const counted = await kubeletPage(node, '/metrics');
+    for (const [series, least] of [
+      [
+        `csi_operations_seconds_count{driver_name="${name}",grpc_status_code="OK",method_name="/csi.v1.Node/NodePublishVolume",migrated="false"}`,
+        2,
+      ],
+      [
+        `storage_operation_duration_seconds_count{migrated="false",operation_name="volume_mount",status="success",volume_plugin="kubernetes.io/csi:${name}"}`,
+        2,
+      ],
+    ] as const) {
+      const line = counted.split('\n').find((l) => l.startsWith(`${series} `));
+      assert.ok(Number(line?.slice(series.length + 1)) >= least, `${series} in\n${counted}`);
+    }
     const published = driver.called('NodePublishVolume');
     assert.equal(published.length, 2);
     const context = published[0]!['volumeContext'] as Record<string, string>;

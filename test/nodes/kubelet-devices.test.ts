@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { DevicePlugin, DraDriver, podResources } from './support/device-plugin.ts';
+import { kubeletPage } from './support/kubelet-page.ts';
 import { ownNamespaces } from './support/namespaces.ts';
 import { RealNode, shell, sleeper } from './support/real-node.ts';
 
@@ -189,6 +190,12 @@ describe('dynamic resources', { skip }, () => {
     await claim('c1', { name: 'one', uid: one.metadata.uid! }, { name: 'two', uid: two.metadata.uid! });
     await node.phase('two', 'Running');
     assert.deepEqual(driver.prepared, ['c1']);
+    const counted = await kubeletPage(node, '/metrics');
+    assert.match(
+      counted,
+      /^dra_operations_duration_seconds_count\{is_error="false",operation_name="PrepareResources"\} 2$/m,
+    );
+    assert.match(counted, /^dra_resource_claims_in_use\{driver_name="<any>"\} 1$/m);
     if (node.containerd.crio)
       await node.until(async () => (await node.log('two')) === 'got c1\n', 'what the device brings');
 

@@ -6,6 +6,7 @@
 import type { Timer } from '../../base/clock.ts';
 import type { Container, Pod } from '../../api/types/index.gen.ts';
 import type { KubeletContext } from '../context.ts';
+import { timedCalls } from '../metrics/timed-calls.ts';
 import { formatPod } from '../pod-util.ts';
 import { errorText } from '../object-cache.ts';
 import type { PluginHandler } from '../volumes/csi/plugin-registry.ts';
@@ -85,6 +86,11 @@ export class DynamicResources {
   /** `active`: whether a pod is on the node and has not ended; undefined as long as that is not known. */
   async start(active: (uid: string) => boolean | undefined): Promise<void> {
     await this.#restore();
+    this.#ctx.metrics?.gauge('dra_resource_claims_in_use', () => {
+      const used = new Map([['<any>', this.#kept.size]]);
+      for (const k of this.#kept.values()) for (const d of k.drivers) used.set(d, (used.get(d) ?? 0) + 1);
+      return [...used].map(([driver, n]) => [[driver], n]);
+    });
     this.#timer = this.#ctx.clock.setTicker(reconcileMs, () => {
       const gone = new Set<string>();
       for (const k of this.#kept.values()) for (const uid of k.pods) if (active(uid) === false) gone.add(uid);
@@ -110,7 +116,7 @@ export class DynamicResources {
   async prepare(pod: Pod): Promise<void> {
     if ((pod.spec?.resourceClaims?.length ?? 0) === 0) return;
     try {
-      await this.#alone(() => this.#prepare(pod));
+      await this.#counted('PrepareResources', () => this.#alone(() => this.#prepare(pod)));
     } catch (error) {
       throw new Error(`prepare dynamic resources: ${errorText(error)}`, { cause: error });
     }
@@ -151,11 +157,12 @@ export class DynamicResources {
     const ready = new Map<Kept, Record<string, readonly PreparedDevice[]>>(todo.map((k) => [k, {}]));
     for (const driver of new Set(todo.flatMap((k) => k.drivers))) {
       const mine = todo.filter((k) => k.drivers.includes(driver));
-      const answers = await this.#driver(driver)
-        .prepare(mine.map((k) => k.claim))
-        .catch((error: unknown) => {
-          throw new Error(`NodePrepareResources: ${errorText(error)}`, { cause: error });
-        });
+      const claims = mine.map((k) => k.claim);
+      const answers = await this.#timed(driver, 'NodePrepareResources', () =>
+        this.#driver(driver).prepare(claims),
+      ).catch((error: unknown) => {
+        throw new Error(`NodePrepareResources: ${errorText(error)}`, { cause: error });
+      });
       for (const k of mine) {
         const answer = answers[k.claim.uid];
         if (answer === undefined) throw new Error('NodePrepareResources skipped 1 ResourceClaims');
@@ -166,6 +173,24 @@ export class DynamicResources {
     }
     for (const [k, devices] of ready) k.devices = devices;
     if (ready.size > 0) await this.#save();
+  }
+
+  #timed<T>(driver: string, method: string, call: () => Promise<T>): Promise<T> {
+    const timed = timedCalls(this.#ctx, 'dra_grpc_operations_duration_seconds', driver);
+    return timed === undefined ? call() : timed(`/k8s.io.kubelet.pkg.apis.dra.v1.DRAPlugin/${method}`, call);
+  }
+
+  async #counted(operation: string, work: () => Promise<void>): Promise<void> {
+    const { clock, metrics } = this.#ctx;
+    const began = clock.monotonic();
+    let failed = true;
+    try {
+      await work();
+      failed = false;
+    } finally {
+      const seconds = (clock.monotonic() - began) / 1000;
+      metrics?.observe('dra_operations_duration_seconds', seconds, [operation, String(failed)]);
+    }
   }
 
   #driver(name: string): DraStub {
@@ -198,8 +223,9 @@ export class DynamicResources {
   /** A pod's containers are dead: claims that nobody else uses are given back, as soon as their drivers answer. */
   release(uid: string): void {
     if (![...this.#kept.values()].some((k) => k.pods.has(uid))) return;
-    const work = this.#alone(() => this.#unprepare(uid)).catch((error: unknown) =>
-      this.#ctx.logger.warn('Failed to unprepare dynamic resources; trying again later', { pod: uid, error }),
+    const work = this.#counted('UnprepareResources', () => this.#alone(() => this.#unprepare(uid))).catch(
+      (error: unknown) =>
+        this.#ctx.logger.warn('Failed to unprepare dynamic resources; trying again later', { pod: uid, error }),
     );
     void this.#ctx.clock.activity.track(work);
   }
@@ -209,7 +235,8 @@ export class DynamicResources {
       if (!k.pods.has(uid)) continue;
       if (k.pods.size === 1) {
         for (const driver of k.drivers) {
-          const answer = (await this.#driver(driver).unprepare([k.claim]))[claimUid];
+          const unprepare = () => this.#driver(driver).unprepare([k.claim]);
+          const answer = (await this.#timed(driver, 'NodeUnprepareResources', unprepare))[claimUid];
           if (answer === undefined) throw new Error('NodeUnprepareResources skipped 1 ResourceClaims');
           if (answer.error !== '')
             throw new Error(`NodeUnprepareResources failed for ResourceClaim ${k.claim.name}: ${answer.error}`);

@@ -15,6 +15,9 @@ const pullBounds = [1, 5, 10, 20, 30, 60, 120, 180, 240, 300, 360, 480, 600, 900
 const syncBounds = [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 20, 30, 45, 60];
 const resizeBounds = [10, 50, 100, 500, 1000, 2000, 5000, 10000, 20000, 30000, 60000, 120000, 300000, 600000];
 
+const storageBounds = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 25, 50, 120, 300, 600];
+const draBounds = Array.from({ length: 15 }, (_, i) => 0.1 * 400 ** (i / 14));
+
 /** By name without `kubelet_`: what it says, and its labels. */
 const counters = {
   admission_rejections_total: ['Pods that were not admitted, by reason', ['reason']],
@@ -82,7 +85,22 @@ const counters = {
 const histograms = {
   cgroup_manager_duration_seconds: ["How long an operation on a pod's cgroup took", ['operation_type'], defaultBounds],
   containers_per_pod_count: ['Containers of a pod', [], [1, 2, 4, 8, 16]],
+  csi_operations_seconds: [
+    'How long a call of a CSI driver took',
+    ['driver_name', 'method_name', 'grpc_status_code', 'migrated'],
+    storageBounds,
+  ],
   device_plugin_alloc_duration_seconds: ["How long a device plugin's Allocate took", ['resource_name'], defaultBounds],
+  dra_grpc_operations_duration_seconds: [
+    'How long a call of a DRA driver took',
+    ['driver_name', 'method_name', 'grpc_status_code'],
+    draBounds,
+  ],
+  dra_operations_duration_seconds: [
+    "How long it took to prepare a pod's claims, or to give them back",
+    ['operation_name', 'is_error'],
+    draBounds,
+  ],
   image_pull_duration_seconds: ["How long a pull took, by the image's size", ['image_size_in_bytes'], pullBounds],
   pleg_pod_relist_duration_seconds: ['How long it took to read what the runtime has of a pod', [], defaultBounds],
   pod_resize_duration_milliseconds: ['How long it took to carry a resize out', ['success'], resizeBounds],
@@ -98,6 +116,11 @@ const histograms = {
   pod_worker_start_duration_seconds: ['From the first sight of a pod until work on it begins', [], defaultBounds],
   run_podsandbox_duration_seconds: ['How long it took to make a sandbox', ['runtime_handler'], defaultBounds],
   runtime_operations_duration_seconds: ['How long a call of the runtime took', ['operation_type'], runtimeBounds],
+  storage_operation_duration_seconds: [
+    'How long it took to mount a volume',
+    ['volume_plugin', 'operation_name', 'status', 'migrated'],
+    storageBounds,
+  ],
   topology_manager_admission_duration_ms: ['Milliseconds that the admission of a pod took', [], admissionBounds],
 } as const satisfies Readonly<Record<string, readonly [string, readonly string[], readonly number[]]>>;
 
@@ -108,6 +131,7 @@ const gauges = {
   cpu_manager_allocation_per_numa: ['Exclusive CPUs, by NUMA node', ['numa_node']],
   cpu_manager_exclusive_cpu_allocation_count: ['CPUs that containers have to themselves', []],
   cpu_manager_shared_pool_size_millicores: ['What containers share that have no CPUs to themselves', []],
+  dra_resource_claims_in_use: ['Claims that pods of this node use, by driver; each once as `<any>`', ['driver_name']],
   desired_pods: ['Pods that the kubelet was told to run; static: not from the API', ['static']],
   first_network_pod_start_sli_duration_seconds: ['The same of the first pod that has a network of its own', []],
   graceful_shutdown_end_time_seconds: ['When the last graceful shutdown ended', []],
@@ -128,6 +152,11 @@ const bare: ReadonlySet<string> = new Set([
   'resource_manager_allocations_total',
   'resource_manager_allocation_errors_total',
   'resource_manager_container_assignments',
+  'csi_operations_seconds',
+  'dra_grpc_operations_duration_seconds',
+  'dra_operations_duration_seconds',
+  'dra_resource_claims_in_use',
+  'storage_operation_duration_seconds',
 ]);
 const beta: ReadonlySet<string> = new Set([
   'image_volume_mounted_errors_total',

@@ -25,6 +25,11 @@ export function ownKind(v: Volume): OwnKind | undefined {
   return undefined;
 }
 
+/** A plugin's name as it is counted: `kubernetes.io/secret`. */
+export function pluginName(kind: OwnKind): string {
+  return plugins[kind].replace('~', '/');
+}
+
 /** `PODDIR/volumes/kubernetes.io~secret/NAME` */
 export function volumeDir(podDir: string, kind: OwnKind, name: string): string {
   return `${podDir}/volumes/${plugins[kind]}/${name}`;

@@ -11,9 +11,10 @@ import type { KubeletContext } from '../context.ts';
 import { podDir } from '../context.ts';
 import type { PodRuntimeFields } from '../downward.ts';
 import type { LazyItem, PayloadFile } from '../host/node-host.ts';
+import { countedMount } from '../metrics/storage-operations.ts';
 import { errorText } from '../object-cache.ts';
 import { checkHostPath } from './host-path.ts';
-import { claimName, inMemory, ownKind, readyFile, volumeDir } from './layout.ts';
+import { claimName, inMemory, ownKind, pluginName, readyFile, volumeDir } from './layout.ts';
 import type { OwnKind } from './layout.ts';
 import { AttachLimitError, MountError } from './mount-error.ts';
 import type { PayloadInput } from './payload.ts';
@@ -123,10 +124,11 @@ export class PodVolumes {
     const kind = ownKind(v);
     if (kind === undefined)
       throw new Error(`no volume plugin matched name ${Object.keys(v).find((k) => k !== 'name') ?? 'unknown'}`);
-    if (kind === 'emptyDir') return this.#emptyDir(pod, v, fields);
     // Made when somebody looks: see `lazyContent`.
     if (host.lazy !== undefined && isApiAccess(v)) return;
-    await this.#configuration(pod, v, kind, fields);
+    const make = (): Promise<void> =>
+      kind === 'emptyDir' ? this.#emptyDir(pod, v, fields) : this.#configuration(pod, v, kind, fields);
+    await (this.#ready ? make() : countedMount(this.#ctx, () => pluginName(kind), make));
   }
 
   async #emptyDir(pod: Pod, v: Volume, fields: PodRuntimeFields): Promise<void> {

@@ -12,6 +12,7 @@ import { checkNodeAffinity, resolveClaim, resolveInline } from './claims.ts';
 import type { CsiVolumes } from './csi/csi-volumes.ts';
 import { checkHostPath } from './host-path.ts';
 import { localPlugin } from './layout.ts';
+import { countedMount } from '../metrics/storage-operations.ts';
 import type { MountedVolume } from './pod-volumes.ts';
 import { PodCertificates } from './pod-certificates.ts';
 import type { PodTokens } from './tokens.ts';
@@ -69,7 +70,22 @@ export class VolumeManager {
   }
 
   /** Mounts a claim's, an inline CSI or an in-tree volume for a pod. Rejects with `MountError`. */
-  async mount(pod: Pod, v: Volume, claim: string | undefined, tokens: PodTokens): Promise<MountedVolume> {
+  mount(pod: Pod, v: Volume, claim: string | undefined, tokens: PodTokens): Promise<MountedVolume> {
+    let plugin = v.csi === undefined ? '' : `kubernetes.io/csi:${v.csi.driver}`;
+    return countedMount(
+      this.#ctx,
+      () => plugin,
+      () => this.#mount(pod, v, claim, tokens, (p) => (plugin = p)),
+    );
+  }
+
+  async #mount(
+    pod: Pod,
+    v: Volume,
+    claim: string | undefined,
+    tokens: PodTokens,
+    found: (plugin: string) => void,
+  ): Promise<MountedVolume> {
     if (claim === undefined && v.csi !== undefined) return this.#needCsi(v.name).mountInline(pod, v, tokens);
     const bound = claim === undefined ? resolveInline(pod, v) : await resolveClaim(this.#ctx, pod, v, claim);
     if (bound === undefined)
@@ -77,6 +93,8 @@ export class VolumeManager {
     checkNodeAffinity(this.#ctx, v, bound.volume);
     const name = bound.volume.metadata.name!;
     const spec = bound.volume.spec!;
+    if (spec.csi !== undefined) found(`kubernetes.io/csi:${spec.csi.driver}`);
+    else found(spec.local === undefined ? 'kubernetes.io/host-path' : 'kubernetes.io/local-volume');
     try {
       if (spec.hostPath !== undefined) {
         await checkHostPath(this.#ctx.host, spec.hostPath.path, spec.hostPath.type ?? '');

@@ -15,6 +15,7 @@ import { attachmentName, uniqueVolumeName } from '../../../api/helpers/csi-volum
 import { isNotFound } from '../../../client/errors.ts';
 import type { KubeletContext } from '../../context.ts';
 import { podDir } from '../../context.ts';
+import { timedCalls } from '../../metrics/timed-calls.ts';
 import { errorText } from '../../object-cache.ts';
 import type { BoundClaim } from '../claims.ts';
 import { csiPlugin } from '../layout.ts';
@@ -195,7 +196,8 @@ export class CsiVolumes {
         `${prefix}RegisterPlugin for CSI driver "${name}" failed. None of the versions specified "${versions.join(',')}" are supported. err=no supported version found`,
       );
     if (this.#drivers.size >= maxDrivers) throw new Error('too many CSI drivers on this node');
-    const driver = new CsiDriverClient(name, this.#channels.node(this.#ctx.host.socketAddress!(endpoint)));
+    const channel = this.#channels.node(this.#ctx.host.socketAddress!(endpoint));
+    const driver = new CsiDriverClient(name, channel, timedCalls(this.#ctx, 'csi_operations_seconds', name));
     try {
       await this.#info.install(name, await driver.info());
     } catch (error) {

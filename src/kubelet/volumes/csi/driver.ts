@@ -24,24 +24,35 @@ const accessModes: Readonly<Record<string, readonly [string, string]>> = {
   ReadWriteOncePod: ['SINGLE_NODE_WRITER', 'SINGLE_NODE_SINGLE_WRITER'],
 };
 
+/** Makes a call, and tells somebody how long it took and how it ended. */
+export type CallTimer = <T>(method: string, call: () => Promise<T>) => Promise<T>;
+
 export class CsiDriverClient {
   readonly name: string;
   readonly #channel: PluginChannel;
+  readonly #timed: CallTimer | undefined;
   #capabilities: Promise<ReadonlySet<string>> | undefined;
 
-  constructor(name: string, channel: PluginChannel) {
+  /** `timed` is told of each call. */
+  constructor(name: string, channel: PluginChannel, timed?: CallTimer) {
     this.name = name;
     this.#channel = channel;
+    this.#timed = timed;
+  }
+
+  #call<T extends object>(method: string, request: object): Promise<T> {
+    const call = (): Promise<T> => this.#channel.call<T>(method, request, timeoutMs);
+    return this.#timed === undefined ? call() : this.#timed(`/csi.v1.Node/${method}`, call);
   }
 
   info(): Promise<NodeInfo> {
-    return this.#channel.call('NodeGetInfo', {}, timeoutMs);
+    return this.#call('NodeGetInfo', {});
   }
 
   async can(capability: NodeCapability): Promise<boolean> {
-    this.#capabilities ??= this.#channel
-      .call<CapabilitiesAnswer>('NodeGetCapabilities', {}, timeoutMs)
-      .then((a) => new Set((a.capabilities ?? []).map((c) => c.rpc?.type ?? 'UNKNOWN')));
+    this.#capabilities ??= this.#call<CapabilitiesAnswer>('NodeGetCapabilities', {}).then(
+      (a) => new Set((a.capabilities ?? []).map((c) => c.rpc?.type ?? 'UNKNOWN')),
+    );
     try {
       return (await this.#capabilities).has(capability);
     } catch (error) {
@@ -72,23 +83,23 @@ export class CsiDriverClient {
   }
 
   async stage(request: StageRequest): Promise<void> {
-    await this.#channel.call('NodeStageVolume', request, timeoutMs);
+    await this.#call('NodeStageVolume', request);
   }
 
   async unstage(volumeId: string, stagingTargetPath: string): Promise<void> {
-    await this.#channel.call('NodeUnstageVolume', { volumeId, stagingTargetPath }, timeoutMs);
+    await this.#call('NodeUnstageVolume', { volumeId, stagingTargetPath });
   }
 
   async publish(request: PublishRequest): Promise<void> {
-    await this.#channel.call('NodePublishVolume', request, timeoutMs);
+    await this.#call('NodePublishVolume', request);
   }
 
   async unpublish(volumeId: string, targetPath: string): Promise<void> {
-    await this.#channel.call('NodeUnpublishVolume', { volumeId, targetPath }, timeoutMs);
+    await this.#call('NodeUnpublishVolume', { volumeId, targetPath });
   }
 
   stats(volumeId: string, volumePath: string, stagingTargetPath: string): Promise<VolumeStats> {
-    return this.#channel.call('NodeGetVolumeStats', { volumeId, volumePath, stagingTargetPath }, timeoutMs);
+    return this.#call('NodeGetVolumeStats', { volumeId, volumePath, stagingTargetPath });
   }
 
   async expand(request: {
@@ -99,7 +110,7 @@ export class CsiDriverClient {
     readonly volumeCapability: VolumeCapability;
     readonly secrets: Readonly<Record<string, string>>;
   }): Promise<void> {
-    await this.#channel.call('NodeExpandVolume', request, timeoutMs);
+    await this.#call('NodeExpandVolume', request);
   }
 
   close(): void {

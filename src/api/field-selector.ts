@@ -95,7 +95,9 @@ export function parseFieldSelector(text: string, transform?: FieldTransform): Fi
     const m = /!=|==|=/.exec(part);
     if (m === null) throw new SelectorError(`invalid selector: '${text}'; can't understand '${part}'`);
     const value = unescapeFieldValue(part.slice(m.index + m[0].length));
-    terms.push({ field: part.slice(0, m.index), operator: m[0] === '!=' ? '!=' : '=', value });
+    const field = part.slice(0, m.index);
+    // Nothing of nothing is no condition.
+    if (field !== '' || value !== '') terms.push({ field, operator: m[0] === '!=' ? '!=' : '=', value });
   }
   if (transform === undefined) return terms.length === 0 ? everythingFieldSelector : new FieldSelector(terms);
   const out: FieldTerm[] = [];

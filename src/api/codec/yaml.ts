@@ -142,7 +142,8 @@ function syntaxError(text: string, reason: string, position: number, line: numbe
       problem = 'did not find expected hexdecimal number';
       break;
     case 'end of the stream or a document separator is expected':
-      if (rest[0] === ':') problem = 'mapping values are not allowed in this context';
+      if (/^\s*\t/.test(text)) problem = 'found character that cannot start any token';
+      else if (rest[0] === ':') problem = 'mapping values are not allowed in this context';
       else {
         problem = 'did not find expected <document start>';
         scanner = false;
@@ -163,8 +164,10 @@ function syntaxError(text: string, reason: string, position: number, line: numbe
         scanner = false;
       } else problem = reason;
   }
-  const n = scanner ? line + 1 : line;
-  return new YamlError(`yaml: ${n > 0 && line > 0 ? `line ${n}: ` : ''}${problem}`, { cause });
+  // Upstream's parser is on the next line when a text ends within its last.
+  const last = !scanner && rest.trim() === '' && !text.endsWith('\n') ? line + 1 : line;
+  const n = scanner ? last + 1 : last;
+  return new YamlError(`yaml: ${n > 0 && last > 0 ? `line ${n}: ` : ''}${problem}`, { cause });
 }
 
 function openBracket(before: string): string | undefined {
@@ -340,7 +343,6 @@ class Composer {
       if (this.strict) {
         const shown = typeof key === 'string' ? goQuote(key) : String(key);
         this.strictErrors.push(`line ${this.line(at)}: key ${shown} already set in map`);
-        return;
       }
       members[name] = value;
     } else if (name === '__proto__') {

@@ -28,10 +28,12 @@ export function validateCRDSchema(schema: JSONSchemaProps, path: string, options
   const errors: FieldError[] = [];
   if (options.statusSubresource) rootForStatus(schema, path, errors);
   if (schema.nullable === true) errors.push(forbiddenField(`${path}.nullable`, 'nullable cannot be true at the root'));
-  const structural = structuralErrors(schema, path);
+  // What cannot be read as a structural schema is not looked at as one.
+  const fault = structuralFault(schema);
+  const structural = fault === undefined ? structuralErrors(schema, path) : [];
   errors.push(...structural);
   let checks: RuleChecks | undefined;
-  if (structural.length === 0) {
+  if (fault === undefined && structural.length === 0) {
     const before = errors.length;
     defaults(schema, path, options, true, errors);
     if (errors.length === before) checks = new RuleChecks(options.unchanged === true);
@@ -42,7 +44,41 @@ export function validateCRDSchema(schema: JSONSchemaProps, path: string, options
       : { schema: rootSchema(schema, options), cardinality: 1, uncorrelatable: undefined };
   openAPISchema(schema, path, { root: true, insideMeta: false, noDefaults: undefined, checks, rules }, errors);
   errors.push(...(checks?.errors ?? []), ...(checks?.totalErrors(path) ?? []));
+  if (fault !== undefined && errors.length === 0) errors.push(invalid(path, '', fault));
   return errors;
+}
+
+/** The first thing in a schema that upstream has no place for in a structural one, in the order in which it looks. */
+function structuralFault(s: JSONSchemaProps): string | undefined {
+  const set: readonly (readonly [string, boolean])[] = [
+    ['id', (s.id ?? '') !== ''],
+    ['schema', (s.$schema ?? '') !== ''],
+    ['$ref', (s.$ref ?? '') !== ''],
+    ['patternProperties', nonEmpty(s.patternProperties)],
+    ['dependencies', nonEmpty(s.dependencies)],
+    ['additionalItems', s.additionalItems !== undefined],
+    ['definitions', nonEmpty(s.definitions)],
+  ];
+  const own = set.find(([, there]) => there);
+  if (own !== undefined) return `OpenAPIV3Schema '${own[0]}' is not supported`;
+  const { items, additionalProperties: additional } = s;
+  const values = [...(s.not === undefined ? [] : [s.not]), ...(s.allOf ?? []), ...(s.anyOf ?? []), ...(s.oneOf ?? [])];
+  for (const part of values) {
+    const fault = structuralFault(part);
+    if (fault !== undefined) return fault;
+  }
+  if (Array.isArray(items)) {
+    if (items.length > 0) return "OpenAPIV3Schema 'items' must be a schema, but is an array";
+  } else if (items !== undefined) {
+    const fault = structuralFault(items);
+    if (fault !== undefined) return fault;
+  }
+  const members = Object.values(s.properties ?? {});
+  for (const part of typeof additional === 'object' ? [...members, additional] : members) {
+    const fault = structuralFault(part);
+    if (fault !== undefined) return fault;
+  }
+  return undefined;
 }
 
 /** The whole schema as a tree; upstream lets roots pass that are no objects, which no object will ever fit. */
@@ -179,8 +215,6 @@ function unsupported(s: JSONSchemaProps, path: string, place: Place, errors: Fie
   const refuse = (name: string, set: boolean): void => {
     if (set) errors.push(forbiddenField(`${path}.${name}`, `${name} is not supported`));
   };
-  // Told without its sign, and where the schema itself stands.
-  if ((s.$schema ?? '') !== '') errors.push(invalid(path, '', "OpenAPIV3Schema 'schema' is not supported"));
   refuse('id', (s.id ?? '') !== '');
   refuse('additionalItems', s.additionalItems !== undefined);
   refuse('patternProperties', nonEmpty(s.patternProperties));

@@ -64,6 +64,7 @@ function checkRoute(scope: Scope, info: RequestInfo, resource: ResourceInfo): vo
   if (info.verb === 'proxy' && info.subresource !== 'proxy') throw noSuchRoute();
   // A namespace's own path carries its name as namespace, too.
   const named = parts > 1;
+  if (named && resource.verbs.length === 1 && resource.verbs[0] === 'create') throw noSuchRoute();
   if (resource.namespaced) {
     if (info.namespace === '' && named) throw noSuchRoute();
   } else if (info.namespace !== '' && resource.resource !== 'namespaces') throw noSuchRoute();
@@ -103,6 +104,12 @@ function checkMediaTypes(scope: Scope, info: RequestInfo, cbor: boolean): void {
   checkProduced(accept, types, all);
 }
 
+/** What is wrong with a request itself is told first. */
+async function refusedAfter(answer: ReturnType<Handler>, error: StatusError): Promise<never> {
+  await answer;
+  throw error;
+}
+
 export function createDirector(options: DirectorOptions): Handler {
   const { resources, verbs, routes, encoder, connect, remote } = options;
   return (scope) => {
@@ -120,8 +127,8 @@ export function createDirector(options: DirectorOptions): Handler {
         }
         if (info.subresource !== '' && connectSubresources.has(info.subresource)) return connect(scope);
         if (!resource.custom) checkMediaTypes(scope, info, encoder.cbor !== undefined);
-        encoder.negotiate(scope, resource);
-        return verbs.handle(scope);
+        const wrongForm = encoder.negotiate(scope, resource);
+        return wrongForm === undefined ? verbs.handle(scope) : refusedAfter(verbs.handle(scope), wrongForm);
       }
       if (resources.builtIn(info.group, info.version)) throw noSuchRoute();
     }

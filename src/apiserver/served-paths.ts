@@ -13,6 +13,7 @@ import { loadDescriptions } from '../api/schema/descriptions.ts';
 import type { Describe } from '../api/schema/openapi.ts';
 import type { Aggregation } from './aggregation/aggregation.ts';
 import { Discovery } from './discovery/discovery.ts';
+import { installLogFiles } from './debug/log-files.ts';
 import { installProfiling } from './debug/profiling.ts';
 import { postStartHooks } from './debug/post-start-hooks.ts';
 import { installZPages } from './debug/zpages.ts';
@@ -170,6 +171,7 @@ export function installServedPaths(routes: Routes, o: ServedPaths): void {
     },
   }));
   if (operations.profiling !== false) installProfiling(routes);
+  if (operations.logFiles === true) installLogFiles(routes);
   installZPages(routes, {
     component: 'apiserver',
     clock: options.clock,

@@ -3,6 +3,7 @@
  * what may I do in this namespace (SelfSubjectRulesReview).
  */
 import { invalid, invalidStatus, required, type FieldError } from '../../api/field-error.ts';
+import { isLabelValue, isQualifiedName } from '../../api/names.ts';
 import type { KubeObject } from '../../api/object.ts';
 import { badRequest } from '../../api/status.ts';
 import { SelectorError } from '../../api/selector.ts';
@@ -41,7 +42,8 @@ interface ReviewSpec {
   uid?: string;
 }
 
-function selectorErrors(selector: SelectorAttributes | undefined, path: string): FieldError[] {
+/** Upstream does not look whether it knows an operator: callers may be newer. */
+function selectorErrors(selector: SelectorAttributes | undefined, path: string, labels: boolean): FieldError[] {
   if (selector === undefined) return [];
   const raw = selector.rawSelector ?? '';
   const requirements = selector.requirements ?? [];
@@ -53,6 +55,7 @@ function selectorErrors(selector: SelectorAttributes | undefined, path: string):
   requirements.forEach((r, i) => {
     const at = `${path}.requirements[${i}]`;
     const values = r.values ?? [];
+    if (!labels && (r.key ?? '') === '') errors.push(required(`${at}.key`, 'must be specified'));
     if ((r.operator === 'In' || r.operator === 'NotIn') && values.length === 0)
       errors.push(required(`${at}.values`, "must be specified when `operator` is 'In' or 'NotIn'"));
     if ((r.operator === 'Exists' || r.operator === 'DoesNotExist') && values.length > 0)
@@ -61,7 +64,12 @@ function selectorErrors(selector: SelectorAttributes | undefined, path: string):
         field: `${at}.values`,
         detail: "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
       });
-    if (r.key === '') errors.push(required(`${at}.key`, 'must be specified'));
+    if (!labels) return;
+    const key = r.key ?? '';
+    for (const why of isQualifiedName(key)) errors.push(invalid(`${at}.key`, key, why));
+    values.forEach((value, j) => {
+      for (const why of isLabelValue(value)) errors.push(invalid(`${at}.values[${j}]`, value, why));
+    });
   });
   return errors;
 }
@@ -87,8 +95,8 @@ function specErrors(spec: ReviewSpec, self: boolean): FieldError[] {
     );
   if (!self && (spec.user ?? '') === '' && (spec.groups ?? []).length === 0)
     errors.push(invalid('spec.user', spec.user ?? '', 'at least one of user or group must be specified'));
-  errors.push(...selectorErrors(resource?.fieldSelector, 'spec.resourceAttributes.fieldSelector'));
-  errors.push(...selectorErrors(resource?.labelSelector, 'spec.resourceAttributes.labelSelector'));
+  errors.push(...selectorErrors(resource?.fieldSelector, 'spec.resourceAttributes.fieldSelector', false));
+  errors.push(...selectorErrors(resource?.labelSelector, 'spec.resourceAttributes.labelSelector', true));
   return errors;
 }
 

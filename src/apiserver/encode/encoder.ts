@@ -61,8 +61,11 @@ export class Encoder {
     this.#compression = options.compression ?? true;
   }
 
-  /** Settles what the answer of a resource request will look like; throws 406, or 400 for a bad `includeObject`. */
-  negotiate(scope: Scope, resource: ResourceInfo): void {
+  /**
+   * Settles what the answer of a resource request will look like; throws 406, or 400 for a bad `includeObject`. Returns what is to be
+   * said once there is an answer: that it has no such form.
+   */
+  negotiate(scope: Scope, resource: ResourceInfo): StatusError | undefined {
     let offers = this.#offers.get(resource);
     if (offers === undefined) {
       const protobuf = this.protobuf?.supports(apiVersionOf(resource), resource.kind) ?? false;
@@ -78,23 +81,23 @@ export class Encoder {
     if (onlyAsked.has(scope.info.subresource)) offer = { ...offer, tables: false };
     const asked = this.negotiator.negotiate(scope.request, offer);
     const output: Negotiated = seesAddressesAlone(scope, resource) ? { ...asked, as: 'PodAddresses' } : asked;
-    this.#checkForm(scope, resource, output);
     if (output.as === 'Table') this.tables.includeObject(scope.request.query);
     scope.output = output;
+    return this.#wrongForm(scope, resource, output);
   }
 
   /** Metadata of one object is no form of a list, nor that of a list one of an object. */
-  #checkForm(scope: Scope, resource: ResourceInfo, output: Negotiated): void {
+  #wrongForm(scope: Scope, resource: ResourceInfo, output: Negotiated): StatusError | undefined {
     const { verb } = scope.info;
     const wrong =
       (verb === 'list' && output.as === 'PartialObjectMetadata' && 'a list') ||
       (verb === 'get' && output.as === 'PartialObjectMetadataList' && 'not a list');
-    if (wrong === false) return;
+    if (wrong === false) return undefined;
     const list = verb === 'list' ? 'List' : '';
     const pkg = resource.group === '' ? 'core' : resource.group.split('.')[0]!;
     const type = resource.custom ? `unstructured.Unstructured${list}` : `${pkg}.${resource.kind}${list}`;
     const why = `you requested ${output.as}, but the requested object is ${wrong} (*${type})`;
-    throw new StatusError(406, 'NotAcceptable', why);
+    return new StatusError(406, 'NotAcceptable', why);
   }
 
   /** The answer as parsed objects, for a caller in the same process. Watches and streams are left as they are. */

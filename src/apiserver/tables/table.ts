@@ -72,7 +72,7 @@ const defaultColumns: readonly ColumnInfo[] = [
 
 /** What scale subresources are shown as. */
 const scaleColumns: readonly ColumnInfo[] = [
-  { name: 'Name', type: 'string', format: 'name', priority: 0 },
+  { name: 'Name', type: 'string', format: '', priority: 0 },
   { name: 'Desired', type: 'integer', format: '', priority: 0 },
   { name: 'Available', type: 'integer', format: '', priority: 0 },
   { name: 'Age', type: 'string', format: '', priority: 0 },
@@ -235,10 +235,11 @@ export class TableMaker {
       object.kind === 'Scale' && scope.resource!.kind !== 'Scale'
         ? this.#rows(scope, output, scaleColumns.map(columnDefinition), printers['autoscaling/Scale']!)
         : this.rows(scope, output);
+    const resourceVersion = (object.metadata['resourceVersion'] as string | undefined) ?? '';
     return {
       kind: 'Table',
       apiVersion: `meta.k8s.io/${output.asVersion}`,
-      metadata: { resourceVersion: (object.metadata['resourceVersion'] as string | undefined) ?? '' },
+      metadata: resourceVersion === '' ? {} : { resourceVersion },
       columnDefinitions: rows.columns,
       rows: itemsOf(scope, object)?.map((item) => rows.row(item, item)) ?? [rows.row(object, hub)],
     };

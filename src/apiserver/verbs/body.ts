@@ -16,8 +16,9 @@ import { parseYaml, YamlError, yamlStrictErrorText } from '../../api/codec/yaml.
 import { invalid, invalidStatus } from '../../api/field-error.ts';
 import { apiVersionOf, parseApiVersion } from '../../api/object.ts';
 import { ProtobufError } from '../../api/protobuf-wire.ts';
-import type { KubeObject } from '../../api/object.ts';
+import type { GroupVersionKind, KubeObject } from '../../api/object.ts';
 import { cannotBeHandled, copyJson, decode, DecodeError, strictDecodingMessage } from '../../api/schema/decode.ts';
+import { isObject } from '../../api/patch/values.ts';
 import { badRequest, StatusError } from '../../api/status.ts';
 import type { RequestContext } from '../context.ts';
 import type { TypeSupport } from '../registry/type-support.ts';
@@ -196,7 +197,8 @@ export async function readObject(
     ({ object, strictErrors } = types.decode(value, { strict, owned: parsed.owned }));
   } catch (error) {
     if (error instanceof StatusError) throw error;
-    throw cannotBeHandled({ ...gv, kind }, types.kind, error);
+    const why = parsed.json && error instanceof DecodeError ? asWritten(error.message, parsed.bytes) : error;
+    throw cannotBeHandled({ ...gv, kind }, types.kind, why);
   }
   if (strict) {
     // Upstream's decoder of typed JSON finds both as it reads; other forms are read first and understood afterwards.
@@ -213,6 +215,19 @@ export async function readObject(
   }
   ctx.audit?.request(object);
   return object;
+}
+
+/** The message with a number in it as the text has it, not as it was read. */
+function asWritten(message: string, bytes: Buffer): string {
+  return message.replace(/(?<=cannot unmarshal number )\S+/, (read) => {
+    let found: string | undefined;
+    const look = (_key: string, value: unknown, context?: { source?: string }): unknown => {
+      if (typeof value === 'number' && String(value) === read) found ??= context?.source;
+      return value;
+    };
+    JSON.parse(bytes.toString('utf8'), look);
+    return found ?? read;
+  });
 }
 
 /** Custom resources must say what they are, and nothing is converted. */
@@ -238,22 +253,22 @@ function checkType(
   const gv = parseApiVersion(apiVersion);
   if (gv === undefined) return unrecognized(types.kind, `unexpected GroupVersion string: ${apiVersion}`, bytes);
   const gvk = { ...gv, kind };
-  if (reader.catalog.definitionForKind(gvk) === undefined && apiVersionOf(gvk) + kind !== 'v1List') {
+  const why = kindMismatch(reader.catalog, types, gvk);
+  return why === undefined ? undefined : cannotBeHandled(gvk, types.kind, why);
+}
+
+/** Why an object of a kind cannot be taken for one of the type wanted; undefined where that is not for its kind. */
+export function kindMismatch(catalog: Catalog, types: TypeSupport, gvk: GroupVersionKind): string | undefined {
+  const apiVersion = apiVersionOf(gvk);
+  const { kind } = gvk;
+  if (catalog.definitionForKind(gvk) === undefined && apiVersion + kind !== 'v1List') {
     if (kind === types.kind && types.schema?.name === '') return undefined;
-    return cannotBeHandled(
-      gvk,
-      types.kind,
-      `no kind ${JSON.stringify(kind)} is registered for version ${JSON.stringify(apiVersion)} in ${legacyScheme}`,
-    );
+    return `no kind ${JSON.stringify(kind)} is registered for version ${JSON.stringify(apiVersion)} in ${legacyScheme}`;
   }
   if (kind === types.kind) return undefined;
   const wanted = parseApiVersion(types.apiVersion)!;
   const pkg = wanted.group === '' ? 'core' : wanted.group.split('.')[0]!;
-  return cannotBeHandled(
-    gvk,
-    types.kind,
-    `converting (${gv.version}.${kind}) to (${pkg}.${types.kind}): unknown conversion`,
-  );
+  return `converting (${gvk.version}.${kind}) to (${pkg}.${types.kind}): unknown conversion`;
 }
 
 /** Strict errors as warnings; those of YAML one by one. */
@@ -263,6 +278,17 @@ export function warnStrict(ctx: RequestContext, errors: readonly string[]): void
     if (yaml === null) ctx.warn(error);
     else for (const line of error.slice(yaml[0].length).split('\n')) ctx.warn(line.trim());
   }
+}
+
+/** Kinds beside the groups' own, which every scheme knows in v1. */
+const everyVersions = new Set(['Status', 'APIVersions', 'APIGroup', 'APIGroupList', 'APIResourceList']);
+
+/** A member by its name, or else by the name in other letters. */
+function memberIn(value: Record<string, unknown>, name: string): Record<string, unknown> {
+  const found = Object.hasOwn(value, name)
+    ? name
+    : Object.keys(value).find((key) => key.toLowerCase() === name.toLowerCase());
+  return found === undefined ? {} : { [name]: value[found] };
 }
 
 /**
@@ -298,13 +324,16 @@ export async function readOptions(
   }
   let meta: { apiVersion: string; kind: string };
   try {
-    meta = typeMetaOf(value);
+    // What they are is read without regard to case.
+    meta = typeMetaOf(isObject(value) ? { ...memberIn(value, 'apiVersion'), ...memberIn(value, 'kind') } : value);
   } catch (error) {
     if (error instanceof JsonTypeError) throw badRequest(`${versionKindErrorPrefix}${error.message}`, error);
     throw error;
   }
   if (meta.kind !== '' && meta.kind !== kind) {
     const apiVersion = meta.apiVersion === '' ? 'meta.k8s.io/v1' : meta.apiVersion;
+    if (apiVersion === 'v1' && everyVersions.has(meta.kind))
+      throw badRequest(`converting (v1.${meta.kind}) to (v1.${kind}): unknown conversion`);
     if (parseApiVersion(apiVersion) === undefined) throw badRequest(`unexpected GroupVersion string: ${apiVersion}`);
     throw badRequest(
       `no kind ${JSON.stringify(meta.kind)} is registered for version ${JSON.stringify(apiVersion)} in scheme "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27"`,

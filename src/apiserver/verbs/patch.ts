@@ -3,12 +3,15 @@ import {
   JsonSyntaxError,
   JsonTypeError,
   goQuote,
+  jsonTypeName,
   parseJson,
   stringifyJson,
   typeMetaOf,
   versionKindErrorPrefix,
 } from '../../api/codec/json.ts';
 import { invalid, invalidStatus } from '../../api/field-error.ts';
+import type { Catalog } from '../../api/catalog/catalog.ts';
+import { parseApiVersion } from '../../api/object.ts';
 import type { KubeObject } from '../../api/object.ts';
 import { applyJsonPatch, jsonPatchStrictErrors } from '../../api/patch/json-patch.ts';
 import { applyMergePatch } from '../../api/patch/merge-patch.ts';
@@ -20,7 +23,7 @@ import type { RequestContext } from '../context.ts';
 import type { TypeSupport } from '../registry/type-support.ts';
 import { withRequestNamespace } from '../registry/object-meta.ts';
 import { applyCborType, handleApply } from './apply.ts';
-import { checkName, readBytes, unsupportedMediaType, warnStrict } from './body.ts';
+import { checkName, kindMismatch, readBytes, unsupportedMediaType, warnStrict } from './body.ts';
 import { managerOf, namespaceOf, readWriteQuery } from './options.ts';
 import type { WriteQuery } from './options.ts';
 import { answer, registryOf, typesOf } from './verb.ts';
@@ -49,6 +52,8 @@ export interface Patch {
   readonly type: string;
   readonly value: unknown;
   readonly strictErrors: readonly string[];
+  /** It has been read as what it should be. */
+  readonly strict: boolean;
 }
 
 /** The patch from the body. @throws {StatusError} 400 */
@@ -64,15 +69,21 @@ export async function readPatch(ctx: RequestContext, type: string, query: WriteQ
       ({ value, strictErrors } = parseJson(bytes, { strict }));
     } catch (error) {
       if (!(error instanceof JsonSyntaxError)) throw error;
-      const prefix = strict && type !== strategicMergePatchType ? 'error decoding patch: ' : '';
-      throw badRequest(`${prefix}${error.message}`, error);
+      if (strict && type !== strategicMergePatchType) throw badRequest(`error decoding patch: ${error.message}`, error);
+      throw badRequest(type === mergePatchType ? 'Invalid JSON Patch' : error.message, error);
     }
   }
   if (type === jsonPatchType && strict) {
     strictErrors = [...strictErrors.map((e) => `json patch ${e}`), ...jsonPatchStrictErrors(value)];
   }
+  if (!strict) {
+    // Not read as what it should be before it is used.
+    if (type === jsonPatchType && value !== null && !Array.isArray(value))
+      throw badRequest(`json: cannot unmarshal ${jsonTypeName(value)} into Go value of type jsonpatch.Patch`);
+    if (type === mergePatchType && !isObject(value) && !Array.isArray(value)) throw badRequest('Invalid JSON Patch');
+  }
   ctx.audit?.patch(value);
-  return { type, value, strictErrors };
+  return { type, value, strictErrors, strict };
 }
 
 /** The patched document, before it is read as an object again. */
@@ -88,7 +99,8 @@ export function patchDocument(types: TypeSupport, document: KubeObject, patch: P
       patched = types.strategicMerge(document, patch.value ?? {});
       break;
     default:
-      patched = applyMergePatch(document, patch.value);
+      // A list takes the place of the whole.
+      patched = patch.strict || !Array.isArray(patch.value) ? applyMergePatch(document, patch.value) : patch.value;
   }
   return patched as KubeObject;
 }
@@ -159,6 +171,7 @@ function invalidPatch(patched: unknown, why: string, patch: Patch): StatusError 
 /** A patched document as a clean object of its type, unknown fields reported. */
 export function readPatched(
   ctx: RequestContext,
+  catalog: Catalog,
   types: TypeSupport,
   patched: KubeObject,
   patch: Patch,
@@ -166,13 +179,6 @@ export function readPatched(
   report: boolean,
 ): KubeObject {
   const strict = query.fieldValidation !== 'Ignore';
-  if (!isObject(patched)) {
-    throw invalidPatch(
-      patched,
-      `couldn't get version/kind; json parse error: json: cannot unmarshal into Go value`,
-      patch,
-    );
-  }
   let meta: { readonly apiVersion: string; readonly kind: string };
   try {
     meta = typeMetaOf(patched);
@@ -187,23 +193,31 @@ export function readPatched(
     apiVersion ||= types.apiVersion;
   }
   if (kind !== types.kind || apiVersion !== types.apiVersion) {
+    const builtInMismatch = (): string | undefined => {
+      const gv = parseApiVersion(apiVersion);
+      if (gv === undefined || types.strategicMerge === undefined) return undefined;
+      return kindMismatch(catalog, types, { ...gv, kind });
+    };
     const why =
       kind === ''
         ? `Object 'Kind' is missing in '${stringifyJson(patched)}'`
         : apiVersion === ''
           ? `Object 'apiVersion' is missing in '${stringifyJson(patched)}'`
-          : `no kind ${goQuote(kind)} is registered for version ${goQuote(apiVersion)} in scheme "pkg/api/legacyscheme/scheme.go:30"`;
+          : (builtInMismatch() ??
+            `no kind ${goQuote(kind)} is registered for version ${goQuote(apiVersion)} in scheme "pkg/api/legacyscheme/scheme.go:30"`);
     throw invalidPatch(patched, why, patch);
   }
   let object: KubeObject;
   let unknown: readonly string[];
   try {
-    ({ object, strictErrors: unknown } = types.decode(patched, { strict, owned: false }));
+    ({ object, strictErrors: unknown } = types.decode(patched ?? {}, { strict, owned: false }));
   } catch (error) {
     if (error instanceof DecodeError) throw invalidPatch(patched, error.message, patch);
     throw error;
   }
-  const errors = [...patch.strictErrors, ...unknown];
+  // Parsed objects are looked at by name, not as they were written.
+  const own = patch.type === strategicMergePatchType ? unknown.toSorted() : unknown;
+  const errors = [...patch.strictErrors, ...own];
   if (errors.length > 0) {
     if (query.fieldValidation === 'Strict') throw invalidPatch(patched, strictDecodingMessage(errors), patch);
     if (report) warnStrict(ctx, errors);
@@ -232,10 +246,14 @@ export const handlePatch: VerbHandler = async (verbs, ctx) => {
       const report = first;
       first = false;
       if (patched === current) {
-        if (report && patch.strictErrors.length > 0) readPatched(ctx, types, patched, patch, query, true);
+        if (report && patch.strictErrors.length > 0)
+          readPatched(ctx, verbs.catalog, types, patched, patch, query, true);
         return current;
       }
-      const object = withRequestNamespace(readPatched(ctx, types, patched, patch, query, report), namespace);
+      const object = withRequestNamespace(
+        readPatched(ctx, verbs.catalog, types, patched, patch, query, report),
+        namespace,
+      );
       checkName(object, name);
       return object;
     },

@@ -2,7 +2,7 @@
 import { printGroupVersionKind } from '../../api/apply/managed-fields.ts';
 import { apiVersionOf } from '../../api/object.ts';
 import { isObject } from '../../api/patch/values.ts';
-import { badRequest, notFound } from '../../api/status.ts';
+import { StatusError, badRequest, notFound } from '../../api/status.ts';
 import type { RequestContext } from '../context.ts';
 import type { TypeSupport } from '../registry/type-support.ts';
 import type { OutgoingResponse } from '../request.ts';
@@ -13,6 +13,25 @@ import type { Scaling } from './scale.ts';
 import { scaleView } from './scale-view.ts';
 import { registryOf, typesOf } from './verb.ts';
 import type { VerbContext } from './verb.ts';
+
+/** Conflicts are told of the Scale, whatever holds the replicas in the object. */
+async function asScaleConflict<T>(apply: () => Promise<T>): Promise<T> {
+  try {
+    return await apply();
+  } catch (error) {
+    if (!(error instanceof StatusError) || error.code !== 409 || error.details?.causes === undefined) throw error;
+    const own = error.details.causes.map((c) => c.field ?? '').find((field) => field !== '') ?? '.spec.replicas';
+    const text = (s: string): string =>
+      s.replace(/ using [^:\s]+/g, ' using autoscaling/v1').replaceAll(own, '.spec.replicas');
+    const causes = error.details.causes.map((c) => ({
+      ...c,
+      message: text(c.message ?? ''),
+      field: text(c.field ?? ''),
+    }));
+    const details = { ...error.details, causes };
+    throw new StatusError(error.code, error.reason, text(error.message), details, { cause: error });
+  }
+}
 
 export async function handleApplyScale(
   verbs: VerbContext,
@@ -41,12 +60,14 @@ export async function handleApplyScale(
       const { group, resource } = ctx.resource!;
       if (current === undefined) throw notFound({ group, resource: `${resource}/scale` }, name);
       const config = scaling.configuration(current, replicas);
-      const applied = await types.fields.apply(current, config, {
-        manager: query.fieldManager,
-        subresource: 'scale',
-        now: verbs.clock.now(),
-        force: query.force,
-      });
+      const applied = await asScaleConflict(async () =>
+        types.fields.apply(current, config, {
+          manager: query.fieldManager,
+          subresource: 'scale',
+          now: verbs.clock.now(),
+          force: query.force,
+        }),
+      );
       reportStrict(ctx, configuration, query);
       if (applied === current) return current;
       const object = completeApplied(types, applied);

@@ -4,9 +4,10 @@ import { apiVersionOf } from '../../api/object.ts';
 import type { KubeObject } from '../../api/object.ts';
 import { compileLabelSelector, selectorFromSet } from '../../api/selector.ts';
 import type { LabelSelector } from '../../api/selector.ts';
-import { badRequest, conflict, notFound } from '../../api/status.ts';
+import { badRequest, notFound } from '../../api/status.ts';
 import { canonicalize } from '../../api/schema/canonicalize.ts';
 import { decode } from '../../api/schema/decode.ts';
+import { isObject } from '../../api/patch/values.ts';
 import { applyStrategicMergePatch } from '../../api/patch/strategic-merge.ts';
 import type { RequestContext } from '../context.ts';
 import type { GenericRegistry } from '../registry/generic.ts';
@@ -18,6 +19,7 @@ import { checkName, readObject } from './body.ts';
 import { scaleView } from './scale-view.ts';
 import { managerOf, namespaceOf, readWriteQuery } from './options.ts';
 import { applyPatchType, patchDocument, patchTypeOf, readPatch, readPatched } from './patch.ts';
+import { uidConflict } from './update.ts';
 import { registryOf, typesOf } from './verb.ts';
 import type { VerbContext, VerbHandler } from './verb.ts';
 
@@ -55,8 +57,10 @@ export class Scaling {
   readonly #paths: ScalePaths;
   readonly #custom: boolean;
   readonly #mapSelector: boolean;
+  readonly #registry: GenericRegistry;
 
   constructor(registry: GenericRegistry, types: TypeSupport) {
+    this.#registry = registry;
     this.#custom = registry.resource.custom;
     this.#paths = types.scale ?? builtinPaths;
     this.#mapSelector = registry.resource.kind === 'ReplicationController';
@@ -98,17 +102,26 @@ export class Scaling {
     };
   }
 
+  /** The Scale that is patched: with those who set the replicas, as managers of its own. */
+  patched(object: KubeObject): KubeObject {
+    const scale = this.of(object);
+    const path = membersOf(this.#paths.specReplicasPath).map((member) => `f:${member}`);
+    const owns = (fields: unknown): boolean => {
+      let at = fields;
+      for (const step of path) at = isObject(at) ? at[step] : undefined;
+      return at !== undefined;
+    };
+    const managedFields = (object.metadata.managedFields ?? [])
+      .filter((entry) => owns(entry.fieldsV1))
+      .map((entry) => ({ ...entry, apiVersion: 'autoscaling/v1', fieldsV1: { 'f:spec': { 'f:replicas': {} } } }));
+    return managedFields.length === 0 ? scale : { ...scale, metadata: { ...scale.metadata, managedFields } };
+  }
+
   /** The object with the replicas that the Scale asks for; checked. */
   scaled(object: KubeObject, scale: KubeObject, ctx: RequestContext): KubeObject {
     const { name = '', uid = '', resourceVersion = '' } = scale.metadata;
-    const { group, resource } = ctx.resource!;
-    if (uid !== '' && uid !== object.metadata.uid) {
-      throw conflict(
-        { group, resource },
-        name,
-        `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${object.metadata.uid ?? ''}`,
-      );
-    }
+    const found = object.metadata.uid ?? '';
+    if (uid !== '' && uid !== found) throw uidConflict(this.#registry, ctx, uid, found);
     const replicas = replicasOf(scale);
     if (replicas < 0) {
       throw invalidStatus('autoscaling', 'Scale', name, [
@@ -186,7 +199,7 @@ export const handleScale: VerbHandler = async (verbs, ctx) => {
     const patch = await readPatch(ctx, patchType, query);
     change = (scale, first) => {
       const patched = patchDocument(asScale, scale, patch);
-      const object = readPatched(ctx, asScale, patched, patch, query, first);
+      const object = readPatched(ctx, verbs.catalog, asScale, patched, patch, query, first);
       checkName(object, name);
       return object;
     };
@@ -209,7 +222,7 @@ export const handleScale: VerbHandler = async (verbs, ctx) => {
       if (current === undefined) throw notFound({ group, resource: `${resource}/scale` }, name);
       const report = first;
       first = false;
-      return scaling.scaled(current, change(scaling.of(current), report), ctx);
+      return scaling.scaled(current, change(scaling.patched(current), report), ctx);
     },
     {
       dryRun: query.dryRun,

@@ -11,9 +11,11 @@ import { answer, registryOf, typesOf } from './verb.ts';
 import type { VerbHandler } from './verb.ts';
 
 /** The UID of the body is a precondition; upstream's words come out of its storage. */
-function uidConflict(registry: GenericRegistry, ctx: RequestContext, given: string, found: string): StatusError {
+export function uidConflict(registry: GenericRegistry, ctx: RequestContext, given: string, found: string): StatusError {
   const { name } = ctx.info;
-  const key = registry.key(namespaceOf(ctx), name);
+  // What is only tried does not come as far as the store's own keys.
+  const whole = registry.key(namespaceOf(ctx), name);
+  const key = ctx.request.query.has('dryRun') ? whole.slice(whole.indexOf('/', 1)) : whole;
   const { group, resource } = ctx.resource!;
   return conflict(
     { group, resource },

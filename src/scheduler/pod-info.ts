@@ -193,7 +193,7 @@ export function withMatchLabelKeys(
 ): Selector {
   let out = selector;
   for (const key of keys ?? none) {
-    const value = labels[key];
+    const value = Object.hasOwn(labels, key) ? labels[key] : undefined;
     if (value !== undefined && out.requiresExactMatch(key) === undefined)
       out = out.add(newRequirement(key, 'in', [value]));
   }

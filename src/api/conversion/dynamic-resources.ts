@@ -20,6 +20,9 @@ function isSet(value: unknown): boolean {
   return value !== undefined && value !== null && value !== '' && value !== 0;
 }
 
+/** null in a list of structs is the zero struct, as Go's decoder has it: an applied configuration may still hold one. */
+const elements = (list: readonly unknown[]): Json[] => list.map((e) => (e ?? {}) as Json);
+
 function requestToV1(request: Json): Json {
   const exactly: Json = {};
   let any = false;
@@ -49,7 +52,7 @@ function claimSpec(spec: unknown, request: (request: Json) => Json): unknown {
   const devices = (spec as Json | undefined)?.['devices'] as Json | undefined;
   const requests = devices?.['requests'];
   if (!Array.isArray(requests)) return spec;
-  return { ...(spec as Json), devices: { ...devices, requests: (requests as Json[]).map(request) } };
+  return { ...(spec as Json), devices: { ...devices, requests: elements(requests).map(request) } };
 }
 
 const claim =
@@ -90,7 +93,7 @@ const slice =
     // Not pointers in v1beta1: their zero values are not there in v1, and v1's are not written in v1beta1.
     if (strict ? out['nodeName'] === '' : !isSet(out['nodeName'])) delete out['nodeName'];
     if (out['allNodes'] === false) delete out['allNodes'];
-    if (Array.isArray(out['devices'])) out['devices'] = (out['devices'] as Json[]).map(device);
+    if (Array.isArray(out['devices'])) out['devices'] = elements(out['devices']).map(device);
     return { ...object, apiVersion, spec: out };
   };
 

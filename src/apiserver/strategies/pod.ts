@@ -33,7 +33,7 @@ function withLabelKeys(
   labels: Readonly<Record<string, string>>,
 ): LabelSelector {
   const added = (keys ?? [])
-    .filter((key) => labels[key] !== undefined)
+    .filter((key) => Object.hasOwn(labels, key))
     .map((key) => ({ key, operator, values: [labels[key]!] }));
   return added.length === 0
     ? selector

@@ -174,7 +174,7 @@ function requirements(
     const at = `${field}.requests[${n}]`;
     const q = quantityOf(text);
     errors.push(...name(n, at), ...resourceQuantity(n, q, at));
-    const limit = limits[n];
+    const limit = Object.hasOwn(limits, n) ? limits[n] : undefined;
     if (limit !== undefined) {
       const order = compareQuantity(q, quantityOf(limit));
       if (order !== 0 && !isOvercommitAllowed(n))

@@ -41,7 +41,6 @@ const oddStrings = [
   '$patch',
   '__proto__',
   'constructor',
-  'constructor',
   'toString',
   '2026-01-01T00:00:00Z',
   '10.0.0.1',

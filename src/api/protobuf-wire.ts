@@ -53,6 +53,12 @@ export class Writer {
       this.buffer[--this.position] = n;
       return;
     }
+    if (n < 16_384) {
+      if (this.position < 2) this.reserve(2);
+      this.buffer[--this.position] = n >>> 7;
+      this.buffer[--this.position] = (n & 127) | 128;
+      return;
+    }
     let size = 1;
     for (let rest = n; rest >= 128; rest = Math.floor(rest / 128)) size++;
     this.reserve(size);
@@ -96,6 +102,17 @@ export class Writer {
     this.reserve(bytes.length);
     this.position -= bytes.length;
     this.buffer.set(bytes, this.position);
+  }
+
+  /** A part of other bytes. */
+  slice(from: Buffer, start: number, end: number): void {
+    const length = end - start;
+    if (this.position < length) this.reserve(length);
+    const { buffer } = this;
+    let at = this.position;
+    if (length > shortText) from.copy(buffer, at - length, start, end);
+    else for (let i = end - 1; i >= start; i--) buffer[--at] = from[i]!;
+    this.position -= length;
   }
 
   /** Some bytes, mostly none. */

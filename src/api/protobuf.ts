@@ -9,6 +9,10 @@ import { parseTrustedJson, stringifyJson } from './codec/json.ts';
 import type { GroupVersionKind, KubeObject } from './object.ts';
 import { parseApiVersion } from './object.ts';
 import { setMember } from './patch/values.ts';
+import { makePlan } from './protobuf-plan.ts';
+import type { Plan } from './protobuf-plan.ts';
+import { StoredMessages } from './protobuf-stored.ts';
+import type { StoredJson } from './protobuf-stored.ts';
 import { isTime, readScalar, writeScalar, zeroOf } from './protobuf-scalars.ts';
 import { delimited, emptyText, expect, ProtobufError, Reader, varint, Writer } from './protobuf-wire.ts';
 import type { Field, ListSchema, ObjectSchema, Schema } from './schema/schema.ts';
@@ -20,51 +24,12 @@ const maxDepth = 1000;
 /** The four bytes that begin every enveloped object. */
 const protobufMagic: Uint8Array = Buffer.from([0x6b, 0x38, 0x73, 0x00]);
 
-// Plans ----------------------------------------------------------------------------------------------------------------
-
-/** A message's field: a member, or a message that holds members which JSON has inline. */
-interface PlanEntry {
-  readonly number: number;
-  readonly field?: Field;
-  readonly inline?: Plan;
-  /** What is written where the member is not there; worked out when that is first so. */
-  absent?: Buffer;
-}
-
-interface Plan {
-  /** By ascending number. */
-  readonly entries: PlanEntry[];
-  readonly byNumber: Map<number, PlanEntry>;
-}
-
-function makePlan(schema: ObjectSchema): Plan {
-  const root: Plan = { entries: [], byNumber: new Map() };
-  for (const field of schema.fields.values()) {
-    if (field.number === 0) continue;
-    let plan = root;
-    for (const number of field.within ?? []) {
-      let holder = plan.byNumber.get(number);
-      if (holder === undefined) {
-        holder = { number, inline: { entries: [], byNumber: new Map() } };
-        plan.byNumber.set(number, holder);
-      }
-      plan = holder.inline!;
-    }
-    plan.byNumber.set(field.number, { number: field.number, field });
-  }
-  finish(root);
-  return root;
-}
-
-function finish(plan: Plan): void {
-  plan.entries.push(...[...plan.byNumber.values()].sort((a, b) => a.number - b.number));
-  for (const entry of plan.entries) if (entry.inline !== undefined) finish(entry.inline);
-}
-
 /** The pieces of an enveloped list. */
 export interface ListParts {
   /** One item as it stands in the list, in memory that the next one takes. */
   item(object: object): Buffer;
+  /** The same of stored JSON; undefined where it has to be parsed. */
+  stored(json: StoredJson): Buffer | undefined;
   /** What stands before the items, which will take so many bytes. */
   head(metadata: object, itemBytes: number): Buffer;
   readonly tail: Buffer;
@@ -73,12 +38,43 @@ export interface ListParts {
 /** The envelope's contentEncoding and contentType, both empty. */
 const listTail = Buffer.from([0x1a, 0, 0x22, 0]);
 
+/** Writes what stands behind the message. */
+function beginEnvelope(w: Writer): number {
+  w.textField(4, '');
+  w.textField(3, '');
+  return w.written;
+}
+
+/** Writes what stands before the message, which ended at `raw` bytes written. */
+function endEnvelope(w: Writer, raw: number, apiVersion: string, kind: string): void {
+  w.close(2, raw);
+  const typeMeta = w.written;
+  w.textField(2, kind);
+  w.textField(1, apiVersion);
+  w.close(1, typeMeta);
+  w.bytes(protobufMagic);
+}
+
+/** Writes a WatchEvent and its length around an object that ended at `raw` bytes written. */
+function endFrame(w: Writer, raw: number, type: string): void {
+  w.close(1, raw);
+  w.close(2, raw);
+  w.textField(1, type);
+  const length = w.written;
+  w.bytes(Buffer.from([length >>> 24, (length >>> 16) & 255, (length >>> 8) & 255, length & 255]));
+}
+
 // The codec ------------------------------------------------------------------------------------------------------------
 
 /** Reads and writes the kinds of a catalogue; holds what it worked out about their types. */
 export class ProtobufObjects {
   readonly #catalog: Catalog;
+  readonly #framed = new Writer(16 * 1024);
   readonly #plans = new WeakMap<ObjectSchema, Plan>();
+  readonly #stored = new StoredMessages({
+    plan: (schema) => this.#planOf(schema),
+    absent: (field) => this.#absent(field),
+  });
 
   constructor(catalog: Catalog) {
     this.#catalog = catalog;
@@ -109,17 +105,23 @@ export class ProtobufObjects {
       throw new ProtobufError(`no kind ${goQuote(kind)} is registered for version ${goQuote(apiVersion)}`);
     }
     const w = new Writer(4096);
-    w.textField(4, '');
-    w.textField(3, '');
-    const raw = w.written;
+    const raw = beginEnvelope(w);
     this.#message(w, this.#planOf(schema), object as Members);
-    w.close(2, raw);
-    const typeMeta = w.written;
-    w.textField(2, kind);
-    w.textField(1, shown);
-    w.close(1, typeMeta);
-    w.bytes(protobufMagic);
+    endEnvelope(w, raw, apiVersion, kind);
     return w.result();
+  }
+
+  /** The same of stored JSON as a frame of a watch; undefined where it has to be parsed. */
+  storedFrame(apiVersion: string, kind: string, type: string, json: StoredJson): Buffer | undefined {
+    const schema = this.#schemaOf(apiVersion, kind);
+    if (schema === undefined) return undefined;
+    const w = this.#framed;
+    w.reset();
+    const raw = beginEnvelope(w);
+    if (!this.#stored.message(w, schema, json)) return undefined;
+    endEnvelope(w, raw, apiVersion, kind);
+    endFrame(w, 0, type);
+    return Buffer.from(w.result());
   }
 
   /** A list in pieces, so that a long one need not be held whole; undefined for kinds without a protobuf form. */
@@ -127,13 +129,20 @@ export class ProtobufObjects {
     const schema = this.#schemaOf(apiVersion, listKind);
     const items = schema?.fields.get('items');
     if (schema === undefined || items?.schema.kind !== 'list' || items.schema.items.kind !== 'object') return undefined;
-    const plan = this.#planOf(items.schema.items);
+    const itemSchema = items.schema.items;
+    const plan = this.#planOf(itemSchema);
     const { number } = items;
     const w = new Writer(16 * 1024);
     return {
       item: (object) => {
         w.reset();
         this.#message(w, plan, object as Members);
+        w.close(number, 0);
+        return w.result();
+      },
+      stored: (json) => {
+        w.reset();
+        if (!this.#stored.message(w, itemSchema, json)) return undefined;
         w.close(number, 0);
         return w.result();
       },
@@ -157,12 +166,8 @@ export class ProtobufObjects {
   /** A watch frame: the length in four bytes, then a bare WatchEvent around an encoded object. */
   frame(type: string, object: Uint8Array): Buffer {
     const w = new Writer(object.length + type.length + 32);
-    const raw = w.written;
-    w.bytesField(1, object);
-    w.close(2, raw);
-    w.textField(1, type);
-    const length = w.written;
-    w.bytes(Buffer.from([length >>> 24, (length >>> 16) & 255, (length >>> 8) & 255, length & 255]));
+    w.bytes(object);
+    endFrame(w, 0, type);
     return w.result();
   }
 

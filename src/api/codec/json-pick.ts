@@ -68,7 +68,7 @@ export function endOfString(bytes: Buffer, at: number): number {
 }
 
 /** The offset behind the value at `at`. */
-function endOfValue(bytes: Buffer, at: number): number {
+export function endOfValue(bytes: Buffer, at: number): number {
   const first = bytes[at]!;
   if (first === quote) return endOfString(bytes, at + 1);
   let i = at;

@@ -3,12 +3,14 @@ import type { ResourceInfo } from '../../api/catalog/resource.ts';
 import { apiVersionOf } from '../../api/object.ts';
 import type { ListParts } from '../../api/protobuf.ts';
 import type { Committed, KubeObjectLike } from '../request.ts';
+import type { StoredJson } from '../../api/protobuf-stored.ts';
 import type { WriteOptions } from '../storage/codec.ts';
 import {
   committedSize,
   objectIn,
   objectInPassing,
   passingPair,
+  StoredObject,
   writeCommitted,
   writeCommittedInto,
 } from '../storage/codec.ts';
@@ -68,7 +70,13 @@ export class ObjectCodec {
     return writeCommitted(committed, typeHeader ? forms.whole : forms.bare);
   }
 
-  /** The same for one look: what has to be parsed for it is not kept. */
+  /** The stored JSON, where it has the shape of this version and a place for its own. */
+  stored(committed: Committed, resource: ResourceInfo): StoredObject | undefined {
+    if (!(committed instanceof StoredObject) || this.size(committed, resource, true) === undefined) return undefined;
+    return committed.versionAt < 0 && committed.revision > 0 ? undefined : committed;
+  }
+
+  /** Parsed, for one look: what has to be parsed for it is not kept. */
   passing(committed: Committed, resource: ResourceInfo): KubeObjectLike {
     return objectInPassing(committed, this.#formsOf(resource).apiVersion) as KubeObjectLike;
   }
@@ -102,6 +110,8 @@ export interface ProtobufCodec {
   encode(object: KubeObjectLike): Buffer;
   /** A list in pieces; undefined for kinds without a protobuf form. */
   listParts(apiVersion: string, listKind: string): ListParts | undefined;
+  /** One length-prefixed watch frame around an object as it is stored; undefined where that has to be parsed. */
+  storedFrame(apiVersion: string, kind: string, type: string, json: StoredJson): Buffer | undefined;
   /** One length-prefixed watch frame around an encoded object. */
   frame(type: string, object: Buffer): Buffer;
 }

@@ -8,10 +8,11 @@ import { stringifyYaml } from '../../api/codec/yaml.ts';
 import { apiVersionOf } from '../../api/object.ts';
 import { Slice } from '../../base/yield.ts';
 import type { Committed, KubeObjectLike, ResponseBody } from '../request.ts';
+import type { StoredObject } from '../storage/codec.ts';
 import type { Encoder } from './encoder.ts';
 import { keptFormBytes } from './form-cache.ts';
 import { ChunkBuffers, listMeta } from './list.ts';
-import { partialMetadata } from './metadata.ts';
+import { mayHideMetadata, partialMetadata } from './metadata.ts';
 import type { Negotiated } from './negotiate.ts';
 
 type ListBody = ResponseBody & { kind: 'list' };
@@ -26,6 +27,8 @@ interface Items {
   readonly apiVersion: string;
   readonly listKind: string;
   of(committed: Committed): KubeObjectLike;
+  /** Its stored JSON, where that holds the same. */
+  stored(committed: Committed): StoredObject | undefined;
 }
 
 /** Undefined for tables, which have rows instead, and for what few ask for. */
@@ -36,6 +39,7 @@ function itemsOf(encoder: Encoder, resource: ResourceInfo, output: Negotiated): 
         apiVersion: apiVersionOf(resource),
         listKind: resource.listKind,
         of: (committed) => encoder.codec.passing(committed, resource),
+        stored: (committed) => encoder.codec.stored(committed, resource),
       };
     case 'Table':
     case 'PodAddresses':
@@ -45,6 +49,10 @@ function itemsOf(encoder: Encoder, resource: ResourceInfo, output: Negotiated): 
         apiVersion: `meta.k8s.io/${output.asVersion}`,
         listKind: 'PartialObjectMetadataList',
         of: (committed) => partialMetadata(encoder.codec.passing(committed, resource), output.asVersion),
+        stored: (committed) => {
+          const stored = encoder.codec.stored(committed, resource);
+          return stored === undefined || mayHideMetadata(stored) ? undefined : stored;
+        },
       };
   }
 }
@@ -94,7 +102,8 @@ async function protobuf(encoder: Encoder, items: Items, body: ListBody): Promise
   const encode = (committed: Committed): Buffer => {
     const known = forms.get(committed, form);
     if (known !== undefined) return known;
-    const item = parts.item(items.of(committed));
+    const stored = items.stored(committed);
+    const item = (stored === undefined ? undefined : parts.stored(stored)) ?? parts.item(items.of(committed));
     formSizes.set(committed, number, item.length);
     // Of a list that is longer than what can be kept, its beginning is; others shall find room, too.
     return total > keptFormBytes * 0.75 ? item : forms.add(committed, form, item);

@@ -10,7 +10,7 @@ import { resourceVersionRoom, StoredObject } from '../storage/codec.ts';
 import type { MetadataSpan } from '../storage/stored-json.ts';
 import type { RowMaker } from '../tables/table.ts';
 import type { ObjectCodec } from './codec.ts';
-import { templateGeneration } from './metadata.ts';
+import { mayHideMetadata } from './metadata.ts';
 
 /** Writes the items of one list: `prepare` one, make room for it, `write` it. */
 export interface ItemWriter {
@@ -19,8 +19,6 @@ export interface ItemWriter {
   /** Writes what was prepared last, and returns the offset behind it. */
   write(target: Buffer, at: number): number;
 }
-
-const generationMark = Buffer.from(templateGeneration, 'latin1');
 
 /** Items of a PartialObjectMetadataList. */
 export class MetadataItems implements ItemWriter {
@@ -44,10 +42,8 @@ export class MetadataItems implements ItemWriter {
     if (this.#codec.size(committed, this.#resource, true) === undefined) return undefined;
     const start = committed.metadataStart(this.span);
     if (start < 0) return undefined;
+    if (mayHideMetadata(committed)) return undefined;
     const { end } = this.span;
-    // Not shown in all versions, which needs a look inside.
-    const mark = committed.layout.kind === 'DaemonSet' || committed.layout.custom;
-    if (mark && committed.bytes.subarray(start, end).includes(generationMark)) return undefined;
     this.stored = committed;
     this.start = start;
     return this.#head.length + end - start + resourceVersionRoom;

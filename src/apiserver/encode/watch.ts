@@ -195,9 +195,19 @@ export class WatchEncoder {
     const make = this.objects(scope, output, true);
     if (output.as === 'Table') return (event) => this.#any(output, event.type, make(event));
     const form = `${output.format} ${output.as} ${output.asVersion} ${resource.group}/${resource.version}`;
+    const framed = output.format === 'protobuf' && output.as === '';
+    const apiVersion = apiVersionOf(resource);
+    const encode = (event: CommittedEvent): Buffer => {
+      const stored = framed && event.type !== 'BOOKMARK' ? codec.stored(event.committed, resource) : undefined;
+      const { protobuf } = this.#encoder;
+      const frame =
+        stored === undefined ? undefined : protobuf!.storedFrame(apiVersion, resource.kind, event.type, stored);
+      return frame ?? this.#any(output, event.type, make(event));
+    };
     return (event) => {
-      const encode = (): Buffer => this.#any(output, event.type, make(event));
-      return event.type === 'BOOKMARK' || event.initial === true ? encode() : this.#line(event, form, encode);
+      return event.type === 'BOOKMARK' || event.initial === true
+        ? encode(event)
+        : this.#line(event, form, () => encode(event));
     };
   }
 

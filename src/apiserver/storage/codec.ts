@@ -436,6 +436,15 @@ export class StoredObject implements Committed, Tenant {
     return to + this.#bytes.copy(target, to, splice, this.#end());
   }
 
+  /** Where its resource version belongs; -1: it has none, or no place for it. */
+  get versionAt(): number {
+    return this.revision === 0 ? -1 : this.#offset();
+  }
+
+  get version(): string {
+    return String(this.revision);
+  }
+
   /** The offset of its metadata's opening brace, with what `span` tells then; -1 where only the parsed form serves. */
   metadataStart(span: MetadataSpan): number {
     const splice = this.#offset();

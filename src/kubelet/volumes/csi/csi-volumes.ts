@@ -12,25 +12,22 @@ import type {
   Volume,
 } from '../../../api/types/index.gen.ts';
 import { attachmentName, uniqueVolumeName } from '../../../api/helpers/csi-volumes.ts';
-import { isNotFound } from '../../../client/errors.ts';
 import type { KubeletContext } from '../../context.ts';
 import { podDir } from '../../context.ts';
-import { timedCalls } from '../../metrics/timed-calls.ts';
 import { errorText } from '../../object-cache.ts';
 import type { BoundClaim } from '../claims.ts';
 import { csiPlugin } from '../layout.ts';
-import { AttachLimitError, MountError } from '../mount-error.ts';
+import { MountError } from '../mount-error.ts';
 import type { MountedVolume } from '../pod-volumes.ts';
 import type { PodTokens } from '../tokens.ts';
-import { PluginChannels, PluginError } from './channel.ts';
+import { CsiAttachments } from './attachments.ts';
+import { PluginError } from './channel.ts';
 import { blockDir, inlineHandle, loadVolumeData, saveVolumeData, stagingPath } from './csi-paths.ts';
 import type { VolumeData } from './csi-paths.ts';
-import { CsiDriverClient } from './driver.ts';
+import type { CsiDriverClient } from './driver.ts';
+import { csiPrefix, CsiDrivers } from './drivers.ts';
 import { growVolume } from './expand.ts';
 import type { VolumeStats } from './messages.ts';
-import { CsiNodeInfo } from './node-info.ts';
-import type { PluginHandler } from './plugin-registry.ts';
-import { PluginRegistry } from './plugin-registry.ts';
 import { secretOf } from './secrets.ts';
 
 type Exclusive = <T>(key: string, work: () => Promise<T>) => Promise<T>;
@@ -50,32 +47,16 @@ interface Published {
 
 /** How often drivers that want it are told again, and claims are asked whether they have grown. */
 const refreshMs = 60_000;
-const maxDrivers = 1000;
-/** So long a pod waits for its volumes before it is looked whether waiting helps. */
-const attachPatienceMs = 123_000;
-/** gRPC's code. */
-const resourceExhausted = 8;
-
-const prefix = 'kubernetes.io/csi: ';
-
 export class CsiVolumes {
   readonly #ctx: KubeletContext;
   readonly #exclusive: Exclusive;
-  readonly #channels = new PluginChannels();
-  readonly #drivers = new Map<string, CsiDriverClient>();
-  readonly #info: CsiNodeInfo;
-  readonly #registry: PluginRegistry;
+  readonly #drivers: CsiDrivers;
+  readonly #attachments: CsiAttachments;
   /** Pods that a volume is published for, by driver and handle. */
   readonly #users = new Map<string, Set<string>>();
   readonly #published = new Map<string, Published>();
-  /** Pods that need an attached volume, by its unique name: from before it is attached until it is unstaged. */
-  readonly #needed = new Map<string, Set<string>>();
-  /** Volumes that are not attached yet, by the uid of the pod that waits for them. */
-  readonly #waiting = new Map<string, { readonly since: number; readonly names: Set<string> }>();
-  readonly #inUseChanged: () => void;
   /** Volumes that have been staged, by driver and handle. */
   readonly #staged = new Set<string>();
-  readonly #updates = new Map<string, Timer>();
   #timer: Timer | undefined;
   #stopped = false;
 
@@ -83,33 +64,19 @@ export class CsiVolumes {
   constructor(ctx: KubeletContext, exclusive: Exclusive, inUseChanged: () => void) {
     this.#ctx = ctx;
     this.#exclusive = exclusive;
-    this.#inUseChanged = inUseChanged;
-    this.#info = new CsiNodeInfo(ctx);
-    const handler: PluginHandler = {
-      register: (name, endpoint, versions) => this.#register(name, endpoint, versions),
-      deregister: (name) => this.#deregister(name),
-    };
-    const handlers = new Map([['CSIPlugin', handler]]);
-    if (ctx.resources?.dynamic !== undefined) handlers.set('DRAPlugin', ctx.resources.dynamic.handler);
-    this.#registry = new PluginRegistry(ctx, this.#channels, handlers);
+    this.#drivers = new CsiDrivers(ctx);
+    this.#attachments = new CsiAttachments(ctx, this.#drivers, inUseChanged);
   }
 
   async start(): Promise<void> {
     await this.#reconstruct();
-    await this.#info.ensure().catch((error: unknown) => {
-      // A driver's registration asks for it again.
-      this.#ctx.logger.warn('Failed to create the CSINode object', { error });
-    });
-    await this.#registry.start();
+    await this.#drivers.start();
   }
 
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#timer?.cancel();
-    for (const t of this.#updates.values()) t.cancel();
-    await this.#registry.stop();
-    for (const d of this.#drivers.values()) d.close();
-    this.#drivers.clear();
+    await this.#drivers.stop();
   }
 
   /** Which pods an earlier kubelet had published volumes for, by the notes that stand in their directories. */
@@ -121,37 +88,18 @@ export class CsiVolumes {
       for (const { data } of await this.#ofPod(uid)) {
         this.#usersOf(data).add(uid);
         const name = uniqueVolumeName(data.driverName, data.volumeHandle);
-        if (told.has(name)) this.#need(name, uid);
+        if (told.has(name)) this.#attachments.need(name, uid);
       }
   }
 
-  #need(name: string, uid: string): void {
-    let pods = this.#needed.get(name);
-    if (pods === undefined) this.#needed.set(name, (pods = new Set()));
-    if (pods.has(uid)) return;
-    pods.add(uid);
-    if (pods.size === 1) this.#inUseChanged();
-  }
-
-  /** The pod has let go of its volumes. */
-  #needNoMore(uid: string): void {
-    let changed = false;
-    for (const [name, pods] of this.#needed)
-      if (pods.delete(uid) && pods.size === 0) {
-        this.#needed.delete(name);
-        changed = true;
-      }
-    if (changed) this.#inUseChanged();
+  /** Unique names of the attached volumes that pods of this node need. */
+  get inUse(): readonly string[] {
+    return this.#attachments.inUse;
   }
 
   /** Pods that wait for the attach/detach controller and need do so no longer, now that the node is like this. */
   readyToMount(node: Node): readonly string[] {
-    const out: string[] = [];
-    for (const uid of this.#waiting.keys()) {
-      const { names } = this.#waiting.get(uid)!;
-      if ([...names].some((name) => isAttached(node, name))) out.push(uid);
-    }
-    return out;
+    return this.#attachments.readyToMount(node);
   }
 
   /** The CSI volumes in a pod's directories. */
@@ -180,76 +128,6 @@ export class CsiVolumes {
     return users;
   }
 
-  get inUse(): readonly string[] {
-    return [...this.#needed.keys()].sort();
-  }
-
-  // Drivers
-
-  async #register(name: string, endpoint: string, versions: readonly string[]): Promise<void> {
-    if (versions.length === 0)
-      throw new Error(
-        `${prefix}RegisterPlugin for CSI driver "${name}" failed. Plugin returned an empty list for supported versions`,
-      );
-    if (!versions.some((v) => /^v?1\./.test(v)))
-      throw new Error(
-        `${prefix}RegisterPlugin for CSI driver "${name}" failed. None of the versions specified "${versions.join(',')}" are supported. err=no supported version found`,
-      );
-    if (this.#drivers.size >= maxDrivers) throw new Error('too many CSI drivers on this node');
-    const channel = this.#channels.node(this.#ctx.host.socketAddress!(endpoint));
-    const driver = new CsiDriverClient(name, channel, timedCalls(this.#ctx, 'csi_operations_seconds', name));
-    try {
-      await this.#info.install(name, await driver.info());
-    } catch (error) {
-      driver.close();
-      throw error;
-    }
-    this.#drivers.get(name)?.close();
-    this.#drivers.set(name, driver);
-    await this.#armUpdates(name);
-  }
-
-  async #deregister(name: string): Promise<void> {
-    this.#updates.get(name)?.cancel();
-    this.#updates.delete(name);
-    this.#drivers.get(name)?.close();
-    this.#drivers.delete(name);
-    await this.#info.uninstall(name);
-  }
-
-  /** Drivers whose limits change are asked again (KEP-4876). */
-  async #armUpdates(name: string): Promise<void> {
-    const seconds = (await this.#driverObject(name))?.spec?.nodeAllocatableUpdatePeriodSeconds ?? 0;
-    if (seconds <= 0 || this.#stopped) return;
-    this.#updates.get(name)?.cancel();
-    this.#updates.set(
-      name,
-      this.#ctx.clock.setTicker(seconds * 1000, () => {
-        const driver = this.#drivers.get(name);
-        if (driver === undefined) return;
-        void driver
-          .info()
-          .then((info) => this.#info.install(name, info))
-          .catch((error: unknown) => this.#ctx.logger.warn('Failed to update CSI driver', { driver: name, error }));
-      }),
-    );
-  }
-
-  #driver(name: string): CsiDriverClient {
-    const driver = this.#drivers.get(name);
-    if (driver === undefined) throw new Error(`driver name ${name} not found in the list of registered CSI drivers`);
-    return driver;
-  }
-
-  async #driverObject(name: string): Promise<CSIDriver | undefined> {
-    try {
-      return await this.#ctx.client.storage.csidrivers.get(name);
-    } catch (error) {
-      if (isNotFound(error)) return undefined;
-      throw error;
-    }
-  }
-
   // Mounting
 
   /** Mounts a PersistentVolume for a pod. Rejects with `MountError`. */
@@ -271,9 +149,9 @@ export class CsiVolumes {
     const pv = bound.volume;
     const name = pv.metadata.name!;
     const uid = pod.metadata.uid!;
-    const object = await this.#driverObject(source.driver);
+    const object = await this.#drivers.object(source.driver);
     const attached = object?.spec?.attachRequired !== false;
-    if (attached) await this.#needAttached(uid, v, source, object);
+    if (attached) await this.#attachments.waitAttached(uid, v, source, object);
     const data: VolumeData = {
       specVolID: name,
       volumeHandle: source.volumeHandle,
@@ -286,13 +164,13 @@ export class CsiVolumes {
     const step = this.#steps(v, name);
     const publishContext = attached
       ? await step(`${block ? 'MapVolume' : 'MountVolume'}.WaitForAttach`, () =>
-          this.#publishContext(source, data.attachmentID!),
+          this.#attachments.publishContext(source, data.attachmentID!),
         )
       : {};
     let driver!: CsiDriverClient;
     let staging: string | undefined;
     await step(block ? 'MapVolume.SetUpDevice' : 'MountVolume.MountDevice', async () => {
-      driver = this.#needDriver(
+      driver = this.#drivers.need(
         source.driver,
         block
           ? 'blockMapper.SetUpDevice failed to get CSI client: '
@@ -341,15 +219,15 @@ export class CsiVolumes {
     const target = `${podDir(this.#ctx, uid)}/volumes/${csiPlugin}/${v.name}/mount`;
     const published: Published = { pod, volume: v, bound: undefined, tokens, data, target, attached: false };
     await this.#steps(v, v.name)('MountVolume.SetUp', async () => {
-      const driver = this.#needDriver(source.driver, 'mounter.SetUpAt failed to get CSI client: ');
-      const modes = (await this.#driverObject(source.driver))?.spec?.volumeLifecycleModes;
+      const driver = this.#drivers.need(source.driver, 'mounter.SetUpAt failed to get CSI client: ');
+      const modes = (await this.#drivers.object(source.driver))?.spec?.volumeLifecycleModes;
       if (modes === undefined)
         throw new Error(
-          `${prefix}mounter.SetupAt failed to check volume lifecycle mode: volume mode "Ephemeral" not supported by driver ${source.driver} (no CSIDriver object)`,
+          `${csiPrefix}mounter.SetupAt failed to check volume lifecycle mode: volume mode "Ephemeral" not supported by driver ${source.driver} (no CSIDriver object)`,
         );
       if (!modes.includes('Ephemeral'))
         throw new Error(
-          `${prefix}mounter.SetupAt failed to check volume lifecycle mode: volume mode "Ephemeral" not supported by driver ${source.driver} (only supports [${modes.map((m) => `"${m}"`).join(' ')}])`,
+          `${csiPrefix}mounter.SetupAt failed to check volume lifecycle mode: volume mode "Ephemeral" not supported by driver ${source.driver} (only supports [${modes.map((m) => `"${m}"`).join(' ')}])`,
         );
       this.#usersOf(data).add(uid);
       await this.#publish(driver, published, {}, undefined, true);
@@ -357,14 +235,6 @@ export class CsiVolumes {
     this.#published.set(`${uid}/${v.name}`, published);
     this.#arm();
     return { path: target, readOnly: source.readOnly === true };
-  }
-
-  #needDriver(name: string, what: string): CsiDriverClient {
-    try {
-      return this.#driver(name);
-    } catch (error) {
-      throw new Error(`${prefix}${what}${errorText(error)}`, { cause: error });
-    }
   }
 
   /** Names the step that failed in the error's message, as upstream's events do. */
@@ -376,71 +246,6 @@ export class CsiVolumes {
         throw new MountError(v.name, `${step} failed for volume "${name}" : ${errorText(error)}`, { cause: error });
       }
     };
-  }
-
-  /**
-   * The node's status tells the attach/detach controller what is in use here before anything is mounted, and the controller tells
-   * it what may be mounted. Throws a waiting `MountError` until both is the case.
-   */
-  async #needAttached(
-    uid: string,
-    v: Volume,
-    source: CSIPersistentVolumeSource,
-    object: CSIDriver | undefined,
-  ): Promise<void> {
-    const name = uniqueVolumeName(source.driver, source.volumeHandle);
-    this.#need(name, uid);
-    const node = this.#ctx.node();
-    const waiting = this.#waiting.get(uid);
-    if (node !== undefined && isAttached(node, name)) {
-      waiting?.names.delete(name);
-      if (waiting?.names.size === 0) this.#waiting.delete(uid);
-      return;
-    }
-    const now = this.#ctx.clock.now();
-    if (waiting === undefined) this.#waiting.set(uid, { since: now, names: new Set([name]) });
-    else {
-      waiting.names.add(name);
-      if (now - waiting.since >= attachPatienceMs && (await this.#isFull(source, object)))
-        throw new AttachLimitError(v.name);
-    }
-    throw new MountError(v.name, `volume ${name} is not yet in node's status`, { waiting: true });
-  }
-
-  /** Whether a driver that says how many volumes it can attach says of this one that it cannot (KEP-4876). */
-  async #isFull(source: CSIPersistentVolumeSource, object: CSIDriver | undefined): Promise<boolean> {
-    if ((object?.spec?.nodeAllocatableUpdatePeriodSeconds ?? 0) <= 0) return false;
-    const id = attachmentName(source.volumeHandle, source.driver, this.#ctx.nodeName);
-    let code: number | undefined;
-    try {
-      code = (await this.#ctx.client.storage.volumeattachments.get(id)).status?.attachError?.errorCode;
-    } catch (error) {
-      if (!isNotFound(error)) throw error;
-    }
-    if (code !== resourceExhausted) return false;
-    const driver = this.#drivers.get(source.driver);
-    if (driver !== undefined)
-      await this.#info
-        .install(source.driver, await driver.info())
-        .catch((error: unknown) =>
-          this.#ctx.logger.warn('Failed to update CSI driver', { driver: source.driver, error }),
-        );
-    return true;
-  }
-
-  async #publishContext(source: CSIPersistentVolumeSource, id: string): Promise<Readonly<Record<string, string>>> {
-    let attachment;
-    try {
-      attachment = await this.#ctx.client.storage.volumeattachments.get(id);
-    } catch (error) {
-      throw new Error(`volume ${source.volumeHandle} has GET error for volume attachment ${id}: ${errorText(error)}`, {
-        cause: error,
-      });
-    }
-    if (attachment.metadata.deletionTimestamp !== undefined) throw new Error('volume attachment is being deleted');
-    if (attachment.status?.attached === true) return attachment.status.attachmentMetadata ?? {};
-    const error = attachment.status?.attachError?.message;
-    throw new Error(error ?? `volume ${source.volumeHandle} is not attached for volume attachment ${id}`);
   }
 
   /** Stages a volume unless its driver stages none; the path. */
@@ -508,7 +313,7 @@ export class CsiVolumes {
     const pv = bound?.volume;
     const source = pv?.spec?.csi;
     const inline = p.volume.csi;
-    const object = await this.#driverObject(data.driverName);
+    const object = await this.#drivers.object(data.driverName);
     const readOnly = bound === undefined ? inline?.readOnly === true : bound.readOnly;
     const block = bound?.mode === 'Block';
     const fsType = source?.fsType ?? inline?.fsType ?? '';
@@ -605,7 +410,7 @@ export class CsiVolumes {
     for (const p of this.#published.values()) {
       const name = p.data.specVolID;
       try {
-        const object = await this.#driverObject(p.data.driverName);
+        const object = await this.#drivers.object(p.data.driverName);
         if (object?.spec?.requiresRepublish === true) await this.#republish(p);
         if (p.bound !== undefined) await this.#grow(p);
       } catch (error) {
@@ -622,10 +427,10 @@ export class CsiVolumes {
 
   async #republish(p: Published): Promise<void> {
     await this.#exclusive(`csi/${p.data.driverName}^${p.data.volumeHandle}`, async () => {
-      const driver = this.#driver(p.data.driverName);
+      const driver = this.#drivers.get(p.data.driverName);
       const source = p.bound?.volume.spec?.csi;
       const context =
-        source !== undefined && p.attached ? await this.#publishContext(source, p.data.attachmentID!) : {};
+        source !== undefined && p.attached ? await this.#attachments.publishContext(source, p.data.attachmentID!) : {};
       const staging =
         source !== undefined && p.bound!.mode === 'Filesystem' && (await driver.can('STAGE_UNSTAGE_VOLUME'))
           ? stagingPath(this.#ctx.rootDir, source.driver, source.volumeHandle)
@@ -635,7 +440,7 @@ export class CsiVolumes {
   }
 
   async #grow(p: Published): Promise<void> {
-    await growVolume(this.#ctx, this.#driver(p.data.driverName), p.bound!, p.pod, p.target);
+    await growVolume(this.#ctx, this.#drivers.get(p.data.driverName), p.bound!, p.pod, p.target);
   }
 
   /** What a pod's volumes hold, as their drivers say; by the volume's name. */
@@ -643,7 +448,7 @@ export class CsiVolumes {
     const out = new Map<string, VolumeStats>();
     for (const [key, p] of this.#published) {
       if (!key.startsWith(`${uid}/`)) continue;
-      const driver = this.#drivers.get(p.data.driverName);
+      const driver = this.#drivers.find(p.data.driverName);
       if (driver === undefined || !(await driver.can('GET_VOLUME_STATS'))) continue;
       out.set(p.volume.name, await driver.stats(p.data.volumeHandle, p.target, ''));
     }
@@ -659,8 +464,7 @@ export class CsiVolumes {
         this.#unpublish(uid, found),
       );
     for (const key of this.#published.keys()) if (key.startsWith(`${uid}/`)) this.#published.delete(key);
-    this.#waiting.delete(uid);
-    this.#needNoMore(uid);
+    this.#attachments.release(uid);
   }
 
   async #unpublish(
@@ -670,7 +474,7 @@ export class CsiVolumes {
     const { host, rootDir } = this.#ctx;
     const { data, directory, block } = found;
     const name = data.specVolID ?? directory.slice(directory.lastIndexOf('/') + 1);
-    const driver = this.#needDriver(
+    const driver = this.#drivers.need(
       data.driverName,
       block
         ? 'blockMapper.UnmapPodDevice failed to get CSI client: '
@@ -681,7 +485,7 @@ export class CsiVolumes {
       await driver.unpublish(data.volumeHandle, target);
     } catch (error) {
       throw new Error(
-        `${prefix}${block ? 'blockMapper.unpublishVolumeForBlock' : 'Unmounter.TearDownAt'} failed: ${errorText(error)}`,
+        `${csiPrefix}${block ? 'blockMapper.unpublishVolumeForBlock' : 'Unmounter.TearDownAt'} failed: ${errorText(error)}`,
         { cause: error },
       );
     }
@@ -709,7 +513,7 @@ export class CsiVolumes {
         await driver.unstage(data.volumeHandle, path);
       } catch (error) {
         throw new Error(
-          `${prefix}${block ? 'blockMapper.unstageVolumeForBlock' : 'attacher.UnmountDevice'} failed: ${errorText(error)}`,
+          `${csiPrefix}${block ? 'blockMapper.unstageVolumeForBlock' : 'attacher.UnmountDevice'} failed: ${errorText(error)}`,
           { cause: error },
         );
       }
@@ -721,12 +525,6 @@ export class CsiVolumes {
       await host.remove(`${blockDir(rootDir)}/${name}`);
     } else await host.remove(path.slice(0, path.lastIndexOf('/')));
   }
-}
-
-/** Told as in use by the kubelet, and as attached by the controller. */
-function isAttached(node: Node, name: string): boolean {
-  const { volumesInUse, volumesAttached } = node.status ?? {};
-  return volumesInUse?.includes(name) === true && volumesAttached?.some((a) => a.name === name) === true;
 }
 
 const dataOf = (source: CSIPersistentVolumeSource): VolumeData => ({

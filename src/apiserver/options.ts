@@ -67,6 +67,8 @@ export interface ApiServerOptions {
   readonly tolerationSeconds?: { readonly notReady: number; readonly unreachable: number };
   /** `--kubelet-preferred-address-types`, default InternalIP, ExternalIP, Hostname. */
   readonly kubeletAddressTypes?: readonly string[];
+  /** `--max-connection-bytes-per-sec`, of connections to nodes and pods; 0 or left out: no limit. */
+  readonly connectionBytesPerSecond?: number;
   /** `--kubernetes-service-node-port`: the `kubernetes` Service has a node port. */
   readonly kubernetesNodePort?: number;
   /** `--endpoint-reconciler-type`: who keeps the addresses of the `kubernetes` Service; default lease. */
@@ -93,6 +95,8 @@ export interface ApiServerOptions {
   readonly proxyClientCertificate?: { readonly certificate: string; readonly key: string };
   /** `--enable-aggregator-routing`: Services are reached by their endpoints instead of their cluster IP. */
   readonly aggregatorRouting?: boolean;
+  /** `--aggregator-reject-forwarding-redirect`, default true: redirections of aggregated servers are refused. */
+  readonly rejectRedirects?: boolean;
   /** `--enable-admission-plugins`: those that are off by default; NodeRestriction where nothing is said. */
   readonly enableAdmissionPlugins?: ReadonlySet<string>;
   readonly disableAdmissionPlugins?: ReadonlySet<string>;
@@ -143,6 +147,8 @@ export interface OperationsOptions {
   readonly minRequestTimeoutSeconds?: number;
   /** `--disabled-metrics`, `--allow-metric-labels` */
   readonly metrics?: MetricChoice;
+  /** `--enable-logs-handler`: `/logs/` shows `/var/log`. */
+  readonly logFiles?: boolean;
   /** `--send-retry-after-while-not-ready-once`: who comes before the server was ready for the first time is told to come again. */
   readonly retryUntilReady?: boolean;
   /** `-v=3` and more: a line of the log for each request. */

@@ -38,6 +38,7 @@ import { apiServerId, IdentityLease } from './bootstrap/identity-lease.ts';
 import { createConnectHandler, type Session } from './connect/connect.ts';
 import { LogMetrics } from './connect/log-metrics.ts';
 import { Locations, isGlobalUnicast } from './connect/locations.ts';
+import { pacedDialer } from './connect/paced-dialer.ts';
 import { createServiceResolver } from './connect/service-resolver.ts';
 import { createWebhookClients } from './connect/webhook-client.ts';
 import type { WebhookClients } from './connect/webhook-client.ts';
@@ -403,6 +404,7 @@ class ApiServerImpl implements ApiServer {
       dialer: options.dialer,
       services,
       proxyClient: options.proxyClientCertificate,
+      rejectRedirects: options.rejectRedirects ?? true,
       computed,
       sessionStarted,
       trace: tracer,
@@ -411,7 +413,7 @@ class ApiServerImpl implements ApiServer {
     const logMetrics = new LogMetrics();
     const connect = createConnectHandler({
       logMetrics,
-      dialer: options.dialer,
+      dialer: pacedDialer(options.dialer, options.connectionBytesPerSecond ?? 0),
       locations: new Locations(registries, random, options.kubeletAddressTypes),
       authorizer,
       admission,

@@ -19,6 +19,8 @@ export interface Flag {
   readonly choices?: readonly string[];
   /** Shown as the value's name in the help. */
   readonly value?: string;
+  /** What the flag stands for without a value; with it, a value comes behind `=` alone. */
+  readonly bare?: string;
 }
 
 /** Values by flag name (kebab-case): string, number, boolean, string[], Record<string, string> or milliseconds. */
@@ -179,10 +181,11 @@ export function addCommand(program: Command, spec: CommandSpec): void {
     return;
   }
   for (const flag of spec.flags) {
-    const flags = `${flag.short === undefined ? '' : `-${flag.short}, `}--${flag.name} ${flag.kind === 'bool' ? '[bool]' : `<${valueName(flag)}>`}`;
+    const flags = `${flag.short === undefined ? '' : `-${flag.short}, `}--${flag.name} ${flag.kind === 'bool' ? '[bool]' : flag.bare === undefined ? `<${valueName(flag)}>` : `[${valueName(flag)}]`}`;
     const option = new Option(flags, flag.help);
     option.argParser((text: string, previous: unknown) => parseValue(flag, text, previous));
     if (flag.kind === 'bool') option.preset('true');
+    else if (flag.bare !== undefined) option.preset(flag.bare);
     if (flag.default !== undefined) option.default(flag.default, defaultText(flag));
     command.addOption(option);
   }

@@ -21,6 +21,8 @@ const program = new Command('knarr')
   .description('A complete Kubernetes cluster in one command.')
   .version(knarrVersion, '--version', 'print the version')
   .helpCommand(true)
+  // --version behind a component's name is the component's.
+  .enablePositionalOptions()
   .configureOutput({ outputError: () => {} })
   .exitOverride();
 

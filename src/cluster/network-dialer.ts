@@ -18,6 +18,8 @@ export interface NetworkDialerOptions {
   readonly dial?: Dial | undefined;
   /** How long connecting may take, handshake included; default 30 s. */
   readonly timeoutMs?: number;
+  /** `--kubelet-timeout`: the same for kubelets. */
+  readonly kubeletTimeoutMs?: number | undefined;
 }
 
 /** Resolves when `event` has happened; the socket is destroyed when it fails or takes too long. */
@@ -70,7 +72,7 @@ export function networkDialer(options: NetworkDialerOptions = {}): Dialer {
       });
       socket.setNoDelay(true);
       try {
-        return await connected(socket, 'secureConnect', what, timeoutMs);
+        return await connected(socket, 'secureConnect', what, options.kubeletTimeoutMs ?? timeoutMs);
       } catch (error) {
         throw dialError(what, error);
       }

@@ -225,6 +225,7 @@ export class ProcessCluster {
         '--service-cluster-ip-range=10.96.0.0/12',
         '--authorization-mode=Node,RBAC',
         '--enable-admission-plugins=NodeRestriction',
+        '--allow-privileged',
         '--kubelet-client-certificate=pki/apiserver-kubelet-client.crt',
         '--kubelet-client-key=pki/apiserver-kubelet-client.key',
         '--kubelet-certificate-authority=pki/ca.crt',

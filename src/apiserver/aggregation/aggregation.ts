@@ -32,6 +32,8 @@ export interface AggregationOptions {
   readonly computed: ComputedApis;
   readonly sessionStarted: (session: Session, scope: Scope) => void;
   readonly trace?: OutgoingTrace | undefined;
+  /** `--aggregator-reject-forwarding-redirect` */
+  readonly rejectRedirects: boolean;
 }
 
 export class Aggregation {
@@ -50,7 +52,12 @@ export class Aggregation {
     this.#autoRegister = new AutoRegister({ registries, directory, services, clock, logger });
     this.#availability = new Availability({ registries, services, clock, logger });
     this.documents = new RemoteDocuments({ services, clock, logger });
-    this.proxy = createAggregationProxy({ services, sessionStarted: options.sessionStarted, trace: options.trace });
+    this.proxy = createAggregationProxy({
+      services,
+      sessionStarted: options.sessionStarted,
+      trace: options.trace,
+      rejectRedirects: options.rejectRedirects,
+    });
     this.families = this.#availability.families;
   }
 

@@ -69,6 +69,8 @@ export interface AggregationProxyOptions {
   /** Remembers a session until it is closed. */
   readonly sessionStarted: (session: Session, scope: Scope) => void;
   readonly trace?: OutgoingTrace | undefined;
+  /** Redirections are refused instead of passed on. */
+  readonly rejectRedirects: boolean;
 }
 
 export interface AggregationProxy {
@@ -77,7 +79,7 @@ export interface AggregationProxy {
 }
 
 export function createAggregationProxy(options: AggregationProxyOptions): AggregationProxy {
-  const { services, sessionStarted, trace } = options;
+  const { services, sessionStarted, trace, rejectRedirects } = options;
 
   const pass = async (scope: Scope, remote: RemoteService, discovery: boolean): Promise<OutgoingResponse> => {
     if (!remote.available) return textResponse(503, 'service unavailable');
@@ -127,7 +129,7 @@ export function createAggregationProxy(options: AggregationProxyOptions): Aggreg
       cancel?.();
     }
     const status = response.statusCode ?? 502;
-    if (status >= 300 && status <= 399 && response.headers.location !== undefined) {
+    if (rejectRedirects && status >= 300 && status <= 399 && response.headers.location !== undefined) {
       response.destroy();
       return textResponse(502, 'the backend attempted to redirect this request, which is not permitted');
     }

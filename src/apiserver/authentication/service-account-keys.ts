@@ -70,6 +70,23 @@ function pemBlocks(pem: string): string[] {
   return pem.match(/-----BEGIN [A-Z ]+-----[\s\S]+?-----END [A-Z ]+-----/g) ?? [];
 }
 
+/**
+ * The keys that a file verifies with: public keys, those of private keys and of certificates; other blocks are passed over.
+ * @throws {Error} when there is none
+ */
+export function publicKeysOf(pem: string): KeyObject[] {
+  const keys: KeyObject[] = [];
+  for (const block of pemBlocks(pem))
+    try {
+      const key = block.includes('PRIVATE KEY') ? createPublicKey(createPrivateKey(block)) : createPublicKey(block);
+      if (key.asymmetricKeyType === 'rsa' || key.asymmetricKeyType === 'ec') keys.push(key);
+    } catch {
+      continue;
+    }
+  if (keys.length === 0) throw new Error('data does not contain any valid RSA or ECDSA public keys');
+  return keys;
+}
+
 /** Takes a compact JWT apart; undefined when it is none. */
 export function parseToken(token: string): ParsedToken | undefined {
   const parts = token.split('.');
@@ -135,9 +152,7 @@ export class ServiceAccountKeys implements TokenKeys {
       this.#verify.push(entry);
       return entry;
     };
-    for (const pem of options.verifyKeys ?? [])
-      for (const block of pemBlocks(pem))
-        add(block.includes('PRIVATE KEY') ? createPrivateKey(block) : createPublicKey(block));
+    for (const pem of options.verifyKeys ?? []) for (const key of publicKeysOf(pem)) add(key);
     if (options.signingKey !== undefined) {
       const key = createPrivateKey(options.signingKey);
       const { id, algorithm } = add(key);

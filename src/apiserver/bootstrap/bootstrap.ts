@@ -75,10 +75,13 @@ async function ensureNodePort(writer: BootstrapWriter, o: BootstrapObject): Prom
     await writer.create(o.group, o.resource, o.object);
     return;
   }
-  const { type, ports } = o.object['spec'] as { type: string; ports: unknown };
+  const { type, ports, externalTrafficPolicy } = o.object['spec'] as Record<string, unknown>;
   const spec = (object: KubeObject): Record<string, unknown> => object['spec'] as Record<string, unknown>;
   if (spec(current)['type'] === type && sameJson(sorted(spec(current)['ports']), sorted(ports))) return;
-  await writer.update(o.group, o.resource, o.object.metadata, (c) => ({ ...c, spec: { ...spec(c), type, ports } }));
+  await writer.update(o.group, o.resource, o.object.metadata, (c) => ({
+    ...c,
+    spec: { ...spec(c), type, ports, externalTrafficPolicy },
+  }));
 }
 
 /** The same value with the members of objects in order. */

@@ -141,7 +141,9 @@ export function kubernetesServiceObjects(a: AdvertisedAddress): BootstrapObject[
             },
           ],
           sessionAffinity: 'None',
-          type: a.nodePort === undefined ? 'ClusterIP' : 'NodePort',
+          ...(a.nodePort === undefined
+            ? { type: 'ClusterIP' }
+            : { type: 'NodePort', externalTrafficPolicy: 'Cluster' }),
         },
       },
     },

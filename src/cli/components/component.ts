@@ -9,9 +9,12 @@ import { createLogger, formatJson, formatText } from '../../base/logger.ts';
 import type { LogLevel } from '../../base/logger.ts';
 import { SystemRandom } from '../../base/random.ts';
 import type { ComponentEnvironment } from '../../cluster/processes/environment.ts';
+import { reportedVersion } from '../../cluster/processes/reported-version.ts';
 import { flagText } from '../flags.ts';
 import type { CommandSpec, Flag, FlagValues } from '../flags.ts';
 import { UsageError } from '../errors.ts';
+import { idleFlagLines, idleFlags, type IdleFlags } from './idle-flags.ts';
+import { idleLogFlags } from './log-idle-flags.ts';
 
 export const logFlags: readonly Flag[] = [
   {
@@ -24,6 +27,18 @@ export const logFlags: readonly Flag[] = [
   { name: 'log-format', kind: 'string', choices: ['text', 'json'], default: 'text', help: 'form of the log' },
   { name: 'logging-format', kind: 'string', choices: ['text', 'json'], help: "as --log-format, by upstream's name" },
   { name: 'v', short: 'v', kind: 'int', help: 'verbosity as upstream has it: 4 and more is --log-level=debug' },
+];
+
+/** What upstream's components have besides. */
+const commonFlags: readonly Flag[] = [
+  ...idleFlags(idleLogFlags),
+  {
+    name: 'version',
+    kind: 'string',
+    bare: 'true',
+    value: 'true|raw|VERSION',
+    help: 'print the version and end; raw: all of it; vX.Y.Z…: what is told as the version',
+  },
 ];
 
 /** Typed access to the values of a command's flags. */
@@ -112,15 +127,32 @@ export interface ComponentCommand extends CommandSpec {
   start(values: FlagValues, env: ComponentEnvironment): Promise<void>;
 }
 
-/** A command that runs one component. */
+/** A command that runs one component. `idle`: flags of upstream's that stand for nothing here. */
 export function componentCommand(
-  spec: Omit<CommandSpec, 'run' | 'argument'> & { run(values: Values, env: ComponentEnvironment): Promise<void> },
+  spec: Omit<CommandSpec, 'run' | 'argument'> & {
+    readonly idle?: IdleFlags;
+    run(values: Values, env: ComponentEnvironment): Promise<void>;
+  },
 ): ComponentCommand {
-  const flags = [...spec.flags, ...logFlags];
+  const idle = [...(spec.idle ?? []), ...idleLogFlags];
+  const flags = [...spec.flags, ...idleFlags(spec.idle ?? []), ...logFlags, ...commonFlags];
+  const start = (values: FlagValues, env: ComponentEnvironment): Promise<void> => {
+    for (const line of idleFlagLines(idle, (name) => values[name] !== undefined)) env.logger.warn(line);
+    return spec.run(valuesOf(values, flags), env);
+  };
   return {
     ...spec,
     flags,
-    start: (values, env) => spec.run(valuesOf(values, flags), env),
-    run: (values) => runWithSignals(values, (env) => spec.run(valuesOf(values, flags), env)),
+    start,
+    async run(values) {
+      const version = reportedVersion(values['version'] as string | undefined);
+      if (version.print !== undefined) {
+        process.stdout.write(`${version.print}\n`);
+        return;
+      }
+      await runWithSignals(values, (env) =>
+        start(values, version.told === undefined ? env : { ...env, version: version.told }),
+      );
+    },
   };
 }

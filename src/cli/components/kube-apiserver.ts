@@ -11,7 +11,11 @@ import {
 } from './serving-flags.ts';
 import { componentCommand } from './component.ts';
 import { apiChoice, apiFlags } from './api-flags.ts';
+import { clusterFacingFlags, clusterFacingValues } from './cluster-facing-flags.ts';
+import { idleApiServerFlags } from './kube-apiserver-idle-flags.ts';
+import { metricFlags, metricValues } from './metric-flags.ts';
 import { securityFlags, securityValues } from './security-flags.ts';
+import { storageFlags, storageValues } from './storage-flags.ts';
 
 const file = (name: string, help: string): Flag => ({ name, kind: 'string', value: 'FILE', help });
 const list = (name: string, value: string, preset: readonly string[], help: string): Flag => ({
@@ -22,11 +26,14 @@ const list = (name: string, value: string, preset: readonly string[], help: stri
   ...(preset.length === 0 ? {} : { default: preset }),
 });
 
+const defaultServiceRange = '10.0.0.0/24';
+
 export const apiServerCommand = componentCommand({
   name: 'kube-apiserver',
   summary: 'the API server',
   description:
     'Serves the Kubernetes API over TLS, from an etcd cluster ("knarr etcd" is one). It keeps nothing itself: several can run on the same etcd.',
+  idle: idleApiServerFlags,
   flags: [
     { name: 'etcd-servers', kind: 'list', value: 'URL,…', help: 'the etcd cluster' },
     file('etcd-cafile', "authority of etcd's certificate"),
@@ -45,16 +52,29 @@ export const apiServerCommand = componentCommand({
       default: 'application/json',
       help: 'form of what is stored: application/json or application/vnd.kubernetes.protobuf; both are read',
     },
+    ...storageFlags,
     { name: 'bind-address', kind: 'string', value: 'ADDRESS', default: '0.0.0.0', help: 'where to serve' },
     { name: 'secure-port', kind: 'int', default: 6443, help: 'port; 0 picks a free one' },
+    {
+      name: 'permit-port-sharing',
+      kind: 'bool',
+      default: false,
+      help: 'others may listen on the same address and port (SO_REUSEPORT)',
+    },
     {
       name: 'advertise-address',
       kind: 'string',
       value: 'ADDRESS',
       help: 'the address that the kubernetes Service leads to (default: the one served on)',
     },
-    file('tls-cert-file', 'serving certificate; self-signed when left out'),
+    file('tls-cert-file', 'serving certificate; that of --cert-dir when left out'),
     file('tls-private-key-file', 'its key'),
+    {
+      name: 'cert-dir',
+      kind: 'string',
+      value: 'DIR',
+      help: 'where apiserver.crt and apiserver.key are, or come to be, signed by itself; empty: in memory (default /var/run/kubernetes, in memory where that cannot be written)',
+    },
     ...servingFlags,
     file('client-ca-file', 'authorities of client certificates'),
     file('requestheader-client-ca-file', 'authorities of authenticating proxies'),
@@ -75,9 +95,9 @@ export const apiServerCommand = componentCommand({
     },
     {
       name: 'service-cluster-ip-range',
-      kind: 'list',
-      value: 'CIDR',
-      default: ['10.0.0.0/24'],
+      kind: 'string',
+      value: 'CIDR,…',
+      default: defaultServiceRange,
       help: 'range of the cluster IPs of Services',
     },
     {
@@ -95,6 +115,12 @@ export const apiServerCommand = componentCommand({
     },
     { name: 'enable-admission-plugins', kind: 'list', value: 'NAME,…', help: 'admission plugins besides the default' },
     { name: 'disable-admission-plugins', kind: 'list', value: 'NAME,…', help: 'admission plugins to leave out' },
+    {
+      name: 'admission-control',
+      kind: 'list',
+      value: 'NAME,…',
+      help: 'exactly these admission plugins, in place of the two',
+    },
     file('admission-control-config-file', 'AdmissionConfiguration: what admission plugins are told'),
     {
       name: 'enable-aggregator-routing',
@@ -102,9 +128,16 @@ export const apiServerCommand = componentCommand({
       default: false,
       help: 'webhooks and aggregated servers are reached by endpoints instead of cluster IPs',
     },
+    {
+      name: 'aggregator-reject-forwarding-redirect',
+      kind: 'bool',
+      default: true,
+      help: 'refuse redirections of aggregated servers instead of passing them on',
+    },
     file('kubelet-client-certificate', 'shown to kubelets'),
     file('kubelet-client-key', 'its key'),
     file('kubelet-certificate-authority', "authority of the kubelets' certificates; any is taken when left out"),
+    ...clusterFacingFlags,
     ...apiFlags,
     { name: 'event-ttl', kind: 'duration', default: 3_600_000, help: 'how long Events are kept' },
     { name: 'request-timeout', kind: 'duration', default: 60_000, help: 'how long a request may take' },
@@ -117,6 +150,20 @@ export const apiServerCommand = componentCommand({
       help: 'the two limits together are shared by priority levels, and requests wait in fair queues',
     },
     ...operationFlags,
+    {
+      name: 'send-retry-after-while-not-ready-once',
+      kind: 'bool',
+      default: false,
+      help: 'who comes before it has been ready for the first time is told to come again (503)',
+    },
+    {
+      name: 'debug-socket-path',
+      kind: 'string',
+      value: 'SOCKET',
+      help: 'Unix socket with the profiles, to whoever may open it',
+    },
+    { name: 'enable-logs-handler', kind: 'bool', default: false, help: 'show the files of /var/log at /logs/' },
+    ...metricFlags,
     ...auditFlags,
     ...encryptionFlags,
   ],
@@ -138,13 +185,15 @@ export const apiServerCommand = componentCommand({
         etcdCaFile: v.string('etcd-cafile'),
         etcdCertFile: v.string('etcd-certfile'),
         etcdKeyFile: v.string('etcd-keyfile'),
-        etcdCompactionIntervalMs: v.ms('etcd-compaction-interval'),
+        storage: storageValues(v),
         storageMediaType: v.text('storage-media-type'),
         bindAddress: v.text('bind-address'),
         securePort: v.port('secure-port'),
         advertiseAddress: v.string('advertise-address'),
         tlsCertFile: v.string('tls-cert-file'),
         tlsPrivateKeyFile: v.string('tls-private-key-file'),
+        certDir: v.string('cert-dir'),
+        permitPortSharing: v.bool('permit-port-sharing'),
         clientCaFile: v.string('client-ca-file'),
         requestheaderClientCaFile: v.string('requestheader-client-ca-file'),
         requestheaderAllowedNames: v.list('requestheader-allowed-names'),
@@ -156,13 +205,15 @@ export const apiServerCommand = componentCommand({
         proxyClientKeyFile: v.string('proxy-client-key-file'),
         serviceAccountSigningKeyFile: v.string('service-account-signing-key-file'),
         serviceAccountSigningEndpoint: v.string('service-account-signing-endpoint'),
-        serviceClusterIpRange: v.list('service-cluster-ip-range'),
+        serviceClusterIpRange: (v.string('service-cluster-ip-range') || defaultServiceRange).split(','),
         serviceNodePortRange: v.text('service-node-port-range'),
         enableBootstrapTokenAuth: v.bool('enable-bootstrap-token-auth'),
+        admissionControl: v.maybe('admission-control'),
         enableAdmissionPlugins: v.list('enable-admission-plugins'),
         disableAdmissionPlugins: v.list('disable-admission-plugins'),
         admissionControlConfigFile: v.string('admission-control-config-file'),
         enableAggregatorRouting: v.bool('enable-aggregator-routing'),
+        rejectRedirects: v.bool('aggregator-reject-forwarding-redirect'),
         kubeletClientCertificate: v.string('kubelet-client-certificate'),
         kubeletClientKey: v.string('kubelet-client-key'),
         kubeletCertificateAuthority: v.string('kubelet-certificate-authority'),
@@ -173,7 +224,14 @@ export const apiServerCommand = componentCommand({
         maxMutatingRequestsInflight: v.int('max-mutating-requests-inflight'),
         priorityAndFairness: v.bool('enable-priority-and-fairness'),
         tls: tlsValues(v),
-        operations: operationValues(v),
+        operations: {
+          ...operationValues(v),
+          retryUntilReady: v.bool('send-retry-after-while-not-ready-once'),
+          logFiles: v.bool('enable-logs-handler'),
+        },
+        metrics: metricValues(v),
+        clusterFacing: clusterFacingValues(v),
+        debugSocketPath: v.string('debug-socket-path'),
         tracingConfigFile: v.string('tracing-config-file'),
         audit: auditValues(v),
         security: securityValues(v),

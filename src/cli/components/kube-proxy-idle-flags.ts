@@ -4,7 +4,6 @@ import type { IdleFlags } from './idle-flags.ts';
 const iptables = 'the rules are those of nftables';
 const unlimited = 'requests to the API server are not limited by the client';
 const cadvisor = 'nothing reads it, in upstream either';
-const buffered = 'the log is written line by line';
 
 export const idleProxyFlags: IdleFlags = [
   ['iptables-localhost-nodeports', 'bool', 'with nftables that is --localhost-nodeports'],
@@ -24,10 +23,4 @@ export const idleProxyFlags: IdleFlags = [
   ['show-hidden-metrics-for-version', 'string', 'there are no hidden metrics'],
   ['machine-id-file', 'string', cadvisor],
   ['boot-id-file', 'string', cadvisor],
-  ['log-flush-frequency', 'duration', buffered],
-  ['log-json-info-buffer-size', 'string', buffered],
-  ['log-json-split-stream', 'bool', 'the log goes to standard error'],
-  ['log-text-info-buffer-size', 'string', buffered],
-  ['log-text-split-stream', 'bool', 'the log goes to standard error'],
-  ['vmodule', 'string', 'the log has one level: -v'],
 ];

@@ -46,12 +46,13 @@ async function read(file: string): Promise<{ readonly value: unknown; readonly s
   return { value: await loadYaml(source.toString('utf8')), source };
 }
 
-/** Undefined when nothing is encrypted. @throws {StartError} */
+/** `root`: what keys begin with in the store. Undefined when nothing is encrypted. @throws {StartError} */
 export async function createEncryption(
   flags: EncryptionFlags,
   catalog: Catalog,
   env: Environment,
   features?: FeatureGates,
+  root?: string,
 ): Promise<EncryptionAtRest | undefined> {
   const { clock, random, logger, signal } = env;
   const file = flags.providerConfig;
@@ -67,6 +68,7 @@ export async function createEncryption(
   const encryption = new Encryption({
     ...{ clock, random, logger, catalog, reload, serverId },
     kmsV1: features?.enabled('KMSv1') ?? false,
+    ...(root === undefined ? {} : { root }),
   });
   try {
     const { value, source } = await read(file);

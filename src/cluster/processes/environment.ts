@@ -19,6 +19,8 @@ export interface ComponentEnvironment {
   readonly logger: Logger;
   /** Aborts when the component is to stop. */
   readonly signal: AbortSignal;
+  /** `--version=vX.Y.Z…`: what is told as the version; undefined: what it is. */
+  readonly version?: string;
   /** A line for the person (or program) who started it. */
   say(line: string): void;
 }
@@ -148,12 +150,12 @@ export function aborted(signal: AbortSignal): Promise<void> {
 }
 
 /** Rejects with one line when the address cannot be had; before anything is opened that would have to be closed again. */
-export function probeAddress(host: string, port: number, flag: string): Promise<void> {
+export function probeAddress(host: string, port: number, flag: string, shared = false): Promise<void> {
   if (port === 0) return Promise.resolve();
   return new Promise((resolve, reject) => {
     const probe = createServer();
     probe.once('error', (error) => reject(listenError(error, host, port, flag)));
-    probe.listen({ host, port, exclusive: true }, () => probe.close(() => resolve()));
+    probe.listen({ host, port, exclusive: true, reusePort: shared }, () => probe.close(() => resolve()));
   });
 }
 

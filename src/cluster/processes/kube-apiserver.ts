@@ -3,10 +3,10 @@ import { joinHostPort } from '../../base/host-port.ts';
 import { loadCatalog, type Catalog } from '../../api/catalog/catalog.ts';
 import { defaultPluginNames, optionalPluginNames, type PluginChoice } from '../../apiserver/admission/plugins.ts';
 import type { ApiServer } from '../../apiserver/server.ts';
-import { createApiServer } from '../../apiserver/server.ts';
+import { createApiServer, firstServiceIP } from '../../apiserver/server.ts';
 import { storageMediaType, type StorageMediaType } from '../../apiserver/storage/media-type.ts';
-import { startPeriodicCompaction } from '../../etcd/periodic-compaction.ts';
 import { openRemoteStore } from '../../etcd/remote-store.ts';
+import { storagePrefix } from '../../apiserver/storage/prefixed-store.ts';
 import type { KeyValueStore } from '../../etcd/store.ts';
 import type { Logger } from '../../base/logger.ts';
 import { readApiChoice, type ApiChoice } from '../api-choice.ts';
@@ -14,9 +14,13 @@ import { networkDialer } from '../network-dialer.ts';
 import { gitVersion } from '../version.ts';
 import { readAdmissionConfiguration } from './admission-configuration.ts';
 import { operationsOf, type OperationFlags } from './api-server-extras.ts';
+import { ApiServerStores, checkStorage, type StorageFlags } from './api-server-storage.ts';
 import { createAudit, type AuditFlags } from './audit.ts';
+import { certificateOfDirectory, type FoundCertificate } from './certificate-directory.ts';
+import { clusterFacing, type ClusterFacingFlags } from './cluster-facing.ts';
+import { openDebugSocket } from './debug-socket.ts';
 import { createEncryption, type EncryptionFlags } from './encryption.ts';
-import type { ComponentEnvironment } from './environment.ts';
+import type { ComponentEnvironment, KeyPair } from './environment.ts';
 import { parseIp } from '../../base/ip.ts';
 import { ClusterRangeError, serviceFamily } from '../ranges.ts';
 import {
@@ -32,6 +36,7 @@ import {
   StartError,
 } from './environment.ts';
 import { checkSigning, openSigner, type Signer } from './external-signer.ts';
+import { readMetricChoice, type MetricFlags } from './metric-choice.ts';
 import { readSecurity, type SecurityFlags } from './security.ts';
 import { selfSigned } from './self-signed.ts';
 import { createTracer } from './tracing.ts';
@@ -42,6 +47,8 @@ import {
   type TlsFlags,
 } from './serving-certificates.ts';
 
+const defaultCertDir = '/var/run/kubernetes';
+
 /** Named and defaulted as upstream's flags. */
 export interface ApiServerFlags {
   readonly etcdServers: readonly string[];
@@ -49,13 +56,16 @@ export interface ApiServerFlags {
   readonly etcdCaFile: string | undefined;
   readonly etcdCertFile: string | undefined;
   readonly etcdKeyFile: string | undefined;
-  readonly etcdCompactionIntervalMs: number;
+  readonly storage: StorageFlags;
   readonly storageMediaType: string;
   readonly bindAddress: string;
   readonly securePort: number;
   readonly advertiseAddress: string | undefined;
   readonly tlsCertFile: string | undefined;
   readonly tlsPrivateKeyFile: string | undefined;
+  /** Undefined: /var/run/kubernetes, where that can be used. */
+  readonly certDir: string | undefined;
+  readonly permitPortSharing: boolean;
   readonly clientCaFile: string | undefined;
   readonly requestheaderClientCaFile: string | undefined;
   readonly requestheaderAllowedNames: readonly string[];
@@ -70,10 +80,13 @@ export interface ApiServerFlags {
   readonly serviceClusterIpRange: readonly string[];
   /** `30000-32767` */
   readonly serviceNodePortRange: string;
+  /** All plugins there are to be; undefined: those by default, and what the other two flags say. */
+  readonly admissionControl: readonly string[] | undefined;
   readonly enableAdmissionPlugins: readonly string[];
   readonly disableAdmissionPlugins: readonly string[];
   readonly admissionControlConfigFile: string | undefined;
   readonly enableAggregatorRouting: boolean;
+  readonly rejectRedirects: boolean;
   readonly kubeletClientCertificate: string | undefined;
   readonly kubeletClientKey: string | undefined;
   readonly kubeletCertificateAuthority: string | undefined;
@@ -85,6 +98,9 @@ export interface ApiServerFlags {
   readonly priorityAndFairness: boolean;
   readonly tls: TlsFlags;
   readonly operations: OperationFlags;
+  readonly metrics: MetricFlags;
+  readonly clusterFacing: ClusterFacingFlags;
+  readonly debugSocketPath: string | undefined;
   readonly tracingConfigFile: string | undefined;
   readonly audit: AuditFlags;
   readonly security: SecurityFlags;
@@ -109,9 +125,19 @@ function chooseMediaType(text: string): StorageMediaType {
   }
 }
 
-/** Which plugins `--enable-admission-plugins` and `--disable-admission-plugins` ask for. */
+/** Which plugins `--enable-admission-plugins` and `--disable-admission-plugins` ask for, or `--admission-control` alone. */
 function pluginChoice(flags: ApiServerFlags): PluginChoice {
   const known = [...defaultPluginNames, ...optionalPluginNames];
+  const only = flags.admissionControl;
+  if (only !== undefined) {
+    if (flags.enableAdmissionPlugins.length > 0 || flags.disableAdmissionPlugins.length > 0)
+      throw new StartError(
+        'admission-control and enable-admission-plugins/disable-admission-plugins flags are mutually exclusive',
+      );
+    for (const name of only)
+      if (!known.includes(name)) throw new StartError(`admission-control plugin "${name}" is unknown`);
+    return { enable: new Set(only), disable: new Set(known.filter((name) => !only.includes(name))) };
+  }
   for (const [flag, names] of [
     ['enable-admission-plugins', flags.enableAdmissionPlugins],
     ['disable-admission-plugins', flags.disableAdmissionPlugins],
@@ -132,33 +158,6 @@ function portRange(text: string): { min: number; max: number } {
   if (m === null || min < 1 || max > 65_535 || max < min)
     throw new StartError(`--service-node-port-range ${text}: it is a range such as 30000-32767`);
   return { min, max };
-}
-
-/** Waits for the first answer of the store, a minute at most. False when the server is to stop first. */
-async function waitForStore(
-  store: KeyValueStore,
-  servers: readonly string[],
-  env: ComponentEnvironment,
-): Promise<boolean> {
-  const { clock, logger, signal } = env;
-  const began = clock.monotonic();
-  for (let attempt = 0; !signal.aborted; attempt++) {
-    try {
-      await store.currentRevision();
-      return true;
-    } catch (error) {
-      if (signal.aborted) return false;
-      if (clock.monotonic() - began > 60_000)
-        throw new StartError(`cannot reach etcd at ${servers.join(', ')}: ${(error as Error).message}`, {
-          cause: error,
-        });
-      if (attempt % 10 === 0) logger.warn('cannot reach etcd; trying again', { servers: servers.join(','), error });
-      await clock.sleep(1000, signal).catch((e: unknown) => {
-        if (!signal.aborted) throw e;
-      });
-    }
-  }
-  return false;
 }
 
 /** The certificates of a bundle, each as its base64. */
@@ -189,8 +188,7 @@ function advertisedAddress(flags: ApiServerFlags): string | undefined {
 }
 
 export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironment): Promise<void> {
-  const { clock, random, signal } = env;
-  const { logger } = env;
+  const { clock, random, signal, logger } = env;
   if (flags.etcdServers.length === 0)
     throw new StartError('--etcd-servers must be specified, such as https://127.0.0.1:2379 ("knarr etcd" is one)');
   if (flags.security.serviceAccountIssuer.length === 0)
@@ -206,24 +204,41 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
   const plugins = pluginChoice(flags);
   const admissionConfiguration = await readAdmissionConfiguration(flags.admissionControlConfigFile, env.clock);
   const nodePorts = portRange(flags.serviceNodePortRange);
+  const facing = clusterFacing(flags.clusterFacing, nodePorts);
+  checkStorage(flags.storage);
+  const metrics = await readMetricChoice(flags.metrics);
   const advertise = advertisedAddress(flags);
   const security = await readSecurity(flags.security, ['AlwaysAllow'], env);
   const audit = await createAudit(flags.audit, env);
-  const encryption = await createEncryption(flags.encryption, catalog, env, apis.features);
+  const encryption = await createEncryption(
+    flags.encryption,
+    catalog,
+    env,
+    apis.features,
+    storagePrefix(flags.storage.etcdPrefix),
+  );
   const tls = readTlsSettings(flags.tls);
   const operations = operationsOf(flags.operations);
   const tracer = await createTracer(flags.tracingConfigFile, env);
   const host = flags.bindAddress;
-  let ownCertificate = false;
-  const certificates = await readServingCertificates(flags, () => {
-    ownCertificate = true;
-    return selfSigned(env, [
-      'localhost',
-      '127.0.0.1',
-      ...(isWildcard(host) ? [defaultAddress()] : [host]),
-      'kubernetes.default.svc',
-    ]);
+  let own: FoundCertificate | undefined;
+  const certificates = await readServingCertificates(flags, async () => {
+    const directory = { dir: flags.certDir ?? defaultCertDir, chosen: flags.certDir !== undefined, name: 'apiserver' };
+    const make = (): Promise<KeyPair> =>
+      selfSigned(env, [
+        'localhost',
+        '127.0.0.1',
+        ...(isWildcard(host) ? [defaultAddress()] : [host]),
+        ...(advertise === undefined ? [] : [advertise]),
+        firstServiceIP(flags.serviceClusterIpRange[0]!),
+        'kubernetes.default.svc',
+        'kubernetes.default',
+        'kubernetes',
+      ]);
+    own = await certificateOfDirectory(directory, make, env);
+    return own.pair;
   });
+  const servingFiles = own?.files;
   const { clientCA, frontProxyCA } = certificates;
   const [etcdCa, etcdPair, signingKey, kubeletPair, kubeletCA, proxyPair] = await Promise.all([
     readCertificates('etcd-cafile', flags.etcdCaFile),
@@ -245,33 +260,43 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
         '--requestheader-client-ca-file and --client-ca-file contain overlapping certificates; --requestheader-allowed-names must be specified to ensure regular client certificates cannot set authenticating proxy headers for arbitrary users',
       );
   }
-  await probeAddress(host, flags.securePort, '--secure-port');
+  await probeAddress(host, flags.securePort, '--secure-port', flags.permitPortSharing);
   if (security.note !== undefined) logger.warn(security.note);
-  if (ownCertificate) logger.info('no --tls-cert-file: serving with a certificate signed by itself');
-  const store = await openRemoteStore({
-    endpoints: flags.etcdServers,
-    dial: security.security.egress?.dial('etcd'),
-    traceparent: tracer === undefined ? undefined : () => tracer.traceparent(),
-    logger,
-    random,
-    ...(etcdCa === undefined && etcdPair === undefined
-      ? {}
-      : {
-          tls: {
-            ...(etcdCa === undefined ? {} : { ca: etcdCa }),
-            ...(etcdPair === undefined ? {} : { cert: etcdPair.certificate, key: etcdPair.key }),
-          },
-        }),
-  });
+  if (own !== undefined && servingFiles === undefined)
+    logger.info('no --tls-cert-file: serving with a certificate signed by itself');
+  const dial = (endpoints: readonly string[]): Promise<KeyValueStore> =>
+    openRemoteStore({
+      endpoints,
+      dial: security.security.egress?.dial('etcd'),
+      traceparent: tracer === undefined ? undefined : () => tracer.traceparent(),
+      logger,
+      random,
+      ...(etcdCa === undefined && etcdPair === undefined
+        ? {}
+        : {
+            tls: {
+              ...(etcdCa === undefined ? {} : { ca: etcdCa }),
+              ...(etcdPair === undefined ? {} : { cert: etcdPair.certificate, key: etcdPair.key }),
+            },
+          }),
+    });
+  const stores = await ApiServerStores.open(
+    flags.storage,
+    flags.etcdServers,
+    dial,
+    (store) => encryption?.wrap(store) ?? store,
+  );
   let signer: Signer | undefined;
   let apiServer: ApiServer | undefined;
-  let stopCompaction: (() => void) | undefined;
+  let closeDebugSocket: (() => Promise<void>) | undefined;
   let unfollow: (() => void) | undefined;
   try {
-    if (!(await waitForStore(store, flags.etcdServers, env))) return;
+    if (!(await stores.answering(env))) return;
     signer = await openSigner(signing, flags.security, security.security, env);
     apiServer = await createApiServer({
-      store: encryption?.wrap(store) ?? store,
+      store: stores.main,
+      storage: stores.options,
+      ...facing,
       embedded: false,
       storageMediaType: mediaType,
       clock,
@@ -281,7 +306,7 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
       certificates,
       tls,
       goawayChance: flags.tls.goawayChance,
-      operations,
+      operations: metrics === undefined ? operations : { ...operations, metrics },
       ...(tracer === undefined ? {} : { tracer }),
       requestHeader: {
         allowedNames: flags.requestheaderAllowedNames,
@@ -307,6 +332,7 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
           : { clientCertificate: kubeletPair.certificate, clientKey: kubeletPair.key }),
         ...(kubeletCA === undefined ? {} : { kubeletCA }),
         dial: security.security.egress?.dial('cluster'),
+        kubeletTimeoutMs: flags.clusterFacing.kubeletTimeoutMs,
       }),
       serviceClusterIPRanges: flags.serviceClusterIpRange,
       serviceNodePortRange: nodePorts,
@@ -314,10 +340,11 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
       ...(flags.securePort === 0 ? {} : { advertisePort: flags.securePort }),
       ...apis,
       aggregatorRouting: flags.enableAggregatorRouting,
+      rejectRedirects: flags.rejectRedirects,
       enableAdmissionPlugins: plugins.enable,
       disableAdmissionPlugins: plugins.disable,
       admissionConfiguration,
-      gitVersion,
+      gitVersion: env.version ?? gitVersion,
       eventTtlSeconds: Math.ceil(flags.eventTtlMs / 1000),
       requestTimeoutMs: flags.requestTimeoutMs,
       shutdownGraceMs: flags.requestTimeoutMs,
@@ -327,28 +354,35 @@ export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironm
       ...(audit === undefined ? {} : { audit }),
     });
     encryption?.install(apiServer);
+    stores.installChecks(apiServer.health);
     signer?.install(apiServer);
     let listening;
     try {
-      listening = await apiServer.listen({ host, port: flags.securePort });
+      listening = await apiServer.listen({ host, port: flags.securePort, shared: flags.permitPortSharing });
     } catch (error) {
       throw listenError(error, host, flags.securePort, '--secure-port or --bind-address');
     }
-    if (flags.etcdCompactionIntervalMs > 0)
-      stopCompaction = startPeriodicCompaction({ store, clock, logger, intervalMs: flags.etcdCompactionIntervalMs });
+    stores.startCompaction(env);
+    if ((flags.debugSocketPath ?? '') !== '')
+      closeDebugSocket = await openDebugSocket(flags.debugSocketPath!, apiServer, logger);
     await apiServer.ready();
     const serving = apiServer;
-    unfollow = followServingCertificates(flags, certificates, (next) => serving.updateCertificates(next), env);
+    const followed =
+      servingFiles === undefined
+        ? flags
+        : { ...flags, tlsCertFile: servingFiles.certificate, tlsPrivateKeyFile: servingFiles.key };
+    unfollow = followServingCertificates(followed, certificates, (next) => serving.updateCertificates(next), env);
     const reachable = isWildcard(listening.address) ? '127.0.0.1' : listening.address;
     env.say(`kube-apiserver: serving on https://${joinHostPort(reachable, listening.port)}`);
     await aborted(signal);
   } finally {
-    stopCompaction?.();
+    stores.stopCompaction();
     unfollow?.();
+    await closeDebugSocket?.();
     await apiServer?.close();
     if (apiServer === undefined) await audit?.backend.close();
     encryption?.close();
     signer?.close();
-    await store.close();
+    await stores.close();
   }
 }

@@ -2,6 +2,7 @@
  * Authentication and authorization from flags: reads the files they name, and refuses with upstream's messages what does not fit
  * together.
  */
+import { publicKeysOf } from '../../apiserver/authentication/service-account-keys.ts';
 import { parseTokenFile } from '../../apiserver/authentication/token-file.ts';
 import {
   aggregateFieldErrors,
@@ -282,6 +283,14 @@ function checkServiceAccounts(flags: SecurityFlags, env: Environment): void {
     );
 }
 
+async function readVerifyKey(path: string): Promise<string> {
+  const pem = await readNamed('service-account-key-file', path);
+  return checked(`error reading public key file ${path}: `, () => {
+    publicKeysOf(pem);
+    return pem;
+  });
+}
+
 /** Reads what the flags name. `defaultModes`: who decides where nothing is said. @throws {StartError} */
 export async function readSecurity(
   flags: SecurityFlags,
@@ -294,7 +303,7 @@ export async function readSecurity(
     authorizationOf(flags, defaultModes),
     readEgressSelector(flags.egressSelectorConfigFile),
     readOptional('token-auth-file', flags.tokenAuthFile),
-    Promise.all(flags.serviceAccountKeyFile.map((f) => readNamed('service-account-key-file', f))),
+    Promise.all(flags.serviceAccountKeyFile.map(readVerifyKey)),
   ]);
   let anonymous = flags.anonymousAuth ?? true;
   let note: string | undefined;

@@ -35,7 +35,10 @@ before(async () => {
       const answer = answers.get(path)?.(review.request, review);
       if (answer === undefined) return;
       if (answer.raw !== undefined) {
-        response.writeHead(answer.status ?? 200, { 'content-type': answer.type ?? 'application/json' });
+        response.writeHead(answer.status ?? 200, {
+          'content-type': answer.type ?? 'application/json',
+          ...(answer.location === undefined ? {} : { location: answer.location }),
+        });
         response.end(answer.raw);
         return;
       }
@@ -160,6 +163,21 @@ test('refusals without a status, a reason or a code', async () => {
       assert.deepEqual([refused.status, refused.body.message], [code, message]);
     });
   }
+});
+
+test('paths are cleaned as upstream’s client does, and a 307 of the same server is followed with the body', async () => {
+  answers.set('/check', () => ({ raw: '', status: 307, location: '/check/' }));
+  answers.set('/check/', (request) => ({ allowed: request.object.data.a !== 'bad', status: { message: 'it is bad' } }));
+  await validating([webhook('v.example.com', '//x/..//check/')], async () => {
+    assert.equal((await api.create(maps, configMap('cleaned'))).status, 201);
+    const refused = await api.create(maps, configMap('refused', { a: 'bad' }));
+    assert.equal(refused.status, 400);
+    assert.equal(refused.body.message, 'admission webhook "v.example.com" denied the request: it is bad');
+    assert.deepEqual(
+      seen.map((s) => s.path),
+      ['/check?timeout=10s', '/check/', '/check?timeout=10s', '/check/'],
+    );
+  });
 });
 
 test('mutating webhooks run in order, are defaulted after, and are called again when they ask for it', async () => {

@@ -4,6 +4,8 @@
  */
 import type { IncomingHttpHeaders } from 'node:http';
 import * as https from 'node:https';
+import { posix } from 'node:path';
+import { escapePath, parseURL } from '../../api/cel/library/go-url.ts';
 import { StatusError } from '../../api/status.ts';
 import { ioNow, ioTimer } from '../../base/io-time.ts';
 import { joinHostPort } from '../../base/host-port.ts';
@@ -74,6 +76,8 @@ export interface WebhookClientsOptions {
 const maxClients = 200;
 const maxAnswer = 8 * 1024 * 1024;
 const maxErrorText = 2048;
+/** As Go's client: the tenth is not followed any more. */
+const maxRedirects = 10;
 
 interface Client {
   readonly agent: SecureAgent;
@@ -96,7 +100,13 @@ function splitUrl(text: string): { host: string; authority: string; port: number
   if (m === null) throw new Error(`parse ${JSON.stringify(text)}: invalid URI for request`);
   const host = m[1]!.replace(/^\[|\]$/g, '');
   const authority = m[2] === undefined ? m[1]! : `${m[1]!}:${m[2]}`;
-  return { host, authority, port: m[2] === undefined ? 443 : Number(m[2]), path: m[3]! };
+  return { host, authority, port: m[2] === undefined ? 443 : Number(m[2]), path: cleanPath(parseURL(text).path) };
+}
+
+/** A decoded path as upstream's client asks for it: without doubled slashes, `.` and `..`, and without one at the end. */
+function cleanPath(path: string): string {
+  const clean = posix.join('/', path);
+  return escapePath(clean.length > 1 && clean.endsWith('/') ? clean.slice(0, -1) : clean);
 }
 
 /** What an unexpected status means (apimachinery's NewGenericServerResponse). */
@@ -150,6 +160,10 @@ interface Received {
   readonly body: Buffer;
 }
 
+/** Sent on with the same method and body. */
+const isRepeat = ({ status, headers }: Received): boolean =>
+  (status === 307 || status === 308) && headers.location !== undefined;
+
 /** A structured refusal (a Status of the server's own) goes before what its code means. */
 function refusal({ status, headers, body }: Received): StatusError {
   const contentType = headers['content-type'];
@@ -182,7 +196,7 @@ export function createWebhookClients(options: WebhookClientsOptions): WebhookCli
     if (service !== undefined) {
       const port = service.port ?? 443;
       const serverName = `${service.name}.${service.namespace}.svc`;
-      const path = service.path ?? '/';
+      const path = cleanPath(service.path ?? '/');
       return {
         agent: new SecureAgent({
           serverName,
@@ -214,7 +228,7 @@ export function createWebhookClients(options: WebhookClientsOptions): WebhookCli
       url: `https://${authority}${path}`,
       host,
       port,
-      path: path === '' ? '/' : path,
+      path,
       token,
     };
   };
@@ -299,6 +313,13 @@ export function createWebhookClients(options: WebhookClientsOptions): WebhookCli
       let received: Received | undefined;
       try {
         received = await send(client, `${client.path}${query}`, call, signal, span);
+        // Servers in Go send who asks for `/check` on to `/check/` by a 307, the body once more.
+        for (let n = 1; isRepeat(received); n++) {
+          if (n === maxRedirects) throw new Error(`stopped after ${maxRedirects} redirects`);
+          const to = new URL(received.headers.location!, `${client.url}${query}`);
+          if (to.protocol !== 'https:' || to.host !== new URL(client.url).host) break;
+          received = await send(client, `${to.pathname}${to.search}`, call, signal, span);
+        }
         span?.end(received.status);
       } catch (error) {
         span?.end(undefined);

@@ -51,7 +51,7 @@ function unescape(text: string, part: Part): string {
 }
 
 /** Go's default encoding of a path. */
-const escapePath = (path: string): string =>
+export const escapePath = (path: string): string =>
   [...Buffer.from(path)]
     .map((b) => {
       const c = String.fromCharCode(b);

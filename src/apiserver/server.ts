@@ -2,9 +2,7 @@
  * `createApiServer`: kube-apiserver put together: registries and verbs over a store, authentication, authorization and
  * admission, discovery, OpenAPI, health and metrics, the filter chain around them, and the transports that lead in.
  */
-import { hostname, networkInterfaces } from 'node:os';
-import { joinHostPort } from '../base/host-port.ts';
-import { formatIp, parseCidr } from '../base/ip.ts';
+import { hostname } from 'node:os';
 import { ioSleep } from '../base/io-time.ts';
 import type { Logger } from '../base/logger.ts';
 import { loadCatalog } from '../api/catalog/catalog.ts';
@@ -24,12 +22,12 @@ import { webhookConditions } from './admission/policy/conditions.ts';
 import { resourceOfKind } from './admission/policy/params.ts';
 import { createPolicyAdmission, type PolicyAdmission } from './admission/policy/policy-admission.ts';
 import { createWebhookAdmission, type WebhookAdmission } from './admission/webhook/webhook-admission.ts';
-import { ClusterIpAllocator } from './allocators/cluster-ip.ts';
-import { NodePortAllocator } from './allocators/node-port.ts';
-import { AllocationRepair } from './allocators/repair.ts';
+import { externalAddress, kubernetesService, serviceRanges } from './advertised.ts';
+import { Allocation } from './allocators/allocation.ts';
 import { createParamAccess } from './authorization/param-access.ts';
 import { defaultRequestHeaders } from './authentication/request-header.ts';
 import { bootstrap, publishAuthentication } from './bootstrap/bootstrap.ts';
+import { bootstrapped, warmed } from './bootstrap/first-reads.ts';
 import type { AuthenticationFiles } from './bootstrap/objects.ts';
 import type { AdvertisedAddress } from './bootstrap/objects.ts';
 import { ServerEndpoints } from './bootstrap/server-endpoints.ts';
@@ -37,7 +35,7 @@ import { LegacyTokenTracking } from './bootstrap/legacy-token-tracking.ts';
 import { apiServerId, IdentityLease } from './bootstrap/identity-lease.ts';
 import { createConnectHandler, type Session } from './connect/connect.ts';
 import { LogMetrics } from './connect/log-metrics.ts';
-import { Locations, isGlobalUnicast } from './connect/locations.ts';
+import { Locations } from './connect/locations.ts';
 import { pacedDialer } from './connect/paced-dialer.ts';
 import { createServiceResolver } from './connect/service-resolver.ts';
 import { createWebhookClients } from './connect/webhook-client.ts';
@@ -59,7 +57,6 @@ import { Health } from './health.ts';
 import type { ListenerCertificates, Listening } from './http/listener.ts';
 import { HttpsListener } from './http/listener.ts';
 import { LocalTransport } from './local-transport.ts';
-import { AllocatorMetrics } from './metrics/allocator-metrics.ts';
 import { AccessMetrics } from './metrics/access-metrics.ts';
 import { buildFamilies } from './metrics/process-metrics.ts';
 import { requestLog } from './metrics/request-log.ts';
@@ -103,63 +100,8 @@ export interface ApiServer {
   readonly metrics: RequestMetrics;
 }
 
-/** What authorizers and admission read synchronously. */
-const warmed: readonly (readonly [string, string])[] = [
-  ['', 'namespaces'],
-  ['', 'serviceaccounts'],
-  ['', 'secrets'],
-  ['', 'nodes'],
-  ['', 'pods'],
-  ['', 'limitranges'],
-  ['', 'resourcequotas'],
-  ['', 'services'],
-  ['networking.k8s.io', 'ipaddresses'],
-  ['', 'persistentvolumeclaims'],
-  ['scheduling.k8s.io', 'priorityclasses'],
-  ['storage.k8s.io', 'storageclasses'],
-  ['node.k8s.io', 'runtimeclasses'],
-  ['networking.k8s.io', 'ingressclasses'],
-];
-
-/** What bootstrap compares with. */
-const bootstrapped: readonly (readonly [string, string])[] = [
-  ['rbac.authorization.k8s.io', 'roles'],
-  ['rbac.authorization.k8s.io', 'rolebindings'],
-  ['rbac.authorization.k8s.io', 'clusterroles'],
-  ['rbac.authorization.k8s.io', 'clusterrolebindings'],
-  ['flowcontrol.apiserver.k8s.io', 'flowschemas'],
-  ['flowcontrol.apiserver.k8s.io', 'prioritylevelconfigurations'],
-  ['networking.k8s.io', 'servicecidrs'],
-  ['discovery.k8s.io', 'endpointslices'],
-  ['coordination.k8s.io', 'leases'],
-  ['', 'endpoints'],
-  ['', 'configmaps'],
-];
-
-/**
- * An address under which this machine is known to others: Endpoints may hold neither loopback nor unspecified addresses, so
- * upstream advertises one of the host's as well when it is bound to such. A machine without a network gets one of those
- * that RFC 5737 keeps for examples, which lead nowhere.
- */
-function hostAddress(): string {
-  for (const addresses of Object.values(networkInterfaces())) {
-    for (const a of addresses ?? [])
-      if (!a.internal && a.family === 'IPv4' && isGlobalUnicast(a.address)) return a.address;
-  }
-  return '192.0.2.1';
-}
-
 /** What connections get to close in good order once nothing runs on them, in milliseconds. */
 const lastWordsMs = 2000;
-
-const defaultServiceRange = '10.96.0.0/12';
-
-/** First address of a range behind its network address: the `kubernetes` Service's. */
-export function firstServiceIP(cidr: string): string {
-  const range = parseCidr(cidr);
-  if (range === undefined) throw new Error(`invalid CIDR address: ${cidr}`);
-  return formatIp({ family: range.family, value: range.base + 1n });
-}
 
 class ApiServerImpl implements ApiServer {
   readonly registries: RegistriesImpl;
@@ -180,8 +122,7 @@ class ApiServerImpl implements ApiServer {
   readonly #webhooks: WebhookAdmission;
   readonly #policies: PolicyAdmission;
   readonly #aggregation: Aggregation;
-  readonly #allocatorMetrics = new AllocatorMetrics();
-  #repair: AllocationRepair | undefined;
+  readonly #allocation: Allocation;
   readonly #flowControl: FlowControl | undefined;
   readonly #flowControlMaintenance: FlowControlMaintenance;
   readonly #customResources: CustomResources;
@@ -233,6 +174,7 @@ class ApiServerImpl implements ApiServer {
       storage: options.storage,
     });
     const registries = this.registries;
+    this.#allocation = new Allocation(registries, this.#options, logger);
     this.#customResources = new CustomResources({
       registries,
       directory: this.directory,
@@ -285,7 +227,7 @@ class ApiServerImpl implements ApiServer {
       ...(outside.maxExtendedExpirationSeconds === undefined
         ? {}
         : { maxExtendedExpirationSeconds: outside.maxExtendedExpirationSeconds }),
-      jwksUri: () => outside.jwksUri ?? `https://${this.#serverAddress()}/openid/v1/jwks`,
+      jwksUri: () => outside.jwksUri ?? `https://${externalAddress(options, this.#listening)}/openid/v1/jwks`,
       ...(options.staticTokens === undefined ? {} : { staticTokens: options.staticTokens }),
       ...(options.bootstrapTokens === undefined ? {} : { bootstrapTokens: options.bootstrapTokens }),
     });
@@ -349,7 +291,7 @@ class ApiServerImpl implements ApiServer {
     registries.setAuthorizer(authorizer);
     this.#lease = new IdentityLease({ registries, clock, random, logger, hostname: hostname() });
     this.#legacyTokens = new LegacyTokenTracking({ registries, clock, logger });
-    const advertised = (): AdvertisedAddress => this.#service();
+    const advertised = (): AdvertisedAddress => kubernetesService(options, this.#listening);
     const reconciler = options.endpointReconciler ?? 'lease';
     this.#endpoints =
       options.embedded || reconciler === 'none'
@@ -428,7 +370,7 @@ class ApiServerImpl implements ApiServer {
       ...store.families,
       ...access.families,
       ...buildFamilies(gitVersion, this.#features, options.effectiveVersion),
-      ...this.#allocatorMetrics.families,
+      ...this.#allocation.metrics.families,
       ...clientMetrics.families,
       ...security.families,
       ...(outside.egress?.families ?? []),
@@ -489,7 +431,7 @@ class ApiServerImpl implements ApiServer {
       remote: this.#aggregation.documents,
       documents: security.oidcDocuments,
       flowControl: this.#flowControl,
-      serverAddress: () => this.#serverAddress(),
+      serverAddress: () => externalAddress(options, this.#listening),
       started: () => this.#bootstrapped,
       ending: () => this.#ending || this.#closing !== undefined,
     });
@@ -515,70 +457,27 @@ class ApiServerImpl implements ApiServer {
   }
 
   #strategies(catalog: Catalog): StrategyCatalog {
-    const { store, random, serviceClusterIPRanges, serviceNodePortRange } = this.#options;
     const registries = this.registries;
+    const { authorizer, escalation } = this.#security;
     const objectMeta = (): ObjectSchema => catalog.schema('io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta');
-    const clusterIps = new ClusterIpAllocator({
-      registries,
-      random,
-      ranges: serviceClusterIPRanges ?? [defaultServiceRange],
-    });
-    clusterIps.metrics = this.#allocatorMetrics;
-    this.#allocatorMetrics.ranges = () => clusterIps.use();
-    const nodePorts = new NodePortAllocator({
-      store,
-      random,
-      root: '/registry',
-      mediaType: this.#options.storageMediaType,
-      ...(serviceNodePortRange === undefined
-        ? {}
-        : { first: serviceNodePortRange.min, last: serviceNodePortRange.max }),
-    });
-    nodePorts.metrics = this.#allocatorMetrics;
-    this.#allocatorMetrics.nodePorts = () => nodePorts.use();
-    this.#repair = new AllocationRepair({
-      registries,
-      clusterIps,
-      nodePorts,
-      clock: this.#options.clock,
-      logger: this.#logger,
-      onFailure: () => this.#allocatorMetrics.repairFailed(),
-    });
     return createStrategies({
       registries,
-      clusterIps,
-      nodePorts,
-      escalation: this.#security.escalation,
+      clusterIps: this.#allocation.clusterIps,
+      nodePorts: this.#allocation.nodePorts,
+      escalation,
       paramAccess: createParamAccess({
         registries,
-        authorizer: this.#security.authorizer,
+        authorizer,
         resourceOf: (kind) => resourceOfKind(this.directory, kind)?.resource,
       }),
       features: this.#features,
-      authorizer: this.#security.authorizer,
+      authorizer,
       withoutEffect: this.#options.withoutEffect,
       allowPrivileged: this.#options.allowPrivileged ?? true,
       extra: new Map([
         ['apiextensions.k8s.io/customresourcedefinitions', customResourceDefinitionStrategies(objectMeta)],
       ]),
     });
-  }
-
-  #advertised(): { address: string; port: number } {
-    const options = this.#options;
-    const listening = this.#listening;
-    const own = listening !== undefined && isGlobalUnicast(listening.address) ? listening.address : undefined;
-    return {
-      address: options.advertiseAddress ?? own ?? hostAddress(),
-      port: options.advertisePort ?? listening?.port ?? 6443,
-    };
-  }
-
-  #serverAddress(): string {
-    const { address, port } = this.#advertised();
-    const outside = this.#options.externalHost;
-    if (outside !== undefined) return /:\d+$/.test(outside) ? outside : joinHostPort(outside, port);
-    return joinHostPort(address, port);
   }
 
   /** Fills what the first request needs. */
@@ -592,7 +491,7 @@ class ApiServerImpl implements ApiServer {
       this.#aggregation.start(),
       this.#flowControl?.start(registrySource(this.registries, this.#options.clock)),
     ]);
-    await this.#repair?.start(this.#options.embedded);
+    await this.#allocation.repair.start(this.#options.embedded);
   }
 
   localTransport(identity: UserInfo, userAgent?: string): Transport {
@@ -640,16 +539,8 @@ class ApiServerImpl implements ApiServer {
     return this.#ready;
   }
 
-  /** What the `kubernetes` Service is to lead to. */
-  #service(): AdvertisedAddress {
-    const [range = defaultServiceRange] = this.#options.serviceClusterIPRanges ?? [];
-    const { kubernetesNodePort: nodePort } = this.#options;
-    return { ...this.#advertised(), serviceIp: firstServiceIP(range), ...(nodePort ? { nodePort } : {}) };
-  }
-
   async #bootstrap(): Promise<void> {
     const options = this.#options;
-    const serviceCidrs = options.serviceClusterIPRanges ?? [defaultServiceRange];
     const addresses = await this.#endpoints?.join();
     await this.registries.warm(bootstrapped);
     const own = this.#aggregation.register();
@@ -660,8 +551,8 @@ class ApiServerImpl implements ApiServer {
       features: this.#features,
       logger: this.#logger,
       authentication: this.#authenticationFiles(this.#certificates ?? options.certificates),
-      serviceCidrs,
-      advertised: { ...this.#service(), ...(addresses === undefined ? {} : { addresses }) },
+      serviceCidrs: serviceRanges(options),
+      advertised: { ...kubernetesService(options, this.#listening), ...(addresses === undefined ? {} : { addresses }) },
       endpoints: options.endpointReconciler !== 'none',
     });
     await own;
@@ -691,7 +582,7 @@ class ApiServerImpl implements ApiServer {
     await left;
     this.#lease.close();
     this.#legacyTokens.close();
-    this.#repair?.close();
+    this.#allocation.repair.close();
     this.#flowControlMaintenance.close();
     // A bootstrap under way is let finish: it would otherwise write into a closed store.
     await this.#ready?.catch(() => {});

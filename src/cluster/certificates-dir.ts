@@ -4,7 +4,7 @@
  */
 import { rename, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { firstServiceIP } from '../apiserver/server.ts';
+import { firstServiceIP } from '../apiserver/advertised.ts';
 import type { Clock } from '../base/clock.ts';
 import { makeDirectory } from '../base/directories.ts';
 import type { Random } from '../base/random.ts';

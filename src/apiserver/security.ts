@@ -307,6 +307,7 @@ export function createSecurity(options: SecurityOptions): Security {
       ...tokenMetrics.families,
       ...(authentication.file === undefined ? [] : authenticationReloads.families),
       ...authorizationMetrics.families,
+      ...graph.families,
       ...(authorization.file === undefined ? [] : authorizationReloads.families),
     ],
     async start() {

@@ -11,6 +11,7 @@ import { ProtobufObjects } from '../api/protobuf.ts';
 import type { FeatureGates } from '../api/features/feature-gates.ts';
 import { loadDescriptions } from '../api/schema/descriptions.ts';
 import type { Describe } from '../api/schema/openapi.ts';
+import { AuditMetrics } from './audit/metrics.ts';
 import type { Aggregation } from './aggregation/aggregation.ts';
 import { Discovery } from './discovery/discovery.ts';
 import { installLogFiles } from './debug/log-files.ts';
@@ -77,6 +78,9 @@ export function installServedPaths(routes: Routes, o: ServedPaths): void {
     serverAddress: () => o.serverAddress(),
   });
   discovery.install(routes);
+  metrics.register(...discovery.families);
+  // Without auditing there is nothing to count, but the names are there.
+  if (options.audit === undefined) metrics.register(...new AuditMetrics().families);
   new OpenAPIService({
     directory,
     catalog,

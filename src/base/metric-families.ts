@@ -10,7 +10,7 @@ export type Labels = Readonly<Record<string, string>>;
 export interface Family {
   readonly name: string;
   readonly help: string;
-  readonly type: 'counter' | 'gauge' | 'histogram';
+  readonly type: 'counter' | 'gauge' | 'histogram' | 'summary';
   /** Lines `name{labels} value`. */
   lines(): Iterable<string>;
 }
@@ -20,9 +20,14 @@ function sorted(labels: Labels): Labels {
   return Object.fromEntries(Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
+/** As Go prints the shortest form of a number: `1e+06`, `0.00025`, `2.5e-05`. */
 function number(value: number): string {
   if (value === Infinity) return '+Inf';
-  return String(value);
+  if (value === 0) return '0';
+  const size = Math.abs(value);
+  if (size >= 1e-4 && size < 1e6) return String(value);
+  if (!Number.isFinite(value)) return String(value).replace('Infinity', 'Inf');
+  return value.toExponential().replace(/(?<=e[-+])(?=\d$)/, '0');
 }
 
 /** One series of a counter or gauge. */
@@ -94,6 +99,17 @@ export class Distribution {
   }
 }
 
+function* bucketLines(name: string, labels: Labels, bounds: readonly number[], value: Distribution): Iterable<string> {
+  let total = 0;
+  for (let i = 0; i < bounds.length; i++) {
+    total += value.counts[i]!;
+    yield `${name}_bucket${labelText({ ...labels, le: number(bounds[i]!) })} ${total}`;
+  }
+  yield `${name}_bucket${labelText({ ...labels, le: '+Inf' })} ${value.count}`;
+  yield `${name}_sum${labelText(labels)} ${number(value.sum)}`;
+  yield `${name}_count${labelText(labels)} ${value.count}`;
+}
+
 export class HistogramVector implements Family {
   readonly name: string;
   readonly help: string;
@@ -117,17 +133,84 @@ export class HistogramVector implements Family {
   }
 
   *lines(): Iterable<string> {
+    for (const { labels, value } of this.#series.values()) yield* bucketLines(this.name, labels, this.#bounds, value);
+  }
+}
+
+/** Observations of which the latest are kept for quantiles. */
+export class Recent {
+  readonly #kept: Float64Array;
+  sum = 0;
+  count = 0;
+
+  constructor(size: number) {
+    this.#kept = new Float64Array(size);
+  }
+
+  observe(value: number): void {
+    this.#kept[this.count % this.#kept.length] = value;
+    this.sum += value;
+    this.count++;
+  }
+
+  quantiles(of: readonly number[]): number[] {
+    const sorted = this.#kept.slice(0, Math.min(this.count, this.#kept.length)).sort();
+    return of.map((q) => sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? Number.NaN);
+  }
+}
+
+/** Quantiles of the latest observations, with their sum and count since the start. */
+export class SummaryVector implements Family {
+  readonly name: string;
+  readonly help: string;
+  readonly type = 'summary';
+  readonly #quantiles: readonly number[];
+  readonly #size: number;
+  readonly #series = new Map<string, { labels: Labels; value: Recent }>();
+
+  /** `size`: how many observations of a series are kept */
+  constructor(name: string, help: string, quantiles: readonly number[], size = 512) {
+    this.name = name;
+    this.help = help;
+    this.#quantiles = quantiles;
+    this.#size = size;
+  }
+
+  series(key: string, labels: () => Labels): Recent {
+    let found = this.#series.get(key);
+    if (found === undefined) {
+      found = { labels: sorted(labels()), value: new Recent(this.#size) };
+      if (this.#series.size < maxSeries) this.#series.set(key, found);
+    }
+    return found.value;
+  }
+
+  *lines(): Iterable<string> {
     for (const { labels, value } of this.#series.values()) {
-      let total = 0;
-      for (let i = 0; i < this.#bounds.length; i++) {
-        total += value.counts[i]!;
-        yield `${this.name}_bucket${labelText({ ...labels, le: number(this.#bounds[i]!) })} ${total}`;
-      }
-      yield `${this.name}_bucket${labelText({ ...labels, le: '+Inf' })} ${value.count}`;
+      const values = value.quantiles(this.#quantiles);
+      for (const [i, q] of this.#quantiles.entries())
+        yield `${this.name}${labelText({ ...labels, quantile: number(q) })} ${number(values[i]!)}`;
       yield `${this.name}_sum${labelText(labels)} ${number(value.sum)}`;
       yield `${this.name}_count${labelText(labels)} ${value.count}`;
     }
   }
+}
+
+/** A histogram whose series are read when they are asked for. */
+export function distributions(
+  name: string,
+  help: string,
+  bounds: readonly number[],
+  read: () => Iterable<readonly [Labels, Distribution]>,
+): Family {
+  return {
+    name,
+    help,
+    type: 'histogram',
+    *lines() {
+      for (const [labels, value] of read()) yield* bucketLines(name, sorted(labels), bounds, value);
+    },
+  };
 }
 
 /** The same series under another, older name. */

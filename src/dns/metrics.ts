@@ -5,7 +5,7 @@ import { rcodeName, typeName, types } from './message.ts';
 export interface MetricFamily {
   readonly name: string;
   readonly help: string;
-  readonly type: 'counter' | 'gauge' | 'histogram';
+  readonly type: 'counter' | 'gauge' | 'histogram' | 'summary';
   /** Lines `name{labels} value`. */
   lines(): Iterable<string>;
 }

@@ -3,8 +3,10 @@ import { isIP } from 'node:net';
 import { checkServerIdentity } from 'node:tls';
 import * as grpc from '@grpc/grpc-js';
 import { ioNow, ioTimer } from '../base/io-time.ts';
+import type { Family } from '../base/metric-families.ts';
 import { SystemRandom } from '../base/random.ts';
 import type { Random } from '../base/random.ts';
+import { CallMetrics } from './call-metrics.ts';
 import { keysEnd } from './key-index.ts';
 import { LeaseNotFoundError } from './lessor.ts';
 import { RemoteStoreError } from './remote-store.ts';
@@ -53,6 +55,8 @@ export class RemoteStore implements KeyValueStore {
   readonly #timeoutMs: number;
   readonly #traceparent: RemoteStoreOptions['traceparent'];
   readonly #channel: RemoteChannel;
+  readonly #calls = new CallMetrics();
+  readonly families: readonly Family[] = this.#calls.families;
   readonly #ways: Ways | undefined;
   readonly #watches = new Set<RemoteWatch>();
   #current = 0;
@@ -70,6 +74,7 @@ export class RemoteStore implements KeyValueStore {
     this.#endpoints = options.endpoints.map((endpoint) => connect(endpoint, options, ways?.paths.get(endpoint)));
     this.#channel = {
       proto: this.#proto,
+      calls: this.#calls,
       log: options.logger,
       client: () => this.#endpoints[this.#current]!.client,
       rotate: (bad) => this.#rotate(bad),
@@ -113,6 +118,9 @@ export class RemoteStore implements KeyValueStore {
       const metadata = new grpc.Metadata();
       const traceparent = this.#traceparent?.();
       if (traceparent !== undefined) metadata.set('traceparent', traceparent);
+      const counted = this.#calls.of(method.path, 'unary');
+      counted.started.inc();
+      counted.sent.inc();
       const call = client.makeUnaryRequest(
         method.path,
         method.requestSerialize,
@@ -121,6 +129,8 @@ export class RemoteStore implements KeyValueStore {
         metadata,
         (error, answer) => {
           cancel();
+          if (error === null) counted.received.inc();
+          counted.handled(CallMetrics.code(error)).inc();
           if (error === null) resolve(answer!);
           else if (late) {
             reject(

@@ -7,6 +7,7 @@ import { deferred } from '../base/deferred.ts';
 import type { Deferred } from '../base/deferred.ts';
 import { ioTimer } from '../base/io-time.ts';
 import type { Logger } from '../base/logger.ts';
+import { CallMetrics } from './call-metrics.ts';
 import { CompactedError } from './store.ts';
 import type { StoreEvent, StoreWatch, StoreWatchRequest, StoreWatchSink } from './store.ts';
 import { eventDelete, fromEnd, fromKey, toKeyValue, toNumber } from './wire.ts';
@@ -16,6 +17,7 @@ import type { EtcdProto, WatchRequestMessage, WatchResponseMessage, WireEvent } 
 export interface RemoteChannel {
   readonly proto: EtcdProto;
   readonly log: Logger;
+  readonly calls: CallMetrics;
   /** The connection in use. */
   client(): grpc.Client;
   /** The connection in use is no good: try the next endpoint. */
@@ -57,6 +59,9 @@ export class RemoteWatch implements StoreWatch {
     const { proto } = this.#channel;
     const client = this.#channel.client();
     const method = proto.watch.Watch;
+    const counted = this.#channel.calls.of(method.path, 'bidi_stream');
+    counted.started.inc();
+    counted.sent.inc();
     const stream: Stream = client.makeBidiStreamRequest(
       method.path,
       method.requestSerialize,
@@ -66,8 +71,12 @@ export class RemoteWatch implements StoreWatch {
     this.#created = false;
     this.#fragments = [];
     stream.on('data', (response: WatchResponseMessage) => {
+      counted.received.inc();
       if (this.#stream === stream) this.#receive(response);
     });
+    stream.on('status', (status: { code: number }) =>
+      counted.handled(CallMetrics.code(status.code === 0 ? undefined : status)).inc(),
+    );
     stream.on('error', (error: Error) => {
       if (this.#stream === stream) this.#broken(client, error);
     });

@@ -3,6 +3,7 @@
  * cluster both stand behind it and pass one contract suite. Keys are byte strings: JS strings whose char codes are 0–255
  * (etcd's bytes as latin1), so that `<` is etcd's order. Revisions are etcd's, as safe integers.
  */
+import type { Family } from '../base/metric-families.ts';
 
 export interface KeyValue {
   readonly key: string;
@@ -97,6 +98,8 @@ export interface KeyValueStore {
   stale?(key: string): Promise<boolean>;
   /** Drops history before `revision`. */
   compact(revision: number): Promise<void>;
+  /** What it measures of itself. */
+  readonly families?: readonly Family[];
   /** Bytes used by the store. */
   size(): Promise<number>;
   close(): Promise<void>;

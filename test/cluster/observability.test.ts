@@ -56,6 +56,21 @@ const expected: Readonly<Record<string, readonly [type: string, labels: string]>
   apiserver_admission_controller_admission_duration_seconds: ['histogram', 'name,operation,rejected,type'],
   apiserver_admission_step_admission_duration_seconds: ['histogram', 'operation,rejected,type'],
   apiserver_admission_webhook_admission_duration_seconds: ['histogram', 'name,operation,rejected,type'],
+  apiserver_request_filter_duration_seconds: ['histogram', 'filter'],
+  apiserver_watch_cache_read_wait_seconds: ['histogram', 'group,resource'],
+  apiserver_watch_events_sizes: ['histogram', 'group,resource,version'],
+  apiserver_audit_event_total: ['counter', ''],
+  apiserver_audit_requests_rejected_total: ['counter', ''],
+  aggregator_discovery_aggregation_count_total: ['counter', ''],
+  aggregator_discovery_nopeer_requests_total: ['counter', ''],
+  field_validation_request_duration_seconds: ['histogram', 'field_validation'],
+  grpc_client_started_total: ['counter', 'grpc_method,grpc_service,grpc_type'],
+  grpc_client_handled_total: ['counter', 'grpc_code,grpc_method,grpc_service,grpc_type'],
+  grpc_client_msg_received_total: ['counter', 'grpc_method,grpc_service,grpc_type'],
+  grpc_client_msg_sent_total: ['counter', 'grpc_method,grpc_service,grpc_type'],
+  kube_apiserver_pod_logs_insecure_backend_total: ['counter', 'usage'],
+  kube_apiserver_pod_logs_backend_tls_failure_total: ['counter', ''],
+  node_authorizer_graph_actions_duration_seconds: ['histogram', 'operation'],
   apiserver_cel_compilation_duration_seconds: ['histogram', ''],
   apiserver_cel_evaluation_duration_seconds: ['histogram', ''],
   apiserver_current_inflight_requests: ['gauge', 'request_kind'],
@@ -200,6 +215,19 @@ test('metrics: names, types, labels and levels of upstream', async () => {
   const { api } = server;
   await live(api, hook.url, hook.caBundle);
   await server.as('alice').get('/api/v1/nodes');
+  await api.get('/api/v1/namespaces/default/pods/none/log');
+  const aggregated = 'application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList';
+  await api.request('GET', '/apis', undefined, { accept: aggregated });
+  await api.create('/apis/apiextensions.k8s.io/v1/customresourcedefinitions', {
+    metadata: { name: 'meters.example.com' },
+    spec: {
+      group: 'example.com',
+      scope: 'Cluster',
+      names: { plural: 'meters', kind: 'Meter' },
+      versions: [{ name: 'v1', served: true, storage: true, schema: { openAPIV3Schema: { type: 'object' } } }],
+    },
+  });
+  await until(async () => ((await api.get('/apis/example.com/v1/meters')).status === 200 ? true : undefined));
   const answer = await api.get('/metrics');
   assert.equal(answer.headers['content-type'], 'text/plain; version=0.0.4; charset=utf-8');
   const metrics = parse(answer.text);
@@ -227,6 +255,15 @@ test('metrics: names, types, labels and levels of upstream', async () => {
   assert.match(metrics.get('apiserver_request_total')!.help, /^\[STABLE\] Counter of apiserver requests/);
   assert.match(metrics.get('apiserver_watch_list_duration_seconds')!.help, /^\[BETA\] /);
   assert.match(metrics.get('etcd_request_duration_seconds')!.help, /^\[ALPHA\] /);
+  assert.match(
+    answer.text,
+    /^apiextensions_openapi_v3_regeneration_count\{crd="meters.example.com",group="example.com",reason="add",version="v1"\} 1$/m,
+  );
+  assert.match(
+    answer.text,
+    /^apiserver_admission_step_admission_duration_seconds_summary\{operation="CREATE",quantile="0.99",rejected="false",type="admit"\} \d/m,
+  );
+  assert.match(answer.text, /^apiserver_response_sizes_bucket\{.*,le="1e\+06",.*\} \d+$/m);
   const total = (labels: Readonly<Record<string, string>>): number =>
     metrics
       .get('apiserver_request_total')!

@@ -1,7 +1,7 @@
 /** What admission measures, with upstream's names: the two steps, each plugin, each webhook, match conditions. */
 import type { Operation } from '../context.ts';
 import type { Distribution, Family } from '../metrics/exposition.ts';
-import { HistogramVector, Vector } from '../metrics/exposition.ts';
+import { HistogramVector, SummaryVector, Vector } from '../metrics/exposition.ts';
 
 export type StepType = 'admit' | 'validate';
 
@@ -9,12 +9,14 @@ const stepBuckets = [0.005, 0.025, 0.1, 0.5, 1, 2.5];
 const webhookBuckets = [0.005, 0.025, 0.1, 0.5, 1, 2.5, 10, 25];
 const conditionBuckets = [0.001, 0.005, 0.01, 0.025, 0.1, 0.2, 0.25];
 
+type Observed = Pick<Distribution, 'observe'>;
+
 /** Durations of one plugin or step, found again without joining labels. */
 export class StepTimer {
-  readonly #series: (operation: Operation, rejected: boolean) => Distribution;
-  readonly #known: Partial<Record<Operation, Distribution>>[] = [{}, {}];
+  readonly #series: (operation: Operation, rejected: boolean) => Observed;
+  readonly #known: Partial<Record<Operation, Observed>>[] = [{}, {}];
 
-  constructor(series: (operation: Operation, rejected: boolean) => Distribution) {
+  constructor(series: (operation: Operation, rejected: boolean) => Observed) {
     this.#series = series;
   }
 
@@ -74,8 +76,15 @@ export class AdmissionMetrics {
     conditionBuckets,
   );
 
+  readonly #summary = new SummaryVector(
+    'apiserver_admission_step_admission_duration_seconds_summary',
+    'Admission sub-step latency summary in seconds, broken out for each operation and API resource and step type (validate or admit).',
+    [0.5, 0.9, 0.99],
+  );
+
   readonly families: readonly Family[] = [
     this.#steps,
+    this.#summary,
     this.#controllers,
     this.#webhooks,
     this.#rejections,
@@ -87,13 +96,17 @@ export class AdmissionMetrics {
   ];
 
   step(type: StepType): StepTimer {
-    return new StepTimer((operation, rejected) =>
-      this.#steps.series(`${type} ${operation} ${rejected}`, () => ({
-        operation,
-        rejected: String(rejected),
-        type,
-      })),
-    );
+    return new StepTimer((operation, rejected) => {
+      const key = `${type} ${operation} ${rejected}`;
+      const labels = () => ({ operation, rejected: String(rejected), type });
+      const [buckets, quantiles] = [this.#steps.series(key, labels), this.#summary.series(key, labels)];
+      return {
+        observe(seconds) {
+          buckets.observe(seconds);
+          quantiles.observe(seconds);
+        },
+      };
+    });
   }
 
   plugin(name: string, type: StepType): StepTimer {

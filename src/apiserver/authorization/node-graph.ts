@@ -2,6 +2,9 @@
  * What belongs to which node: for each node the objects that the pods on it refer to, counted, so that the Node authorizer
  * answers with a look-up. Kept by following pods, volumes, attachments and resource slices.
  */
+import { ioNow } from '../../base/io-time.ts';
+import { HistogramVector } from '../metrics/exposition.ts';
+import type { Family } from '../metrics/exposition.ts';
 import type { PersistentVolume, Pod } from '../../api/types/core-v1.gen.ts';
 import type { Registries } from '../registry.ts';
 import type { Committed } from '../request.ts';
@@ -64,23 +67,43 @@ export class NodeGraph {
   readonly #direct = new Map<string, string>();
   readonly #stops: (() => void)[] = [];
 
+  readonly #actions = new HistogramVector(
+    'node_authorizer_graph_actions_duration_seconds',
+    'Histogram of duration of graph actions in node authorizer.',
+    Array.from({ length: 12 }, (_, i) => 0.0001 * 2 ** i),
+  );
+  readonly families: readonly Family[] = [this.#actions];
+
   async start(registries: Registries): Promise<void> {
-    const follow = async (group: string, resource: string, on: (type: 'put' | 'delete', c: Committed) => void) => {
+    const follow = async (
+      group: string,
+      resource: string,
+      name: string,
+      on: (type: 'put' | 'delete', c: Committed) => void,
+    ) => {
       if (registries.registry(group, resource) === undefined) return;
-      this.#stops.push(await registries.follow(group, resource, on));
+      const timer = (operation: string) => this.#actions.series(operation, () => ({ operation }));
+      const [adding, deleting] = [timer(`Add${name}`), timer(`Delete${name}`)];
+      this.#stops.push(
+        await registries.follow(group, resource, (type, committed) => {
+          const began = ioNow();
+          on(type, committed);
+          (type === 'put' ? adding : deleting).observe((ioNow() - began) / 1000);
+        }),
+      );
     };
     const nodeNameOf = (c: Committed): string =>
       ((c.object()['spec'] as { nodeName?: string } | undefined)?.nodeName ?? '').toString();
     await Promise.all([
-      follow('', 'pods', (type, c) => this.#onPod(type, c)),
-      follow('', 'persistentvolumes', (type, c) => this.#onVolume(type, c)),
-      follow('storage.k8s.io', 'volumeattachments', (type, c) =>
+      follow('', 'pods', 'Pod', (type, c) => this.#onPod(type, c)),
+      follow('', 'persistentvolumes', 'PV', (type, c) => this.#onVolume(type, c)),
+      follow('storage.k8s.io', 'volumeattachments', 'VolumeAttachment', (type, c) =>
         this.#onDirect('volumeattachment', type === 'delete' ? '' : nodeNameOf(c), '', c.name),
       ),
-      follow('resource.k8s.io', 'resourceslices', (type, c) =>
+      follow('resource.k8s.io', 'resourceslices', 'ResourceSlice', (type, c) =>
         this.#onDirect('resourceslice', type === 'delete' ? '' : nodeNameOf(c), '', c.name),
       ),
-      follow('certificates.k8s.io', 'podcertificaterequests', (type, c) =>
+      follow('certificates.k8s.io', 'podcertificaterequests', 'PodCertificateRequest', (type, c) =>
         this.#onDirect('podcertificaterequest', type === 'delete' ? '' : nodeNameOf(c), c.namespace, c.name),
       ),
     ]);

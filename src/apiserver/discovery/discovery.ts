@@ -4,6 +4,8 @@ import { stringifyYaml } from '../../api/codec/yaml.ts';
 import { noSuchMethod, pageNotFound, noSuchRoute } from '../director.ts';
 import type { ProtobufObjects } from '../../api/protobuf.ts';
 import { mediaTypes, notAcceptable, parseAccept } from '../encode/negotiate.ts';
+import { Vector } from '../metrics/exposition.ts';
+import type { Family } from '../metrics/exposition.ts';
 import { checkProduced, objectTypes } from '../produced-types.ts';
 import type { Handler, Scope } from '../filters/scope.ts';
 import type { OutgoingResponse } from '../request.ts';
@@ -61,6 +63,19 @@ export class Discovery {
   readonly #serverAddress: () => string;
   /** Documents of one generation of the directory. */
   readonly #documents = new Map<string, Document>();
+  readonly #aggregations = new Vector(
+    'counter',
+    'aggregator_discovery_aggregation_count_total',
+    'Counter of number of times discovery was aggregated',
+  );
+  readonly #aggregated = this.#aggregations.series('', () => ({}));
+  readonly #withoutPeers = new Vector(
+    'counter',
+    'aggregator_discovery_nopeer_requests_total',
+    'Counter of number of times no-peer (non peer-aggregated) discovery was requested',
+  );
+  readonly #unpeered = this.#withoutPeers.series('', () => ({}));
+  readonly families: readonly Family[] = [this.#aggregations, this.#withoutPeers];
   #generation = -1;
   #remoteGeneration = -1;
   #groups: readonly DiscoveredGroup[] = [];
@@ -97,6 +112,7 @@ export class Discovery {
     this.#all();
     let document = this.#documents.get(key);
     if (document === undefined) {
+      if (key.endsWith(' v2')) this.#aggregated.inc();
       const value = make();
       const text = JSON.stringify(value);
       const etag = `"${createHash('sha512').update(text).digest('hex').toUpperCase()}"`;
@@ -128,6 +144,7 @@ export class Discovery {
       const bytes = this.#bytes(document, wanted);
       return { status: 200, body: { kind: 'bytes', contentType: media, bytes } };
     }
+    if (/;\s*profile=nopeer\b/.test(scope.request.headers['accept'] ?? '')) this.#unpeered.inc();
     const headers = { etag: document.etag, vary: 'Accept', 'cache-control': 'public' };
     if (scope.request.headers['if-none-match'] === document.etag)
       return { status: 304, headers, body: { kind: 'none' } };

@@ -24,8 +24,14 @@ interface Shared {
 }
 
 /** Counts what goes out over watches. */
+interface Sizes {
+  observe(bytes: number): void;
+}
+
 export interface WatchObserver {
   watchEvents(scope: Scope): { inc(by: number): void };
+  /** Where the sizes of its events go. */
+  watchSizes(scope: Scope): Sizes;
   /** The initial events of a watch have been sent. */
   watchListed(scope: Scope): void;
 }
@@ -132,7 +138,16 @@ export class WatchEncoder {
 
   /** The events of a source as buffers, one a batch; a last ERROR event tells why the watch ended, when there is a reason. */
   wire(scope: Scope, output: Negotiated, source: WatchSource): WireWatch {
-    const one = this.#encode(scope, output);
+    const encode = this.#encode(scope, output);
+    const sizes = this.observer?.watchSizes(scope);
+    const one =
+      sizes === undefined
+        ? encode
+        : (event: CommittedEvent): Buffer => {
+            const bytes = encode(event);
+            sizes.observe(bytes.length);
+            return bytes;
+          };
     const plainJson = output.format === 'json' && output.as === '';
     const sent = this.observer?.watchEvents(scope);
     let ended = false;
@@ -147,7 +162,7 @@ export class WatchEncoder {
         }
         sent?.inc(batch.length);
         if (batch[batch.length - 1]!.bookmark?.initialEventsEnd === true) this.observer?.watchListed(scope);
-        if (batch[0]!.initial === true && plainJson) return this.#initial(scope, batch, one);
+        if (batch[0]!.initial === true && plainJson) return this.#initial(scope, batch, one, sizes);
         if (batch.length === 1) return one(batch[0]!);
         if (batch[0]!.initial === true) return Buffer.concat(batch.map(one));
         return this.#join(batch.map(one));
@@ -157,7 +172,12 @@ export class WatchEncoder {
   }
 
   /** Initial events as JSON: spliced into one buffer, since their lines are nobody else's. */
-  #initial(scope: Scope, batch: readonly CommittedEvent[], one: (event: CommittedEvent) => Buffer): Buffer {
+  #initial(
+    scope: Scope,
+    batch: readonly CommittedEvent[],
+    one: (event: CommittedEvent) => Buffer,
+    sizes: Sizes | undefined,
+  ): Buffer {
     const resource = scope.resource!;
     const { codec } = this.#encoder;
     let size = 0;
@@ -173,9 +193,11 @@ export class WatchEncoder {
     let at = 0;
     for (const { initial, committed } of batch) {
       if (initial !== true) continue;
+      const start = at;
       at += heads.ADDED.copy(bytes, at);
       at = codec.writeInto(committed, resource, true, bytes, at);
       at += tail.copy(bytes, at);
+      sizes?.observe(at - start);
     }
     at += end.copy(bytes, at);
     return bytes.subarray(0, at);

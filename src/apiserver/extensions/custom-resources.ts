@@ -72,6 +72,7 @@ interface Served {
   readonly state: unknown;
   readonly plural: string;
   readonly group: string;
+  readonly versions: readonly string[];
 }
 
 type Status = NonNullable<CustomResourceDefinition['status']>;
@@ -362,6 +363,7 @@ export class CustomResources {
     const was = this.#served.get(name);
     if (was === undefined) return;
     this.#served.delete(name);
+    this.metrics.documented(name, was.group, was.versions, 'remove');
     this.#o.registries.removeCustom(was.group, was.plural);
     this.#o.directory.removeCustom(name);
   }
@@ -388,7 +390,10 @@ export class CustomResources {
       versions.filter((v) => v.served).map((v) => v.resource),
       (r) => this.#schema(name, r.version),
     );
-    this.#served.set(name, { uid, generation, state, plural: crd.spec.names.plural, group: crd.spec.group });
+    const { group } = crd.spec;
+    const served = crd.spec.versions.filter((v) => v.served).map((v) => v.name);
+    this.metrics.documented(name, group, served, was === undefined ? 'add' : 'update');
+    this.#served.set(name, { uid, generation, state, plural: crd.spec.names.plural, group, versions: served });
   }
 
   /** The schema of a version as the definition has it now. */

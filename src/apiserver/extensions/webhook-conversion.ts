@@ -26,7 +26,7 @@ export interface ObjectConversion {
   convert(objects: readonly KubeObject[], apiVersion: string): Promise<readonly KubeObject[]>;
 }
 
-/** What is measured of all conversion webhooks together. */
+/** What is measured of definitions, and of all conversion webhooks together. */
 export class ConversionMetrics {
   readonly #durations = new HistogramVector(
     'apiserver_crd_conversion_webhook_duration_seconds',
@@ -43,7 +43,30 @@ export class ConversionMetrics {
     'Conversion webhook request latency',
     [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60],
   );
-  readonly families: readonly Family[] = [this.#durations, this.#requests, this.#latency];
+  readonly #openapi2 = new Vector(
+    'counter',
+    'apiextensions_openapi_v2_regeneration_count',
+    'Counter of OpenAPI v2 spec regeneration count broken down by causing CRD name and reason.',
+  );
+  readonly #openapi3 = new Vector(
+    'counter',
+    'apiextensions_openapi_v3_regeneration_count',
+    'Counter of OpenAPI v3 spec regeneration count broken down by group, version, causing CRD and reason.',
+  );
+  readonly families: readonly Family[] = [
+    this.#durations,
+    this.#requests,
+    this.#latency,
+    this.#openapi2,
+    this.#openapi3,
+  ];
+
+  /** A definition came, changed or went, and the documents that tell of it are to be made anew. */
+  documented(crd: string, group: string, versions: readonly string[], reason: 'add' | 'update' | 'remove'): void {
+    this.#openapi2.series(`${crd} ${reason}`, () => ({ crd, reason })).inc();
+    for (const version of versions)
+      this.#openapi3.series(`${crd} ${version} ${reason}`, () => ({ crd, group, reason, version })).inc();
+  }
 
   observe(crd: string, from: string, to: string, seconds: number, failure: string | undefined): void {
     const succeeded = String(failure === undefined);

@@ -7,6 +7,8 @@ import type { Distribution, Family, Value } from './exposition.ts';
 /** 1 ms, doubled fourteen times. */
 const buckets = Array.from({ length: 15 }, (_, i) => 0.001 * 2 ** i);
 
+const filterBuckets = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 5, 10, 15, 30];
+
 const known = new Set(['admin', 'client', 'kube_proxy', 'kubelet', 'system:serviceaccount:kube-system:default']);
 
 /** Few names, whoever comes. */
@@ -42,13 +44,20 @@ export class AccessMetrics {
     'Authorization duration in seconds broken out by result.',
     buckets,
   );
+  readonly #filters = new HistogramVector(
+    'apiserver_request_filter_duration_seconds',
+    'Request filter latency distribution in seconds, for each filter type',
+    filterBuckets,
+  );
+  readonly #authenticating = this.#filters.series('authentication', () => ({ filter: 'authentication' }));
+  readonly #authorizing = this.#filters.series('authorization', () => ({ filter: 'authorization' }));
   /** The common outcomes, found without a look. */
   readonly #success = this.#authenticated('success');
   readonly #allowed = this.#authorized('allowed');
   readonly #other = this.#user('other');
 
   get families(): readonly Family[] {
-    return [this.#users, this.#attempts, this.#authentication, this.#decisions, this.#authorization];
+    return [this.#users, this.#attempts, this.#authentication, this.#decisions, this.#authorization, this.#filters];
   }
 
   #user(username: string): Value {
@@ -74,14 +83,18 @@ export class AccessMetrics {
     const name = compressed(username);
     (name === 'other' ? this.#other : this.#user(name)).inc();
     this.#success.attempts.inc();
-    this.#success.seconds.observe(since === undefined ? 0 : (ioNow() - since) / 1000);
+    const seconds = since === undefined ? 0 : (ioNow() - since) / 1000;
+    this.#success.seconds.observe(seconds);
+    this.#authenticating.observe(seconds);
   }
 
   /** `failure`: no credentials that anybody knows; `error`: bad ones. */
   notAuthenticated(result: 'failure' | 'error', since: number | undefined): void {
     const { attempts, seconds } = this.#authenticated(result);
     attempts.inc();
-    seconds.observe(since === undefined ? 0 : (ioNow() - since) / 1000);
+    const took = since === undefined ? 0 : (ioNow() - since) / 1000;
+    seconds.observe(took);
+    this.#authenticating.observe(took);
   }
 
   authorized(decision: Decision, error: Error | undefined, since: number): void {
@@ -90,6 +103,8 @@ export class AccessMetrics {
         ? this.#allowed
         : this.#authorized(error !== undefined ? 'error' : decision === 'deny' ? 'denied' : 'no-opinion');
     outcome.attempts.inc();
-    outcome.seconds.observe((ioNow() - since) / 1000);
+    const seconds = (ioNow() - since) / 1000;
+    outcome.seconds.observe(seconds);
+    this.#authorizing.observe(seconds);
   }
 }

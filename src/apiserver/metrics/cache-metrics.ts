@@ -1,7 +1,8 @@
 /** What watch caches measure, read when somebody asks, with upstream's names. */
 import type { ResourceInfo } from '../../api/catalog/resource.ts';
+import { readWaitBounds } from '../storage/watch-cache.ts';
 import type { WatchCache } from '../storage/watch-cache.ts';
-import { computed, type Family, type Labels } from './exposition.ts';
+import { computed, distributions, type Family, type Labels } from './exposition.ts';
 
 interface Cached {
   readonly resource: ResourceInfo;
@@ -24,7 +25,8 @@ export function cacheFamilies(caches: () => Iterable<Cached>): Family[] {
     of(
       'gauge',
       'apiserver_watch_cache_resource_version',
-      'Current resource version of watch cache broken by resource type.',
+      'Current resource version of watch cache broken by resource type. This is truncated to the 15 least significant digits.',
+
       (c) => c.revision,
     ),
     of(
@@ -76,6 +78,15 @@ export function cacheFamilies(caches: () => Iterable<Cached>): Family[] {
       'apiserver_resource_size_estimate_bytes',
       'Estimated size of stored objects in database. Estimate is based on sum of last observed sizes of serialized objects. In case of a fetching error, the value will be -1.',
       (c) => c.bytes,
+    ),
+    distributions(
+      'apiserver_watch_cache_read_wait_seconds',
+      'Histogram of time spent waiting for a watch cache to become fresh.',
+      readWaitBounds,
+      function* () {
+        for (const { resource: r, cache } of caches())
+          if (cache.waits !== undefined) yield [{ group: r.group, resource: r.resource }, cache.waits] as const;
+      },
     ),
     computed(
       'counter',

@@ -4,8 +4,10 @@ export {
   alsoNamed,
   computed,
   Distribution,
+  distributions,
   expose,
   HistogramVector,
+  SummaryVector,
   Value,
   Vector,
 } from '../../base/metric-families.ts';

@@ -100,6 +100,10 @@ interface Counted {
 /** Sorts of requests of a resource that are remembered. */
 const maxCounted = 64;
 
+/** Verbs whose requests may ask for validation of their fields. */
+const written = new Set(['POST', 'PUT', 'PATCH', 'APPLY']);
+const fieldValidations = new Set(['', 'Ignore', 'Warn', 'Strict']);
+
 export class RequestMetrics implements RequestObserver {
   readonly #requests = new Vector(
     'counter',
@@ -130,6 +134,11 @@ export class RequestMetrics implements RequestObserver {
     'apiserver_request_body_size_bytes',
     'Apiserver request body size in bytes broken out by resource and verb.',
     Array.from({ length: 31 }, (_, i) => 50_000 + i * 100_000),
+  );
+  readonly #watchSizes = new HistogramVector(
+    'apiserver_watch_events_sizes',
+    'Watch event size distribution in bytes',
+    Array.from({ length: 8 }, (_, i) => 1024 * 2 ** i),
   );
   readonly #watchEvents = new Vector(
     'counter',
@@ -162,6 +171,12 @@ export class RequestMetrics implements RequestObserver {
     'apiserver_request_terminations_total',
     'Number of requests which apiserver terminated in self-defense.',
   );
+  readonly #fieldValidation = new HistogramVector(
+    'field_validation_request_duration_seconds',
+    'Response latency distribution in seconds for each field validation value',
+    [0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60],
+  );
+  readonly #unasked = this.#fieldValidation.series('', () => ({ field_validation: '' }));
   readonly #watchers = new Vector(
     'gauge',
     'apiserver_registered_watchers',
@@ -189,7 +204,9 @@ export class RequestMetrics implements RequestObserver {
       ),
       this.#watchLists,
       this.#watchEvents,
+      this.#watchSizes,
       this.#bodies,
+      this.#fieldValidation,
       this.#deprecated,
       this.#selfRequests,
       this.#tlsErrors,
@@ -231,6 +248,7 @@ export class RequestMetrics implements RequestObserver {
       const sizes = this.#bodies.series(`${group} ${resource} ${asked}`, () => ({ group, resource, verb: asked }));
       sizes.observe(Number(length));
     }
+    if (written.has(verb) && info.isResourceRequest) this.#validated(scope.request).observe(seconds);
     if (known !== undefined && bytes > 0 && !scope.longRunning && dry === '') {
       for (const c of known) {
         if (c.status !== status || c.verb !== verb || c.where !== where || c.subresource !== info.subresource) continue;
@@ -290,6 +308,15 @@ export class RequestMetrics implements RequestObserver {
     else known.push(counted);
   }
 
+  /** What was asked of the validation of fields; anything unknown is invalid. */
+  #validated(request: Scope['request']): Distribution {
+    const raw = request.rawQuery;
+    if (raw !== undefined && !raw.includes('fieldValidation')) return this.#unasked;
+    const asked = request.query.get('fieldValidation') ?? '';
+    const value = fieldValidations.has(asked) ? asked : 'invalid';
+    return this.#fieldValidation.series(value, () => ({ field_validation: value }));
+  }
+
   dropped(scope: Scope): void {
     const info = scope.info;
     this.#dropped
@@ -336,6 +363,12 @@ export class RequestMetrics implements RequestObserver {
   watchEvents(scope: Scope): Value {
     const { group, version, resource } = scope.info;
     return this.#watchEvents.series(`${group} ${version} ${resource}`, () => ({ group, resource, version }));
+  }
+
+  /** Where the sizes of those events are seen. */
+  watchSizes(scope: Scope): Distribution {
+    const { group, version, resource } = scope.info;
+    return this.#watchSizes.series(`${group} ${version} ${resource}`, () => ({ group, resource, version }));
   }
 
   /** The initial events of a watch have been sent. */

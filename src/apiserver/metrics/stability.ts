@@ -64,6 +64,7 @@ export function stabilityOf(name: string): '' | 'ALPHA' | 'BETA' | 'STABLE' {
 /** The help text with the level before it. */
 export function helpOf(family: Family): string {
   const level = stabilityOf(family.name);
+  if (unsaid.has(family.name)) return `EXPERIMENTAL: [ALPHA] ${family.help}`;
   return level === '' || /^\[(?:ALPHA|BETA|STABLE)\]/.test(family.help) ? family.help : `[${level}] ${family.help}`;
 }
 

@@ -1,4 +1,5 @@
 /** `DelegatingStore`: a store before another one, that hands on whatever its heirs do not do themselves. */
+import type { Family } from '../../base/metric-families.ts';
 import type {
   CommitRequest,
   CommitResult,
@@ -16,6 +17,10 @@ export class DelegatingStore implements KeyValueStore {
 
   constructor(inner: KeyValueStore) {
     this.inner = inner;
+  }
+
+  get families(): readonly Family[] {
+    return this.inner.families ?? [];
   }
 
   range(request: RangeRequest): Promise<RangeResult> {

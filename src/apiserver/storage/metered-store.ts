@@ -87,8 +87,9 @@ export class MeteredStore extends DelegatingStore {
     this.stale = inner.stale === undefined ? undefined : (key) => inner.stale!(key);
   }
 
-  get families(): readonly Family[] {
+  override get families(): readonly Family[] {
     return [
+      ...super.families,
       this.#seconds,
       this.#requests,
       this.#errors,

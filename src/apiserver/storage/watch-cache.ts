@@ -2,7 +2,7 @@
  * The watch cache of one resource: one watch of the store feeds an ordered tree and a window of events. Reads walk a root of
  * the tree; watchers follow the window. It starts on first use and starts again by itself when its watch breaks.
  */
-import { ioTimer } from '../../base/io-time.ts';
+import { ioNow, ioTimer } from '../../base/io-time.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/logger.ts';
 import { macrotask, Slice } from '../../base/yield.ts';
@@ -11,6 +11,7 @@ import { badRequest, resourceExpired, serviceUnavailable } from '../../api/statu
 import type { StatusError } from '../../api/status.ts';
 import { CompactedError } from '../../etcd/store.ts';
 import type { KeyValueStore, StoreEvent, StoreWatch } from '../../etcd/store.ts';
+import { Distribution } from '../metrics/exposition.ts';
 import type { Committed } from '../request.ts';
 import { Arena } from './arena.ts';
 import { StoredObject } from './codec.ts';
@@ -83,6 +84,9 @@ interface Waiter {
   readonly resolve: () => void;
 }
 
+/** Buckets of the time that reads wait for a cache, seconds. */
+export const readWaitBounds = [0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3];
+
 export class WatchCache implements WatcherHost {
   readonly layout: StorageLayout;
   readonly clock: Clock;
@@ -123,6 +127,9 @@ export class WatchCache implements WatcherHost {
     consistent: 0,
     inconsistent: 0,
   };
+
+  /** How long consistent reads waited; undefined before the first. */
+  waits: Distribution | undefined;
 
   constructor(options: WatchCacheOptions) {
     this.layout = options.layout;
@@ -405,8 +412,11 @@ export class WatchCache implements WatcherHost {
   /** Waits until everything that was durable when this was called is known. */
   async consistent(): Promise<void> {
     if (!this.#ready) await this.start();
+    const began = ioNow();
     try {
       await this.waitFor(await this.#store.currentRevision());
+      this.waits ??= new Distribution(readWaitBounds);
+      this.waits.observe((ioNow() - began) / 1000);
       this.counted.consistent++;
     } catch (error) {
       this.counted.inconsistent++;

@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { knarrVersion } from '../cluster/version.ts';
 import { componentCommands, installerCommands } from './components.ts';
+import { envtestCommand } from './envtest.ts';
 import { UserError } from './errors.ts';
 import { addCommand, asUsageError, normalizeArgs } from './flags.ts';
 import type { CommandSpec } from './flags.ts';
@@ -30,6 +31,7 @@ const groups: readonly (readonly [string, readonly CommandSpec[]])[] = [
   ['Cluster:', [upCommand, downCommand, statusCommand, kubeconfigCommand, resetCommand, versionCommand]],
   ['More machines:', [tokenCommand, joinCommand, leaveCommand]],
   ['Real nodes:', [loadCommand, installRuntimeCommand]],
+  ['In tests:', [envtestCommand]],
   ['Components, each alone:', componentCommands],
   ['Around separate components:', installerCommands],
 ];

@@ -11,20 +11,31 @@ import { createCluster } from '../../src/index.ts';
 export const run = promisify(execFile);
 const limitMs = 180_000;
 
-/** `count` cases must be told of, each by a line `{"name": …, "error": …}`. */
+/** Runs a program that tells of `count` cases, each by a line `{"name": …, "error": …}`. */
+export async function runProgram(
+  t: TestContext,
+  program: string,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv,
+  count: number,
+): Promise<void> {
+  const { stdout } = await run(program, [...args], { env, timeout: limitMs, maxBuffer: 64 << 20 });
+  const cases = stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { name: string; error: string });
+  assert.equal(cases.length, count);
+  for (const c of cases) await t.test(c.name, () => assert.equal(c.error, ''));
+}
+
+/** The same against a cluster, whose kubeconfig is the last argument; `count` cases must be told of, each by a line `{"name": …, "error": …}`. */
 export async function runCases(t: TestContext, program: string, args: readonly string[], count: number): Promise<void> {
   const dir = mkdtempSync(join(tmpdir(), 'knarr-client-'));
   try {
     await using cluster = await createCluster({ nodes: 1, https: { port: 0 } });
     const kubeconfig = join(dir, 'kubeconfig');
     writeFileSync(kubeconfig, cluster.kubeconfig!);
-    const { stdout } = await run(program, [...args, kubeconfig], { timeout: limitMs, maxBuffer: 64 << 20 });
-    const cases = stdout
-      .trim()
-      .split('\n')
-      .map((line) => JSON.parse(line) as { name: string; error: string });
-    assert.equal(cases.length, count);
-    for (const c of cases) await t.test(c.name, () => assert.equal(c.error, ''));
+    await runProgram(t, program, [...args, kubeconfig], process.env, count);
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }

@@ -138,6 +138,46 @@ export interface CgroupStats {
   readonly processCount: number;
 }
 
+/** What the kernel counts beyond that, for monitors; what it does not say is left out. Nanoseconds, bytes and counts since the start. */
+export interface CgroupDetails {
+  readonly cpu: {
+    readonly user?: number;
+    readonly system?: number;
+    readonly periods?: number;
+    readonly throttledPeriods?: number;
+    readonly throttled?: number;
+  };
+  readonly memory: {
+    readonly cache?: number;
+    readonly mapped?: number;
+    readonly swap?: number;
+    readonly most?: number;
+    readonly failures?: number;
+  };
+  /** By device (`/dev/sda`). */
+  readonly io: readonly {
+    readonly device: string;
+    readonly reads: number;
+    readonly writes: number;
+    readonly readBytes: number;
+    readonly writeBytes: number;
+  }[];
+  readonly threads?: number;
+  readonly oomKills?: number;
+  /** Nanoseconds in which some, or all, of its tasks waited. */
+  readonly pressure?: Readonly<Record<'cpu' | 'memory' | 'io', { readonly some: number; readonly full: number }>>;
+  /** Of its processes' network, where they are given one of their own. */
+  readonly interfaces?: readonly PacketCounts[];
+}
+
+export interface PacketCounts {
+  readonly name: string;
+  readonly rxPackets: number;
+  readonly rxDropped: number;
+  readonly txPackets: number;
+  readonly txDropped: number;
+}
+
 export interface CgroupResources extends LinuxContainerResources {
   /** 0 for none. */
   readonly pidsLimit?: number;
@@ -165,6 +205,8 @@ export interface Cgroups {
   /** Undefined when there is no such cgroup. */
   stats(name: string): Promise<CgroupStats | undefined>;
   limits(name: string): Promise<CgroupLimits | undefined>;
+  /** Of a cgroup, or of the child that the runtime made below it for a container. Undefined when there is no such cgroup. */
+  details?(name: string, containerId?: string): Promise<CgroupDetails | undefined>;
 }
 
 export interface NodeUsage {

@@ -3,9 +3,13 @@
  * from what the runtime and the host say.
  */
 import { labelText } from '../../base/prometheus-text.ts';
+import type { Pod } from '../../api/types/index.gen.ts';
+import { podCgroup } from '../cgroup-manager.ts';
 import type { ContainerStats, NetworkUsage } from '../runtime/container-runtime.ts';
 import type { StatsDeps } from './stats.ts';
 import { podStats, startedAt } from './stats.ts';
+import type { DetailedSubject } from './cadvisor-details.ts';
+import { detailFamilies } from './cadvisor-details.ts';
 import { families } from './metrics.ts';
 
 type Labels = Readonly<Record<string, string>>;
@@ -62,6 +66,13 @@ export async function cadvisorMetrics(deps: StatsDeps): Promise<string> {
   const networks: { readonly labels: Labels; readonly usage: NetworkUsage }[] = [
     { labels: { ...empty, id: '/' }, usage: usage.network },
   ];
+  const detailed: DetailedSubject[] = [];
+  const detail = async (s: Subject, pod: Pod | undefined, network: boolean, id?: string): Promise<void> => {
+    if (pod === undefined) return;
+    // It may go while it is read.
+    const details = await host.cgroups?.details?.(podCgroup(pod), id).catch(() => undefined);
+    if (details !== undefined) detailed.push({ labels: s.labels, at: s.cpuAt, details, network });
+  };
   for (const { stats, pod } of pods) {
     const own: Labels = {
       ...empty,
@@ -76,6 +87,7 @@ export async function cadvisorMetrics(deps: StatsDeps): Promise<string> {
       memory: memoryOf(stats.memory),
       processes: stats.processCount,
     });
+    await detail(subjects.at(-1)!, pod, pod?.spec?.hostNetwork !== true);
     if (stats.network !== undefined) networks.push({ labels: own, usage: stats.network });
     for (const c of stats.containers) {
       const start = startedAt(pod, c.metadata.name);
@@ -110,6 +122,7 @@ export async function cadvisorMetrics(deps: StatsDeps): Promise<string> {
               },
             }),
       });
+      await detail(subjects.at(-1)!, pod, false, c.id);
     }
   }
   const perSubject = (
@@ -215,6 +228,7 @@ export async function cadvisorMetrics(deps: StatsDeps): Promise<string> {
       'gauge',
       (s) => (s.start === undefined ? undefined : [Date.parse(s.start) / 1000, s.cpuAt]),
     ),
+    ...detailFamilies(detailed),
     {
       name: 'machine_cpu_cores',
       help: 'Number of logical CPU cores.',

@@ -1,7 +1,7 @@
 /** Reading and writing the files of a cgroup, and what the two versions of the kernel's interface must both be able to do. */
 import * as fs from 'node:fs/promises';
 import { join } from 'node:path';
-import type { CgroupLimits, CgroupResources, CgroupStats } from '../node-host.ts';
+import type { CgroupDetails, CgroupLimits, CgroupResources, CgroupStats } from '../node-host.ts';
 import { errorCode, goError, isMissing } from './fs-error.ts';
 import type { CpuRate } from './usage.ts';
 
@@ -16,6 +16,7 @@ export interface CgroupFiles {
   set(path: string, resources: CgroupResources): Promise<void>;
   stats(path: string, now: number, rate: CpuRate, monotonic: number): Promise<CgroupStats | undefined>;
   limits(path: string): Promise<CgroupLimits | undefined>;
+  details(path: string): Promise<CgroupDetails | undefined>;
 }
 
 /** A number of a cgroup's file; undefined for `max` and where there is no such file. */

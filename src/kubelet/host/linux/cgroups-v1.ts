@@ -1,7 +1,8 @@
 /** cgroup v1: a hierarchy for each controller (or a few together), each with its own file names. */
 import * as fs from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import type { CgroupLimits, CgroupResources, CgroupStats } from '../node-host.ts';
+import type { CgroupDetails, CgroupLimits, CgroupResources, CgroupStats } from '../node-host.ts';
+import { detailsV1 } from './cgroup-details.ts';
 import type { CgroupFiles } from './cgroup-files.ts';
 import { parseStat, readNumber, readText, writeSetting } from './cgroup-files.ts';
 import { errorCode, goError } from './fs-error.ts';
@@ -116,6 +117,10 @@ export class CgroupsV1 implements CgroupFiles {
       },
       processCount: count ?? 0,
     };
+  }
+
+  details(path: string): Promise<CgroupDetails | undefined> {
+    return detailsV1((c) => this.#at(c, path));
   }
 
   async limits(path: string): Promise<CgroupLimits | undefined> {

@@ -1,7 +1,8 @@
 /** cgroup v2: one hierarchy; a parent says which controllers its children have. */
 import * as fs from 'node:fs/promises';
 import { join } from 'node:path';
-import type { CgroupLimits, CgroupResources, CgroupStats } from '../node-host.ts';
+import type { CgroupDetails, CgroupLimits, CgroupResources, CgroupStats } from '../node-host.ts';
+import { detailsV2 } from './cgroup-details.ts';
 import type { CgroupFiles } from './cgroup-files.ts';
 import { parseStat, readNumber, readText, writeSetting } from './cgroup-files.ts';
 import { errorCode, goError } from './fs-error.ts';
@@ -116,6 +117,10 @@ export class CgroupsV2 implements CgroupFiles {
       },
       processCount: count ?? 0,
     };
+  }
+
+  details(path: string): Promise<CgroupDetails | undefined> {
+    return detailsV2(join(this.#root, path));
   }
 
   async limits(path: string): Promise<CgroupLimits | undefined> {

@@ -6,7 +6,8 @@ import * as fs from 'node:fs/promises';
 import { join } from 'node:path';
 import { ioSleep } from '../../../base/io-time.ts';
 import type { Clock } from '../../../base/clock.ts';
-import type { Cgroups, CgroupLimits, CgroupResources, CgroupStats } from '../node-host.ts';
+import type { CgroupDetails, Cgroups, CgroupLimits, CgroupResources, CgroupStats } from '../node-host.ts';
+import { packetsOf } from './cgroup-details.ts';
 import { CgroupsV1, hierarchies } from './cgroups-v1.ts';
 import { CgroupsV2 } from './cgroups-v2.ts';
 import type { CgroupFiles } from './cgroup-files.ts';
@@ -85,11 +86,8 @@ class LinuxCgroups implements Cgroups {
   }
 
   async list(parent: string): Promise<readonly string[]> {
-    const names = new Set<string>();
-    for (const d of this.#files.directories(this.#path(parent)))
-      for (const e of await fs.readdir(d, { withFileTypes: true }).catch(() => []))
-        if (e.isDirectory()) names.add(this.#o.driver === 'systemd' ? fromSlice(e.name) : e.name);
-    return [...names];
+    const names = await this.#children(this.#path(parent));
+    return this.#o.driver === 'systemd' ? [...new Set(names.map(fromSlice))] : names;
   }
 
   stats(name: string): Promise<CgroupStats | undefined> {
@@ -106,6 +104,31 @@ class LinuxCgroups implements Cgroups {
 
   limits(name: string): Promise<CgroupLimits | undefined> {
     return this.#files.limits(this.#path(name));
+  }
+
+  async details(name: string, containerId?: string): Promise<CgroupDetails | undefined> {
+    const path = this.#path(name);
+    if (containerId !== undefined) {
+      // Runtimes put something before and after the id, as systemd's names want it.
+      const child = (await this.#children(path)).find((c) => c.includes(containerId));
+      return child === undefined ? undefined : this.#files.details(`${path}/${child}`);
+    }
+    const details = await this.#files.details(path);
+    if (details === undefined) return undefined;
+    for (const child of await this.#children(path))
+      for (const d of this.#files.directories(`${path}/${child}`)) {
+        const pid = Number((await readText(join(d, 'cgroup.procs')).catch(() => undefined))?.split('\n')[0] ?? '');
+        if (pid > 0) return { ...details, interfaces: await packetsOf(pid) };
+      }
+    return details;
+  }
+
+  async #children(path: string): Promise<readonly string[]> {
+    const names = new Set<string>();
+    for (const d of this.#files.directories(path))
+      for (const e of await fs.readdir(d, { withFileTypes: true }).catch(() => []))
+        if (e.isDirectory()) names.add(e.name);
+    return [...names];
   }
 }
 

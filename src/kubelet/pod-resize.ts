@@ -11,7 +11,7 @@ import type { KubeletContext } from './context.ts';
 import { podDir } from './context.ts';
 import { errorText } from './object-cache.ts';
 import { formatPod } from './pod-util.ts';
-import type { ContainerStatus as RuntimeContainer } from './runtime/container-runtime.ts';
+import type { ContainerStatus as RuntimeContainer, LinuxContainerResources } from './runtime/container-runtime.ts';
 
 /** Resources by container; the pod's own under the empty name. */
 type Allocation = ReadonlyMap<string, ResourceRequirements>;
@@ -36,6 +36,25 @@ function resourcesOf(pod: Pod): Allocation {
   for (const c of [...(pod.spec?.initContainers ?? []), ...pod.spec!.containers]) out.set(c.name, c.resources ?? none);
   if (pod.spec?.resources !== undefined) out.set('', pod.spec.resources);
   return out;
+}
+
+/** The pod with other resources. */
+function withResources(pod: Pod, resources: Allocation): Pod {
+  const merge = (c: Container): Container => {
+    const own = resources.get(c.name);
+    return own === undefined || own === c.resources ? c : { ...c, resources: own };
+  };
+  const spec = pod.spec!;
+  const own = resources.get('');
+  return {
+    ...pod,
+    spec: {
+      ...spec,
+      containers: spec.containers.map(merge),
+      ...(spec.initContainers === undefined ? {} : { initContainers: spec.initContainers.map(merge) }),
+      ...(own === undefined ? {} : { resources: own }),
+    },
+  };
 }
 
 /** The four numbers that a running container can be given others of; the pod's own limits count where it has none (KEP-5419). */
@@ -72,6 +91,8 @@ export class PodResize {
   inProgress: ResizeCondition | undefined;
   /** The pod's own limits have not followed its containers' yet. */
   #unfinished = false;
+  /** What the pod's cgroup was given last; undefined while that is not known. */
+  #limits: LinuxContainerResources | undefined;
   #merged: { readonly of: Pod; readonly pod: Pod } | undefined;
 
   private constructor(ctx: KubeletContext, home: ResizeHome, allocated: Allocation, actuated: Allocation) {
@@ -85,7 +106,9 @@ export class PodResize {
   /** Of a pod that has what this spec asks for. */
   static from(ctx: KubeletContext, home: ResizeHome, pod: Pod): PodResize {
     const spec = resourcesOf(pod);
-    return new PodResize(ctx, home, spec, spec);
+    const resize = new PodResize(ctx, home, spec, spec);
+    resize.#limits = podResources(pod, ctx.settings);
+    return resize;
   }
 
   /** Of a pod that an earlier kubelet has left; undefined when it has what it asks for. */
@@ -99,7 +122,10 @@ export class PodResize {
     const settled =
       [...wanted].every(([name, r]) => same(r, allocated.get(name))) &&
       [...effective(wanted)].every(([name, r]) => deepEqual(r, had.get(name)));
-    return settled ? undefined : new PodResize(ctx, home, allocated, actuated);
+    if (settled) return undefined;
+    const resize = new PodResize(ctx, home, allocated, actuated);
+    resize.#limits = podResources(withResources(pod, actuated), ctx.settings);
+    return resize;
   }
 
   /** Whether two specs ask for the same. */
@@ -111,21 +137,7 @@ export class PodResize {
   /** The pod with the resources that it has been given. */
   allocatedPod(pod: Pod): Pod {
     if (this.#merged?.of === pod) return this.#merged.pod;
-    const merge = (c: Container): Container => {
-      const own = this.#allocated.get(c.name);
-      return own === undefined || own === c.resources ? c : { ...c, resources: own };
-    };
-    const spec = pod.spec!;
-    const own = this.#allocated.get('');
-    const merged: Pod = {
-      ...pod,
-      spec: {
-        ...spec,
-        containers: spec.containers.map(merge),
-        ...(spec.initContainers === undefined ? {} : { initContainers: spec.initContainers.map(merge) }),
-        ...(own === undefined ? {} : { resources: own }),
-      },
-    };
+    const merged = withResources(pod, this.#allocated);
     this.#merged = { of: pod, pod: merged };
     return merged;
   }
@@ -206,11 +218,21 @@ export class PodResize {
     }
   }
 
-  /** Gives running containers what is allocated. False when it could not be done now; the condition says why. */
-  async actuate(pod: Pod, running: readonly RuntimeContainer[], sandboxId: string | undefined): Promise<boolean> {
+  /**
+   * Gives running containers what is allocated, and the pod's cgroup, so that those that are started next have room in it.
+   * `restarting`: some are started next because of this. False when it could not be done now; the condition says why.
+   */
+  async actuate(
+    pod: Pod,
+    running: readonly RuntimeContainer[],
+    sandboxId: string | undefined,
+    restarting: boolean,
+  ): Promise<boolean> {
     const todo = [...this.#running(pod, running)];
     const whole = !same(this.#allocated.get(''), this.#actuated.get(''));
-    if (todo.length > 0 || whole || this.#unfinished) {
+    const limits = podResources(this.allocatedPod(pod), this.#ctx.settings);
+    const moved = this.#limits !== undefined && !deepEqual(limits, this.#limits);
+    if (todo.length > 0 || whole || moved || this.#unfinished) {
       this.inProgress ??= { reason: '', message: '', generation: pod.metadata.generation };
       const { clock, metrics } = this.#ctx;
       const began = clock.monotonic();
@@ -228,7 +250,7 @@ export class PodResize {
         return false;
       }
     }
-    const left = [...this.#running(pod, running)].length > 0;
+    const left = restarting || [...this.#running(pod, running)].length > 0;
     if (!left && this.inProgress !== undefined) {
       const { generation } = this.inProgress;
       this.inProgress = undefined;
@@ -261,6 +283,7 @@ export class PodResize {
     await cgroups.resizePod(allocated, wanted, 'shrink');
     const own = this.#allocated.get('');
     if (own !== undefined) this.#actuated.set('', own);
+    this.#limits = wanted;
     this.#unfinished = false;
   }
 

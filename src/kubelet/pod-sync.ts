@@ -82,12 +82,13 @@ export class PodSync {
     if (!(await this.#mount(pod)))
       // Containers that run go on with the content they have.
       if (actions.createSandbox || actions.toStart.length > 0 || actions.initToStart.length > 0) return;
-    await this.#actuate(actions);
+    const restarting = this.#restarts(actions);
     for (const k of actions.kills) {
       runtimeView.stale = true;
       const grace = this.#p.graceFor(k.container, k.reason);
       await this.#p.killContainer(k.container, k.id, { message: k.message, grace });
     }
+    await this.#actuate(actions, restarting);
     if (actions.createSandbox) {
       if (actions.attempt > 0)
         ctx.events.pod(pod, 'Normal', 'SandboxChanged', 'Pod sandbox changed, it will be killed and re-created.');
@@ -172,12 +173,12 @@ export class PodSync {
     }
   }
 
-  /** Gives running containers what is allocated, or has them restarted with it. */
-  async #actuate(actions: PodActions): Promise<void> {
-    const { apiPod, ctx, loop, resize, runtimeView } = this.#p;
-    if (resize === undefined || actions.createSandbox) return;
-    const { containers } = runtimeView.now;
-    for (const { container, id } of resize.restarts(apiPod, containers)) {
+  /** Adds the containers that must be restarted to have what is allocated; says whether there are any. */
+  #restarts(actions: PodActions): boolean {
+    const { apiPod, resize, runtimeView } = this.#p;
+    if (resize === undefined || actions.createSandbox) return false;
+    const restarts = resize.restarts(apiPod, runtimeView.now.containers);
+    for (const { container, id } of restarts) {
       if (actions.kills.some((k) => k.id === id)) continue;
       actions.kills.push({
         container,
@@ -188,8 +189,17 @@ export class PodSync {
       const sidecar = apiPod.spec!.initContainers?.some((c) => c.name === container.name) === true;
       (sidecar ? actions.initToStart : actions.toStart).push(container);
     }
-    const staying = containers.filter((c) => !actions.kills.some((k) => k.id === c.id));
-    if (!(await resize.actuate(apiPod, staying, actions.sandboxId))) loop.wakeAt(ctx.clock.now() + retryMs);
+    return restarts.length > 0;
+  }
+
+  /** Gives the pod, and those of its containers that run on, what is allocated. */
+  async #actuate(actions: PodActions, restarting: boolean): Promise<void> {
+    const { apiPod, ctx, loop, resize, runtimeView } = this.#p;
+    if (resize === undefined) return;
+    const fresh = actions.createSandbox;
+    const staying = fresh ? [] : runtimeView.now.containers.filter((c) => !actions.kills.some((k) => k.id === c.id));
+    const done = await resize.actuate(apiPod, staying, fresh ? undefined : actions.sandboxId, restarting);
+    if (!done) loop.wakeAt(ctx.clock.now() + retryMs);
   }
 
   async #createSandbox(pod: Pod, actions: PodActions): Promise<boolean> {

@@ -87,8 +87,10 @@ export interface AdmissionPlugin {
 
 /** The chain of plugins, in upstream's order. */
 export interface Admission {
-  mutate(attributes: AdmissionAttributes): Promise<Record<string, unknown> | undefined>;
-  validate(attributes: AdmissionAttributes): Promise<void>;
+  mutate(
+    attributes: AdmissionAttributes,
+  ): Promise<Record<string, unknown> | undefined> | Record<string, unknown> | undefined;
+  validate(attributes: AdmissionAttributes): Promise<void> | void;
 }
 
 /** What is to be told of a request beside its answer. */

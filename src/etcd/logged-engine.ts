@@ -31,10 +31,33 @@ export interface LoggedEngineOptions {
   readonly delayMs?: number;
 }
 
-type Recent = Map<string, EngineOp>;
-
 function nameOf(key: Uint8Array): string {
   return Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString('latin1');
+}
+
+/** Changes by their keys. Most are never asked for here, so that they are entered when somebody asks for any. */
+class Recent {
+  readonly #ops: readonly EngineOp[];
+  readonly #byName = new Map<string, EngineOp>();
+  #entered = 0;
+
+  /** `ops` may grow at its end. */
+  constructor(ops: readonly EngineOp[]) {
+    this.#ops = ops;
+  }
+
+  get size(): number {
+    return this.#ops.length;
+  }
+
+  byName(): ReadonlyMap<string, EngineOp> {
+    const ops = this.#ops;
+    for (; this.#entered < ops.length; this.#entered++) {
+      const op = ops[this.#entered]!;
+      this.#byName.set(nameOf(op.key), op);
+    }
+    return this.#byName;
+  }
 }
 
 /** Puts what a crash has left in the log into the database. */
@@ -81,8 +104,8 @@ class LoggedEngine implements Engine {
   /** In the log and not in LMDB, in order; and what of it LMDB has been given and has not written yet. */
   #behind: EngineOp[] = [];
   #behindBytes = 0;
-  #recent: Recent = new Map();
-  #given: Recent = new Map();
+  #recent = new Recent(this.#behind);
+  #given = new Recent([]);
   #following: Promise<void> | undefined;
   #cancelTimer: (() => void) | undefined;
   #failure: Error | undefined;
@@ -142,12 +165,8 @@ class LoggedEngine implements Engine {
   }
 
   #remember(ops: readonly EngineOp[], bytes: number): void {
-    const recent = this.#recent;
-    for (let i = 0; i < ops.length; i++) {
-      const op = ops[i]!;
-      recent.set(nameOf(op.key), op);
-      this.#behind.push(op);
-    }
+    const behind = this.#behind;
+    for (let i = 0; i < ops.length; i++) behind.push(ops[i]!);
     this.#behindBytes += bytes;
     this.#place = this.#log!.place;
     this.#fallBehind();
@@ -181,13 +200,13 @@ class LoggedEngine implements Engine {
     const given = this.#behind;
     this.#given = this.#recent;
     this.#behind = [];
-    this.#recent = new Map();
+    this.#recent = new Recent(this.#behind);
     this.#behindBytes = 0;
     this.#base.applyBatch(given);
     this.#base.applyBatch(more);
     if (place !== undefined) this.#base.applyBatch([mark(last ? undefined : place)]);
     await this.#base.durable();
-    this.#given = new Map();
+    this.#given = new Recent([]);
     if (place === undefined) return;
     this.#log!.release(place);
     this.#noted = !last;
@@ -207,7 +226,7 @@ class LoggedEngine implements Engine {
   get(key: Uint8Array): Uint8Array | undefined {
     if (this.#recent.size > 0 || this.#given.size > 0) {
       const name = nameOf(key);
-      const op = this.#recent.get(name) ?? this.#given.get(name);
+      const op = this.#recent.byName().get(name) ?? this.#given.byName().get(name);
       if (op !== undefined) return op.value;
     }
     return this.#base.get(key);
@@ -244,9 +263,9 @@ class LoggedEngine implements Engine {
 
   /** What LMDB may not have of a range, in order of the keys. */
   #newer(from: string, to: string): EngineOp[] {
-    const found: Recent = new Map();
+    const found = new Map<string, EngineOp>();
     for (const ops of [this.#given, this.#recent])
-      for (const [name, op] of ops) if (name >= from && name < to) found.set(name, op);
+      for (const [name, op] of ops.byName()) if (name >= from && name < to) found.set(name, op);
     return [...found].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, op]) => op);
   }
 

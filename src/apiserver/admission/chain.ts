@@ -76,22 +76,25 @@ export function createAdmissionChain(plugins: readonly AdmissionPlugin[], metric
   const admitStep = metrics.step('admit');
   const validateStep = metrics.step('validate');
 
-  const mutateOnce = async (attributes: AdmissionAttributes): Promise<AdmissionAttributes> => {
-    let a = attributes;
+  // No promises where nothing has to be waited for, which is the way of most writes.
+  type Mutated = AdmissionAttributes | Promise<AdmissionAttributes>;
+
+  const mutateOnce = (given: AdmissionAttributes, from = 0, since = ioNow()): Mutated => {
+    let a = given;
+    let began = since;
     const { operation, group, resource, subresource } = a;
-    let began = ioNow();
-    for (let i = 0; i < mutating.length; i++) {
+    for (let i = from; i < mutating.length; i++) {
       const { plugin, timer } = mutating[i]!;
       if (!plugin.handles(operation, group, resource, subresource)) continue;
       if (plugin.reinvokes === true && a.reinvocation === undefined) a = { ...a, reinvocation: new Reinvocation() };
-      let object: AdmissionAttributes['object'];
+      let object: ReturnType<NonNullable<AdmissionPlugin['mutate']>>;
       try {
-        const mutated = plugin.mutate!(a);
-        object = mutated instanceof Promise ? await mutated : mutated;
+        object = plugin.mutate!(a);
       } catch (error) {
         timer.observe(operation, true, (ioNow() - began) / 1000);
         throw error;
       }
+      if (object instanceof Promise) return mutateLater(a, i, object, began);
       const now = ioNow();
       timer.observe(operation, false, (now - began) / 1000);
       began = now;
@@ -100,47 +103,105 @@ export function createAdmissionChain(plugins: readonly AdmissionPlugin[], metric
     return a;
   };
 
+  const mutateLater = async (
+    a: AdmissionAttributes,
+    at: number,
+    pending: Promise<AdmissionAttributes['object']>,
+    began: number,
+  ): Promise<AdmissionAttributes> => {
+    const { timer } = mutating[at]!;
+    let object: AdmissionAttributes['object'];
+    try {
+      object = await pending;
+    } catch (error) {
+      timer.observe(a.operation, true, (ioNow() - began) / 1000);
+      throw error;
+    }
+    const now = ioNow();
+    timer.observe(a.operation, false, (now - began) / 1000);
+    return mutateOnce(object === a.object ? a : { ...a, object }, at + 1, now);
+  };
+
+  const mutateAgain = async (
+    once: Promise<AdmissionAttributes> | AdmissionAttributes,
+  ): Promise<AdmissionAttributes> => {
+    const a = await once;
+    if (a.reinvocation?.wanted !== true) return a;
+    a.reinvocation.again = true;
+    return mutateOnce(a);
+  };
+
+  const validateFrom = (attributes: AdmissionAttributes, from: number, since: number): Promise<void> | undefined => {
+    const { operation, group, resource, subresource } = attributes;
+    let began = since;
+    for (let i = from; i < validating.length; i++) {
+      const { plugin, timer } = validating[i]!;
+      if (!plugin.handles(operation, group, resource, subresource)) continue;
+      let done: ReturnType<NonNullable<AdmissionPlugin['validate']>>;
+      try {
+        done = plugin.validate!(attributes);
+      } catch (error) {
+        timer.observe(operation, true, (ioNow() - began) / 1000);
+        throw error;
+      }
+      if (done instanceof Promise) return validateLater(attributes, i, done, began);
+      const now = ioNow();
+      timer.observe(operation, false, (now - began) / 1000);
+      began = now;
+    }
+    return undefined;
+  };
+
+  const validateLater = async (
+    attributes: AdmissionAttributes,
+    at: number,
+    pending: Promise<void>,
+    began: number,
+  ): Promise<void> => {
+    const { timer } = validating[at]!;
+    let rejected = true;
+    try {
+      await pending;
+      rejected = false;
+    } finally {
+      timer.observe(attributes.operation, rejected, (ioNow() - began) / 1000);
+    }
+    return validateFrom(attributes, at + 1, ioNow());
+  };
+
+  /** Times a step of the chain as a whole, whether it has to be waited for or not. */
+  const timedStep = <T>(step: StepTimer, operation: AdmissionAttributes['operation'], work: () => T): T => {
+    const began = ioNow();
+    const ended = (rejected: boolean): void => step.observe(operation, rejected, (ioNow() - began) / 1000);
+    let result: T;
+    try {
+      result = work();
+    } catch (error) {
+      ended(true);
+      throw error;
+    }
+    if (result instanceof Promise)
+      return result.then(
+        (value: unknown) => {
+          ended(false);
+          return value;
+        },
+        (error: unknown) => {
+          ended(true);
+          throw error;
+        },
+      ) as T;
+    ended(false);
+    return result;
+  };
+
   return {
-    async mutate(attributes: AdmissionAttributes): Promise<Record<string, unknown> | undefined> {
-      const began = ioNow();
-      let rejected = true;
-      try {
-        let a = await mutateOnce(attributes);
-        const { reinvocation } = a;
-        if (reinvocation?.wanted === true) {
-          reinvocation.again = true;
-          a = await mutateOnce(a);
-        }
-        rejected = false;
-        return a.object;
-      } finally {
-        admitStep.observe(attributes.operation, rejected, (ioNow() - began) / 1000);
-      }
-    },
-    async validate(attributes: AdmissionAttributes): Promise<void> {
-      const { operation, group, resource, subresource } = attributes;
-      const start = ioNow();
-      let began = start;
-      let rejected = true;
-      try {
-        for (let i = 0; i < validating.length; i++) {
-          const { plugin, timer } = validating[i]!;
-          if (!plugin.handles(operation, group, resource, subresource)) continue;
-          try {
-            const done = plugin.validate!(attributes);
-            if (done instanceof Promise) await done;
-          } catch (error) {
-            timer.observe(operation, true, (ioNow() - began) / 1000);
-            throw error;
-          }
-          const now = ioNow();
-          timer.observe(operation, false, (now - began) / 1000);
-          began = now;
-        }
-        rejected = false;
-      } finally {
-        validateStep.observe(operation, rejected, (ioNow() - start) / 1000);
-      }
-    },
+    mutate: (attributes) =>
+      timedStep(admitStep, attributes.operation, () => {
+        const once = mutateOnce(attributes);
+        if (!(once instanceof Promise) && once.reinvocation?.wanted !== true) return once.object;
+        return mutateAgain(once).then((a) => a.object);
+      }),
+    validate: (attributes) => timedStep(validateStep, attributes.operation, () => validateFrom(attributes, 0, ioNow())),
   };
 }

@@ -180,7 +180,8 @@ export async function createObject(
     const name = object.metadata.name ?? '';
     const scope = admissionNamespace(resource, namespace, name);
     const a = attributes(ctx, support, 'CREATE', scope, name, object, undefined, options);
-    const mutated = (await support.admission.mutate(a)) as KubeObject | undefined;
+    const admitted = support.admission.mutate(a);
+    const mutated = (admitted instanceof Promise ? await admitted : admitted) as KubeObject | undefined;
     if (mutated !== undefined && mutated !== object) object = dedupOwnerReferences(ctx, mutated, true);
   }
   if (support.strategies.incomplete !== undefined) ctx.warn(support.strategies.incomplete);
@@ -230,11 +231,13 @@ async function createOnce(
   ]);
   if (errors.length > 0) throw invalidStatus(resource.group, resource.kind, name, errors);
   if (strategy.warningsOnCreate !== undefined) for (const w of strategy.warningsOnCreate(context, object)) ctx.warn(w);
-  await authorize?.();
+  if (authorize !== undefined) await authorize();
   if (support.admission !== undefined) {
     const seen = convert(object, support.types(ctx).apiVersion);
     const scope = admissionNamespace(resource, namespace, name);
-    await support.admission.validate(attributes(ctx, support, 'CREATE', scope, name, seen, undefined, options));
+    const a = attributes(ctx, support, 'CREATE', scope, name, seen, undefined, options);
+    const validated = support.admission.validate(a);
+    if (validated instanceof Promise) await validated;
   }
   const { resourceVersion = '' } = given.metadata;
   if (!options.dryRun && /^[0-9]+$/.test(resourceVersion) && Number(resourceVersion) !== 0) {
@@ -262,7 +265,7 @@ async function createOnce(
     committed = true;
     return written.object;
   } finally {
-    await finish?.(committed);
+    if (finish !== undefined) await finish(committed);
   }
 }
 

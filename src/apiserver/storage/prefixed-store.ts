@@ -63,7 +63,7 @@ export class PrefixedStore extends DelegatingStore {
         events: (events, revision) =>
           sink.events(
             events.map((e) => ({
-              ...e,
+              type: e.type,
               kv: this.#here(e.kv),
               previous: e.previous === undefined ? undefined : this.#here(e.previous),
             })),

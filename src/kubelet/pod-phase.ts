@@ -1,6 +1,7 @@
 /** A pod's phase by upstream's counting of its containers (`getPhase`). Pure. */
+import { shouldRestart } from '../api/helpers/container-restart.ts';
 import type { Container, ContainerState, ContainerStatus, Pod } from '../api/types/index.gen.ts';
-import { isStaticPod, shouldRestart } from './pod-util.ts';
+import { isStaticPod } from './pod-util.ts';
 import { restartingAll } from './restart-all.ts';
 
 export interface PhaseInput {

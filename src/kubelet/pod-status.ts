@@ -1,4 +1,5 @@
 /** A pod's API status computed from its spec, what the runtime reports and what the probes say. Pure: writes nothing. */
+import { mayRestartAll } from '../api/helpers/container-restart.ts';
 import { podQOSClass } from '../api/helpers/pod-qos.ts';
 import { formatTime } from '../api/time.ts';
 import type { Container, Pod, PodCondition, PodStatus } from '../api/types/index.gen.ts';
@@ -9,7 +10,7 @@ import { podLevelResources } from './pod-level-resources.ts';
 import { podPhase } from './pod-phase.ts';
 import type { ResizeCondition } from './pod-resize.ts';
 import { asContainer, isHostNetwork, isStaticPod } from './pod-util.ts';
-import { mayRestartAll, restartingCondition, restartsAll } from './restart-all.ts';
+import { restartingCondition, restartsAll } from './restart-all.ts';
 import type { RuntimeView } from './runtime-view.ts';
 import { sandboxNeeded } from './runtime-view.ts';
 
@@ -115,7 +116,7 @@ export function generatePodStatus(input: StatusInput): PodStatus {
   add('Ready', podReady(pod, all, conditions));
   add('ContainersReady', all);
   add('PodScheduled', { status: 'True' });
-  if (mayRestartAll(pod)) add('AllContainersRestarting', restartingCondition(pod, view, phase, restarting));
+  if (mayRestartAll(pod.spec!)) add('AllContainersRestarting', restartingCondition(pod, view, phase, restarting));
   // Told with the pod's end, not before.
   if (input.disruption !== undefined && input.terminal) {
     const at_ = conditions.findIndex((c) => c.type === 'DisruptionTarget');

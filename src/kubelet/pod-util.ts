@@ -1,5 +1,5 @@
 /** Small rules about pods and their containers that several parts of the kubelet share. */
-import type { Container, ContainerRestartRule, EphemeralContainer, Pod, PodSpec } from '../api/types/index.gen.ts';
+import type { Container, EphemeralContainer, Pod, PodSpec } from '../api/types/index.gen.ts';
 
 export type ContainerKind = 'init' | 'regular' | 'ephemeral';
 
@@ -30,29 +30,6 @@ export function containerFieldPath(spec: PodSpec, name: string): string | undefi
   if (kind === undefined) return undefined;
   const list = kind === 'init' ? 'initContainers' : kind === 'regular' ? 'containers' : 'ephemeralContainers';
   return `spec.${list}{${name}}`;
-}
-
-/** The first of a container's restart rules that its exit code meets. */
-export function restartRule(container: Container, exitCode: number): ContainerRestartRule | undefined {
-  return container.restartPolicyRules?.find((rule) => {
-    const listed = rule.exitCodes?.values?.includes(exitCode) ?? false;
-    const operator = rule.exitCodes?.operator;
-    return operator === 'In' ? listed : operator === 'NotIn' && !listed;
-  });
-}
-
-/** Whether a container that exited with `exitCode` is started again (restart rules, then the container's, then the pod's policy). */
-export function shouldRestart(container: Container, spec: PodSpec, exitCode: number): boolean {
-  if (container.restartPolicy !== undefined) {
-    const action = restartRule(container, exitCode)?.action;
-    if (action === 'Restart' || action === 'RestartAllContainers') return true;
-    if (container.restartPolicy === 'Always') return true;
-    if (container.restartPolicy === 'Never') return false;
-    return exitCode !== 0;
-  }
-  if (spec.restartPolicy === 'Never') return false;
-  if (spec.restartPolicy === 'OnFailure') return exitCode !== 0;
-  return true;
 }
 
 /** Whether a container is restarted that the kubelet has killed: its rules ask for an exit of its own. */

@@ -2,9 +2,9 @@
  * RestartAllContainers (KEP-5532): a container whose exit meets a rule with that action takes all containers of the pod with it. They
  * are killed and removed, those that have met the rule last, and the pod begins again with its first init container.
  */
+import { mayRestartAll, restartRule } from '../api/helpers/container-restart.ts';
 import type { Container, Pod, PodStatus } from '../api/types/index.gen.ts';
 import type { ConditionDraft } from './pod-conditions.ts';
-import { restartRule } from './pod-util.ts';
 import type { RuntimeView } from './runtime-view.ts';
 import { newestOf } from './runtime-view.ts';
 import type { ContainerStatus as RuntimeContainer } from './runtime/container-runtime.ts';
@@ -22,15 +22,9 @@ function* restartable(pod: Pod): Generator<Container> {
   yield* pod.spec!.containers;
 }
 
-/** Whether a rule of the pod can have all its containers restarted. */
-export function mayRestartAll(pod: Pod): boolean {
-  for (const c of restartable(pod)) if (c.restartPolicyRules?.some((r) => r.action === action) === true) return true;
-  return false;
-}
-
 /** Whether all containers of the pod are to be restarted. `told`: the status that others were last told. */
 export function restartsAll(pod: Pod, view: RuntimeView, told: PodStatus): boolean {
-  if (!mayRestartAll(pod)) return false;
+  if (!mayRestartAll(pod.spec!)) return false;
   if (told.conditions?.some((c) => c.type === 'AllContainersRestarting' && c.status === 'True') === true) return true;
   const statuses = [...(told.initContainerStatuses ?? []), ...(told.containerStatuses ?? [])];
   for (const c of restartable(pod)) {

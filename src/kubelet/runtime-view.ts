@@ -1,6 +1,7 @@
 /** What the runtime has of one pod, and what follows from it: whether its sandbox must be made anew, which containers are to start. */
+import { shouldRestart } from '../api/helpers/container-restart.ts';
 import type { Container, Pod } from '../api/types/index.gen.ts';
-import { isHostNetwork, shouldRestart } from './pod-util.ts';
+import { isHostNetwork } from './pod-util.ts';
 import type { ContainerStatus as RuntimeContainer, PodSandboxStatus } from './runtime/container-runtime.ts';
 
 /** What the runtime has of one pod. */

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { formatFieldError } from '../../api/field-error.ts';
 import type { Pod, PodSpec } from '../../api/types/index.gen.ts';
 import { podResizeErrors } from './pod-resize.ts';
-import { podRules, validatePod, validatePodUpdate } from './pod.ts';
+import { podRules, validatePod, validatePodStatusUpdate, validatePodUpdate } from './pod.ts';
 
 const container = { name: 'c', image: 'i', terminationMessagePolicy: 'File', imagePullPolicy: 'Always' };
 
@@ -91,6 +91,41 @@ test('an update may change the image and little else', () => {
     validatePodUpdate(pod({ containers: [container, { ...container, name: 'd' }] }), old).map(formatFieldError),
     ['spec.containers: Forbidden: pod updates may not add or remove containers'],
   );
+});
+
+test('a container that has ended begins again only where its rules, its policy or the pod’s let it', () => {
+  const status = (which: 'containerStatuses' | 'ephemeralContainerStatuses', state: object) => ({
+    [which]: [{ name: 'c', ready: false, restartCount: 0, image: '', imageID: '', state }],
+  });
+  const again = (spec: Partial<PodSpec>, exitCode: number, which: Parameters<typeof status>[0] = 'containerStatuses') =>
+    validatePodStatusUpdate(
+      { ...pod(spec), status: status(which, { waiting: { reason: 'x' } }) },
+      { ...pod(spec), status: status(which, { terminated: { exitCode } }) },
+    ).map(formatFieldError);
+  const refused = 'status.containerStatuses[0].state: Forbidden: may not be transitioned to non-terminated state';
+  const own = (restartPolicy: string, action?: string): Partial<PodSpec> => ({
+    restartPolicy: 'Never',
+    containers: [
+      {
+        ...container,
+        restartPolicy,
+        ...(action === undefined
+          ? {}
+          : { restartPolicyRules: [{ action, exitCodes: { operator: 'In', values: [42] } }] }),
+      },
+    ],
+  });
+  assert.deepEqual(again({}, 0), []);
+  assert.deepEqual(again({ restartPolicy: 'OnFailure' }, 1), []);
+  assert.deepEqual(again({ restartPolicy: 'OnFailure' }, 0), [refused]);
+  assert.deepEqual(again(own('Always'), 0), []);
+  assert.deepEqual(again({ ...own('Never'), restartPolicy: 'Always' }, 1), [refused]);
+  assert.deepEqual(again(own('Never', 'Restart'), 42), []);
+  assert.deepEqual(again(own('Never', 'Restart'), 1), [refused]);
+  assert.deepEqual(again(own('Never', 'RestartAllContainers'), 1), [], 'another one may have met the rule');
+  assert.deepEqual(again({}, 0, 'ephemeralContainerStatuses'), [
+    'status.ephemeralContainerStatuses[0].state: Forbidden: may not be transitioned to non-terminated state',
+  ]);
 });
 
 test('a resize changes cpu and memory, of containers and of the pod, nothing else', () => {

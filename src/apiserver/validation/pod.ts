@@ -1,5 +1,6 @@
 /** Pods and pod templates: create, update, status, ephemeral containers (pkg/apis/core/validation). */
 import { duplicate, forbiddenField, invalid, notFoundField, required, tooLong } from '../../api/field-error.ts';
+import { mayRestartAll, shouldRestart } from '../../api/helpers/container-restart.ts';
 import { semanticEqual } from '../../api/helpers/deep-equal.ts';
 import { inclusiveRangeError, isDNS1123Subdomain, isSearchPath } from '../../api/names.ts';
 import { validateLabels } from '../../api/selector.ts';
@@ -442,22 +443,17 @@ export function validatePodUpdate(pod: Pod, old: Pod): Errors {
 function transitions(
   now: readonly ContainerStatus[] | undefined,
   old: readonly ContainerStatus[] | undefined,
-  spec: PodSpec,
+  /** Undefined: nothing that ended starts again. */
+  spec: PodSpec | undefined,
   field: string,
 ): Errors {
-  if (spec.restartPolicy === 'Always') return [];
+  if (spec !== undefined && mayRestartAll(spec)) return [];
   const errors: Errors = [];
   (old ?? []).forEach((o, i) => {
     const ended = o.state?.terminated;
-    if (ended === undefined || (ended.exitCode !== 0 && spec.restartPolicy === 'OnFailure')) return;
-    const container = [...spec.containers, ...(spec.initContainers ?? [])].find((c) => c.name === o.name);
-    if (
-      container?.restartPolicy !== undefined &&
-      (container.restartPolicy === 'Always' ||
-        (container.restartPolicyRules ?? []).length > 0 ||
-        (container.restartPolicy === 'OnFailure' && ended.exitCode !== 0))
-    )
-      return;
+    if (ended === undefined) return;
+    const container = [...(spec?.containers ?? []), ...(spec?.initContainers ?? [])].find((c) => c.name === o.name);
+    if (container !== undefined && shouldRestart(container, spec!, ended.exitCode)) return;
     if ((now ?? []).some((n) => n.name === o.name && n.state?.terminated === undefined))
       errors.push(forbiddenField(`${field}[${i}].state`, 'may not be transitioned to non-terminated state'));
   });
@@ -476,6 +472,12 @@ export function validatePodStatusUpdate(pod: Pod, old: Pod): Errors {
       old.status?.initContainerStatuses,
       spec,
       'status.initContainerStatuses',
+    ),
+    ...transitions(
+      status.ephemeralContainerStatuses,
+      old.status?.ephemeralContainerStatuses,
+      undefined,
+      'status.ephemeralContainerStatuses',
     ),
   );
   if (old.status?.qosClass !== undefined && old.status.qosClass !== status.qosClass)

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Node, Pod, PodSpec } from '../api/types/index.gen.ts';
+import type { Node, PodSpec } from '../api/types/index.gen.ts';
 import { cluster } from './testing.ts';
 
 test('the node registers and keeps its lease', async (t) => {

@@ -13,6 +13,8 @@ export type FlagKind = 'string' | 'int' | 'bool' | 'list' | 'array' | 'map' | 'p
 export interface Flag {
   readonly name: string;
   readonly kind: FlagKind;
+  /** Of a `map`: what a key without a value has. Without this, that is an error. */
+  readonly bareKey?: string;
   readonly help: string;
   readonly default?: unknown;
   readonly short?: string;
@@ -83,6 +85,10 @@ function parseValue(flag: Flag, text: string, previous: unknown): unknown {
       const out: Record<string, string> = { ...(previous as Record<string, string> | undefined) };
       for (const pair of text.split(',').filter((s) => s !== '')) {
         const at = pair.indexOf('=');
+        if (at < 0 && flag.bareKey !== undefined) {
+          out[pair] = flag.bareKey;
+          continue;
+        }
         if (at < 1) throw wrong(`${pair} is not of the form key=value`);
         out[pair.slice(0, at)] = pair.slice(at + 1);
       }

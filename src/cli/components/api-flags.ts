@@ -7,6 +7,7 @@ export const apiFlags: readonly Flag[] = [
   {
     name: 'runtime-config',
     kind: 'map',
+    bareKey: 'true',
     value: 'API=bool,…',
     help: 'APIs to switch on or off: group/version, group/version/resource, api/all, api/ga, api/beta, api/alpha',
   },

@@ -13,7 +13,7 @@ export interface ControllerOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   /** How many keys at a time. Default 5, upstream's usual `--concurrent-*-syncs`. */
-  readonly workers?: number;
+  readonly workers?: number | undefined;
   /** Brings the world of one key nearer to what is wanted. What it throws is retried with back-off. */
   readonly reconcile: (key: string, signal: AbortSignal) => Promise<void>;
   /** After so many failures in a row the key is dropped until something adds it again. Default: never. */

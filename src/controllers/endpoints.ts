@@ -233,12 +233,20 @@ function start(context: ControllerContext): RunningController {
       throw error;
     }
   };
-  const controller = new Controller({ name: 'endpoints', clock, logger, maxRetries: 15, reconcile });
+  const controller = new Controller({
+    name: 'endpoints',
+    clock,
+    logger,
+    workers: context.options.concurrency?.['endpoint'],
+    maxRetries: 15,
+    reconcile,
+  });
+  const batchMs = context.options.endpointUpdatesBatchPeriodMs ?? 0;
   const wake = (s: Service): void => controller.queue.add(keyOf(s));
   services.addHandler({ onAdd: wake, onUpdate: (_, s) => wake(s), onDelete: wake });
   const podChanged = (old: Pod | undefined, pod: Pod | undefined): void => {
     for (const key of servicesToUpdate(services.lister, old, pod)) {
-      controller.queue.addAfter(key, clock.virtual ? 0 : batchDelayMs(sizes.get(key) ?? 0));
+      controller.queue.addAfter(key, Math.max(batchMs, clock.virtual ? 0 : batchDelayMs(sizes.get(key) ?? 0)));
     }
   };
   pods.addHandler({

@@ -20,6 +20,10 @@ export interface ControllerManagerOptions {
   /** `--controllers`: `*` for those on by default, names, `-name` to leave one out. Default `*`. */
   readonly controllers?: readonly string[];
   readonly options?: ControllerOptions;
+  /** `--controller-start-interval`, default 0. */
+  readonly startIntervalMs?: number;
+  /** Ends the waiting between them. */
+  readonly signal?: AbortSignal;
 }
 
 export interface ControllerManager {
@@ -85,6 +89,7 @@ export function createControllerManager(options: ControllerManagerOptions): Cont
       for (const descriptor of chosen) {
         const controller = await descriptor.start(context);
         if (controller !== undefined) running.push({ name: descriptor.name, controller });
+        if ((options.startIntervalMs ?? 0) > 0) await clock.sleep(options.startIntervalMs!, options.signal);
       }
       informers.start();
     },

@@ -99,9 +99,9 @@ class NamespaceController implements RunningController {
     this.#pods = context.informers.informer(resources.core.pods);
     this.#controller = new Controller({
       name: 'namespace',
+      workers: context.options.concurrency?.['namespace'] ?? 10,
       clock: context.clock,
       logger: context.logger,
-      workers: 10,
       maxDelayMs: 60_000,
       reconcile: (key) => this.#reconcile(key),
     });

@@ -22,6 +22,12 @@ function start(context: ControllerContext): RunningController | undefined {
     }
     return new CidrSet(cluster, bits);
   });
+  // Pods get none of the addresses of Services.
+  for (const text of options.serviceClusterIPRanges ?? []) {
+    const services = parseCidr(text.trim());
+    if (services === undefined) throw new Error(`invalid service-cluster-ip-range ${text}`);
+    for (const set of sets) set.occupy(services);
+  }
   const client = context.clientFor('node-controller');
   const recorder = context.recorder('cidrAllocator', client);
   const nodes = context.informers.informer(resources.core.nodes);

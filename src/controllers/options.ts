@@ -13,6 +13,27 @@ interface CertificateSigner {
   }): Promise<string>;
 }
 
+/** The middles of `--concurrent-…-syncs`; `mirroring`: `--mirroring-concurrent-service-endpoint-syncs`. */
+export type ConcurrencyName =
+  | 'cron-job'
+  | 'daemonset'
+  | 'deployment'
+  | 'endpoint'
+  | 'ephemeralvolume'
+  | 'gc'
+  | 'horizontal-pod-autoscaler'
+  | 'job'
+  | 'mirroring'
+  | 'namespace'
+  | 'rc'
+  | 'replicaset'
+  | 'resource-quota'
+  | 'service-endpoint'
+  | 'serviceaccount-token'
+  | 'statefulset'
+  | 'ttl-after-finished'
+  | 'validating-admission-policy-status';
+
 export interface ControllerOptions {
   /** `--feature-gates`; the release's defaults when left out. */
   readonly features?: FeatureGates;
@@ -35,6 +56,22 @@ export interface ControllerOptions {
   readonly nodeCIDRMaskSizeIPv4?: number;
   /** `--node-cidr-mask-size-ipv6`, default 64. */
   readonly nodeCIDRMaskSizeIPv6?: number;
+  /** `--service-cluster-ip-range`: what node ranges leave out where they meet it. */
+  readonly serviceClusterIPRanges?: readonly string[];
+  /** `--concurrent-*-syncs`: keys worked on at a time, by the middle of the flag. */
+  readonly concurrency?: Readonly<Partial<Record<ConcurrencyName, number>>>;
+  /** `--endpoint-updates-batch-period`, default 0. */
+  readonly endpointUpdatesBatchPeriodMs?: number;
+  /** `--endpointslice-updates-batch-period`, default 0. */
+  readonly endpointSliceUpdatesBatchPeriodMs?: number;
+  /** `--mirroring-endpointslice-updates-batch-period`, default 0. */
+  readonly mirroringEndpointSliceUpdatesBatchPeriodMs?: number;
+  /** `--horizontal-pod-autoscaler-cpu-initialization-period`, default 5 min. */
+  readonly horizontalPodAutoscalerCpuInitializationPeriodMs?: number;
+  /** `--horizontal-pod-autoscaler-initial-readiness-delay`, default 30 s. */
+  readonly horizontalPodAutoscalerInitialReadinessDelayMs?: number;
+  /** `--enable-dynamic-provisioning`, default true. */
+  readonly enableDynamicProvisioning?: boolean;
   /** `--node-monitor-period`, default 5 s. */
   readonly nodeMonitorPeriodMs?: number;
   /** `--node-monitor-grace-period`, default 50 s. */

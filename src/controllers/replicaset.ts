@@ -55,6 +55,8 @@ const maxStatusDelayMs = 1000;
 /** How ReplicaSets and ReplicationControllers differ. */
 interface ReplicaKind {
   readonly controllerName: string;
+  /** As in --concurrent-…-syncs. */
+  readonly flag: 'replicaset' | 'rc';
   /** Source of the events. */
   readonly component: string;
   readonly serviceAccount: string;
@@ -127,6 +129,7 @@ class ReplicaSetController implements RunningController {
     });
     this.#controller = new Controller({
       name: kind.controllerName,
+      workers: context.options.concurrency?.[kind.flag],
       clock: context.clock,
       logger: context.logger,
       reconcile: (key) => this.#reconcile(key),
@@ -469,6 +472,7 @@ export const replicaSetController: ControllerDescriptor = {
   start: (context) =>
     startReplicaController(context, {
       controllerName: 'replicaset',
+      flag: 'replicaset',
       component: 'replicaset-controller',
       serviceAccount: 'replicaset-controller',
       ref: resources.apps.replicasets,
@@ -483,6 +487,7 @@ export const replicationControllerController: ControllerDescriptor = {
   start: (context) =>
     startReplicaController(context, {
       controllerName: 'replicationcontroller',
+      flag: 'rc',
       component: 'replication-controller',
       serviceAccount: 'replication-controller',
       // Same shape but for the selector, which is a plain map.

@@ -72,8 +72,9 @@ class ResourceQuotaController implements RunningController {
     this.#client = context.clientFor('resourcequota-controller');
     this.#quotas = context.informers.informer(resources.core.resourcequotas);
     const reconcile = (key: string): Promise<void> => this.#reconcile(key);
-    this.#controller = new Controller({ name: 'resourcequota_primary', clock, logger, reconcile });
-    this.#priority = new Controller({ name: 'resourcequota_priority', clock, logger, reconcile });
+    const workers = context.options.concurrency?.['resource-quota'];
+    this.#controller = new Controller({ name: 'resourcequota_primary', clock, logger, workers, reconcile });
+    this.#priority = new Controller({ name: 'resourcequota_priority', clock, logger, workers, reconcile });
     this.#quotas.addHandler({
       onAdd: (quota) => this.#changed(quota),
       onUpdate: (old, quota) => {

@@ -99,6 +99,7 @@ function start(context: ControllerContext): RunningController | undefined {
   const deleted = new Map<string, Secret>();
   const secretController = new Controller({
     name: 'serviceaccount-tokens-secret',
+    workers: context.options.concurrency?.['serviceaccount-token'],
     clock,
     logger,
     maxRetries: 10,
@@ -130,6 +131,7 @@ function start(context: ControllerContext): RunningController | undefined {
   });
   const accountController = new Controller({
     name: 'serviceaccount-tokens-account',
+    workers: context.options.concurrency?.['serviceaccount-token'],
     clock,
     logger,
     maxRetries: 10,

@@ -21,6 +21,7 @@ class TtlAfterFinishedController implements RunningController {
     this.#jobs = context.informers.informer(resources.batch.jobs);
     this.#controller = new Controller({
       name: 'ttl_jobs_to_delete',
+      workers: context.options.concurrency?.['ttl-after-finished'],
       clock: context.clock,
       logger: context.logger,
       reconcile: (key) => this.#reconcile(key),

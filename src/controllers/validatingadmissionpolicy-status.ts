@@ -54,6 +54,7 @@ function start(context: ControllerContext): RunningController {
   let catalog: Catalog | undefined;
   const controller = new Controller({
     name: 'validatingadmissionpolicy-status',
+    workers: context.options.concurrency?.['validating-admission-policy-status'],
     clock: context.clock,
     logger: context.logger,
     reconcile: async (name) => {

@@ -4,6 +4,8 @@ import { FeatureGateError, FeatureGates } from '../../api/features/feature-gates
 import type { SignerFiles, SignerFlag } from '../../cluster/processes/kube-controller-manager.ts';
 import { UsageError } from '../errors.ts';
 import { componentCommand } from './component.ts';
+import { controllerFlags, controllerValues } from './controller-flags.ts';
+import { idleControllerManagerFlags } from './kube-controller-manager-idle-flags.ts';
 import { controlPlaneFlags, controlPlaneOptions, managerFlags } from './control-plane.ts';
 
 const file = (name: string, help: string): Flag => ({ name, kind: 'string', value: 'FILE', help });
@@ -43,6 +45,7 @@ export const controllerManagerCommand = componentCommand({
   summary: 'the controllers',
   description:
     'Runs the controllers: deployments, jobs, nodes, endpoints, garbage collection and the rest. Several may run; the one that holds the lease works.',
+  idle: idleControllerManagerFlags,
   flags: [
     ...controlPlaneFlags(10257, 'kube-controller-manager'),
     ...managerFlags,
@@ -63,6 +66,24 @@ export const controllerManagerCommand = componentCommand({
     { name: 'cluster-name', kind: 'string', default: 'kubernetes', help: 'name of the cluster' },
     { name: 'allocate-node-cidrs', kind: 'bool', default: false, help: 'give each node a range for its pods' },
     { name: 'cluster-cidr', kind: 'string', value: 'CIDR,…', help: 'the range that node ranges are cut from' },
+    {
+      name: 'service-cluster-ip-range',
+      kind: 'string',
+      value: 'CIDR,…',
+      help: "as kube-apiserver's flag: with --allocate-node-cidrs no node's range lies in it",
+    },
+    {
+      name: 'cidr-allocator-type',
+      kind: 'string',
+      value: 'RangeAllocator',
+      default: 'RangeAllocator',
+      help: 'how ranges are chosen: RangeAllocator',
+    },
+    {
+      name: 'node-cidr-mask-size',
+      kind: 'int',
+      help: 'size of a node range of either family, where there is one alone',
+    },
     { name: 'node-cidr-mask-size-ipv4', kind: 'int', default: 24, help: 'size of a node range' },
     { name: 'node-cidr-mask-size-ipv6', kind: 'int', default: 64, help: 'size of a node range' },
     { name: 'node-monitor-period', kind: 'duration', default: 5_000, help: 'time between two looks at the nodes' },
@@ -113,6 +134,25 @@ export const controllerManagerCommand = componentCommand({
     },
     { name: 'disable-attach-detach-reconcile-sync', kind: 'bool', help: 'do not look' },
     { name: 'disable-force-detach-on-timeout', kind: 'bool', help: 'never detach a volume that its node still uses' },
+    ...controllerFlags,
+    {
+      name: 'enable-garbage-collector',
+      kind: 'bool',
+      default: true,
+      help: "run the garbage collector; as kube-apiserver's flag",
+    },
+    {
+      name: 'controller-start-interval',
+      kind: 'duration',
+      default: 0,
+      help: 'time between the starts of two controllers',
+    },
+    {
+      name: 'controller-shutdown-timeout',
+      kind: 'duration',
+      default: 10_000,
+      help: 'how long controllers may take to end',
+    },
     {
       name: 'legacy-service-account-token-clean-up-period',
       kind: 'duration',
@@ -135,13 +175,24 @@ export const controllerManagerCommand = componentCommand({
   ],
   async run(v, env) {
     const number = (name: string): number => float(name, v.text(name));
+    const bothFamilies = v.string('cluster-cidr')?.includes(',') === true;
+    const maskSize = v.maybe<number>('node-cidr-mask-size');
+    if (maskSize !== undefined && bothFamilies)
+      throw new UsageError('usage of --node-cidr-mask-size is not allowed with dual-stack clusters');
+    if (v.text('cidr-allocator-type') !== 'RangeAllocator')
+      throw new UsageError(
+        `invalid argument ${JSON.stringify(v.text('cidr-allocator-type'))} for "--cidr-allocator-type": RangeAllocator is what there is`,
+      );
+    const services = (v.string('service-cluster-ip-range') ?? '').split(',').filter((range) => range !== '');
     const options = {
       features: features(v.map('feature-gates')),
       clusterName: v.text('cluster-name'),
       allocateNodeCIDRs: v.bool('allocate-node-cidrs'),
       ...(v.string('cluster-cidr') === undefined ? {} : { clusterCIDR: v.string('cluster-cidr')! }),
-      nodeCIDRMaskSizeIPv4: v.int('node-cidr-mask-size-ipv4'),
-      nodeCIDRMaskSizeIPv6: v.int('node-cidr-mask-size-ipv6'),
+      ...controllerValues(v),
+      ...(services.length === 0 ? {} : { serviceClusterIPRanges: services }),
+      nodeCIDRMaskSizeIPv4: maskSize ?? v.int('node-cidr-mask-size-ipv4'),
+      nodeCIDRMaskSizeIPv6: maskSize ?? v.int('node-cidr-mask-size-ipv6'),
       nodeMonitorPeriodMs: v.ms('node-monitor-period'),
       nodeMonitorGracePeriodMs: v.ms('node-monitor-grace-period'),
       nodeStartupGracePeriodMs: v.ms('node-startup-grace-period'),
@@ -168,7 +219,12 @@ export const controllerManagerCommand = componentCommand({
     await runControllerManager(
       {
         ...controlPlaneOptions(v),
-        controllers: v.list('controllers'),
+        controllers: [
+          ...v.list('controllers'),
+          ...(v.bool('enable-garbage-collector') ? [] : ['-garbage-collector-controller']),
+        ],
+        startIntervalMs: v.ms('controller-start-interval'),
+        shutdownTimeoutMs: v.ms('controller-shutdown-timeout'),
         useServiceAccountCredentials: v.bool('use-service-account-credentials'),
         rootCaFile: v.string('root-ca-file'),
         serviceAccountPrivateKeyFile: v.string('service-account-private-key-file'),

@@ -5,7 +5,8 @@ import type { TlsFlags } from '../../cluster/processes/serving-certificates.ts';
 import type { Flag } from '../flags.ts';
 import type { Values } from './component.ts';
 
-export const servingFlags: readonly Flag[] = [
+/** How TLS is spoken, on any port. */
+export const tlsFlags: readonly Flag[] = [
   {
     name: 'tls-sni-cert-key',
     kind: 'array',
@@ -15,6 +16,10 @@ export const servingFlags: readonly Flag[] = [
   { name: 'tls-min-version', kind: 'string', default: '', value: 'VersionTLS12|…', help: 'oldest version of TLS' },
   { name: 'tls-cipher-suites', kind: 'list', value: 'NAME,…', help: 'suites of TLS 1.2, by the names Go has for them' },
   { name: 'tls-curve-preferences', kind: 'list', value: 'ID,…', help: "curves by Go's numbers, such as 29 for X25519" },
+];
+
+export const servingFlags: readonly Flag[] = [
+  ...tlsFlags,
   {
     name: 'http2-max-streams-per-connection',
     kind: 'int',

@@ -8,9 +8,11 @@ import type { AddressInfo, Socket } from 'node:net';
 import { StatusError } from '../../api/status.ts';
 import type { Family } from '../../apiserver/metrics/exposition.ts';
 import { computed, expose } from '../../apiserver/metrics/exposition.ts';
+import { NamedContexts, type NamedCertificate, type TlsSettings } from '../../apiserver/http/tls-settings.ts';
 import type { Clock } from '../../base/clock.ts';
 import { everyFamily } from '../../base/listen-address.ts';
 import type { Logger } from '../../base/logger.ts';
+import { chosenMetrics, type MetricChoice } from '../../base/metric-choice.ts';
 import { gitVersion, kubernetesVersion } from '../version.ts';
 import type { DelegatedAuth } from './delegated-auth.ts';
 import { pathAttributes } from './delegated-auth.ts';
@@ -29,8 +31,21 @@ export interface ComponentServerOptions {
   readonly flag: string;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** Others may listen on the same port (SO_REUSEPORT). */
+  readonly shared?: boolean;
+  /** What is told as the version; undefined: what it is. */
+  readonly version?: string | undefined;
+  readonly metricChoice?: MetricChoice | undefined;
   /** Undefined: plain HTTP. */
-  readonly tls: (KeyPair & { readonly clientCA: string | undefined }) | undefined;
+  readonly tls:
+    | (KeyPair & {
+        readonly clientCA: string | undefined;
+        /** Signs the certificates of authenticating proxies. */
+        readonly proxyCA?: string | undefined;
+        readonly named?: readonly NamedCertificate[];
+        readonly settings?: TlsSettings;
+      })
+    | undefined;
   /** Undefined: everybody may see everything. */
   readonly auth: DelegatedAuth | undefined;
   /** Paths that need neither; default the health paths. A trailing `*` matches the rest. */
@@ -54,12 +69,12 @@ export interface ComponentServer {
 const healthPaths = ['/healthz', '/livez', '/readyz'];
 
 /** What every process tells of itself. */
-export function processMetrics(clock: Clock): Family[] {
+export function processMetrics(clock: Clock, version = gitVersion): Family[] {
   const started = clock.now() / 1000;
   const [, major, minor] = /^v(\d+)\.(\d+)/.exec(kubernetesVersion)!;
   return [
     computed('gauge', 'kubernetes_build_info', 'A constant that tells the version of the program.', () => [
-      [{ git_version: gitVersion, major: major!, minor: minor!, platform: `${process.platform}/${process.arch}` }, 1],
+      [{ git_version: version, major: major!, minor: minor!, platform: `${process.platform}/${process.arch}` }, 1],
     ]),
     computed('counter', 'process_cpu_seconds_total', 'User and system CPU time spent, in seconds.', () => {
       const { user, system } = process.cpuUsage();
@@ -95,7 +110,7 @@ class Handler {
 
   constructor(options: ComponentServerOptions) {
     this.#o = options;
-    this.#families = [...processMetrics(options.clock), ...(options.metrics ?? [])];
+    this.#families = [...processMetrics(options.clock, options.version), ...(options.metrics ?? [])];
   }
 
   async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -113,10 +128,20 @@ class Handler {
     if (root !== undefined) return this.#health(request, response, root, path.slice(root.length + 1));
     if (this.#o.healthOnly !== true) {
       if (path === '/metrics')
-        return answer(response, 200, 'text/plain; version=0.0.4; charset=utf-8', expose(this.#families));
+        return answer(
+          response,
+          200,
+          'text/plain; version=0.0.4; charset=utf-8',
+          expose(chosenMetrics(this.#families, this.#o.metricChoice)),
+        );
       if (path === '/version') {
         const [, major, minor] = /^v(\d+)\.(\d+)/.exec(kubernetesVersion)!;
-        return answer(response, 200, 'application/json', JSON.stringify({ major, minor, gitVersion }));
+        return answer(
+          response,
+          200,
+          'application/json',
+          JSON.stringify({ major, minor, gitVersion: this.#o.version ?? gitVersion }),
+        );
       }
     }
     answer(response, 404, plain, '404 page not found\n');
@@ -193,16 +218,27 @@ export async function serveComponent(options: ComponentServerOptions): Promise<C
   };
   let server: Server;
   if (tls === undefined) server = (await import('node:http')).createServer(listener);
-  else
+  else {
+    const authorities = [tls.clientCA, tls.proxyCA].filter((ca) => ca !== undefined);
+    const { minVersion = 'TLSv1.2', ciphers, curves } = tls.settings ?? {};
+    const common = {
+      minVersion,
+      ...(authorities.length === 0 ? {} : { ca: authorities }),
+      ...(ciphers === undefined ? {} : { ciphers }),
+      ...(curves === undefined ? {} : { ecdhCurve: curves }),
+    } as const;
+    const named = (tls.named ?? []).length === 0 ? undefined : new NamedContexts(tls.named!, common);
     server = (await import('node:https')).createServer(
       {
         cert: tls.certificate,
         key: tls.key,
-        minVersion: 'TLSv1.2',
-        ...(tls.clientCA === undefined ? {} : { ca: tls.clientCA, requestCert: true, rejectUnauthorized: false }),
+        ...common,
+        ...(authorities.length === 0 ? {} : { requestCert: true, rejectUnauthorized: false }),
+        ...(named === undefined ? {} : { SNICallback: (name, done) => done(null, named.find(name)) }),
       },
       listener,
     );
+  }
   const sockets = new Set<Socket>();
   server.on('connection', (socket: Socket) => {
     sockets.add(socket);
@@ -211,7 +247,7 @@ export async function serveComponent(options: ComponentServerOptions): Promise<C
   server.on('tlsClientError', (error) => logger.debug('TLS handshake failed', { error }));
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error) => reject(listenError(error, host, port, options.flag)));
-    server.listen({ host: everyFamily(host), port }, () => {
+    server.listen({ host: everyFamily(host), port, reusePort: options.shared === true }, () => {
       server.removeAllListeners('error');
       server.on('error', (error) => logger.error('listener failed', { error }));
       resolve();

@@ -9,12 +9,16 @@ import type { TypedClient } from '../../client/typed-client.ts';
 import { connect, connectionOf, userAgent, waitForServer } from './api-connection.ts';
 import type { ComponentServer } from './component-server.ts';
 import { serveComponent } from './component-server.ts';
-import { DelegatedAuth, publishedClientCA } from './delegated-auth.ts';
-import type { ComponentEnvironment } from './environment.ts';
-import { isWildcard, probeAddress, readCertificates, readKeyPair } from './environment.ts';
+import type { RequestHeaderOptions } from '../../apiserver/authentication/request-header.ts';
+import { certificateOfDirectory } from './certificate-directory.ts';
+import { DelegatedAuth, publishedAuthorities, type PublishedAuthorities } from './delegated-auth.ts';
+import type { ComponentEnvironment, KeyPair } from './environment.ts';
+import { isWildcard, probeAddress, StartError } from './environment.ts';
 import type { Leadership, LeaderElectionFlags, Work } from './leading.ts';
 import { lead } from './leading.ts';
+import { readMetricChoice, type MetricFlags } from './metric-choice.ts';
 import { selfSigned } from './self-signed.ts';
+import { readServingCertificates, readTlsSettings, type TlsFlags } from './serving-certificates.ts';
 
 /** Named and defaulted as upstream's flags. */
 export interface ControlPlaneFlags {
@@ -29,6 +33,19 @@ export interface ControlPlaneFlags {
   readonly securePort: number;
   readonly tlsCertFile: string | undefined;
   readonly tlsPrivateKeyFile: string | undefined;
+  /** '': none. */
+  readonly certDir: string;
+  readonly tls: Pick<TlsFlags, 'minVersion' | 'cipherSuites' | 'curvePreferences' | 'sniCertKeys'>;
+  readonly permitPortSharing: boolean;
+  readonly metrics: MetricFlags;
+  readonly tokenTtlMs: number;
+  readonly authorizedTtlMs: number;
+  readonly unauthorizedTtlMs: number;
+  /** Authorities that are not given are not looked for in the cluster. */
+  readonly skipLookup: boolean;
+  readonly tolerateLookupFailure: boolean;
+  readonly requestheaderClientCaFile: string | undefined;
+  readonly requestHeader: RequestHeaderOptions;
   readonly election: LeaderElectionFlags;
 }
 
@@ -67,17 +84,40 @@ async function reviewers(
   };
 }
 
+/** What the cluster tells of authorities, where some are not given. @throws {StartError} */
+async function lookedUp(
+  flags: ControlPlaneFlags,
+  env: ComponentEnvironment,
+  client: TypedClient | undefined,
+): Promise<PublishedAuthorities> {
+  const given = (flags.clientCaFile ?? '') !== '' && (flags.requestheaderClientCaFile ?? '') !== '';
+  if (client === undefined || flags.skipLookup || given) return {};
+  try {
+    return await publishedAuthorities(client);
+  } catch (error) {
+    const why = `unable to load configmap based request-header-client-ca-file: ${(error as Error).message}`;
+    if (!flags.tolerateLookupFailure) throw new StartError(why, { cause: error });
+    env.logger.warn('Error looking up in-cluster authentication configuration', { why });
+    return {};
+  }
+}
+
 /** Resolves when the signal has ended it; rejects with one line when it cannot start or go on. */
 export async function runControlPlaneComponent(c: ControlPlaneComponent): Promise<void> {
   const { component, env, flags } = c;
   const { clock, logger, signal } = env;
   const agent = userAgent(component);
   const config = await connectionOf(flags, env);
-  const [pair, namedCA] = await Promise.all([
-    readKeyPair('tls-cert-file', flags.tlsCertFile, 'tls-private-key-file', flags.tlsPrivateKeyFile),
-    readCertificates('client-ca-file', flags.clientCaFile),
-  ]);
-  if (flags.securePort !== 0) await probeAddress(flags.bindAddress, flags.securePort, '--secure-port');
+  const host = flags.bindAddress;
+  const certificates = await readServingCertificates(flags, async () => {
+    const make = (): Promise<KeyPair> =>
+      selfSigned(env, ['localhost', '127.0.0.1', ...(isWildcard(host) ? [] : [host])]);
+    const directory = { dir: flags.certDir, chosen: true, name: component };
+    return (await certificateOfDirectory(directory, make, env)).pair;
+  });
+  const tls = readTlsSettings({ ...flags.tls, disableHttp2: true, goawayChance: 0, maxStreams: 0 });
+  const metricChoice = await readMetricChoice(flags.metrics);
+  if (flags.securePort !== 0) await probeAddress(host, flags.securePort, '--secure-port', flags.permitPortSharing);
   const client = connect(config, env, agent);
   const opened: TypedClient[] = [client];
   let server: ComponentServer | undefined;
@@ -86,8 +126,12 @@ export async function runControlPlaneComponent(c: ControlPlaneComponent): Promis
     if (!(await waitForServer(client, config, env))) return;
     const leadership: Leadership = { leads: false };
     if (flags.securePort !== 0) {
-      const clientCA = namedCA ?? (authentication === undefined ? undefined : await publishedClientCA(authentication));
-      const host = flags.bindAddress;
+      const published = await lookedUp(flags, env, authentication);
+      const clientCA = certificates.clientCA ?? published.clientCA;
+      const proxies =
+        certificates.frontProxyCA === undefined
+          ? published.proxies
+          : { ca: certificates.frontProxyCA, headers: flags.requestHeader };
       server = await serveComponent({
         component,
         host,
@@ -95,16 +139,20 @@ export async function runControlPlaneComponent(c: ControlPlaneComponent): Promis
         flag: '--secure-port (0 serves none)',
         clock,
         logger,
-        tls: {
-          ...(pair ?? (await selfSigned(env, ['localhost', '127.0.0.1', ...(isWildcard(host) ? [] : [host])]))),
-          clientCA,
-        },
+        shared: flags.permitPortSharing,
+        version: env.version,
+        metricChoice,
+        tls: { ...certificates, clientCA, proxyCA: proxies?.ca, settings: tls },
         auth: new DelegatedAuth({
           clock,
           authentication,
           authorization,
-          clientCertificates: clientCA !== undefined,
+          clientCA,
+          proxies,
           anonymous: true,
+          tokenTtlMs: flags.tokenTtlMs,
+          authorizedTtlMs: flags.authorizedTtlMs,
+          unauthorizedTtlMs: flags.unauthorizedTtlMs,
         }),
         alwaysAllow: flags.authorizationAlwaysAllowPaths,
         checks: new Map(),

@@ -1,4 +1,5 @@
 /** `knarr kube-controller-manager`: the controllers alone, each under its own service account where that is asked for. */
+import { ioTimer } from '../../base/io-time.ts';
 import { createControllerManager, selectControllers } from '../../controllers/manager.ts';
 import type { ControllerOptions } from '../../controllers/options.ts';
 import { certificateSigner } from '../certificate-signer.ts';
@@ -57,6 +58,10 @@ async function readSigner(
 export interface ControllerManagerFlags extends ControlPlaneFlags {
   readonly controllers: readonly string[];
   readonly useServiceAccountCredentials: boolean;
+  /** Between the starts of two controllers. */
+  readonly startIntervalMs: number;
+  /** How long controllers may take to end. */
+  readonly shutdownTimeoutMs: number;
   readonly rootCaFile: string | undefined;
   readonly serviceAccountPrivateKeyFile: string | undefined;
   readonly clusterSigningCertFile: string | undefined;
@@ -66,6 +71,14 @@ export interface ControllerManagerFlags extends ControlPlaneFlags {
   readonly clusterSigningDurationMs: number;
   /** Everything that is a setting of a controller. */
   readonly options: ControllerOptions;
+}
+
+/** False: it takes longer. */
+function within(ms: number, work: Promise<void>): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const cancel = ioTimer(ms, () => resolve(false));
+    work.then(() => resolve(true), reject).finally(cancel);
+  });
 }
 
 export async function runControllerManager(flags: ControllerManagerFlags, env: ComponentEnvironment): Promise<void> {
@@ -101,6 +114,8 @@ export async function runControllerManager(flags: ControllerManagerFlags, env: C
         random,
         logger,
         controllers: flags.controllers,
+        startIntervalMs: flags.startIntervalMs,
+        signal: env.signal,
         options,
       });
       let starting: Promise<void> = Promise.resolve();
@@ -108,7 +123,8 @@ export async function runControllerManager(flags: ControllerManagerFlags, env: C
         start: () => (starting = manager.start()),
         async stop() {
           await starting.catch(() => {});
-          await manager.stop();
+          if (!(await within(flags.shutdownTimeoutMs, manager.stop())))
+            logger.warn('controllers did not end in time', { timeoutMs: flags.shutdownTimeoutMs });
           await accounts?.close();
         },
       };

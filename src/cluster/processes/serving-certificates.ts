@@ -22,7 +22,7 @@ export interface CertificateFiles {
   readonly tlsPrivateKeyFile: string | undefined;
   readonly clientCaFile: string | undefined;
   readonly requestheaderClientCaFile: string | undefined;
-  readonly tls: TlsFlags;
+  readonly tls: Pick<TlsFlags, 'sniCertKeys'>;
 }
 
 /** @throws {StartError} */

@@ -61,6 +61,7 @@ class CronJobController implements RunningController {
     });
     this.#controller = new Controller({
       name: 'cronjob',
+      workers: context.options.concurrency?.['cron-job'],
       clock: context.clock,
       logger: context.logger,
       reconcile: (key) => this.#reconcile(key),

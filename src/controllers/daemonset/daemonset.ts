@@ -77,6 +77,7 @@ class DaemonSetController implements RunningController {
     });
     this.#controller = new Controller({
       name: 'daemonset',
+      workers: context.options.concurrency?.['daemonset'],
       clock: context.clock,
       logger: context.logger,
       reconcile: (key) => this.#reconcile(key),

@@ -87,6 +87,7 @@ class DeploymentController implements RunningController {
     this.#sets.addIndex(ownerIndex, (rs) => [controllerOf(rs)?.uid ?? `orphan/${rs.metadata.namespace ?? ''}`]);
     this.#controller = new Controller({
       name: 'deployment',
+      workers: context.options.concurrency?.['deployment'],
       clock: context.clock,
       logger: context.logger,
       maxRetries: 15,

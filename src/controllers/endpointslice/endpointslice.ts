@@ -50,6 +50,7 @@ class EndpointSliceController implements RunningController {
     this.#slices.addIndex(serviceIndex, (s) => [sliceService(s)]);
     this.#controller = new Controller({
       name: 'endpointslice',
+      workers: context.options.concurrency?.['service-endpoint'],
       clock: context.clock,
       logger: context.logger,
       maxRetries: 15,
@@ -84,7 +85,8 @@ class EndpointSliceController implements RunningController {
   #podChanged(old: Pod | undefined, pod: Pod | undefined): void {
     for (const key of servicesToUpdate(this.#services.lister, old, pod)) {
       // Held time would never end the wait.
-      this.#controller.queue.addAfter(key, this.#c.clock.virtual ? 0 : batchDelayMs(this.#sizes.get(key) ?? 0));
+      const delay = this.#c.clock.virtual ? 0 : batchDelayMs(this.#sizes.get(key) ?? 0);
+      this.#controller.queue.addAfter(key, Math.max(this.#c.options.endpointSliceUpdatesBatchPeriodMs ?? 0, delay));
     }
   }
 

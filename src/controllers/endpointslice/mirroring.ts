@@ -225,6 +225,7 @@ function start(context: ControllerContext): RunningController {
 
   const controller = new Controller({
     name: 'endpointslice-mirroring',
+    workers: context.options.concurrency?.['mirroring'],
     clock,
     logger,
     maxRetries: 15,
@@ -249,10 +250,12 @@ function start(context: ControllerContext): RunningController {
       await mirror(key, source, existing);
     },
   });
+  const batchMs = options.mirroringEndpointSliceUpdatesBatchPeriodMs ?? 0;
+  const wake = (e: Endpoints): void => controller.queue.addAfter(keyOf(e), batchMs);
   endpoints.addHandler({
-    onAdd: (e) => (shouldMirror(e) ? controller.queue.add(keyOf(e)) : undefined),
-    onUpdate: (old, e) => (shouldMirror(e) || shouldMirror(old) ? controller.queue.add(keyOf(e)) : undefined),
-    onDelete: (e) => (shouldMirror(e) ? controller.queue.add(keyOf(e)) : undefined),
+    onAdd: (e) => (shouldMirror(e) ? wake(e) : undefined),
+    onUpdate: (old, e) => (shouldMirror(e) || shouldMirror(old) ? wake(e) : undefined),
+    onDelete: (e) => (shouldMirror(e) ? wake(e) : undefined),
   });
   services.addHandler({
     onAdd: (s) => (s.spec?.selector === undefined ? controller.queue.add(keyOf(s)) : undefined),

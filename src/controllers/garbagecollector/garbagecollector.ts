@@ -24,7 +24,7 @@ const rediscoverMs = 5 * 60_000;
 /** After a change of a definition the server needs a moment to serve it. */
 const settleMs = 1000;
 const maxAbsentOwners = 500;
-const workers = 20;
+const usualWorkers = 20;
 
 interface Monitor {
   readonly resource: DiscoveredResource;
@@ -62,6 +62,7 @@ class GarbageCollector implements RunningController {
     this.#client = context.clientFor('generic-garbage-collector');
     this.#discovery = new RepeatedDiscovery(this.#client);
     this.#recorder = context.recorder('garbage-collector-controller', this.#client);
+    const workers = context.options.concurrency?.['gc'] ?? usualWorkers;
     this.#deleting = new Controller({
       name: 'garbage-collector',
       clock: context.clock,

@@ -68,7 +68,12 @@ class JobController implements RunningController {
       finalizers: [trackingFinalizer],
     });
     const queueOptions = { clock: context.clock, logger: context.logger, baseDelayMs: 1000, maxDelayMs: 60_000 };
-    this.#controller = new Controller({ ...queueOptions, name: 'job', reconcile: (key) => this.#reconcile(key) });
+    this.#controller = new Controller({
+      ...queueOptions,
+      name: 'job',
+      workers: context.options.concurrency?.['job'],
+      reconcile: (key) => this.#reconcile(key),
+    });
     this.#orphans = new Controller({
       ...queueOptions,
       name: 'job_orphan_pod',

@@ -39,7 +39,7 @@ import { Scales } from '../util/scales.ts';
 import { selectorText } from '../util/selector-text.ts';
 import { Stabilizer } from './behavior.ts';
 import { MetricsReader } from './metrics.ts';
-import type { Proposal, Tolerances } from './replicas.ts';
+import type { Moment, Proposal, Tolerances } from './replicas.ts';
 import { byShare, byTotal, byUsage, byUtilization } from './replicas.ts';
 
 const ref = resources.autoscaling.horizontalpodautoscalers;
@@ -103,6 +103,7 @@ class HorizontalPodAutoscalerController implements RunningController {
     this.#pods = informers.informer(resources.core.pods);
     this.#controller = new Controller({
       name: 'horizontalpodautoscaler',
+      workers: context.options.concurrency?.['horizontal-pod-autoscaler'],
       clock,
       logger,
       reconcile: (key) => this.#reconcile(key),
@@ -342,6 +343,15 @@ class HorizontalPodAutoscalerController implements RunningController {
     return { pods, selector };
   }
 
+  #moment(now: number): Moment {
+    const { options } = this.#c;
+    return {
+      now,
+      cpuInitializationMs: options.horizontalPodAutoscalerCpuInitializationPeriodMs ?? 5 * 60_000,
+      initialReadinessMs: options.horizontalPodAutoscalerInitialReadinessDelayMs ?? 30_000,
+    };
+  }
+
   #tolerances(autoscaler: HorizontalPodAutoscaler): Tolerances {
     const usual = this.#c.options.horizontalPodAutoscalerTolerance ?? defaultTolerance;
     const of = (text: string | undefined): number =>
@@ -389,7 +399,7 @@ class HorizontalPodAutoscalerController implements RunningController {
         const metrics = await named(`unable to get metric ${metric.name}`, () =>
           this.#metrics.pods(metric.name, namespace, selector, metricSelector(metric.selector)),
         );
-        const p = byUsage(pods, metrics, current, milliOf(target.averageValue), '', tolerances, now);
+        const p = byUsage(pods, metrics, current, milliOf(target.averageValue), '', tolerances, this.#moment(now));
         const status: MetricStatus = { type, pods: { metric, current: { averageValue: decimal(p.usage) } } };
         return { replicas: p.replicas, name: `pods metric ${metric.name}`, status };
       } catch (error) {
@@ -462,7 +472,7 @@ class HorizontalPodAutoscalerController implements RunningController {
     if (target.averageValue !== undefined) {
       const wanted = milliOf(target.averageValue);
       const p = await named(`failed to get ${name} usage`, async () =>
-        byUsage(pods, await read(), current, wanted, name, tolerances, now),
+        byUsage(pods, await read(), current, wanted, name, tolerances, this.#moment(now)),
       );
       return { replicas: p.replicas, value: { averageValue: average(p.usage) }, label: `${name} resource` };
     }
@@ -472,7 +482,7 @@ class HorizontalPodAutoscalerController implements RunningController {
         'invalid resource metric source: neither an average utilization target nor an average value (usage) target was set',
       );
     const p = await named(`failed to get ${name} utilization`, async () =>
-      byUtilization(pods, await read(), current, wanted, name, container, tolerances, now),
+      byUtilization(pods, await read(), current, wanted, name, container, tolerances, this.#moment(now)),
     );
     const kind = container === '' ? 'resource' : 'container resource';
     return {

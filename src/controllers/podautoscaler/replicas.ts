@@ -6,9 +6,15 @@ import { timeMs } from '../../api/time.ts';
 import type { Pod } from '../../api/types/index.gen.ts';
 import type { PodMetric, PodMetrics } from './metrics.ts';
 
-/** `--horizontal-pod-autoscaler-cpu-initialization-period` and `--horizontal-pod-autoscaler-initial-readiness-delay`. */
-const cpuInitializationMs = 5 * 60_000;
-const initialReadinessMs = 30_000;
+/** When it is asked, and how long pods are young. */
+export interface Moment {
+  readonly now: number;
+  /** `--horizontal-pod-autoscaler-cpu-initialization-period` */
+  readonly cpuInitializationMs: number;
+  /** `--horizontal-pod-autoscaler-initial-readiness-delay` */
+  readonly initialReadinessMs: number;
+}
+
 const maxInt32 = 2 ** 31 - 1;
 
 export interface Tolerances {
@@ -33,7 +39,7 @@ interface Groups {
   readonly ignored: readonly string[];
 }
 
-function groupPods(pods: readonly Pod[], metrics: PodMetrics, resource: string, now: number): Groups {
+function groupPods(pods: readonly Pod[], metrics: PodMetrics, resource: string, moment: Moment): Groups {
   let ready = 0;
   const unready: string[] = [];
   const missing: string[] = [];
@@ -44,14 +50,15 @@ function groupPods(pods: readonly Pod[], metrics: PodMetrics, resource: string, 
     if (pod.metadata.deletionTimestamp !== undefined || pod.status?.phase === 'Failed') ignored.push(name);
     else if (pod.status?.phase === 'Pending') unready.push(name);
     else if (metric === undefined) missing.push(name);
-    else if (resource === 'cpu' && isStarting(pod, metric, now)) unready.push(name);
+    else if (resource === 'cpu' && isStarting(pod, metric, moment)) unready.push(name);
     else ready++;
   }
   return { ready, unready, missing, ignored };
 }
 
 /** The cpu that a starting pod uses says nothing about its load. */
-function isStarting(pod: Pod, metric: PodMetric, now: number): boolean {
+function isStarting(pod: Pod, metric: PodMetric, moment: Moment): boolean {
+  const { now, cpuInitializationMs, initialReadinessMs } = moment;
   const condition = podCondition(pod, 'Ready');
   const start = timeMs(pod.status?.startTime);
   if (condition === undefined || Number.isNaN(start)) return true;
@@ -73,11 +80,11 @@ function propose(
   current: number,
   tolerances: Tolerances,
   resource: string,
-  now: number,
+  moment: Moment,
   ratioOf: (metrics: PodMetrics) => Ratio,
   assumedWhenLow: (pod: string) => number,
 ): Proposal {
-  const { ready, unready, missing, ignored } = groupPods(pods, metrics, resource, now);
+  const { ready, unready, missing, ignored } = groupPods(pods, metrics, resource, moment);
   for (const name of [...ignored, ...unready]) metrics.delete(name);
   if (metrics.size === 0) throw new Error('did not receive metrics for targeted pods (pods might be unready)');
   const { ratio, ...measured } = ratioOf(metrics);
@@ -109,7 +116,7 @@ export function byUtilization(
   resource: string,
   container: string,
   tolerances: Tolerances,
-  now: number,
+  moment: Moment,
 ): Proposal {
   noPods(pods);
   let requests: Map<string, number> | undefined;
@@ -130,7 +137,7 @@ export function byUtilization(
     return { ratio: utilization / target, utilization, usage: Math.trunc(used / n) };
   };
   const fallback = Math.max(100, target);
-  return propose(pods, metrics, current, tolerances, resource, now, ratioOf, (name) =>
+  return propose(pods, metrics, current, tolerances, resource, moment, ratioOf, (name) =>
     Math.trunc(((requests?.get(name) ?? 0) * fallback) / 100),
   );
 }
@@ -143,7 +150,7 @@ export function byUsage(
   target: number,
   resource: string,
   tolerances: Tolerances,
-  now: number,
+  moment: Moment,
 ): Proposal {
   noPods(pods);
   const ratioOf = (m: PodMetrics): Ratio => {
@@ -152,7 +159,7 @@ export function byUsage(
     const usage = Math.trunc(total / m.size);
     return { ratio: usage / target, usage };
   };
-  return propose(pods, metrics, current, tolerances, resource, now, ratioOf, () => target);
+  return propose(pods, metrics, current, tolerances, resource, moment, ratioOf, () => target);
 }
 
 /** By one value for all pods together. */

@@ -108,6 +108,7 @@ class StatefulSetController implements RunningController {
     this.#claims = new StatefulClaims(claims, this.#client.core.persistentvolumeclaims, this.#recorder);
     this.#controller = new Controller({
       name: 'statefulset',
+      workers: context.options.concurrency?.['statefulset'],
       clock: context.clock,
       logger: context.logger,
       reconcile: (key) => this.#reconcile(key),

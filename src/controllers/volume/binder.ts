@@ -76,11 +76,14 @@ class PersistentVolumeBinder implements RunningController {
   /** Keys are `claim/<namespace>/<name>` and `volume/<name>`. One at a time: two claims must not choose one volume. */
   readonly #controller: Controller;
   readonly #syncMs: number;
+  /** `--enable-dynamic-provisioning` */
+  readonly #provisions: boolean;
   readonly #writtenClaims = new LastWritten<PersistentVolumeClaim>();
   readonly #writtenVolumes = new LastWritten<PersistentVolume>();
 
   constructor(context: ControllerContext) {
     const { informers, clock, logger } = context;
+    this.#provisions = context.options.enableDynamicProvisioning ?? true;
     this.#client = context.clientFor('persistent-volume-binder');
     this.#recorder = context.recorder('persistentvolume-controller', this.#client);
     this.#claims = informers.informer(claimRef);
@@ -296,6 +299,7 @@ class PersistentVolumeBinder implements RunningController {
     className: string,
     storageClass: StorageClass | undefined,
   ): Promise<void> {
+    if (!this.#provisions) return;
     if (storageClass === undefined) {
       const message = `storageclass.storage.k8s.io "${className}" not found`;
       this.#claimEvent(claim, 'Warning', 'ProvisioningFailed', message);

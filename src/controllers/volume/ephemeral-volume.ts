@@ -43,6 +43,7 @@ function start(context: ControllerContext): RunningController {
 
   const controller = new Controller({
     name: 'ephemeral-volume',
+    workers: context.options.concurrency?.['ephemeralvolume'],
     clock: context.clock,
     logger: context.logger,
     reconcile: async (key) => {

@@ -107,7 +107,7 @@ export class ProtobufObjects {
     const w = new Writer(4096);
     const raw = beginEnvelope(w);
     this.#message(w, this.#planOf(schema), object as Members);
-    endEnvelope(w, raw, apiVersion, kind);
+    endEnvelope(w, raw, shown, kind);
     return w.result();
   }
 

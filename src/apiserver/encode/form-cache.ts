@@ -5,7 +5,7 @@
 import type { Committed } from '../request.ts';
 
 /** What one server keeps. */
-export const keptFormBytes = 48 * 1024 * 1024;
+export const keptFormBytes = 40 * 1024 * 1024;
 /** What an entry takes beside its bytes. */
 const overhead = 256;
 /** Small forms lie side by side in pieces of memory of this size; they are evicted nearly in the order they came in. */

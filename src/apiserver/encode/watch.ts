@@ -152,7 +152,7 @@ export class WatchEncoder {
     const sent = this.observer?.watchEvents(scope);
     let ended = false;
     return {
-      take: (ready) => {
+      take: (ready, room) => {
         if (ended) return null;
         const batch = source.take(ready);
         if (batch === undefined) return undefined;
@@ -162,7 +162,7 @@ export class WatchEncoder {
         }
         sent?.inc(batch.length);
         if (batch[batch.length - 1]!.bookmark?.initialEventsEnd === true) this.observer?.watchListed(scope);
-        if (batch[0]!.initial === true && plainJson) return this.#initial(scope, batch, one, sizes);
+        if (batch[0]!.initial === true && plainJson) return this.#initial(scope, batch, one, sizes, room);
         if (batch.length === 1) return one(batch[0]!);
         if (batch[0]!.initial === true) return Buffer.concat(batch.map(one));
         return this.#join(batch.map(one));
@@ -177,6 +177,7 @@ export class WatchEncoder {
     batch: readonly CommittedEvent[],
     one: (event: CommittedEvent) => Buffer,
     sizes: Sizes | undefined,
+    room: (bytes: number) => Buffer = (n) => Buffer.allocUnsafeSlow(n),
   ): Buffer {
     const resource = scope.resource!;
     const { codec } = this.#encoder;
@@ -189,7 +190,7 @@ export class WatchEncoder {
     // A bookmark may be the last.
     const last = batch[batch.length - 1]!;
     const end = last.initial === true ? noLine : one(last);
-    const bytes = Buffer.allocUnsafeSlow(size + end.length);
+    const bytes = room(size + end.length);
     let at = 0;
     for (const { initial, committed } of batch) {
       if (initial !== true) continue;

@@ -19,8 +19,11 @@ export type WireBody =
   | { readonly kind: 'hijacked' };
 
 export interface WireWatch {
-  /** The next batch of events as one buffer; null at the end; undefined when there is none now: `ready` is called for the next. */
-  take(ready: () => void): Buffer | null | undefined;
+  /**
+   * The next batch of events as one buffer; null at the end; undefined when there is none now: `ready` is called for the next. What
+   * is for this watch alone may be made in memory that `room` gives, which is the caller's again with the next call.
+   */
+  take(ready: () => void, room?: (bytes: number) => Buffer): Buffer | null | undefined;
   close(): void;
 }
 

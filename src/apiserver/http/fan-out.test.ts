@@ -4,6 +4,7 @@ import { PassThrough } from 'node:stream';
 import { test } from 'node:test';
 import type { WireWatch } from '../encode/wire.ts';
 import { FanOut } from './fan-out.ts';
+import type { WatchSink } from './fan-out.ts';
 
 /** A watch whose events a test pushes; what waits is taken as one buffer, as the encoder does. */
 class Pushed implements WireWatch {
@@ -113,4 +114,52 @@ test('a watch that cannot be encoded fails, and is closed', async () => {
   };
   await assert.rejects(fanOut.write(new PassThrough(), watch), /no such form/);
   assert.equal(watch.closed, true);
+});
+
+test('what a watch begins with is made in the same memory again, once the client has taken it', async () => {
+  const fanOut = new FanOut();
+  let text = '';
+  let waiting: Buffer | undefined;
+  let drain = (): void => {};
+  let takes = 0;
+  const memory = new Set<ArrayBufferLike>();
+  const sink: WatchSink = {
+    destroyed: false,
+    // Each second piece has to wait.
+    write(bytes) {
+      if (++takes % 2 === 0) {
+        waiting = bytes;
+        return false;
+      }
+      text += bytes.toString();
+      return true;
+    },
+    end() {},
+    destroy() {},
+    on(event, listener) {
+      if (event === 'drain') drain = listener;
+    },
+  };
+  let made = 0;
+  const watch: WireWatch = {
+    take(_ready, room) {
+      if (made === 6) return null;
+      const bytes = room!(8).subarray(0, 8);
+      memory.add(bytes.buffer);
+      bytes.write(`piece ${made++}\n`);
+      return bytes;
+    },
+    close() {},
+  };
+  const done = fanOut.write(sink, watch, true);
+  while (waiting !== undefined) {
+    await turn();
+    text += waiting.toString();
+    waiting = undefined;
+    drain();
+    await turn();
+  }
+  await done;
+  assert.equal(text, 'piece 0\npiece 1\npiece 2\npiece 3\npiece 4\npiece 5\n');
+  assert.equal(memory.size, 1);
 });

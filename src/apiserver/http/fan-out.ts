@@ -35,16 +35,20 @@ class WatchWriter {
   readonly #fanOut: FanOut;
   readonly #done = Promise.withResolvers<void>();
   readonly #ready: () => void;
+  /** Memory for what is made for this client alone; undefined where the sink may hold what it was given. */
+  readonly #room: ((bytes: number) => Buffer) | undefined;
+  #scratch: Buffer | undefined = undefined;
   #finished = false;
   #listens = false;
   /** Waits for the client: ends that wait. */
   #cancelStall: (() => void) | undefined = undefined;
 
-  constructor(sink: WatchSink, watch: WireWatch, fanOut: FanOut) {
+  constructor(sink: WatchSink, watch: WireWatch, fanOut: FanOut, copies: boolean) {
     this.#sink = sink;
     this.#watch = watch;
     this.#fanOut = fanOut;
     this.#ready = () => this.#fanOut.add(this);
+    this.#room = copies ? (n) => this.#roomFor(n) : undefined;
     // The source may be waiting for events when the client leaves: closing it ends that wait.
     sink.on('close', () => this.#finish());
   }
@@ -54,13 +58,22 @@ class WatchWriter {
     return this.#done.promise;
   }
 
+  /** Only asked for when all that was written before has been copied. */
+  #roomFor(bytes: number): Buffer {
+    const scratch = this.#scratch;
+    if (scratch === undefined || scratch.length < bytes) return (this.#scratch = Buffer.allocUnsafeSlow(bytes));
+    return scratch;
+  }
+
   /** Writes what there is to take, until the client has enough for now. */
   pump(): void {
     try {
       while (!this.#finished) {
         if (this.#sink.destroyed) return this.#finish();
-        const bytes = this.#watch.take(this.#ready);
+        const bytes = this.#watch.take(this.#ready, this.#room);
         if (bytes === undefined) return;
+        // What it began with is over.
+        if (this.#scratch !== undefined && bytes?.buffer !== this.#scratch.buffer) this.#scratch = undefined;
         if (bytes === null) {
           this.#sink.end();
           return this.#finish();
@@ -102,9 +115,12 @@ export class FanOut {
   #queue: WatchWriter[] = [];
   #running = false;
 
-  /** Resolves when the watch has been written to its end, or the client has gone or has taken nothing for too long. */
-  write(sink: WatchSink, watch: WireWatch): Promise<void> {
-    const writer = new WatchWriter(sink, watch, this);
+  /**
+   * Resolves when the watch has been written to its end, or the client has gone or has taken nothing for too long. `copies`: what
+   * the sink has taken it holds no more.
+   */
+  write(sink: WatchSink, watch: WireWatch, copies = false): Promise<void> {
+    const writer = new WatchWriter(sink, watch, this, copies);
     writer.pump();
     return writer.done;
   }

@@ -2,8 +2,8 @@
  * Writes a response body to a stream of either HTTP version: short ones with a single `end`, long ones in chunks that
  * wait for the client, compressed off the main thread where asked for.
  */
-import type { Writable } from 'node:stream';
-import { Readable, pipeline } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
+import { pipeline } from 'node:stream';
 import { constants, createGzip } from 'node:zlib';
 import { ioTimer } from '../../base/io-time.ts';
 import type { Logger } from '../../base/logger.ts';
@@ -60,11 +60,45 @@ async function writeChunks(
   }
 }
 
-/** Compresses in zlib's threads, at upstream's level. */
-function writeGzip(sink: Writable, chunks: AsyncIterable<Buffer>): Promise<void> {
+/** Compresses in zlib's threads, at upstream's level: one chunk is made while the one before it is compressed. */
+async function writeGzip(
+  sink: Writable,
+  chunks: AsyncIterable<Buffer>,
+  recycle: ((chunk: Buffer) => void) | undefined,
+): Promise<void> {
+  const gzip = createGzip({ level: constants.Z_BEST_SPEED, chunkSize: 65_536 });
+  const sent = finished(gzip, sink);
+  // Whoever waits for a chunk hears of a stream that has ended as well.
+  sent.catch(() => {});
+  const compress = (chunk: Buffer): Promise<void> =>
+    new Promise((resolve, reject) => {
+      gzip.write(chunk, (error) => {
+        if (error !== undefined && error !== null) {
+          reject(error);
+          return;
+        }
+        recycle?.(chunk);
+        resolve();
+      });
+    });
+  try {
+    let before = Promise.resolve();
+    for await (const chunk of chunks) {
+      await before;
+      before = compress(chunk);
+      before.catch(() => {});
+    }
+    await before;
+    gzip.end();
+  } catch (error) {
+    gzip.destroy(error as Error);
+  }
+  await sent;
+}
+
+function finished(from: Readable, sink: Writable): Promise<void> {
   return new Promise((resolve, reject) => {
-    const gzip = createGzip({ level: constants.Z_BEST_SPEED, chunkSize: 65_536 });
-    pipeline(Readable.from(chunks, { highWaterMark: 2 }), gzip, sink, (error) => {
+    pipeline(from, sink, (error) => {
       if (error) reject(error);
       else resolve();
     });
@@ -87,22 +121,17 @@ export async function writeLongBody(
   const http2 = to instanceof Http2Stream;
   const sink = http2 ? to : to.writable;
   try {
-    if (body.kind === 'watch') return await fanOut.write(sink, body.watch);
+    if (body.kind === 'watch') return await fanOut.write(sink, body.watch, http2);
     // What an HTTP/2 stream has taken it has copied.
     const writable = http2 ? to.toWritable() : to.writable;
     const recycles = http2 || to.encrypts;
     switch (body.kind) {
       case 'chunks':
         return await (body.gzip
-          ? writeGzip(writable, body.chunks)
+          ? writeGzip(writable, body.chunks, body.recycle)
           : writeChunks(writable, body.chunks, recycles ? body.recycle : undefined));
       case 'stream':
-        return await new Promise((resolve, reject) => {
-          pipeline(body.stream, writable, (error) => {
-            if (error) reject(error);
-            else resolve();
-          });
-        });
+        return await finished(body.stream, writable);
       case 'none':
       case 'bytes':
       case 'hijacked':

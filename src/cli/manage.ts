@@ -10,13 +10,22 @@ import { BrokenKubeconfigError, removeFromKubeconfig } from '../cluster/kubeconf
 import { dataDirLayout, defaultKubeconfig } from '../cluster/paths.ts';
 import { gitVersion, knarrVersion, kubernetesVersion } from '../cluster/version.ts';
 import { UsageError, UserError } from './errors.ts';
-import type { CommandSpec } from './flags.ts';
+import type { CommandSpec, Flag } from './flags.ts';
 import { stopServer } from './stop-server.ts';
 import { dataDirFlag, dataDirOf } from './up.ts';
 
 function say(text: string): void {
   process.stdout.write(`${text}\n`);
 }
+
+const outputFlag: Flag = {
+  name: 'output',
+  short: 'o',
+  kind: 'string',
+  choices: ['text', 'json'],
+  default: 'text',
+  help: 'form of the answer',
+};
 
 export const downCommand: CommandSpec = {
   name: 'down',
@@ -31,17 +40,7 @@ export const downCommand: CommandSpec = {
 export const statusCommand: CommandSpec = {
   name: 'status',
   summary: 'tell whether a cluster is running, and where',
-  flags: [
-    dataDirFlag,
-    {
-      name: 'output',
-      short: 'o',
-      kind: 'string',
-      choices: ['text', 'json'],
-      default: 'text',
-      help: 'form of the answer',
-    },
-  ],
+  flags: [dataDirFlag, outputFlag],
   async run(values) {
     const dataDir = dataDirOf(values);
     const status = await askServer(dataDir, 'status');
@@ -163,16 +162,7 @@ export const resetCommand: CommandSpec = {
 export const versionCommand: CommandSpec = {
   name: 'version',
   summary: 'print the version',
-  flags: [
-    {
-      name: 'output',
-      short: 'o',
-      kind: 'string',
-      choices: ['text', 'json'],
-      default: 'text',
-      help: 'form of the answer',
-    },
-  ],
+  flags: [outputFlag],
   async run(values) {
     if (values['output'] === 'json')
       say(JSON.stringify({ knarr: knarrVersion, kubernetes: kubernetesVersion, gitVersion, node: process.version }));

@@ -1,7 +1,7 @@
 /** ExtendedResourceToleration: a pod that asks for an extended resource tolerates the taint of that name. */
 import type { PodSpec, Toleration } from '../../api/types/core-v1.gen.ts';
 import type { AdmissionPlugin } from '../context.ts';
-import { isExtendedResource } from '../validation/resources.ts';
+import { isExtendedResource } from '../validation/resource-names.ts';
 import { withSpec } from './attributes.ts';
 
 export const extendedResourceToleration: AdmissionPlugin = {

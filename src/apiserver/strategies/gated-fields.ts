@@ -5,6 +5,7 @@
 import type { FeatureGateName, FeatureGates } from '../../api/features/feature-gates.ts';
 import type { KubeObject } from '../../api/object.ts';
 import type { Draft, ResourceStrategies, Strategy } from '../strategy.ts';
+import { podSpecPaths } from './pod-spec-paths.ts';
 
 interface Gated {
   readonly gate: FeatureGateName;
@@ -18,18 +19,6 @@ const inPodSpec: readonly (readonly [FeatureGateName, string])[] = [
   ['ContainerStopSignals', 'initContainers.*.lifecycle.stopSignal'],
 ];
 
-const podSpecs: Readonly<Record<string, string>> = {
-  '/pods': 'spec',
-  '/podtemplates': 'template.spec',
-  '/replicationcontrollers': 'spec.template.spec',
-  'apps/daemonsets': 'spec.template.spec',
-  'apps/deployments': 'spec.template.spec',
-  'apps/replicasets': 'spec.template.spec',
-  'apps/statefulsets': 'spec.template.spec',
-  'batch/jobs': 'spec.template.spec',
-  'batch/cronjobs': 'spec.jobTemplate.spec.template.spec',
-};
-
 const others: Readonly<Record<string, readonly (readonly [FeatureGateName, string])[]>> = {
   'coordination.k8s.io/leases': [
     ['CoordinatedLeaderElection', 'spec.strategy'],
@@ -40,7 +29,7 @@ const others: Readonly<Record<string, readonly (readonly [FeatureGateName, strin
 
 /** The fields of a resource whose gates are off. */
 function gatedOff(features: FeatureGates, key: string): Gated[] {
-  const spec = podSpecs[key];
+  const spec = podSpecPaths[key];
   const all: (readonly [FeatureGateName, string])[] = [...(others[key] ?? [])];
   if (spec !== undefined) for (const [gate, path] of inPodSpec) all.push([gate, `${spec}.${path}`]);
   return all.filter(([gate]) => !features.enabled(gate)).map(([gate, path]) => ({ gate, path: path.split('.') }));

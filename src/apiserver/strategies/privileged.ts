@@ -7,19 +7,7 @@ import type { FieldError } from '../../api/field-error.ts';
 import type { KubeObject } from '../../api/object.ts';
 import type { Container, PodSpec } from '../../api/types/core-v1.gen.ts';
 import type { Findings, ResourceStrategies, Strategy } from '../strategy.ts';
-
-/** Where the pod spec of a kind is. */
-const specPaths: Readonly<Record<string, string>> = {
-  '/pods': 'spec',
-  '/podtemplates': 'template.spec',
-  '/replicationcontrollers': 'spec.template.spec',
-  'apps/daemonsets': 'spec.template.spec',
-  'apps/deployments': 'spec.template.spec',
-  'apps/replicasets': 'spec.template.spec',
-  'apps/statefulsets': 'spec.template.spec',
-  'batch/jobs': 'spec.template.spec',
-  'batch/cronjobs': 'spec.jobTemplate.spec.template.spec',
-};
+import { podSpecPaths } from './pod-spec-paths.ts';
 
 function specAt(object: KubeObject, path: string): PodSpec | undefined {
   let value: unknown = object;
@@ -59,7 +47,7 @@ function withCheck(strategy: Strategy, path: string): Strategy {
 
 /** The strategies of a resource (`group/resource`) where privileged containers are not allowed. */
 export function withoutPrivileged(key: string, strategies: ResourceStrategies): ResourceStrategies {
-  const path = specPaths[key];
+  const path = podSpecPaths[key];
   if (path === undefined) return strategies;
   const { ephemeralcontainers } = strategies.subresources;
   return {

@@ -100,3 +100,15 @@ export function compiledSelector(selector: LabelSelector | undefined | null): Se
     throw error;
   }
 }
+
+/** What a hostPath volume may ask its path to be. */
+export const hostPathTypes = [
+  '',
+  'BlockDevice',
+  'CharDevice',
+  'Directory',
+  'DirectoryOrCreate',
+  'File',
+  'FileOrCreate',
+  'Socket',
+];

@@ -12,7 +12,6 @@ import {
 } from '../../api/names.ts';
 import type { KubeObject } from '../../api/object.ts';
 import { internalForm } from './internal-form.ts';
-import { parseQuantity, quantityMilli, quantitySign } from '../../api/quantity.ts';
 
 /** The spec of an object, typed by the caller. */
 export function specOf<T>(object: KubeObject): Partial<T> {
@@ -92,80 +91,4 @@ export function validateKubeFinalizer(name: string, path: string): FieldError[] 
 
 export function validateFinalizerName(name: string, path: string): FieldError[] {
   return [...invalidEach(path, name, isQualifiedName(name)), ...validateKubeFinalizer(name, path)];
-}
-
-const standardResources: ReadonlySet<string> = new Set([
-  'cpu',
-  'memory',
-  'ephemeral-storage',
-  'requests.cpu',
-  'requests.memory',
-  'requests.ephemeral-storage',
-  'limits.cpu',
-  'limits.memory',
-  'limits.ephemeral-storage',
-  'pods',
-  'resourcequotas',
-  'services',
-  'replicationcontrollers',
-  'secrets',
-  'configmaps',
-  'persistentvolumeclaims',
-  'storage',
-  'requests.storage',
-  'services.nodeports',
-  'services.loadbalancers',
-]);
-
-export function isStandardResource(name: string): boolean {
-  return standardResources.has(name) || isQuotaHugePages(name) || name.startsWith('hugepages-');
-}
-
-function isQuotaHugePages(name: string): boolean {
-  return name.startsWith('hugepages-') || name.startsWith('requests.hugepages-');
-}
-
-const integerResources: ReadonlySet<string> = new Set([
-  'pods',
-  'resourcequotas',
-  'services',
-  'replicationcontrollers',
-  'secrets',
-  'configmaps',
-  'persistentvolumeclaims',
-  'services.nodeports',
-  'services.loadbalancers',
-]);
-
-/** A resource outside of kubernetes.io. */
-export function isNativeResource(name: string): boolean {
-  return !name.includes('/') || name.includes('kubernetes.io/');
-}
-
-export function isExtendedResource(name: string): boolean {
-  if (isNativeResource(name) || name.startsWith('requests.')) return false;
-  return isQualifiedName(`requests.${name}`).length === 0;
-}
-
-export function isIntegerResource(name: string): boolean {
-  return integerResources.has(name) || isExtendedResource(name);
-}
-
-export function validateResourceName(name: string, path: string): FieldError[] {
-  const errors = invalidEach(path, name, isQualifiedName(name));
-  if (errors.length > 0) return errors;
-  if (!name.includes('/') && !isStandardResource(name))
-    return [invalid(path, name, 'must be a standard resource type or fully qualified')];
-  return [];
-}
-
-export function validateNonnegativeQuantity(text: string | number, path: string): FieldError[] {
-  return quantitySign(parseQuantity(text)) < 0 ? [invalid(path, String(text), isNegativeError)] : [];
-}
-
-export function validateResourceQuantity(name: string, text: string | number, path: string): FieldError[] {
-  const errors = validateNonnegativeQuantity(text, path);
-  if (isIntegerResource(name) && quantityMilli(parseQuantity(text)) % 1000 !== 0)
-    errors.push(invalid(path, text, 'must be an integer'));
-  return errors;
 }

@@ -13,15 +13,9 @@ import type {
   MetricSpec,
   MetricTarget,
 } from '../../api/types/autoscaling-v2.gen.ts';
-import {
-  invalidEach,
-  specOf,
-  statusOf,
-  validateDnsLabel,
-  validateNonnegative,
-  validateNonnegativeQuantity,
-} from './field.ts';
+import { invalidEach, specOf, statusOf, validateDnsLabel, validateNonnegative } from './field.ts';
 import { containerResourceName } from './resources.ts';
+import { validateNonnegativeQuantity } from './resource-names.ts';
 
 interface ReferenceOptions {
   readonly anyApiVersion: boolean;

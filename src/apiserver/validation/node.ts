@@ -5,8 +5,9 @@ import type { KubeObject } from '../../api/object.ts';
 import { validateLabelName } from '../../api/selector.ts';
 import type { NodeSpec, NodeStatus, Taint } from '../../api/types/core-v1.gen.ts';
 import { parseRange } from '../allocators/address.ts';
-import { specOf, statusOf, validateResourceQuantity } from './field.ts';
+import { specOf, statusOf } from './field.ts';
 import { validateCidr } from './ip.ts';
+import { validateResourceQuantity } from './resource-names.ts';
 
 const effects = ['NoSchedule', 'PreferNoSchedule', 'NoExecute'];
 

@@ -5,16 +5,10 @@ import { isQualifiedName } from '../../api/names.ts';
 import type { KubeObject } from '../../api/object.ts';
 import { compareQuantityText, parseQuantity, quantitySign, quantityValue } from '../../api/quantity.ts';
 import type { PersistentVolumeClaimSpec, PersistentVolumeClaimStatus } from '../../api/types/core-v1.gen.ts';
-import {
-  invalidEach,
-  isNativeResource,
-  specOf,
-  statusOf,
-  validateImmutable,
-  validateResourceQuantity,
-} from './field.ts';
+import { invalidEach, specOf, statusOf, validateImmutable } from './field.ts';
 import { internalDifference } from './difference.ts';
 import { validateClaimSpecTemplate } from './persistent-volume-claim-spec.ts';
+import { isNativeResource, validateResourceQuantity } from './resource-names.ts';
 
 type Spec = Partial<PersistentVolumeClaimSpec>;
 const classAnnotation = 'volume.beta.kubernetes.io/storage-class';

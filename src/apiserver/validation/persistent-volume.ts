@@ -16,6 +16,7 @@ import {
   validateImmutable,
 } from './field.ts';
 import { validateNodeSelector } from './pod-scheduling.ts';
+import { hostPathTypes } from './common.ts';
 
 type Spec = Partial<PersistentVolumeSpec>;
 const accessModes = ['ReadOnlyMany', 'ReadWriteMany', 'ReadWriteOnce', 'ReadWriteOncePod'];
@@ -128,17 +129,6 @@ function validateCsi(s: Source, path: string): FieldError[] {
     errors.push(...secretReference(s[member] as SecretReference | undefined, `${path}.${member}`));
   return errors;
 }
-
-const hostPathTypes = [
-  '',
-  'BlockDevice',
-  'CharDevice',
-  'Directory',
-  'DirectoryOrCreate',
-  'File',
-  'FileOrCreate',
-  'Socket',
-];
 
 function validateSource(name: SourceName, s: Source, pvName: string): FieldError[] {
   const path = `spec.${name}`;

@@ -21,21 +21,12 @@ import {
   localDescendingPath,
   localNonReservedPath,
   noBacksteps,
+  hostPathTypes,
 } from './common.ts';
 import { validateClaimSpecTemplate } from './persistent-volume-claim-spec.ts';
 
 const fileModeMessage = 'must be a number between 0 and 0777 (octal), both inclusive';
 const more = 'may not specify more than 1 volume type';
-const hostPathTypes = [
-  '',
-  'BlockDevice',
-  'CharDevice',
-  'Directory',
-  'DirectoryOrCreate',
-  'File',
-  'FileOrCreate',
-  'Socket',
-];
 const propagations = ['Bidirectional', 'HostToContainer', 'None'];
 
 function mode(value: number | undefined, field: string): Errors {

@@ -16,8 +16,9 @@ import type {
   ResourceQuotaSpec,
   ResourceQuotaStatus,
 } from '../../api/types/core-v1.gen.ts';
-import { invalidEach, specOf, statusOf, validateResourceName, validateResourceQuantity } from './field.ts';
+import { invalidEach, specOf, statusOf } from './field.ts';
 import { containerResourceName } from './resources.ts';
+import { validateResourceName, validateResourceQuantity } from './resource-names.ts';
 
 const quotaResources: ReadonlySet<string> = new Set([
   'cpu',

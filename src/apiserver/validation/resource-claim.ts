@@ -46,9 +46,10 @@ import {
   type DeviceRules,
   type Given,
 } from './devices.ts';
-import { invalidEach, isExtendedResource, specOf, statusOf, validateDnsLabel } from './field.ts';
+import { invalidEach, specOf, statusOf, validateDnsLabel } from './field.ts';
 import { validateNodeSelector } from './pod-scheduling.ts';
 import { validateTemplateMeta } from './template-meta.ts';
+import { isExtendedResource } from './resource-names.ts';
 
 const maxRequests = 32;
 const maxConstraints = 32;

@@ -48,8 +48,9 @@ import {
   validateSet,
   type Given,
 } from './devices.ts';
-import { invalidEach, isNativeResource, specOf, statusOf, validateDnsLabel } from './field.ts';
+import { invalidEach, specOf, statusOf, validateDnsLabel } from './field.ts';
 import { validateNodeSelector } from './pod-scheduling.ts';
+import { isNativeResource } from './resource-names.ts';
 
 const maxDevices = 128;
 const maxAdvancedDevices = 64;

@@ -1,7 +1,7 @@
 /** Resource lists: names, quantities, requests against limits (pkg/apis/core/validation, pkg/apis/core/helper). */
 import type { FieldError } from '../../api/field-error.ts';
 import { duplicate, forbiddenField, invalid, notSupported, required } from '../../api/field-error.ts';
-import { isQualifiedName, isNegativeError } from '../../api/names.ts';
+import { isNegativeError } from '../../api/names.ts';
 import type { Quantity } from '../../api/quantity.ts';
 import {
   addQuantity,
@@ -15,66 +15,17 @@ import {
   zeroQuantity,
 } from '../../api/quantity.ts';
 import type { Container, PodSpec, ResourceRequirements } from '../../api/types/index.gen.ts';
-import { dns1123Label, invalids } from './common.ts';
+import { dns1123Label } from './common.ts';
 import type { Errors } from './common.ts';
+import { isExtendedResource, isIntegerResource, isNativeResource, validateResourceName } from './resource-names.ts';
 
 const standardContainer = new Set(['cpu', 'memory', 'ephemeral-storage']);
-const standard = new Set([
-  'cpu',
-  'memory',
-  'ephemeral-storage',
-  'requests.cpu',
-  'requests.memory',
-  'requests.ephemeral-storage',
-  'limits.cpu',
-  'limits.memory',
-  'limits.ephemeral-storage',
-  'pods',
-  'resourcequotas',
-  'services',
-  'replicationcontrollers',
-  'secrets',
-  'configmaps',
-  'persistentvolumeclaims',
-  'storage',
-  'requests.storage',
-  'services.nodeports',
-  'services.loadbalancers',
-]);
-const integral = new Set([
-  'pods',
-  'resourcequotas',
-  'services',
-  'replicationcontrollers',
-  'secrets',
-  'configmaps',
-  'persistentvolumeclaims',
-  'services.nodeports',
-  'services.loadbalancers',
-]);
-
 export const isHugePages = (name: string): boolean => name.startsWith('hugepages-');
 
-/** Not namespaced, or in a kubernetes.io domain. */
-export const isNativeResource = (name: string): boolean => !name.includes('/') || name.includes('kubernetes.io/');
-
-export function isExtendedResource(name: string): boolean {
-  if (isNativeResource(name) || name.startsWith('requests.')) return false;
-  return isQualifiedName(`requests.${name}`).length === 0;
-}
-
 const isOvercommitAllowed = (name: string): boolean => isNativeResource(name) && !isHugePages(name);
-const isIntegerResource = (name: string): boolean => integral.has(name) || isExtendedResource(name);
-
-export function resourceName(name: string, field: string): Errors {
-  const errors = invalids(isQualifiedName(name), field, name);
-  if (errors.length === 0 && !name.includes('/') && !standard.has(name) && !isHugePages(name))
-    errors.push(invalid(field, name, 'must be a standard resource type or fully qualified'));
-  return errors;
-}
 
 export function containerResourceName(name: string, field: string): Errors {
-  const errors = resourceName(name, field);
+  const errors = validateResourceName(name, field);
   if (!name.includes('/')) {
     if (!standardContainer.has(name) && !isHugePages(name))
       errors.push(invalid(field, name, 'must be a standard resource for containers'));
@@ -86,7 +37,7 @@ export function containerResourceName(name: string, field: string): Errors {
 const podLevel = (name: string): boolean => name === 'cpu' || name === 'memory' || isHugePages(name);
 
 function podResourceName(name: string, field: string): Errors {
-  const errors = resourceName(name, field);
+  const errors = validateResourceName(name, field);
   if (errors.length === 0 && !podLevel(name)) errors.push(notSupported(field, name, ['cpu', 'memory']));
   return errors;
 }

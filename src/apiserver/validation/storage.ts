@@ -30,12 +30,12 @@ import {
   validateEnum,
   validateImmutable,
   validateNonnegative,
-  validateNonnegativeQuantity,
   validateQualifiedName,
   validateDefaultedEnum,
 } from './field.ts';
 import { deprecatedNodeLabels } from './node-labels.ts';
 import { validateInlineVolumeSpec } from './persistent-volume.ts';
+import { validateNonnegativeQuantity } from './resource-names.ts';
 
 const maxBytes = 256 * 1024;
 

@@ -3,9 +3,9 @@
  * `kubectl get cs`. Components of other processes are asked at upstream's ports on this machine.
  */
 import * as https from 'node:https';
-import { parseLabelSelector } from '../../api/selector-parser.ts';
 import { methodNotSupported, notFound } from '../../api/status.ts';
 import type { RequestContext } from '../context.ts';
+import { readLabelSelector } from '../registry/selectable-fields.ts';
 import type { KubeObjectLike, OutgoingResponse } from '../request.ts';
 
 /** Rejects with what ails the component. */
@@ -74,7 +74,7 @@ export function componentStatuses(probes: ComponentProbes): (ctx: RequestContext
     }
     if (verb !== 'list') throw methodNotSupported(resource, verb);
     // None of them has labels.
-    const selector = parseLabelSelector(ctx.info.labelSelector);
+    const selector = readLabelSelector(ctx.info.labelSelector);
     const wanted = [...probes].filter(([own]) => (name === '' || own === name) && selector.matches({}));
     const items = await Promise.all(wanted.map(([own, probe]) => statusOf(own, probe)));
     return {

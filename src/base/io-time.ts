@@ -17,6 +17,11 @@ export function ioNow(): number {
   return performance.now();
 }
 
+/** Real milliseconds for which this thread's event loop has had nothing to do. */
+export function loopIdle(): number {
+  return performance.nodeTiming.idleTime;
+}
+
 /** Resolves after `ms` real milliseconds; keeps the process alive meanwhile. */
 export function ioSleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));

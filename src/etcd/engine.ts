@@ -14,8 +14,11 @@ export interface Engine {
    * callers rely on neither and keep their own pending state. Order of calls is order of application. The arrays belong to
    * the engine from here on. */
   applyBatch(ops: readonly EngineOp[]): void;
-  /** Resolves when every batch applied before the call is on stable storage. Rejects for ever after a failed flush. */
-  durable(): Promise<void>;
+  /**
+   * Resolves when every batch applied before the call is on stable storage. Rejects for ever after a failed flush. `alone`:
+   * nobody else is writing at this time.
+   */
+  durable(alone?: boolean): Promise<void>;
   /** The value, stable until the key changes; not to be written to. */
   get(key: Uint8Array): Uint8Array | undefined;
   /** Calls `visit` in key order for `from <= key < to` until it returns false. No read transaction outlives the call.

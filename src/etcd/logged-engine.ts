@@ -98,6 +98,8 @@ class LoggedEngine implements Engine {
   #cancelMake: (() => void) | undefined;
   #making: Promise<void> | undefined;
   #queued: EngineOp[] = [];
+  /** Whoever wants what is queued is alone. */
+  #alone = false;
   /** The flush that is being written; the next one waits for it. */
   #flushing: Promise<void> = Promise.resolve();
   #next: Promise<void> | undefined;
@@ -125,9 +127,10 @@ class LoggedEngine implements Engine {
     for (let i = 0; i < ops.length; i++) queued.push(ops[i]!);
   }
 
-  durable(): Promise<void> {
+  durable(alone = false): Promise<void> {
     if (this.#failure) return Promise.reject(this.#failure);
     if (this.#queued.length === 0) return this.#next ?? this.#flushing;
+    this.#alone = alone && this.#next === undefined;
     this.#next ??= this.#flushing.then(() => this.#flush());
     return this.#next;
   }
@@ -140,7 +143,7 @@ class LoggedEngine implements Engine {
     if (this.#failure) throw this.#failure;
     try {
       const bytes = loggedBytes(ops);
-      const logged = this.#noted && bytes <= largestLogged ? this.#log!.append(ops, bytes) : undefined;
+      const logged = this.#noted && bytes <= largestLogged ? this.#log!.append(ops, bytes, this.#alone) : undefined;
       if (logged === undefined) {
         while (this.#following !== undefined) await this.#following;
         await this.#follow(ops);

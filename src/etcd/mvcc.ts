@@ -228,12 +228,14 @@ export class Mvcc {
         // One writer alone has nobody to wait for.
         if (this.#gather && this.#company) await this.#gather();
         const batch = this.#open;
-        this.#company = batch.waiters.length > 1;
+        const many = batch.waiters.length > 1;
+        const alone = !many && !this.#company;
+        this.#company = many;
         this.#open = { ops: [], events: [], versions: [], waiters: [], revision: this.#pending };
         this.#flight = batch;
         if (batch.ops.length > 0) {
           this.#engine.applyBatch(batch.ops);
-          await this.#engine.durable();
+          await this.#engine.durable(alone);
         }
         this.#flight = undefined;
         this.#settle(batch);

@@ -52,10 +52,17 @@ store.watch(
 );
 
 let left = Number(commits) || Infinity;
+/** Commits of a round: in every other one a single writer is alone. */
+const roundOf = 300;
+
+let count = 0;
 
 /** Writes one key after the other; each is this writer's own, so the last acknowledgement of a key is its truth. */
-async function write(worker: number): Promise<void> {
-  for (let n = 0; left-- > 0; n++) {
+async function write(worker: number, round: { left: number }): Promise<void> {
+  while (left > 0 && round.left > 0) {
+    left--;
+    round.left--;
+    const n = count++;
     const key = `k${worker}-${random.int(8)}`;
     const value = random.int(10) === 0 ? undefined : Buffer.alloc(random.int(6000), `${key}@${n};`);
     const result = await store.commit({ key, value, expectModRevision: undefined });
@@ -66,7 +73,10 @@ async function write(worker: number): Promise<void> {
 }
 
 try {
-  await Promise.all(Array.from({ length: 16 }, (_, worker) => write(worker)));
+  for (let writers = 16; left > 0; writers = 17 - writers) {
+    const round = { left: roundOf };
+    await Promise.all(Array.from({ length: writers }, (_, worker) => write(worker, round)));
+  }
   await store.close();
 } catch (error) {
   writeSync(fd, `failed ${(error as Error).name}\n`);

@@ -126,7 +126,7 @@ export class NameServer {
     }
     if (!(reply instanceof Promise)) return this.#finish(message, query, request, reply, chain, block, port, began);
     if (this.#waiting >= maxWaiting) {
-      reply.catch(() => {});
+      reply.catch(() => {}); // nobody hears of it any more: the client is told SERVFAIL now
       return this.#finish(message, query, request, failure('', rcodes.SERVFAIL), chain, block, port, began);
     }
     this.#waiting++;

@@ -12,7 +12,6 @@ export const userAgent = 'kube-probe/1.36';
 export async function within<T>(ms: number, work: (signal: AbortSignal) => Promise<T>, late: () => Error): Promise<T> {
   const abort = new AbortController();
   const timeout = Promise.withResolvers<never>();
-  timeout.promise.catch(() => {});
   const cancel = ioTimer(ms, () => {
     const error = late();
     timeout.reject(error);

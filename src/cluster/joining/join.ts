@@ -231,10 +231,8 @@ async function besideKubelet(o: BesideKubelet, env: ComponentEnvironment): Promi
     work.push(new LoadBalancerAddresses({ ...shared, nodeName, pool }));
   }
   try {
-    const started = Promise.all(work.map((w) => w.start()));
     // A start that waits for the API server must not hold up the end.
-    started.catch(() => {});
-    await Promise.race([started, aborted(signal)]);
+    await Promise.race([Promise.all(work.map((w) => w.start())), aborted(signal)]);
     await aborted(signal);
   } finally {
     await Promise.all(work.map((w) => w.stop()));

@@ -88,7 +88,7 @@ export async function keepServingCertificate(o: ServingCertificateOptions): Prom
     } catch (error) {
       if (signal.aborted) return;
       logger.warn('no serving certificate could be had; trying again', { why: (error as Error).message });
-      await clock.sleep(retryMs, signal).catch(() => {});
+      await clock.sleep(retryMs, signal).catch(() => {}); // rejects when the signal comes, which is looked at next
     }
   }
 }

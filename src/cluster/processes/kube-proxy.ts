@@ -227,7 +227,7 @@ async function serve(
         await clock.sleep(rebindMs, env.signal);
         await open(what, serve);
       };
-      retry().catch(() => {});
+      retry().catch(() => {}); // fails alone when the process ends: `open` tells the rest
       return undefined;
     }
   };
@@ -308,9 +308,7 @@ export async function runProxy(given: ProxyFlags, env: ComponentEnvironment): Pr
     plane = mode === 'simulated' ? simulated(client, nodeName, env) : await real(client, nodeName, flags, env);
     const at = await serve(plane, mode, flags, env, servers);
     if (!(await waitForServer(client, config, env))) return;
-    const started = plane.start();
-    started.catch(() => {});
-    await Promise.race([started, aborted(signal)]);
+    await Promise.race([plane.start(), aborted(signal)]);
     if (!signal.aborted) env.say(`kube-proxy: working for node ${nodeName} with ${config.server}, ${mode}${at}`);
     await aborted(signal);
   } finally {

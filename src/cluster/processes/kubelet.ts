@@ -201,9 +201,7 @@ export async function runKubelet(
         await kubelet.listenReadOnly({ address, port: c.readOnlyPort }).catch((error: unknown) => {
           throw listenError(error, address, c.readOnlyPort, '--read-only-port');
         });
-      const started = node.start();
-      started.catch(() => {});
-      await Promise.race([started, aborted(signal)]);
+      await Promise.race([node.start(), aborted(signal)]);
       if (!signal.aborted) onRunning?.();
       if (!signal.aborted)
         env.say(

@@ -69,7 +69,7 @@ export async function runPodNetwork(flags: PodNetworkFlags, env: ComponentEnviro
     try {
       network.start();
       const started = announced?.start();
-      started?.catch(() => {});
+      started?.catch(() => {}); // fails alone when it is stopped before it has read all
       await Promise.race([network.ready, aborted(signal)]);
       if (!signal.aborted) env.say(`pod-network: working for node ${nodeName} with ${config.server}`);
       await aborted(signal);

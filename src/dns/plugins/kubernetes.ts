@@ -150,11 +150,9 @@ export function kubernetes(directives: readonly Directive[], context: BlockConte
     searchPath,
     start: async () => {
       const waiting = new AbortController();
-      const synced = records.synced();
-      synced.catch(() => {});
       try {
         await Promise.race([
-          synced,
+          records.synced(),
           context.clock.sleep(o.startupMs, waiting.signal).then(() => {
             context.logger.warn('plugin/kubernetes: starting server with unsynced Kubernetes API');
           }),

@@ -3,6 +3,7 @@
  * the devices of the container device interface that its containers get; when no pod uses a claim any more, they are told that too.
  * Who gets which device is decided elsewhere: the claim's status has it.
  */
+import { InTurn } from '../../base/in-turn.ts';
 import type { Timer } from '../../base/clock.ts';
 import type { Container, Pod } from '../../api/types/index.gen.ts';
 import type { KubeletContext } from '../context.ts';
@@ -50,7 +51,8 @@ export class DynamicResources {
   /** By the claim's uid. */
   readonly #kept = new Map<string, Kept>();
   #timer: Timer | undefined;
-  #working: Promise<unknown> = Promise.resolve();
+  /** One after another: a claim may be several pods'. */
+  readonly #alone = new InTurn();
 
   constructor(ctx: KubeletContext) {
     this.#ctx = ctx;
@@ -100,23 +102,16 @@ export class DynamicResources {
 
   async stop(): Promise<void> {
     this.#timer?.cancel();
-    await this.#working;
+    await this.#alone.ended();
     for (const d of this.#drivers.values()) d.stub.close();
     this.#drivers.clear();
-  }
-
-  /** One after another: a claim may be several pods'. */
-  #alone<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.#working.then(work);
-    this.#working = result.catch(() => {});
-    return result;
   }
 
   /** Makes a pod's claims ready. Rejects with what is to be told of it. */
   async prepare(pod: Pod): Promise<void> {
     if ((pod.spec?.resourceClaims?.length ?? 0) === 0) return;
     try {
-      await this.#counted('PrepareResources', () => this.#alone(() => this.#prepare(pod)));
+      await this.#counted('PrepareResources', () => this.#alone.run(() => this.#prepare(pod)));
     } catch (error) {
       throw new Error(`prepare dynamic resources: ${errorText(error)}`, { cause: error });
     }
@@ -223,7 +218,7 @@ export class DynamicResources {
   /** A pod's containers are dead: claims that nobody else uses are given back, as soon as their drivers answer. */
   release(uid: string): void {
     if (![...this.#kept.values()].some((k) => k.pods.has(uid))) return;
-    const work = this.#counted('UnprepareResources', () => this.#alone(() => this.#unprepare(uid))).catch(
+    const work = this.#counted('UnprepareResources', () => this.#alone.run(() => this.#unprepare(uid))).catch(
       (error: unknown) =>
         this.#ctx.logger.warn('Failed to unprepare dynamic resources; trying again later', { pod: uid, error }),
     );

@@ -2,6 +2,7 @@
  * The CPU, memory, topology and device managers of one node, as the kubelet's configuration wants them: what containers get of the
  * machine to themselves, kept over restarts, held against what changes meanwhile, and told to monitors.
  */
+import { InTurn } from '../../base/in-turn.ts';
 import { parseDuration } from '../../api/time.ts';
 import { podQOSClass } from '../../api/helpers/pod-qos.ts';
 import { isSidecar } from '../../api/helpers/pod-resources.ts';
@@ -96,7 +97,7 @@ export class ResourceManagers {
   #counts: AdmissionCounts | undefined;
   #timer: Timer | undefined;
   #reconciling: Promise<void> | undefined;
-  #admitting: Promise<unknown> = Promise.resolve();
+  readonly #admitting = new InTurn();
   #endPodResources: (() => Promise<void>) | undefined;
   /** The CPUs that containers were last given by an update, by their ids. */
   readonly #given = new Map<string, string>();
@@ -211,9 +212,7 @@ export class ResourceManagers {
   /** Gives a pod's containers what they are to have alone, or says why that cannot be. Before the kubelet's other checks. */
   admit(pod: Pod): Promise<Refusal | undefined> {
     // Plugins are asked meanwhile: nobody else may be given the same.
-    const answer = this.#admitting.then(() => this.#admit(pod));
-    this.#admitting = answer.catch(() => {});
-    return answer;
+    return this.#admitting.run(() => this.#admit(pod));
   }
 
   async #admit(pod: Pod): Promise<Refusal | undefined> {

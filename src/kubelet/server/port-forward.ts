@@ -119,7 +119,7 @@ async function forwardSpdy(target: PortForwardTarget, data: SpdyStream, error: S
     const message = failure(target, port, cause);
     target.logger.debug('port-forward failed', { port, error: cause });
     error.end(message);
-    await finished(error, { readable: false }).catch(() => {});
+    await finished(error, { readable: false }).catch(() => {}); // a client that has gone reads no error
     data.reset();
   }
 }
@@ -194,7 +194,7 @@ export async function serveWebSocketPortForward(
           send(index * 2, chunk).then(() => callback(), callback);
         },
       });
-      pipeline(inputs[index]!, pod).catch(() => {});
+      pipeline(inputs[index]!, pod).catch(() => {}); // breaks the way back as well, and is told there
       await pipeline(pod, output);
     } catch (error) {
       inputs[index]!.resume();

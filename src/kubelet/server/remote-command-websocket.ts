@@ -108,7 +108,7 @@ export function webSocketSession(ws: WebSocket, protocol: string, streams: Strea
 
   // An empty message tells the client that the connection stands.
   const first = streams.stdout ? STDOUT : streams.stderr ? STDERR : ERROR;
-  send(first, Buffer.alloc(0)).catch(() => {});
+  send(first, Buffer.alloc(0)).catch(() => {}); // that the client has gone is told by `closed`
 
   return {
     stdin,

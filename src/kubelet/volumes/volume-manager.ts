@@ -3,6 +3,7 @@
  * away again. Taking away goes by what is on the disk, so that it is the same for a pod that has ended, and for one that ended
  * while no kubelet ran.
  */
+import { InTurnByKey } from '../../base/in-turn.ts';
 import type { Node, PersistentVolume, Pod, Volume } from '../../api/types/index.gen.ts';
 import type { KubeletContext } from '../context.ts';
 import { podDir } from '../context.ts';
@@ -22,7 +23,7 @@ import { AttachLimitError, MountError } from './mount-error.ts';
 export class VolumeManager {
   readonly #ctx: KubeletContext;
   /** One piece of work at a time for one volume. */
-  readonly #queues = new Map<string, Promise<unknown>>();
+  readonly #queues = new InTurnByKey();
   readonly certificates: PodCertificates;
   #csi: CsiVolumes | undefined;
   #started = false;
@@ -234,14 +235,7 @@ export class VolumeManager {
   }
 
   #exclusive<T>(key: string, work: () => Promise<T>): Promise<T> {
-    const before = this.#queues.get(key) ?? Promise.resolve();
-    const mine = before.then(work, work);
-    const settled = mine.catch(() => {});
-    this.#queues.set(key, settled);
-    void settled.then(() => {
-      if (this.#queues.get(key) === settled) this.#queues.delete(key);
-    });
-    return mine;
+    return this.#queues.run(key, work);
   }
 }
 

@@ -3,6 +3,7 @@
  * configuration changes. What a configuration does not name is stored as it is.
  */
 import { createHash } from 'node:crypto';
+import { InTurn } from '../../../base/in-turn.ts';
 import type { Clock } from '../../../base/clock.ts';
 import { ioNow, ioTimer } from '../../../base/io-time.ts';
 import type { Logger } from '../../../base/logger.ts';
@@ -115,7 +116,7 @@ export class Encryption {
   #active: Active = { transformers: new Map(), kms: [], hash: '', graceMs: 0 };
   /** Of key prefixes up to the second segment; forgotten with each configuration. */
   #byPrefix = new Map<string, Transformer>();
-  #loading: Promise<unknown> = Promise.resolve();
+  readonly #loading = new InTurn();
   #closed = false;
 
   constructor(options: EncryptionOptions) {
@@ -145,9 +146,7 @@ export class Encryption {
    * @throws {Error} with upstream's message; what was there before goes on
    */
   load(value: unknown, source: string | Buffer): Promise<boolean> {
-    const next = this.#loading.then(() => this.#load(value, source));
-    this.#loading = next.catch(() => {});
-    return next;
+    return this.#loading.run(() => this.#load(value, source));
   }
 
   async #load(value: unknown, source: string | Buffer): Promise<boolean> {

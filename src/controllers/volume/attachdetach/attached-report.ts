@@ -1,4 +1,5 @@
 /** Tells the nodes' status which volumes are attached (`volumesAttached`). */
+import { InTurnByKey } from '../../../base/in-turn.ts';
 import type { Node } from '../../../api/types/index.gen.ts';
 import { isNotFound } from '../../../client/errors.ts';
 import type { Informer } from '../../../client/informer.ts';
@@ -10,7 +11,7 @@ export class AttachedReport {
   readonly #nodes: Informer<Node>;
   readonly #actual: ActualState;
   /** One write of a node's status at a time, in the order in which they were asked for. */
-  readonly #reporting = new Map<string, Promise<void>>();
+  readonly #reporting = new InTurnByKey();
 
   constructor(client: TypedClient, nodes: Informer<Node>, actual: ActualState) {
     this.#client = client;
@@ -20,14 +21,7 @@ export class AttachedReport {
 
   /** Writes what is attached into the node's status. Rejects when that was not possible; then it is still to be done. */
   write(node: string): Promise<void> {
-    const before = this.#reporting.get(node) ?? Promise.resolve();
-    const mine = before.then(() => this.#write(node));
-    const settled = mine.catch(() => {});
-    this.#reporting.set(node, settled);
-    void settled.then(() => {
-      if (this.#reporting.get(node) === settled) this.#reporting.delete(node);
-    });
-    return mine;
+    return this.#reporting.run(node, () => this.#write(node));
   }
 
   async #write(node: string): Promise<void> {

@@ -166,10 +166,9 @@ export async function openCommand(url: string, options: ExecOptions): Promise<Ex
   const outputs = Promise.all([finishedReading(stdout), finishedReading(stderr)]);
   // Whoever reads the outputs gets all of them before the connection goes.
   void done
-    .catch(() => {})
+    .catch(() => {}) // who waits for the exit code hears of it
     .then(() => outputs)
     .then(() => connection.close());
-  done.catch(() => {});
   return {
     ...(stdin === undefined ? {} : { stdin }),
     ...(stdout === undefined ? {} : { stdout }),

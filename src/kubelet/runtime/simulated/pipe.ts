@@ -84,7 +84,7 @@ export class Pipe implements ByteSource, ByteSink {
   /** Writes when there is room, else drops: for onlookers that must not hold up the writer. */
   offer(data: Buffer): void {
     if (this.#broken || this.#ended || this.#bytes > this.#limit) return;
-    void this.write(data).catch(() => {});
+    void this.write(data).catch(() => {}); // an onlooker that has gone misses nothing
   }
 
   #wake(): void {

@@ -242,7 +242,7 @@ export class Process {
       if (this.#abort.signal.aborted && this.#abort.signal.reason instanceof ProcessExit)
         return this.#abort.signal.reason.code;
       const message = error instanceof Error ? error.message : String(error);
-      await this.stderr.write(`${this.argv[0]}: ${message}\n`).catch(() => {});
+      await this.stderr.write(`${this.argv[0]}: ${message}\n`).catch(() => {}); // nobody reads it any more
       return 1;
     } finally {
       this.at.processes.delete(this.pid);

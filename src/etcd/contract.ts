@@ -191,6 +191,10 @@ export function storeContract(name: string, open: () => Promise<Opened | { reaso
       assert.deepEqual([page.kvs.length, page.count, page.more], [2, 5, true]);
       const rest = await store.range({ key: `${page.kvs[1]!.key}\0`, end, limit: 3, revision: page.revision });
       assert.deepEqual([rest.kvs.length, rest.count, rest.more], [3, 3, false]);
+      const short = await store.range({ key: prefix, end, limit: 2, uncounted: true });
+      assert.deepEqual([short.kvs.map((kv) => kv.key), short.more], [page.kvs.map((kv) => kv.key), true]);
+      const last = await store.range({ key: prefix, end, limit: 5, uncounted: true });
+      assert.deepEqual([last.kvs.length, last.count, last.more], [5, 5, false]);
       const count = await store.range({ key: prefix, end, countOnly: true });
       assert.deepEqual([count.kvs.length, count.count], [0, 5]);
       const keys = await store.range({ key: prefix, end, keysOnly: true });

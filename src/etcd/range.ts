@@ -29,6 +29,7 @@ export function pickVersions(index: KeyIndex, query: RangeQuery, revision: numbe
     !!query.minModRevision || !!query.maxModRevision || !!query.minCreateRevision || !!query.maxCreateRevision;
   const plain = !sorted && !filtered;
   const limit = query.limit || Infinity;
+  const uncounted = query.uncounted === true;
   let walked = 0;
   picked.next = index.walk(picked.next ?? query.key, query.end ?? `${query.key}\0`, (head) => {
     if (slice && ++walked % stride === 0 && slice.spent) return false;
@@ -39,12 +40,16 @@ export function pickVersions(index: KeyIndex, query: RangeQuery, revision: numbe
     if (query.countOnly) return true;
     if (plain) {
       if (picked.versions.length < limit) picked.versions.push(v);
-      else picked.more = true;
+      else {
+        picked.more = true;
+        if (uncounted) return false;
+      }
     } else if (!filtered || passes(v, query)) {
       picked.versions.push(v);
     }
     return true;
   });
+  if (uncounted && picked.more) picked.next = undefined;
   if (picked.next === undefined && !plain) {
     if (sorted && target !== 'value') sortBy(picked.versions, target, order === 'descend');
     if (!(sorted && target === 'value') && picked.versions.length > limit) {

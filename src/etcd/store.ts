@@ -24,13 +24,15 @@ export interface RangeRequest {
   readonly limit?: number;
   readonly keysOnly?: boolean;
   readonly countOnly?: boolean;
+  /** Nobody looks at the count of what is behind the limit: a store that would have to count it need not. */
+  readonly uncounted?: boolean;
 }
 
 export interface RangeResult {
   /** The durable revision the answer was read at (etcd's header revision). */
   readonly revision: number;
   readonly kvs: readonly KeyValue[];
-  /** Keys in the range regardless of `limit`. */
+  /** Keys in the range regardless of `limit`; at least those that are answered, where the request is `uncounted`. */
   readonly count: number;
   readonly more: boolean;
 }

@@ -15,6 +15,8 @@ export interface RangeQuery {
   readonly limit?: number;
   readonly keysOnly?: boolean;
   readonly countOnly?: boolean;
+  /** See `RangeRequest`. */
+  readonly uncounted?: boolean;
   readonly order?: RangeOrder;
   readonly target?: RangeTarget;
   readonly minModRevision?: number;

@@ -206,7 +206,7 @@ export class WatchCache implements WatcherHost {
     const arena = new Arena();
     let revision = 0;
     for (let from = prefix; ;) {
-      const page = await this.#store.range({ key: from, end, limit: loadPage, revision });
+      const page = await this.#store.range({ key: from, end, limit: loadPage, revision, uncounted: true });
       revision ||= page.revision;
       for (const kv of page.kvs) {
         const object = this.#stored(kv.key, kv.modRevision, kv.value);

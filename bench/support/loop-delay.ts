@@ -19,6 +19,12 @@ export interface LoopMeter {
   read(): Promise<LoopDelay>;
 }
 
+/** Of another process. */
+export interface ProcessMeter extends LoopMeter {
+  /** Has it collect its garbage: what is left is what it holds. */
+  collect(): Promise<void>;
+}
+
 const resolution = 1;
 
 /** This process's own. */
@@ -50,6 +56,18 @@ function answer(path: string, resolution: number): void {
   const server = createServer((socket) => {
     socket.on('error', () => {});
     socket.on('data', (data) => {
+      if (data.toString() === 'collect') {
+        const { setFlagsFromString } = process.getBuiltinModule('node:v8');
+        setFlagsFromString('--expose-gc');
+        const collect = process.getBuiltinModule('node:vm').runInNewContext('gc') as () => void;
+        // Memory of buffers is let go of in a later turn.
+        collect();
+        setTimeout(() => {
+          collect();
+          socket.end('{}');
+        }, 100);
+        return;
+      }
       if (data.toString() === 'reset') {
         histogram.reset();
         histogram.enable();
@@ -71,7 +89,10 @@ function answer(path: string, resolution: number): void {
 }
 
 /** The environment that puts the probe into a Node process, and the meter that asks it; `path` is a socket to be made. */
-export function loopProbe(path: string): { readonly env: Readonly<Record<string, string>>; readonly meter: LoopMeter } {
+export function loopProbe(path: string): {
+  readonly env: Readonly<Record<string, string>>;
+  readonly meter: ProcessMeter;
+} {
   const text = `(${answer.toString()})(${JSON.stringify(path)}, ${resolution})`;
   const ask = (command: string): Promise<string> =>
     new Promise((resolve, reject) => {
@@ -91,6 +112,9 @@ export function loopProbe(path: string): { readonly env: Readonly<Record<string,
       },
       async read() {
         return JSON.parse(await ask('read')) as LoopDelay;
+      },
+      async collect() {
+        await ask('collect');
       },
     },
   };

@@ -13,6 +13,8 @@ import type { BenchServer } from './server.ts';
 export interface Requests {
   readonly method: string;
   readonly path: string;
+  /** Instead of `path`, each its own: as many as there are requests. */
+  readonly paths?: readonly string[];
   readonly body?: string;
   readonly type?: string;
   readonly accept?: string;
@@ -120,11 +122,12 @@ class Load {
     ];
     const send = (): void => {
       if (this.#next >= o.count) return;
+      const path = o.paths?.[this.#next] ?? o.path;
       const number = String((o.from ?? 0) + this.#next++).padStart(6, '0');
       const head = Buffer.concat([
         header(2, o.method),
         Buffer.from([0x87]),
-        header(4, numbered(o.path, number)),
+        header(4, numbered(path, number)),
         ...rest,
       ]);
       open.set(stream, { began: performance.now(), bytes: 0, good: false, tail: nothing });

@@ -8,7 +8,7 @@ import { optionalComponents } from '../../src/cluster/components.ts';
 import { startKnarr } from '../../test/support/knarr.ts';
 import type { Beside } from './beside.ts';
 import { beside, serverTarget } from './beside.ts';
-import type { LoopMeter } from './loop-delay.ts';
+import type { ProcessMeter } from './loop-delay.ts';
 import { loopProbe } from './loop-delay.ts';
 import type { Memory } from './memory.ts';
 import { cpuSecondsOf, memoryOf } from './memory.ts';
@@ -22,7 +22,7 @@ export interface BenchServer {
   /** PEM of who signed the server's certificate. */
   readonly ca: string;
   /** Of servers that run in Node. */
-  readonly loop: LoopMeter | undefined;
+  readonly loop: ProcessMeter | undefined;
   /** A service account's token that may do everything: h2load shows no client certificates. */
   readonly token: string;
   memory(): Memory;
@@ -42,7 +42,7 @@ export interface ServedAt {
   readonly url: string;
   readonly kubeconfig: string;
   readonly pids: readonly number[];
-  readonly loop: LoopMeter | undefined;
+  readonly loop: ProcessMeter | undefined;
   stop(): Promise<void>;
 }
 

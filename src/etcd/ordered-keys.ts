@@ -3,7 +3,8 @@
  * beside it; this answers only "in which order" and "from where".
  */
 
-const leafMax = 512;
+/** To make room in a larger leaf costs more than to find the leaf among many. */
+const leafMax = 128;
 
 /** First index in `list` whose element is >= key. */
 function lowerBound(list: readonly string[], key: string): number {

@@ -117,6 +117,25 @@ interface Survey {
   longNumbers: boolean;
 }
 
+/** Characters that are looked at one by one: most strings are shorter, and a search has to be called. */
+const shortString = 24;
+
+/** Where the string ends that begins at `start`, in valid JSON text. */
+function closingQuote(text: string, start: number): number {
+  let i = start + 1;
+  for (const short = i + shortString; i < short; i++) {
+    const c = text.charCodeAt(i);
+    if (c === 34) return i;
+    if (c === 92) i++;
+  }
+  // Only a quote after an even number of backslashes ends the string.
+  for (let end = text.indexOf('"', i); ; end = text.indexOf('"', end + 1)) {
+    let before = end - 1;
+    while (before >= i && text.charCodeAt(before) === 92) before--;
+    if ((end - before) % 2 === 1) return end;
+  }
+}
+
 /** One pass over valid JSON text: depth, number of object members, and whether any number has 16 digits or more. */
 function survey(text: string): Survey {
   let depth = 0;
@@ -125,11 +144,9 @@ function survey(text: string): Survey {
   let longNumbers = false;
   for (let i = 0; i < text.length; i++) {
     switch (text.charCodeAt(i)) {
-      case 34: {
-        let c = 0;
-        while ((c = text.charCodeAt(++i)) !== 34) if (c === 92) i++;
+      case 34:
+        i = closingQuote(text, i);
         break;
-      }
       case 58:
         keys++;
         break;

@@ -8,7 +8,8 @@ import type { AuthConfig } from './runtime/container-runtime.ts';
 
 export interface ImageCredential {
   readonly auth: AuthConfig;
-  readonly secret: PullSecret;
+  /** Undefined: the node's own, good for all pods. */
+  readonly secret: PullSecret | undefined;
 }
 
 /** What the pod's pull secrets say about the image's registry; `missing` is told of those that cannot be read. */

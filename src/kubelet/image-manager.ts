@@ -12,7 +12,7 @@ import { errorText } from './object-cache.ts';
 import type { ObjectCache } from './object-cache.ts';
 import type { PullLimits } from './pull-limits.ts';
 import type { PullRecords, PullSecret } from './pull-records.ts';
-import type { ContainerRuntime, Image, ImageSpec, PodSandboxConfig } from './runtime/container-runtime.ts';
+import type { AuthConfig, ContainerRuntime, Image, ImageSpec, PodSandboxConfig } from './runtime/container-runtime.ts';
 import { RuntimeError } from './runtime/container-runtime.ts';
 
 /** Why a container cannot be started now: the reason and message of its waiting state. */
@@ -69,6 +69,7 @@ export class ImageManager {
   readonly #lastError = new Map<string, string>();
   readonly #pulling = new Map<string, Promise<Pull>>();
   readonly #listeners = new Set<() => void>();
+  readonly #own: ((repository: string) => Promise<readonly AuthConfig[]>) | undefined;
 
   constructor(options: {
     runtime: ContainerRuntime;
@@ -78,7 +79,10 @@ export class ImageManager {
     limits: PullLimits;
     records: PullRecords;
     metrics?: KubeletMetrics | undefined;
+    /** The node's own credentials for a repository. */
+    credentials?: ((repository: string) => Promise<readonly AuthConfig[]>) | undefined;
   }) {
+    this.#own = options.credentials;
     this.#metrics = options.metrics;
     this.#limits = options.limits;
     this.#records = options.records;
@@ -145,7 +149,7 @@ export class ImageManager {
         throw new StartError('ImageInspectError', message, { cause: error });
       }
       const credentials = async (): Promise<PullSecret[]> =>
-        (await this.#credentials(pod, spec.image)).map((c) => c.secret);
+        (await this.#credentials(pod, spec.image)).map((c) => c.secret).filter((s) => s !== undefined);
       present = String(found !== undefined);
       if (found !== undefined && !(await this.#records.mustPull(requested, found.id, credentials))) {
         asked(present, 'false');
@@ -241,8 +245,17 @@ export class ImageManager {
     }
   }
 
-  /** What the pod's pull secrets say about the image's registry. */
-  #credentials(pod: Pod, image: string): Promise<ImageCredential[]> {
+  /** What the pod's pull secrets say about the image's registry, and then what the node knows itself. */
+  async #credentials(pod: Pod, image: string): Promise<ImageCredential[]> {
+    const repository = this.#own === undefined ? undefined : parseImageName(image)?.repository;
+    const [secrets, own] = await Promise.all([
+      this.#secretCredentials(pod, image),
+      repository === undefined ? [] : this.#own!(repository),
+    ]);
+    return [...secrets, ...own.map((auth) => ({ auth, secret: undefined }))];
+  }
+
+  #secretCredentials(pod: Pod, image: string): Promise<ImageCredential[]> {
     return imageCredentials(this.#objects, pod, image, (names) =>
       this.#events.pod(
         pod,

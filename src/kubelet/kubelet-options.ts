@@ -8,7 +8,7 @@ import type { FeatureGates } from '../api/features/feature-gates.ts';
 import type { KubeletConfiguration } from './configuration.ts';
 import type { KubeletEvents, ServiceSource } from './context.ts';
 import type { NodeHost } from './host/node-host.ts';
-import type { ContainerRuntime } from './runtime/container-runtime.ts';
+import type { AuthConfig, ContainerRuntime } from './runtime/container-runtime.ts';
 import type { ShapeCache } from './shapes.ts';
 import type { WriteGate } from './write-gate.ts';
 
@@ -22,6 +22,8 @@ export interface KubeletOptions {
   readonly runtime: ContainerRuntime;
   readonly host: NodeHost;
   readonly nodeLabels?: Readonly<Record<string, string>>;
+  /** Credentials that the node has for an image's repository, the best first (`--image-credential-provider-config`). */
+  readonly imageCredentials?: (repository: string) => Promise<readonly AuthConfig[]>;
   readonly nodeAnnotations?: Readonly<Record<string, string>>;
   readonly registerWithTaints?: readonly Taint[];
   readonly registerNode?: boolean;

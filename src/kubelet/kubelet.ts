@@ -170,6 +170,7 @@ class KubeletImpl implements Kubelet, WorkerHome {
         events,
         objects,
         limits: new PullLimits(configuration, () => clock.monotonic()),
+        credentials: o.imageCredentials,
         records: new PullRecords({
           configuration,
           host: o.host,

@@ -30,8 +30,13 @@ const minFeasiblePercent = 5;
 
 /** How many feasible nodes are enough: upstream's adaptive percentage (50 % less a point per 125 nodes, at least 5 % and 100). */
 export function enoughNodes(nodes: number): number {
+  return enoughOf(nodes, 0);
+}
+
+/** `wanted`: the percentage that was asked for; 0: none was. */
+function enoughOf(nodes: number, wanted: number): number {
   if (nodes < minFeasible) return nodes;
-  const percent = Math.max(50 - Math.floor(nodes / 125), minFeasiblePercent);
+  const percent = wanted > 0 ? wanted : Math.max(50 - Math.floor(nodes / 125), minFeasiblePercent);
   return Math.max(Math.floor((nodes * percent) / 100), minFeasible);
 }
 
@@ -48,12 +53,15 @@ export class Evaluator {
   readonly #handle: Handle;
   readonly #random: Random;
   readonly #nominations: Nominations;
+  readonly #percentage: number;
   #start = 0;
   #rows = new Int32Array(64);
   #scores = new Float64Array(64);
   #totals = new Float64Array(64);
 
-  constructor(plugins: readonly Plugin[], handle: Handle, random: Random, nominations: Nominations) {
+  /** `percentage`: `percentageOfNodesToScore`; 0: by the size of the cluster. */
+  constructor(plugins: readonly Plugin[], handle: Handle, random: Random, nominations: Nominations, percentage = 0) {
+    this.#percentage = percentage;
     this.#plugins = plugins;
     this.#filters = plugins.filter((p) => p.filter !== undefined);
     this.#scorers = plugins.filter((p) => p.score !== undefined);
@@ -116,7 +124,7 @@ export class Evaluator {
     const order = table.order;
     const n = order.length;
     const restricted = prepared.find((f) => f.rows !== undefined)?.rows;
-    const enough = enoughNodes(n);
+    const enough = enoughOf(n, this.#percentage);
     if (this.#rows.length < n) {
       this.#rows = new Int32Array(n * 2);
       this.#scores = new Float64Array(n * 2);

@@ -35,6 +35,10 @@ export interface QueueOptions {
   readonly gate: (pod: Pod) => string | undefined;
   /** There is something to do. */
   readonly wake: () => void;
+  /** `podInitialBackoffSeconds`, `podMaxBackoffSeconds`, `--pod-max-in-unschedulable-pods-duration`; milliseconds. */
+  readonly initialBackoffMs?: number | undefined;
+  readonly maxBackoffMs?: number | undefined;
+  readonly unschedulableMs?: number | undefined;
 }
 
 export class SchedulingQueue {
@@ -174,7 +178,8 @@ export class SchedulingQueue {
   }
 
   #backoff(q: QueuedPod): void {
-    const wait = q.attempts === 0 ? 0 : Math.min(initialBackoff * 2 ** (q.attempts - 1), maxBackoff);
+    const { initialBackoffMs = initialBackoff, maxBackoffMs = maxBackoff } = this.#o;
+    const wait = q.attempts === 0 ? 0 : Math.min(initialBackoffMs * 2 ** (q.attempts - 1), maxBackoffMs);
     const left = q.since + wait - this.#o.clock.now();
     if (left <= 0) {
       this.#activate(q);
@@ -199,7 +204,7 @@ export class SchedulingQueue {
 
   #flush(): void | 'idle' {
     if (this.#unschedulable.size === 0) return 'idle';
-    const before = this.#o.clock.now() - unschedulableFor;
+    const before = this.#o.clock.now() - (this.#o.unschedulableMs ?? unschedulableFor);
     for (const q of this.#unschedulable) if (q.since <= before) this.#retry(q);
   }
 }

@@ -40,14 +40,19 @@ import { podInfo } from './pod-info.ts';
 import { preempt } from './preemption.ts';
 import type { QueuedPod } from './queue.ts';
 import { SchedulingQueue } from './queue.ts';
+import { defaultSchedulerName, pluginsOf, preempts, type SchedulerProfile } from './profile.ts';
 
 export interface SchedulerOptions {
   readonly client: TypedClient;
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
-  /** Pods that name this scheduler are scheduled. Default `default-scheduler`. */
-  readonly schedulerName?: string;
+  /** Pods that name one of them are scheduled; `default-scheduler` with all plugins when left out. */
+  readonly profiles?: readonly SchedulerProfile[];
+  /** `podInitialBackoffSeconds`, `podMaxBackoffSeconds`, `--pod-max-in-unschedulable-pods-duration`; milliseconds. */
+  readonly initialBackoffMs?: number | undefined;
+  readonly maxBackoffMs?: number | undefined;
+  readonly unschedulableMs?: number | undefined;
   /** More plugins, after the default ones. */
   readonly plugins?: readonly Plugin[];
 }
@@ -86,14 +91,21 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
   return new SchedulerImpl(options);
 }
 
+/** A profile at work. */
+interface Placing {
+  readonly name: string;
+  readonly evaluator: Evaluator;
+  readonly events: EventRecorder;
+  readonly preempts: boolean;
+}
+
 class SchedulerImpl implements Scheduler {
   readonly #o: SchedulerOptions;
-  readonly #name: string;
+  /** By the name that pods ask for. */
+  readonly #placing: ReadonlyMap<string, Placing>;
   readonly #informers: InformerFactory;
   readonly #table = new NodeTable();
   readonly #queue: SchedulingQueue;
-  readonly #events: EventRecorder;
-  readonly #evaluator: Evaluator;
   readonly #handle: Handle;
   readonly #nominated = new Map<string, Map<string, PodInfo>>();
   readonly #nominatedAt = new Map<string, string>();
@@ -110,18 +122,8 @@ class SchedulerImpl implements Scheduler {
 
   constructor(options: SchedulerOptions) {
     this.#o = options;
-    this.#name = options.schedulerName ?? 'default-scheduler';
     const { client, clock, random, logger } = options;
     this.#informers = new InformerFactory({ client, clock, random, logger });
-    this.#events = new EventRecorder({
-      client,
-      clock,
-      random,
-      logger,
-      component: this.#name,
-      queueLength: 20_000,
-      concurrency: 8,
-    });
     const lister = <T extends keyof typeof resources.core & string>(r: T) =>
       this.#informers.informer(resources.core[r]).lister;
     const claims = lister('persistentvolumeclaims');
@@ -157,24 +159,47 @@ class SchedulerImpl implements Scheduler {
       ...(options.plugins ?? []),
     ];
     for (const p of plugins) this.#interest.set(p.name, new Set(p.events));
-    this.#evaluator = new Evaluator(plugins, this.#handle, random, {
-      on: (node) => this.#nominated.get(node)?.values(),
+    const nominatedAt = this.#nominatedAt;
+    const nominations = {
+      on: (node: string) => this.#nominated.get(node)?.values(),
       get size(): number {
         return nominatedAt.size;
       },
-    });
-    const nominatedAt = this.#nominatedAt;
+    };
+    const placing = (profile: SchedulerProfile): Placing => {
+      const name = profile.schedulerName;
+      const percentage = profile.percentageOfNodesToScore;
+      return {
+        name,
+        evaluator: new Evaluator(pluginsOf(profile, plugins), this.#handle, random, nominations, percentage),
+        events: new EventRecorder({
+          client,
+          clock,
+          random,
+          logger,
+          component: name,
+          queueLength: 20_000,
+          concurrency: 8,
+        }),
+        preempts: preempts(profile),
+      };
+    };
+    const profiles = options.profiles ?? [{ schedulerName: defaultSchedulerName }];
+    this.#placing = new Map(profiles.map((p) => [p.schedulerName, placing(p)]));
     this.#queue = new SchedulingQueue({
       clock,
       interested: (plugin, event) => this.#interest.get(plugin)?.has(event) ?? true,
       gate: (pod) => {
-        for (const p of plugins) {
+        for (const p of this.#placingOf(pod).evaluator.plugins) {
           const reason = p.preEnqueue?.(pod);
           if (reason !== undefined) return reason;
         }
         return undefined;
       },
       wake: () => this.#wake(),
+      initialBackoffMs: options.initialBackoffMs,
+      maxBackoffMs: options.maxBackoffMs,
+      unschedulableMs: options.unschedulableMs,
     });
   }
 
@@ -236,7 +261,7 @@ class SchedulerImpl implements Scheduler {
     this.#queue.close();
     await this.#informers.stop();
     await this.#loop;
-    await this.#events.stop();
+    await Promise.all([...this.#placing.values()].map((p) => p.events.stop()));
   }
 
   // What happens in the cluster.
@@ -278,9 +303,14 @@ class SchedulerImpl implements Scheduler {
     }
   }
 
+  /** The profile that a pod of ours asks for. */
+  #placingOf(pod: Pod): Placing {
+    return this.#placing.get(pod.spec?.schedulerName ?? defaultSchedulerName)!;
+  }
+
   #mine(pod: Pod): boolean {
     return (
-      (pod.spec?.schedulerName ?? 'default-scheduler') === this.#name &&
+      this.#placing.has(pod.spec?.schedulerName ?? defaultSchedulerName) &&
       pod.metadata.deletionTimestamp === undefined &&
       !terminal(pod)
     );
@@ -391,7 +421,7 @@ class SchedulerImpl implements Scheduler {
     const info = podInfo(q.pod);
     let verdict;
     try {
-      verdict = this.#evaluator.schedule(info);
+      verdict = this.#placingOf(q.pod).evaluator.schedule(info);
     } catch (e) {
       this.#o.logger.error('scheduling failed', { pod: q.key, err: e });
       this.#failed(q, info, 'SchedulerError', e instanceof Error ? e.message : String(e));
@@ -424,6 +454,7 @@ class SchedulerImpl implements Scheduler {
 
   async #bind(q: QueuedPod, info: PodInfo, node: Node): Promise<void> {
     const { client, logger } = this.#o;
+    const { evaluator, events } = this.#placingOf(info.pod);
     let leave = this.#enterBinding();
     const name = info.pod.metadata.name!;
     const nodeName = node.metadata.name!;
@@ -431,9 +462,9 @@ class SchedulerImpl implements Scheduler {
       if (claimNames(info.pod).length > 0) {
         // A claim may be waited for as long as its provisioner likes, which holds up nobody else.
         leave();
-        for (const p of this.#evaluator.plugins) if (p.preBind !== undefined) await p.preBind(info, node);
+        for (const p of evaluator.plugins) if (p.preBind !== undefined) await p.preBind(info, node);
         leave = this.#enterBinding();
-      } else for (const p of this.#evaluator.plugins) if (p.preBind !== undefined) await p.preBind(info, node);
+      } else for (const p of evaluator.plugins) if (p.preBind !== undefined) await p.preBind(info, node);
       // Its event bears this time: a kubelet of another process may be at work before the answer is here.
       const at = this.#o.clock.now();
       await client.core.pods.createSubresource(name, info.namespace, 'binding', {
@@ -443,7 +474,7 @@ class SchedulerImpl implements Scheduler {
         target: { kind: 'Node', name: nodeName },
       });
       this.#queue.done(q);
-      this.#events.event(podRef, info.pod, 'Normal', 'Scheduled', `Successfully assigned ${info.key} to ${nodeName}`, {
+      events.event(podRef, info.pod, 'Normal', 'Scheduled', `Successfully assigned ${info.key} to ${nodeName}`, {
         at,
       });
     } catch (e) {
@@ -504,14 +535,15 @@ class SchedulerImpl implements Scheduler {
   // Pods without a place.
 
   #refused(q: QueuedPod, info: PodInfo, refused: Refused): void {
+    const placing = this.#placingOf(info.pod);
     const budgets = this.#informers.informer(resources.policy.poddisruptionbudgets).lister;
     const outcome =
-      this.#table.size === 0
+      this.#table.size === 0 || !placing.preempts
         ? { message: '' }
         : preempt(
             {
               table: this.#table,
-              evaluator: this.#evaluator,
+              evaluator: placing.evaluator,
               random: this.#o.random,
               budgets: (ns) => budgets.list(ns),
             },
@@ -524,7 +556,7 @@ class SchedulerImpl implements Scheduler {
       'message' in outcome ? (outcome.message === '' ? '' : `preemption: ${outcome.message}`) : '',
     );
     this.#queue.unschedulable(q, refused.refusedBy);
-    this.#events.event(podRef, info.pod, 'Warning', 'FailedScheduling', message);
+    placing.events.event(podRef, info.pod, 'Warning', 'FailedScheduling', message);
     if ('victims' in outcome) {
       this.#nominate(info, outcome.victims.node);
       const done = this.#o.clock.activity.begin();
@@ -533,13 +565,14 @@ class SchedulerImpl implements Scheduler {
   }
 
   #failed(q: QueuedPod, info: PodInfo, reason: string, message: string): void {
-    this.#events.event(podRef, info.pod, 'Warning', 'FailedScheduling', message);
+    this.#placingOf(info.pod).events.event(podRef, info.pod, 'Warning', 'FailedScheduling', message);
     this.#report(info, reason, message, undefined);
     this.#queue.failed(q);
   }
 
   async #evict(info: PodInfo, victims: readonly PodInfo[], node: string, message: string): Promise<void> {
     const { client, clock, logger } = this.#o;
+    const { name, events } = this.#placingOf(info.pod);
     await Promise.all(
       victims.map(async (v) => {
         if (v.pod.metadata.deletionTimestamp !== undefined) return;
@@ -548,7 +581,7 @@ class SchedulerImpl implements Scheduler {
             type: 'DisruptionTarget',
             status: 'True',
             reason: 'PreemptionByScheduler',
-            message: `${this.#name}: preempting to accommodate a higher priority pod`,
+            message: `${name}: preempting to accommodate a higher priority pod`,
             lastTransitionTime: formatTime(clock.now()),
           };
           await client.core.pods.patch(
@@ -559,7 +592,7 @@ class SchedulerImpl implements Scheduler {
             { subresource: 'status' },
           );
           await client.core.pods.delete(v.pod.metadata.name!, v.namespace, { preconditions: { uid: v.uid } });
-          this.#events.event(podRef, v.pod, 'Normal', 'Preempted', `Preempted by pod ${info.uid} on node ${node}`);
+          events.event(podRef, v.pod, 'Normal', 'Preempted', `Preempted by pod ${info.uid} on node ${node}`);
         } catch (e) {
           if (e instanceof StatusError && e.code === 404) return;
           logger.warn('preempting failed', { pod: v.key, err: e });

@@ -1,5 +1,5 @@
 /** Flags of kube-controller-manager that are settings of single controllers: how much at a time, how often, and whether at all. */
-import type { ConcurrencyName, ControllerOptions } from '../../controllers/options.ts';
+import type { ConcurrencyName, ControllerSettings } from '../../cluster/processes/kube-controller-manager.ts';
 import type { Flag } from '../flags.ts';
 import type { Values } from './component.ts';
 
@@ -62,7 +62,7 @@ export const controllerFlags: readonly Flag[] = [
   },
 ];
 
-export function controllerValues(v: Values): Partial<ControllerOptions> {
+export function controllerValues(v: Values): Partial<ControllerSettings> {
   const given: [ConcurrencyName, number][] = [];
   for (const [name] of concurrency) {
     const n = v.maybe<number>(flagOf(name));

@@ -1,6 +1,7 @@
 /** `knarr kubelet` */
 import type { Flag } from '../flags.ts';
 import { componentCommand } from './component.ts';
+import { idleKubeletFlags } from './kubelet-idle-flags.ts';
 import { configurationFlags, configurationOf } from './kubelet-flags.ts';
 
 const file = (name: string, help: string): Flag => ({ name, kind: 'string', value: 'FILE', help });
@@ -10,6 +11,7 @@ export const kubeletCommand = componentCommand({
   summary: "a node's agent",
   description:
     'Registers this node and runs the pods that are bound to it, by a container runtime; with --container-runtime-endpoint simulated:// containers start, log, answer and end, but nothing runs. Defaults are those of KubeletConfiguration; a flag goes before --config-dir, that before --config. What has no effect here is told when it starts.',
+  idle: idleKubeletFlags,
   flags: [
     file('kubeconfig', 'how to reach the API server, as system:node:NAME'),
     file('bootstrap-kubeconfig', 'with a bootstrap token, for getting a certificate; --kubeconfig is then written'),
@@ -45,6 +47,18 @@ export const kubeletCommand = componentCommand({
       value: 'CIDR,…',
       help: 'ranges of all pods, which they reach with their own address',
     },
+    {
+      name: 'image-credential-provider-config',
+      kind: 'string',
+      value: 'FILE|DIR',
+      help: 'a CredentialProviderConfig, or a folder of them: programs that know credentials of registries',
+    },
+    {
+      name: 'image-credential-provider-bin-dir',
+      kind: 'string',
+      value: 'DIR',
+      help: 'where those programs are',
+    },
     { name: 'root-dir', kind: 'string', value: 'DIR', default: '/var/lib/kubelet', help: 'as pods see it in paths' },
   ],
   examples: [
@@ -75,6 +89,10 @@ export const kubeletCommand = componentCommand({
         nodeLabels: v.map('node-labels'),
         cloudProvider: v.string('cloud-provider') as 'external' | undefined,
         rootDir: v.text('root-dir'),
+        imageCredentialProvider: {
+          config: v.string('image-credential-provider-config'),
+          binDir: v.string('image-credential-provider-bin-dir'),
+        },
       },
       env,
     );

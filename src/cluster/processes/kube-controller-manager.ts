@@ -11,6 +11,8 @@ import { readCertificates, readKeyPair, readPrivateKey, StartError } from './env
 import type { ServiceAccountClients } from './service-account-clients.ts';
 import { serviceAccountClients } from './service-account-clients.ts';
 
+export type { ConcurrencyName, ControllerOptions as ControllerSettings } from '../../controllers/options.ts';
+
 /** The signers as flags name them. */
 const signerFlags = {
   'kubelet-serving': 'kubernetes.io/kubelet-serving',

@@ -25,6 +25,7 @@ import { connect, connectionOf, userAgent, waitForServer } from './api-connectio
 import type { ComponentServer } from './component-server.ts';
 import { serveComponent } from './component-server.ts';
 import type { ComponentEnvironment, KeyPair } from './environment.ts';
+import { openCredentialProviders } from './credential-providers.ts';
 import {
   aborted,
   defaultAddress,
@@ -61,6 +62,8 @@ export interface KubeletFlags {
   readonly nodeLabels: Readonly<Record<string, string>>;
   readonly cloudProvider: 'external' | undefined;
   readonly rootDir: string;
+  /** `--image-credential-provider-config` and `--image-credential-provider-bin-dir`. */
+  readonly imageCredentialProvider?: { readonly config: string | undefined; readonly binDir: string | undefined };
 }
 
 /** The socket that stands for "where runtimes usually are". */
@@ -147,8 +150,10 @@ export async function runKubelet(
       clusterDns: c.clusterDNS,
       clusterDomain: c.clusterDomain === '' ? 'cluster.local' : c.clusterDomain,
     };
+    const imageCredentials = await openCredentialProviders(flags.imageCredentialProvider ?? {}, env);
     const settings = {
       port,
+      ...(imageCredentials === undefined ? {} : { imageCredentials }),
       nodeLabels: flags.nodeLabels,
       maxPods: c.maxPods,
       registerNode: c.registerNode,

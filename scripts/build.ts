@@ -4,7 +4,7 @@
  * another folder inside the repository.
  */
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import * as http from 'node:http';
 import { join, resolve } from 'node:path';
 import { build } from 'esbuild';
@@ -76,10 +76,8 @@ await build({
 });
 writeFileSync(join(dist, 'knarr.js'), launcher, { mode: 0o755 });
 // Data that is read from beside the code, not bundled.
-for (const data of ['src/api/catalog/catalog.json', 'src/dashboard/static'])
-  if (existsSync(join(root, data))) cpSync(join(root, data), join(dist, data.split('/').at(-1)!), { recursive: true });
-const descriptions = join(root, 'scripts', 'descriptions.ts');
-if (existsSync(descriptions)) run(process.execPath, [descriptions, join(dist, 'descriptions.json')]);
+cpSync(join(root, 'src/api/catalog/catalog.json'), join(dist, 'catalog.json'));
+run(process.execPath, [join(root, 'scripts/descriptions.ts'), join(dist, 'descriptions.json')]);
 if (!process.argv.includes('--quick')) {
   run(join(root, 'node_modules/.bin/tsc'), [
     '-p',

@@ -9,6 +9,7 @@ import {
 } from '../validation/persistent-volume-claim.ts';
 import { validatePersistentVolume, validatePersistentVolumeUpdate } from '../validation/persistent-volume.ts';
 import { kindStrategy, statusStrategy } from './common.ts';
+import { claimWarnings, volumeWarnings } from './volume-warnings.ts';
 
 export function persistentVolumeStrategies(): ResourceStrategies {
   const phaseOf = (object: Draft): unknown => (object['status'] as Record<string, unknown> | undefined)?.['phase'];
@@ -20,6 +21,7 @@ export function persistentVolumeStrategies(): ResourceStrategies {
       },
       validate: (object) => validatePersistentVolume(object),
       validateUpdate: (object, old) => validatePersistentVolumeUpdate(object, old),
+      warnings: volumeWarnings,
     }),
     subresources: {
       status: statusStrategy({
@@ -79,6 +81,7 @@ export function persistentVolumeClaimStrategies(): ResourceStrategies {
       update: (object) => normalizeDataSources(object),
       validate: (object) => validatePersistentVolumeClaim(object),
       validateUpdate: (object, old) => validatePersistentVolumeClaimUpdate(object, old),
+      warnings: claimWarnings,
     }),
     subresources: {
       status: statusStrategy({ validateUpdate: (object) => validatePersistentVolumeClaimStatusUpdate(object) }),

@@ -57,6 +57,7 @@ function warnings(path: readonly string[], named: boolean): Warnings {
 
 const template = ['spec', 'template'];
 
+export const podTemplateWarnings = warnings(['template'], false);
 export const validateDeployment = create(apps.validateDeployment);
 export const validateDeploymentUpdate = update(apps.validateDeploymentUpdate);
 export const validateDeploymentStatusUpdate = update(apps.validateDeploymentStatusUpdate);

@@ -138,6 +138,7 @@ export function podTemplateStrategies(): ResourceStrategies {
       generation: ['template'],
       validate: workloads.validatePodTemplateObject,
       validateUpdate: (object) => workloads.validatePodTemplateObject(object),
+      warnings: workloads.podTemplateWarnings,
     }),
     subresources: {},
   };

@@ -66,7 +66,7 @@ function checkRoute(scope: Scope, info: RequestInfo, resource: ResourceInfo): vo
   const named = parts > 1;
   if (named && resource.verbs.length === 1 && resource.verbs[0] === 'create') throw noSuchRoute();
   if (resource.namespaced) {
-    if (info.namespace === '' && named) throw noSuchRoute();
+    if (info.namespace === '' && (named || !resource.verbs.includes('list'))) throw noSuchRoute();
   } else if (info.namespace !== '' && resource.resource !== 'namespaces') throw noSuchRoute();
   if (info.name === '.' || info.name === '..')
     throw badRequest(`Name parameter invalid: "${info.name}": may not be '${info.name}'`);

@@ -32,6 +32,9 @@ export interface ConnectDeps {
   readonly trace?: OutgoingTrace | undefined;
 }
 
+/** Methods that a proxy subresource passes on. */
+const proxied = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']);
+
 const optionsKinds: Readonly<Record<string, string>> = {
   'pods/exec': 'PodExecOptions',
   'pods/attach': 'PodAttachOptions',
@@ -95,6 +98,7 @@ export function createConnectHandler(deps: ConnectDeps): Handler {
         await admit(scope, deps);
         return serveStream(scope, deps, info.subresource);
       case 'proxy':
+        if (!proxied.has(request.method)) throw noSuchMethod();
         await admit(scope, deps);
         return serveProxy(scope, deps);
       default:

@@ -161,9 +161,11 @@ export class Discovery {
 
   /** `routed`: its path is in the table of upstream's router. */
   #wanted(scope: Scope, aggregates: boolean, routed: boolean): Wanted {
-    if (scope.request.method !== 'GET' && scope.request.method !== 'HEAD') throw noSuchMethod();
     const { accept } = scope.request.headers;
-    if (routed) checkProduced(accept, objectTypes);
+    if (routed) {
+      if (scope.request.method !== 'GET') throw noSuchMethod();
+      checkProduced(accept, objectTypes);
+    }
     const wanted = wantedBy(accept ?? '', aggregates);
     if (wanted === undefined) throw notAcceptable(false);
     return wanted;

@@ -40,6 +40,9 @@ const plainOffer = { transforms: false, tables: false, watch: false, protobuf: f
 /** Subresources whose answers have no columns. */
 const onlyAsked: ReadonlySet<string> = new Set(['binding', 'eviction', 'token']);
 
+/** Verbs that are answered with the object. */
+const answering = new Set(['get', 'create', 'update', 'patch']);
+
 export class Encoder {
   readonly codec = new ObjectCodec();
   readonly tables: TableMaker;
@@ -89,11 +92,12 @@ export class Encoder {
   /** Metadata of one object is no form of a list, nor that of a list one of an object. */
   #wrongForm(scope: Scope, resource: ResourceInfo, output: Negotiated): StatusError | undefined {
     const { verb } = scope.info;
+    const lists = verb === 'list' || verb === 'deletecollection';
     const wrong =
-      (verb === 'list' && output.as === 'PartialObjectMetadata' && 'a list') ||
-      (verb === 'get' && output.as === 'PartialObjectMetadataList' && 'not a list');
+      (lists && output.as === 'PartialObjectMetadata' && 'a list') ||
+      (answering.has(verb) && output.as === 'PartialObjectMetadataList' && 'not a list');
     if (wrong === false) return undefined;
-    const list = verb === 'list' ? 'List' : '';
+    const list = lists ? 'List' : '';
     const pkg = resource.group === '' ? 'core' : resource.group.split('.')[0]!;
     const type = resource.custom ? `unstructured.Unstructured${list}` : `${pkg}.${resource.kind}${list}`;
     const why = `you requested ${output.as}, but the requested object is ${wrong} (*${type})`;

@@ -10,7 +10,6 @@ import { convertToV3, mergeV2 } from '../aggregation/merge-openapi.ts';
 import type { RemoteOpenApi } from '../aggregation/remote-documents.ts';
 import { aggregatorUser, identityHeaders, RemoteError, sendRemote } from '../aggregation/remote-request.ts';
 import { returnedHeaders } from '../connect/headers.ts';
-import { noSuchMethod } from '../director.ts';
 import { parseAccept } from '../encode/negotiate.ts';
 import { textResponse } from '../filters/panic.ts';
 import type { Scope } from '../filters/scope.ts';
@@ -45,7 +44,7 @@ function accepts(accept: string, type: string): boolean {
   if (accept === '') return true;
   const [major, minor] = type.split('/');
   return parseAccept(accept).some(
-    (c) => c.q > 0 && (c.type === '*' || (c.type === major && (c.subtype === '*' || c.subtype === minor))),
+    (c) => c.type === '*' || (c.type === major && (c.subtype === '*' || c.subtype === minor)),
   );
 }
 
@@ -186,10 +185,6 @@ export class OpenAPIService {
     return { bytes, etag, gzipped: undefined };
   }
 
-  #checkMethod(scope: Scope): void {
-    if (scope.request.method !== 'GET' && scope.request.method !== 'HEAD') throw noSuchMethod();
-  }
-
   /** The document, compressed once for all where the client takes that. */
   async #send(
     scope: Scope,
@@ -209,7 +204,6 @@ export class OpenAPIService {
   }
 
   async #serveV2(scope: Scope): Promise<OutgoingResponse> {
-    this.#checkMethod(scope);
     const accept = scope.request.headers['accept'] ?? '';
     const json = accepts(accept, 'application/json');
     if (!json && !accepts(accept, protoV2))
@@ -223,7 +217,6 @@ export class OpenAPIService {
   }
 
   #serveIndex(scope: Scope): OutgoingResponse {
-    this.#checkMethod(scope);
     this.#fresh();
     const paths: Record<string, { serverRelativeURL: string }> = {};
     for (const [key, hash] of [...this.#allHashes()].sort(([a], [b]) => (a < b ? -1 : 1)))
@@ -236,7 +229,6 @@ export class OpenAPIService {
   }
 
   async #serveV3(scope: Scope): Promise<OutgoingResponse> {
-    this.#checkMethod(scope);
     this.#fresh();
     const key = scope.info.path.slice('/openapi/v3/'.length).replace(/\/$/, '');
     const hash = this.#allHashes().get(key);
@@ -247,7 +239,7 @@ export class OpenAPIService {
     if (asked !== '' && asked !== hash)
       return { status: 301, headers: { location: `/openapi/v3/${key}?hash=${hash}` }, body: { kind: 'none' } };
     if (!accepts(scope.request.headers['accept'] ?? '', 'application/json'))
-      return textResponse(406, '406 not acceptable');
+      return { status: 406, headers: { vary: 'Accept' }, body: { kind: 'none' } };
     const etag = `"${hash}"`;
     const headers: Record<string, string> = { etag, vary: 'Accept' };
     if (asked !== '') {

@@ -17,6 +17,8 @@ export function validateWebhookUrl(text: string, path: string): FieldError[] {
   const [, scheme = '', authority = '', , query = '', fragment = ''] = parts ?? [];
   const at = authority.lastIndexOf('@');
   const host = authority.slice(at + 1);
+  if (text.startsWith(':'))
+    return [required(path, `url must be a valid URL: parse ${JSON.stringify(text)}: missing protocol scheme${form}`)];
   const errors: FieldError[] = [];
   if (scheme.toLowerCase() !== 'https')
     errors.push(invalid(path, scheme.toLowerCase(), `'https' is the only allowed URL scheme${form}`));

@@ -248,6 +248,8 @@ export function deleteQuery(query: URLSearchParams): Record<string, unknown> {
   if (policy !== null) out['propagationPolicy'] = policy;
   const dryRun = query.getAll('dryRun');
   if (dryRun.length > 0) out['dryRun'] = dryRun;
+  const uid = query.get('uid');
+  if (uid !== null) out['preconditions'] = { uid };
   return out;
 }
 

@@ -216,7 +216,10 @@ export function readPatched(
     throw error;
   }
   // Parsed objects are looked at by name, not as they were written.
-  const own = patch.type === strategicMergePatchType ? unknown.toSorted() : unknown;
+  let own = unknown;
+  if (patch.type === strategicMergePatchType) own = unknown.toSorted();
+  else if (unknown.length > 1)
+    own = types.decode(sortedAlong(patched, reachOf(patch)), { strict, owned: false }).strictErrors;
   const errors = [...patch.strictErrors, ...own];
   if (errors.length > 0) {
     if (query.fieldValidation === 'Strict') throw invalidPatch(patched, strictDecodingMessage(errors), patch);

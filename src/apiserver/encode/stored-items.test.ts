@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { loadCatalog } from '../../api/catalog/catalog.ts';
 import type { ResourceInfo } from '../../api/catalog/resource.ts';
+import { JsonPicker } from '../../api/codec/json-pick.ts';
 import { apiVersionOf } from '../../api/object.ts';
 import { ProtobufObjects } from '../../api/protobuf.ts';
 import type { KubeObject } from '../../api/object.ts';
@@ -11,6 +12,7 @@ import { SeededRandom } from '../../base/random.ts';
 import { VirtualClock } from '../../base/clock.ts';
 import type { Scope } from '../filters/scope.ts';
 import type { KubeObjectLike } from '../request.ts';
+import { fieldsOf, fieldsWanted } from '../registry/selectable-fields.ts';
 import { ParsedCache, StorageLayout, StoredObject } from '../storage/codec.ts';
 import { TableMaker } from '../tables/table.ts';
 import { Encoder } from './encoder.ts';
@@ -194,6 +196,21 @@ test('protobuf of stored bytes is that of parsed objects, for every kind', () =>
   }
   // What is hard to read is left to others; it is hard here, and rare elsewhere.
   assert.ok(direct > all * 0.4, `${direct} of ${all}`);
+});
+
+test('fields for selectors are read of stored bytes as of whole objects, for every kind', () => {
+  for (const resource of catalog.resources) {
+    const selectableFields = fieldsOf(resource);
+    const wanted = fieldsWanted(resource);
+    if (selectableFields === undefined || wanted === undefined) continue;
+    const picker = new JsonPicker(wanted);
+    const layout = layoutOf(resource);
+    for (let i = 0; i < 40 * scale; i++) {
+      const bytes = layout.encode(objectOf(resource));
+      const whole = new StoredObject(layout, layout.key('ns', 'n'), 7, bytes).passing();
+      assert.deepEqual(selectableFields(picker.read(bytes, 0) as KubeObject), selectableFields(whole), resource.kind);
+    }
+  }
 });
 
 test('an object that another writer has stored with spaces is read as well', async () => {

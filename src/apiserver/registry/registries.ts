@@ -34,7 +34,7 @@ import { fieldManagingFactory } from './field-managing.ts';
 import { GenericRegistry } from './generic.ts';
 import { Leases } from './leases.ts';
 import { ObjectStore } from './object-store.ts';
-import { fieldsOf } from './selectable-fields.ts';
+import { fieldsOf, fieldsWanted } from './selectable-fields.ts';
 import { completeStrategies } from './subresource-strategies.ts';
 import type { TypeSupport } from './type-support.ts';
 
@@ -258,6 +258,7 @@ export class RegistriesImpl implements Registries {
         custom: resource.custom,
         selectableFields:
           main.selectableFields === undefined ? fieldsOf(resource) : (object) => main.selectableFields!(object),
+        fieldsWanted: main.selectableFields === undefined ? fieldsWanted(resource) : undefined,
         parsed: this.#parsed,
         freeze: options.freeze ?? false,
         complete: stored.complete,

@@ -1,6 +1,8 @@
 /** Field labels: which ones a kind accepts (with upstream's refusals), and their values in an object. */
 import type { ResourceInfo } from '../../api/catalog/resource.ts';
 import { eventFieldLabels } from '../../api/conversion/event.ts';
+import { wantBoth } from '../../api/codec/json-pick.ts';
+import type { Wanted } from '../../api/codec/json-pick.ts';
 import type { KubeObject } from '../../api/object.ts';
 import { everythingSelector } from '../../api/selector.ts';
 import { everythingFieldSelector } from '../../api/field-selector.ts';
@@ -40,6 +42,31 @@ const special: Readonly<Record<string, Getter>> = {
   'Job status.successful': (job) => text(at(job, ['status', 'succeeded']) ?? 0),
   'Event source': (event) => text(at(event, ['source', 'component'])) || text(event['reportingComponent']),
 };
+
+/** What the special labels are read of. */
+const specialWanted: Readonly<Record<string, Wanted>> = {
+  'Pod status.podIP': { status: { podIPs: { ip: 'all' } } },
+  'Pod status.podIPs': {},
+  'Job status.successful': { status: { succeeded: 'all' } },
+  'Event source': { source: { component: 'all' }, reportingComponent: 'all' },
+};
+
+/** Names as they stand in JSON, without escapes. */
+const plainName = /^[\w/-]+$/;
+
+/** What the values of the labels are read of; undefined where that has to be the whole object. */
+export function fieldsWanted(resource: ResourceInfo): Wanted | undefined {
+  let wanted: Wanted = {};
+  for (const label of resource.fieldLabels) {
+    if (label === 'metadata.name' || label === 'metadata.namespace') continue;
+    const names = label.split('.');
+    // The version is not stored.
+    if (names[0] === 'metadata' || !names.every((name) => plainName.test(name))) return undefined;
+    const own = specialWanted[`${resource.kind} ${label}`];
+    wanted = wantBoth(wanted, own ?? names.reduceRight<Wanted>((inner, name) => ({ [name]: inner }), 'all'));
+  }
+  return wanted;
+}
 
 /** Values of the labels beyond metadata.name and metadata.namespace; undefined when the kind has none. */
 export function fieldsOf(

@@ -3,6 +3,8 @@
  * resourceVersion; a response splices the resourceVersion in behind the uid (upstream's order) and leaves the header off
  * where a list's items carry none. On the way of get, list and watch nothing is parsed or stringified.
  */
+import { JsonPicker } from '../../api/codec/json-pick.ts';
+import type { Wanted } from '../../api/codec/json-pick.ts';
 import { parseTrustedJson, stringifyJson } from '../../api/codec/json.ts';
 import { convert, isSameShape } from '../../api/conversion/convert.ts';
 import type { KubeObject, ObjectMeta } from '../../api/object.ts';
@@ -27,6 +29,8 @@ export interface LayoutOptions {
   readonly custom: boolean;
   /** Fields for field selectors beyond name and namespace. */
   readonly selectableFields?: (object: KubeObject) => Readonly<Record<string, string>>;
+  /** What `selectableFields` looks at; undefined: that may be anything. */
+  readonly fieldsWanted?: Wanted | undefined;
   readonly parsed: ParsedCache;
   /** Freezes parsed objects deeply, so that a mutation by a reader fails at once. */
   readonly freeze: boolean;
@@ -56,6 +60,7 @@ export class StorageLayout {
   /** `{"kind":"Pod","apiVersion":"v1",` */
   readonly header: Buffer;
   readonly selectableFields: LayoutOptions['selectableFields'];
+  readonly #fieldsPicker: JsonPicker | undefined;
   readonly parsed: ParsedCache;
   readonly freeze: boolean;
   readonly #complete: LayoutOptions['complete'];
@@ -73,6 +78,7 @@ export class StorageLayout {
     this.custom = options.custom;
     this.header = headerOf(options.kind, options.apiVersion, options.custom);
     this.selectableFields = options.selectableFields;
+    this.#fieldsPicker = options.fieldsWanted === undefined ? undefined : new JsonPicker(options.fieldsWanted);
     this.parsed = options.parsed;
     this.freeze = options.freeze;
   }
@@ -86,6 +92,17 @@ export class StorageLayout {
   /** Prefix of all keys of a namespace (of everything when empty or cluster-scoped). */
   namespacePrefix(namespace: string): string {
     return this.namespaced && namespace !== '' ? `${this.prefix}${toKeyText(namespace)}/` : this.prefix;
+  }
+
+  /** What `selectableFields` looks at of an object that is not parsed. */
+  forFields(bytes: Buffer): KubeObject {
+    try {
+      if (this.#fieldsPicker !== undefined) return this.#fieldsPicker.read(bytes, 0) as KubeObject;
+    } catch (error) {
+      // Other servers of the same store may write it with spaces.
+      if (!(error instanceof SyntaxError)) throw error;
+    }
+    return parseTrustedJson(bytes) as KubeObject;
   }
 
   /** Stored bytes in this layout; what another version or writer stored is converted. */
@@ -360,7 +377,7 @@ export class StoredObject implements Committed, Tenant {
     if (label === 'metadata.namespace') return this.namespace;
     const { selectableFields } = this.layout;
     if (selectableFields === undefined) return undefined;
-    this.#fields ??= selectableFields(this.#quick());
+    this.#fields ??= selectableFields(this.peek() ?? this.layout.forFields(this.#bytes));
     return this.#fields[label];
   }
 

@@ -4,7 +4,7 @@ import { isZeroQuantity, tryParseQuantity } from '../api/quantity.ts';
 import { parseDuration } from '../api/time.ts';
 import type { KubeletConfiguration } from './configuration.ts';
 import { parseCpuSet } from './cpu-set.ts';
-import { checkAllowlist } from './image-allowlist.ts';
+import { checkAllowlist } from './images/image-allowlist.ts';
 import { checkUnsafeSysctls } from './sysctl-allowlist.ts';
 
 const quote = JSON.stringify;

@@ -9,8 +9,8 @@ import type { PodRuntimeFields } from './downward.ts';
 import type { LazyItem } from './host/node-host.ts';
 import { SubPathDirectoryError } from './host/subpath-error.ts';
 import { makeEnvironment } from './environment.ts';
-import type { PulledImage } from './image-manager.ts';
-import { StartError } from './image-manager.ts';
+import type { PulledImage } from './images/image-manager.ts';
+import { StartError } from './images/image-manager.ts';
 import { errorText } from './object-cache.ts';
 import { containerHash, formatPod, isHostNetwork } from './pod-util.ts';
 import type {

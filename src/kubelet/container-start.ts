@@ -3,7 +3,7 @@ import type { Container, Pod } from '../api/types/index.gen.ts';
 import { containerConfig } from './container-config.ts';
 import type { KubeletContext } from './context.ts';
 import type { PodRuntimeFields } from './downward.ts';
-import { StartError } from './image-manager.ts';
+import { StartError } from './images/image-manager.ts';
 import { errorText } from './object-cache.ts';
 import { containerFieldPath, formatPod } from './pod-util.ts';
 import type {

@@ -5,8 +5,8 @@ import type { Container, LifecycleHandler, Pod } from '../api/types/index.gen.ts
 import type { KubeletContext } from './context.ts';
 import { errorText } from './object-cache.ts';
 import { formatPod } from './pod-util.ts';
-import type { HttpTarget } from './probes.ts';
-import { httpExchange, httpTarget, PlainAnswer } from './probes.ts';
+import type { HttpTarget } from './probes/probes.ts';
+import { httpExchange, httpTarget, PlainAnswer } from './probes/probes.ts';
 
 const httpTimeoutMs = 30_000;
 const userAgent = 'kube-lifecycle/1.36';

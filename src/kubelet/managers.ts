@@ -11,7 +11,7 @@ import type { KubeletContext } from './context.ts';
 import type { EvictablePod } from './eviction/eviction-manager.ts';
 import { EvictionManager } from './eviction/eviction-manager.ts';
 import type { Condition } from './eviction/thresholds.ts';
-import { ImageGc } from './image-gc.ts';
+import { ImageGc } from './images/image-gc.ts';
 import type { LoggingContainer } from './log-rotation.ts';
 import { LogRotation } from './log-rotation.ts';
 import type { NodeStatusManager } from './node-status.ts';

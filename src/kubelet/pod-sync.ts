@@ -9,7 +9,7 @@ import { startContainer } from './container-start.ts';
 import type { KubeletContext } from './context.ts';
 import type { PodRuntimeFields } from './downward.ts';
 import { runHook } from './hooks.ts';
-import { StartError } from './image-manager.ts';
+import { StartError } from './images/image-manager.ts';
 import { errorText } from './object-cache.ts';
 import type { PassLoop } from './pass-loop.ts';
 import type { KillReason, PodActions } from './pod-actions.ts';

@@ -21,7 +21,7 @@ import { countTerminations } from './metrics/terminations.ts';
 import { PassLoop } from './pass-loop.ts';
 import type { KillReason } from './pod-actions.ts';
 import { computeActions } from './pod-actions.ts';
-import { hasProbes, PodProbes } from './pod-probes.ts';
+import { hasProbes, PodProbes } from './probes/pod-probes.ts';
 import { PodResize } from './pod-resize.ts';
 import { restartsAll } from './restart-all.ts';
 import { errorText } from './object-cache.ts';

@@ -1,7 +1,7 @@
 /** Security contexts and namespaces of a pod's sandbox and containers as the runtime is told them. */
 import type { Container, Pod, SeccompProfile, SecurityContext } from '../api/types/index.gen.ts';
 import type { KubeletContext } from './context.ts';
-import type { PulledImage } from './image-manager.ts';
+import type { PulledImage } from './images/image-manager.ts';
 import type {
   LinuxContainerSecurityContext,
   LinuxSandboxSecurityContext,

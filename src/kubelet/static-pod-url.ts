@@ -7,7 +7,7 @@ import { parseDuration } from '../api/time.ts';
 import type { Pod } from '../api/types/index.gen.ts';
 import type { KubeletConfiguration } from './configuration.ts';
 import type { KubeletContext } from './context.ts';
-import { within } from './probe-support.ts';
+import { within } from './probes/probe-support.ts';
 import { parseManifest } from './static-pod-manifest.ts';
 
 const maxBytes = 10 * 1024 * 1024;

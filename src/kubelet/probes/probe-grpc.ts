@@ -1,10 +1,10 @@
 /** Probes by grpc.health.v1.Health/Check over HTTP/2 without TLS, with upstream's texts for what goes wrong. */
-import { joinHostPort } from '../base/host-port.ts';
+import { joinHostPort } from '../../base/host-port.ts';
 import type { Duplex } from 'node:stream';
-import { ioNow, ioTimer } from '../base/io-time.ts';
-import { formatDuration } from '../api/time.ts';
-import type { KubeletContext } from './context.ts';
-import { grpcCodes } from './grpc-codes.ts';
+import { ioNow, ioTimer } from '../../base/io-time.ts';
+import { formatDuration } from '../../api/time.ts';
+import type { KubeletContext } from '../context.ts';
+import { grpcCodes } from '../grpc-codes.ts';
 import type { ProbeResult } from './probe-support.ts';
 import { Late, userAgent, within } from './probe-support.ts';
 

@@ -1,5 +1,5 @@
 /** Patterns of images that pods may use without showing credentials for them (`preloadedImagesVerificationAllowlist`). */
-import { parseImageName } from '../api/helpers/image-name.ts';
+import { parseImageName } from '../../api/helpers/image-name.ts';
 
 /** Why a pattern cannot be one; undefined when all can. */
 export function checkAllowlist(patterns: readonly string[]): string | undefined {

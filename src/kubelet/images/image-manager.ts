@@ -1,19 +1,19 @@
 /** Makes sure that a container's image is on the node: pull policies, pull secrets, back-off, upstream's events and reasons. */
-import type { Clock } from '../base/clock.ts';
-import { parseImageName } from '../api/helpers/image-name.ts';
-import { formatDuration } from '../api/time.ts';
-import type { Container, Pod } from '../api/types/index.gen.ts';
-import { Backoff } from './backoff.ts';
-import type { KubeletEvents } from './context.ts';
-import type { KubeletMetrics } from './metrics/kubelet-metrics.ts';
+import type { Clock } from '../../base/clock.ts';
+import { parseImageName } from '../../api/helpers/image-name.ts';
+import { formatDuration } from '../../api/time.ts';
+import type { Container, Pod } from '../../api/types/index.gen.ts';
+import { Backoff } from '../backoff.ts';
+import type { KubeletEvents } from '../context.ts';
+import type { KubeletMetrics } from '../metrics/kubelet-metrics.ts';
 import type { ImageCredential } from './image-credentials.ts';
 import { imageCredentials } from './image-credentials.ts';
-import { errorText } from './object-cache.ts';
-import type { ObjectCache } from './object-cache.ts';
+import { errorText } from '../object-cache.ts';
+import type { ObjectCache } from '../object-cache.ts';
 import type { PullLimits } from './pull-limits.ts';
 import type { PullRecords, PullSecret } from './pull-records.ts';
-import type { AuthConfig, ContainerRuntime, Image, ImageSpec, PodSandboxConfig } from './runtime/container-runtime.ts';
-import { RuntimeError } from './runtime/container-runtime.ts';
+import type { AuthConfig, ContainerRuntime, Image, ImageSpec, PodSandboxConfig } from '../runtime/container-runtime.ts';
+import { RuntimeError } from '../runtime/container-runtime.ts';
 
 /** Why a container cannot be started now: the reason and message of its waiting state. */
 export class StartError extends Error {

@@ -1,18 +1,18 @@
 /** Runs one probe or hook action against a container: HTTP, TCP, gRPC, exec. Failures are results with upstream's texts. */
-import { joinHostPort } from '../base/host-port.ts';
+import { joinHostPort } from '../../base/host-port.ts';
 import { request as httpRequest } from 'node:http';
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { connect as tlsConnect } from 'node:tls';
-import type { Container, HTTPGetAction, Probe } from '../api/types/index.gen.ts';
-import type { KubeletContext } from './context.ts';
-import { expand } from './downward.ts';
+import type { Container, HTTPGetAction, Probe } from '../../api/types/index.gen.ts';
+import type { KubeletContext } from '../context.ts';
+import { expand } from '../downward.ts';
 import { grpcProbe } from './probe-grpc.ts';
-import { errorText } from './object-cache.ts';
-import { resolvePort } from './pod-util.ts';
+import { errorText } from '../object-cache.ts';
+import { resolvePort } from '../pod-util.ts';
 import type { ProbeResult } from './probe-support.ts';
 import { Late, userAgent, within } from './probe-support.ts';
-import { RuntimeError } from './runtime/container-runtime.ts';
+import { RuntimeError } from '../runtime/container-runtime.ts';
 
 const maxBody = 10 * 1024;
 /** A dial error as Go prints it. */

@@ -1,6 +1,6 @@
 /** What `/metrics/probes` tells: how often each probe succeeded and failed, and how long the good ones took. */
-import { labelText } from '../base/prometheus-text.ts';
-import type { Pod } from '../api/types/index.gen.ts';
+import { labelText } from '../../base/prometheus-text.ts';
+import type { Pod } from '../../api/types/index.gen.ts';
 
 export type ProbeOutcome = 'successful' | 'failed' | 'unknown';
 

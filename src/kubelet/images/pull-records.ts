@@ -3,11 +3,11 @@
  * credentials that were good for it, in upstream's files below `image_manager`; a pod that shows none of them must pull for itself.
  */
 import { createHash } from 'node:crypto';
-import type { Clock } from '../base/clock.ts';
-import type { Logger } from '../base/logger.ts';
-import { formatTime } from '../api/time.ts';
-import type { KubeletConfiguration } from './configuration.ts';
-import type { NodeHost } from './host/node-host.ts';
+import type { Clock } from '../../base/clock.ts';
+import type { Logger } from '../../base/logger.ts';
+import { formatTime } from '../../api/time.ts';
+import type { KubeletConfiguration } from '../configuration.ts';
+import type { NodeHost } from '../host/node-host.ts';
 import { allowlisted, untagged } from './image-allowlist.ts';
 
 /** A pull secret that has an entry for the image's registry. */

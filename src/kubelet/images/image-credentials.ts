@@ -1,10 +1,10 @@
 /** Credentials for an image's registry, from the pod's pull secrets. */
 import { createHash } from 'node:crypto';
-import { parseImageName } from '../api/helpers/image-name.ts';
-import type { Pod } from '../api/types/index.gen.ts';
-import type { ObjectCache } from './object-cache.ts';
+import { parseImageName } from '../../api/helpers/image-name.ts';
+import type { Pod } from '../../api/types/index.gen.ts';
+import type { ObjectCache } from '../object-cache.ts';
 import type { PullSecret } from './pull-records.ts';
-import type { AuthConfig } from './runtime/container-runtime.ts';
+import type { AuthConfig } from '../runtime/container-runtime.ts';
 
 export interface ImageCredential {
   readonly auth: AuthConfig;

@@ -3,7 +3,7 @@ import { createServer } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import { connect } from 'node:net';
 import { test } from 'node:test';
-import type { KubeletContext } from './context.ts';
+import type { KubeletContext } from '../context.ts';
 import { grpcProbe } from './probe-grpc.ts';
 
 /** A host that dials for real is all that a probe needs. */

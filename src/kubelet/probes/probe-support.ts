@@ -1,5 +1,5 @@
 /** What every kind of probe needs: its result, a deadline in real time, how addresses are written. */
-import { ioTimer } from '../base/io-time.ts';
+import { ioTimer } from '../../base/io-time.ts';
 
 export interface ProbeResult {
   readonly result: 'success' | 'warning' | 'failure' | 'unknown';

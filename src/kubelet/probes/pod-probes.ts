@@ -1,9 +1,9 @@
 /** The probe workers of one pod: made only for pods that have probes, one timer a probe that is due. */
-import type { Timer } from '../base/clock.ts';
-import type { Container, Pod, Probe } from '../api/types/index.gen.ts';
-import type { KubeletContext } from './context.ts';
-import { errorText } from './object-cache.ts';
-import { containerFieldPath } from './pod-util.ts';
+import type { Timer } from '../../base/clock.ts';
+import type { Container, Pod, Probe } from '../../api/types/index.gen.ts';
+import type { KubeletContext } from '../context.ts';
+import { errorText } from '../object-cache.ts';
+import { containerFieldPath } from '../pod-util.ts';
 import { runProbe } from './probes.ts';
 
 export type ProbeType = 'startup' | 'readiness' | 'liveness';

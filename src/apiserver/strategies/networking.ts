@@ -52,6 +52,8 @@ export function discoveryStrategies(): Record<string, ResourceStrategies> {
       generation: ['endpoints', 'ports', 'addressType'],
       create: withoutTopology,
       update(object, old) {
+        // What is dropped was a change all the same.
+        bumpWhenChanged(object, old, ['endpoints']);
         withoutTopology(object);
         bumpWhenChanged(
           { ...object, metadata: object.metadata, labels: object.metadata.labels },

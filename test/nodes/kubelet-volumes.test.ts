@@ -35,7 +35,7 @@ describe('volumes on a real node', { skip }, () => {
       containers: [
         shell(
           `ls -lnL /config; cat /config/two; echo; ls -lnL /secret; cat /secret/password; echo; ls -lnL /token
-             cat /down/labels; echo; ls -lnd /disk /memory; df -m /memory | tail -1; grep -c ' /secret tmpfs' /proc/mounts
+             cat /down/labels; echo; ls -lnd /disk /memory /part; df -m /memory | tail -1; grep -c ' /secret tmpfs' /proc/mounts
              touch /disk/x /memory/x && ls -ln /disk/x; touch /config/x 2>&1; cat /sub; id -G`,
           {
             volumeMounts: [
@@ -46,6 +46,7 @@ describe('volumes on a real node', { skip }, () => {
               { name: 'down', mountPath: '/down' },
               { name: 'disk', mountPath: '/disk' },
               { name: 'memory', mountPath: '/memory' },
+              { name: 'memory', mountPath: '/part', subPath: 'part' },
             ],
           },
         ),
@@ -68,7 +69,8 @@ describe('volumes on a real node', { skip }, () => {
     assert.match(out, /\nhush\n/);
     assert.match(out, /-rw-r----- +1 1000 +3000 .* token\n/, 'a token is the one user’s that all containers run as');
     assert.match(out, /drwxrwsrwx .* 0 +3000 .* \/disk\n/);
-    assert.match(out, /drwxrwsrw[xt] .* 0 +3000 .* \/memory\n/);
+    assert.match(out, /drwxrwsrwt .* 0 +3000 .* \/memory\n/);
+    assert.match(out, /drwxrwsrwt .* 0 +3000 .* \/part\n/);
     assert.match(out, /tmpfs +8 /);
     assert.match(out, /\n1\n/, 'secrets are in memory');
     assert.match(out, /1000 +3000 .* \/disk\/x\n/);

@@ -155,11 +155,11 @@ export class PodVolumes {
     if (real) await host.writeFile(readyFile(dir, v.name), '', 0o640);
   }
 
-  /** Mounts memory over a directory and opens it for everybody, as the directory was. */
+  /** Mounts memory over a directory and opens it for everybody, with the sticky bit that such a mount has by itself. */
   async #memory(path: string, options: readonly string[]): Promise<void> {
     const { host } = this.#ctx;
     if (await host.isMountPoint(path)) return;
-    await host.mount('tmpfs', path, { fsType: 'tmpfs', options: [...options, 'mode=0777'] });
+    await host.mount('tmpfs', path, { fsType: 'tmpfs', options: [...options, 'mode=1777'] });
   }
 
   async #configuration(pod: Pod, v: Volume, kind: OwnKind, fields: PodRuntimeFields): Promise<void> {

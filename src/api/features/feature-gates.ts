@@ -48,7 +48,13 @@ export class FeatureGates {
     const warnings: string[] = [];
     const told = new Map<string, boolean>();
     const special = new Map<Stage, boolean>();
-    for (const [name, value] of Object.entries(given)) {
+    for (const [text, value] of Object.entries(given)) {
+      // `component:Name`, of which there is one component.
+      const [component, name] = text.includes(':') ? (text.split(':', 2) as [string, string]) : ['kube', text];
+      if (component !== 'kube') {
+        errors.push(`component not registered: ${component}`);
+        continue;
+      }
       const on = typeof value === 'boolean' ? value : parseBool(value.trim());
       if (on === undefined) {
         errors.push(

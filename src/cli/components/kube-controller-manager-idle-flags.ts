@@ -8,6 +8,7 @@ const migration = 'controllers have not moved to another manager';
 
 export const idleControllerManagerFlags: IdleFlags = [
   ...idleControlPlaneFlags,
+  ['allow-untagged-cloud', 'bool', cloud],
   ['cloud-config', 'string', cloud],
   ['cloud-provider', 'string', cloud],
   ['concurrent-device-taint-eviction-syncs', 'int', 'taints of devices evict nobody'],
@@ -21,6 +22,7 @@ export const idleControllerManagerFlags: IdleFlags = [
   ['enable-hostpath-provisioner', 'bool', 'claims on one machine are for the local-path provisioner'],
   ['flex-volume-plugin-dir', 'string', 'there are no FlexVolumes'],
   ['min-resync-period', 'duration', 'objects are watched, not listed again'],
+  ['node-sync-period', 'duration', 'nodes are looked at when something happens'],
   ['namespace-sync-period', 'duration', 'namespaces are looked at when something happens'],
   ['pv-recycler-increment-timeout-nfs', 'int', recycler],
   ['pv-recycler-minimum-timeout-hostpath', 'int', recycler],

@@ -3,6 +3,11 @@ import { componentCommand } from './component.ts';
 import { idleFlagLines, idleFlags } from './idle-flags.ts';
 import { idleProxyFlags } from './kube-proxy-idle-flags.ts';
 
+/** An address with another port; as it is where none is given. */
+function withPort(address: string, port: number | undefined): string {
+  return port === undefined ? address : `${address.replace(/:\d+$/, '')}:${port}`;
+}
+
 export const proxyCommand = componentCommand({
   name: 'kube-proxy',
   summary: 'makes Services and network policies real on a node',
@@ -163,6 +168,7 @@ export const proxyCommand = componentCommand({
       default: '0.0.0.0:10256',
       help: 'where /healthz is; port 0 serves none',
     },
+    { name: 'healthz-port', kind: 'int', help: 'its port alone; --healthz-bind-address says more' },
     {
       name: 'metrics-bind-address',
       kind: 'string',
@@ -170,6 +176,7 @@ export const proxyCommand = componentCommand({
       default: '127.0.0.1:10249',
       help: 'where /metrics and /proxyMode are; port 0 serves none',
     },
+    { name: 'metrics-port', kind: 'int', help: 'its port alone; --metrics-bind-address says more' },
     {
       name: 'cleanup',
       kind: 'bool',
@@ -206,8 +213,8 @@ export const proxyCommand = componentCommand({
         master: v.string('master'),
         hostnameOverride: v.string('hostname-override'),
         proxyMode: v.string('proxy-mode'),
-        healthzBindAddress: v.text('healthz-bind-address'),
-        metricsBindAddress: v.text('metrics-bind-address'),
+        healthzBindAddress: withPort(v.text('healthz-bind-address'), v.maybe('healthz-port')),
+        metricsBindAddress: withPort(v.text('metrics-bind-address'), v.maybe('metrics-port')),
         clusterCidr: v.text('cluster-cidr'),
         detectLocalMode: v.text('detect-local-mode'),
         podBridgeInterface: v.text('pod-bridge-interface'),

@@ -154,6 +154,7 @@ export async function runKubelet(
     const settings = {
       port,
       ...(imageCredentials === undefined ? {} : { imageCredentials }),
+      ...(env.version === undefined ? {} : { kubeletVersion: env.version }),
       nodeLabels: flags.nodeLabels,
       maxPods: c.maxPods,
       registerNode: c.registerNode,

@@ -7,6 +7,7 @@ import type { Readable } from 'node:stream';
 import type { WebSocket as WsSocket } from 'ws';
 import { ioNow, ioTimer } from '../base/io-time.ts';
 import type { Random } from '../base/random.ts';
+import { chunksOf } from '../base/stream-chunks.ts';
 import { StatusError } from '../api/status.ts';
 import type { RawResponse, TlsSettings } from './http-connection.ts';
 import { HttpConnections } from './http-connection.ts';
@@ -57,7 +58,7 @@ function ioSleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
 async function collect(stream: Readable): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;
-  for await (const chunk of stream as AsyncIterable<Buffer>) {
+  for await (const chunk of chunksOf(stream)) {
     size += chunk.length;
     if (size > maxBodyBytes) throw new Error(`answer of more than ${maxBodyBytes} bytes`);
     chunks.push(chunk);
@@ -299,7 +300,7 @@ class JsonLines<T> implements WatchStream<T> {
     let rest: Buffer[] = [];
     let size = 0;
     try {
-      for await (const chunk of this.#stream as AsyncIterable<Buffer>) {
+      for await (const chunk of chunksOf(this.#stream)) {
         let start = 0;
         const events: WatchEvent<T>[] = [];
         for (let end = chunk.indexOf(10); end !== -1; end = chunk.indexOf(10, start)) {

@@ -26,6 +26,7 @@ import type { Health } from './health.ts';
 import { computed, expose } from './metrics/exposition.ts';
 import { helpOf } from './metrics/stability.ts';
 import { cacheFamilies } from './metrics/cache-metrics.ts';
+import { metricsType } from './metrics/request-metrics.ts';
 import type { RequestMetrics } from './metrics/request-metrics.ts';
 import type { ApiServerOptions } from './options.ts';
 import { OpenAPIService } from './openapi/openapi.ts';
@@ -170,7 +171,7 @@ export function installServedPaths(routes: Routes, o: ServedPaths): void {
     status: 200,
     body: {
       kind: 'bytes',
-      contentType: 'text/plain; version=0.0.4; charset=utf-8',
+      contentType: metricsType,
       bytes: Buffer.from(expose(health.metrics.families, helpOf)),
     },
   }));

@@ -229,7 +229,7 @@ test('metrics: names, types, labels and levels of upstream', async () => {
   });
   await until(async () => ((await api.get('/apis/example.com/v1/meters')).status === 200 ? true : undefined));
   const answer = await api.get('/metrics');
-  assert.equal(answer.headers['content-type'], 'text/plain; version=0.0.4; charset=utf-8');
+  assert.equal(answer.headers['content-type'], 'text/plain; version=0.0.4; charset=utf-8; escaping=underscores');
   const metrics = parse(answer.text);
   const wrong: string[] = [];
   for (const [name, [type, labels]] of Object.entries(expected)) {

@@ -100,6 +100,9 @@ interface Counted {
 /** Sorts of requests of a resource that are remembered. */
 const maxCounted = 64;
 
+/** The text format; names without what PromQL's grammar does not have. */
+export const metricsType = 'text/plain; version=0.0.4; charset=utf-8; escaping=underscores';
+
 /** Verbs whose requests may ask for validation of their fields. */
 const written = new Set(['POST', 'PUT', 'PATCH', 'APPLY']);
 const fieldValidations = new Set(['', 'Ignore', 'Warn', 'Strict']);
@@ -392,7 +395,7 @@ export class RequestMetrics implements RequestObserver {
     this.#watching(scope, -1);
   }
 
-  /** Serves the text format. `prepare` runs first, for what cannot be read at once. */
+  /** Serves the text format, as upstream's does. `prepare` runs first, for what cannot be read at once. */
   handler(prepare: () => Promise<void> = () => Promise.resolve()): Handler {
     return async () => {
       await prepare();
@@ -400,7 +403,7 @@ export class RequestMetrics implements RequestObserver {
         status: 200,
         body: {
           kind: 'bytes',
-          contentType: 'text/plain; version=0.0.4; charset=utf-8',
+          contentType: metricsType,
           bytes: Buffer.from(expose(chosenMetrics(this.#families, this.#choice), helpOf)),
         },
       };

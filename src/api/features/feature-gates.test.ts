@@ -18,6 +18,7 @@ test('gates have the defaults of the release, and can be switched one by one or 
   assert.equal(plain.enabled('CBORServingAndStorage'), false);
   assert.equal(plain.enabled('DRADeviceTaints'), true);
   assert.equal(new FeatureGates({ CBORServingAndStorage: 'true' }).enabled('CBORServingAndStorage'), true);
+  assert.equal(new FeatureGates({ 'kube:CBORServingAndStorage': 'true' }).enabled('CBORServingAndStorage'), true);
   const alpha = new FeatureGates({ AllAlpha: 'true', CBORServingAndStorage: 'false' });
   assert.equal(alpha.enabled('GenericWorkload'), true);
   assert.equal(alpha.enabled('CBORServingAndStorage'), false, 'what is told of one goes before what is told of all');
@@ -25,6 +26,7 @@ test('gates have the defaults of the release, and can be switched one by one or 
 
 test('what cannot be is told in upstream\u2019s words', () => {
   assert.equal(refused({ NoSuchGate: 'true' }), 'unrecognized feature gate: NoSuchGate');
+  assert.equal(refused({ 'wardle:Some': 'true' }), 'component not registered: wardle');
   assert.equal(
     refused({ DRAAdminAccess: 'false' }),
     'cannot set feature gate DRAAdminAccess to false, feature is locked to true',

@@ -70,15 +70,15 @@ const listParameters: readonly Parameter[] = [
     'The watch may send events of type BOOKMARK, which tell the resource version reached.',
   ),
   q('continue', 'string', 'The token of the previous page of this list.'),
-  q('fieldSelector', 'string', 'Restricts the list to objects with these field values.'),
-  q('labelSelector', 'string', 'Restricts the list to objects with these labels.'),
+  q('fieldSelector', 'string', 'Restricts the list of returned objects to those with these field values.'),
+  q('labelSelector', 'string', 'Restricts the list of returned objects to those with these labels.'),
   q('limit', 'integer', 'The greatest number of objects in one answer.'),
   q('resourceVersion', 'string', 'Which resource versions the answer may be served from.'),
   q('resourceVersionMatch', 'string', 'How resourceVersion is understood: Exact or NotOlderThan.'),
   q('sendInitialEvents', 'boolean', 'The watch begins with what exists, then a bookmark that marks the end of it.'),
   q('shardSelector', 'string', 'Restricts the list to a part of the objects by a hash of a field.'),
   q('timeoutSeconds', 'integer', 'How long a list or watch may take, whatever happens.'),
-  q('watch', 'boolean', 'Stream changes instead of answering with a list.'),
+  q('watch', 'boolean', 'Watch for changes to the described resources: a stream of them instead of a list.'),
 ];
 const watchOnly = new Set(['allowWatchBookmarks', 'watch']);
 const deleteParameters: readonly Parameter[] = [

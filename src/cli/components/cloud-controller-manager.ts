@@ -1,6 +1,6 @@
 /** `knarr cloud-controller-manager` */
 import { componentCommand } from './component.ts';
-import { idleControlPlaneFlags } from './control-plane-idle-flags.ts';
+import { idleCloudFlags } from './cloud-controller-manager-idle-flags.ts';
 import { controlPlaneFlags, controlPlaneOptions, managerFlags } from './control-plane.ts';
 
 export const cloudControllerManagerCommand = componentCommand({
@@ -8,7 +8,7 @@ export const cloudControllerManagerCommand = componentCommand({
   summary: 'the controllers that talk to a cloud',
   description:
     'Initialises nodes from what the cloud knows of them, removes those whose machine is gone, and gives Services of type LoadBalancer an address. The provider "local" takes this machine for the cloud. Several may run; the one that holds the lease works.',
-  idle: idleControlPlaneFlags,
+  idle: idleCloudFlags,
   flags: [
     { name: 'cloud-provider', kind: 'string', value: 'NAME', help: 'local' },
     {

@@ -105,7 +105,7 @@ export const bodies: readonly Case[] = [
   {
     name: 'broken YAML',
     send: post(configMaps, 'a: [', { type: 'application/yaml' }),
-    expect: unrecognized('yaml: did not find expected node content', hex('a: [')),
+    expect: unrecognized('yaml: line 1: did not find expected node content', hex('a: [')),
   },
   {
     name: 'YAML with a tab',

@@ -180,7 +180,7 @@ export const patches: readonly Case[] = [
     'broken YAML',
     'apply',
     'a: [',
-    badRequest('error decoding YAML: error converting YAML to JSON: yaml: did not find expected node content'),
+    badRequest('error decoding YAML: error converting YAML to JSON: yaml: line 1: did not find expected node content'),
     '?fieldManager=m',
   ),
   {

@@ -58,7 +58,7 @@ describe('the CPU and memory managers of a real node', { skip: few }, () => {
     for (const line of [
       'kubelet_cpu_manager_pinning_requests_total 1',
       'kubelet_cpu_manager_exclusive_cpu_allocation_count 1',
-      `kubelet_cpu_manager_shared_pool_size_millicores ${1000 * (availableParallelism() - 2)}`,
+      `kubelet_cpu_manager_shared_pool_size_millicores ${1000 * ([...parseCpuSet(all)].length - 2)}`,
       'kubelet_cpu_manager_allocation_per_numa{numa_node="0"} 1',
       'kubelet_memory_manager_pinning_requests_total 1',
       'resource_manager_container_assignments{assignment_type="node_exclusive",resource_name="cpu"} 1',

@@ -111,7 +111,7 @@ export class ProtobufObjects {
     return w.result();
   }
 
-  /** The same of stored JSON as a frame of a watch; undefined where it has to be parsed. */
+  /** The same of stored JSON as a frame of a watch, in memory that the next takes; undefined where it has to be parsed. */
   storedFrame(apiVersion: string, kind: string, type: string, json: StoredJson): Buffer | undefined {
     const schema = this.#schemaOf(apiVersion, kind);
     if (schema === undefined) return undefined;
@@ -121,7 +121,7 @@ export class ProtobufObjects {
     if (!this.#stored.message(w, schema, json)) return undefined;
     endEnvelope(w, raw, apiVersion, kind);
     endFrame(w, 0, type);
-    return Buffer.from(w.result());
+    return w.result();
   }
 
   /** A list in pieces, so that a long one need not be held whole; undefined for kinds without a protobuf form. */

@@ -83,13 +83,13 @@ export type ResponseBody =
   | { readonly kind: 'object'; readonly object: KubeObjectLike }
   /** One committed object of `resource`, to be spliced or converted by the encoder. */
   | { readonly kind: 'committed'; readonly committed: Committed }
-  /** A list: header fields, then items in order; an iterable so that big lists stream. */
+  /** A list: header fields, then items in order; an iterable so that big lists stream, with their `count` where it is known. */
   | {
       readonly kind: 'list';
       readonly resourceVersion: string;
       readonly continue?: string;
       readonly remainingItemCount?: number;
-      readonly items: Iterable<Committed>;
+      readonly items: Iterable<Committed> & { readonly count?: number };
     }
   | { readonly kind: 'watch'; readonly source: WatchSource }
   | { readonly kind: 'bytes'; readonly contentType: string; readonly bytes: Uint8Array }

@@ -110,7 +110,7 @@ export interface ProtobufCodec {
   encode(object: KubeObjectLike): Buffer;
   /** A list in pieces; undefined for kinds without a protobuf form. */
   listParts(apiVersion: string, listKind: string): ListParts | undefined;
-  /** One length-prefixed watch frame around an object as it is stored; undefined where that has to be parsed. */
+  /** One length-prefixed watch frame around an object as it is stored, in memory that the next takes; undefined where that has to be parsed. */
   storedFrame(apiVersion: string, kind: string, type: string, json: StoredJson): Buffer | undefined;
   /** One length-prefixed watch frame around an encoded object. */
   frame(type: string, object: Buffer): Buffer;

@@ -97,16 +97,24 @@ async function protobuf(encoder: Encoder, items: Items, body: ListBody): Promise
   const form = `${items.apiVersion} ${items.listKind}`;
   const { forms, formSizes } = encoder;
   const number = formSizes.number(form);
+  const length = Array.isArray(body.items) ? body.items.length : body.items.count;
   let total = 0;
+  let encoded = 0;
+  let encodedBytes = 0;
   /** In memory that the next item takes, unless it is kept. */
   const encode = (committed: Committed): Buffer => {
     const known = forms.get(committed, form);
     if (known !== undefined) return known;
     const stored = items.stored(committed);
     const item = (stored === undefined ? undefined : parts.stored(stored)) ?? parts.item(items.of(committed));
+    const again = formSizes.get(committed, number) !== undefined;
     formSizes.set(committed, number, item.length);
-    // Of a list that is longer than what can be kept, its beginning is; others shall find room, too.
-    return total > keptFormBytes * 0.75 ? item : forms.add(committed, form, item);
+    // What is read page by page is mostly read once, and of a list that is longer than what can be kept nothing is.
+    if (body.continue !== undefined && !again) return item;
+    encoded++;
+    encodedBytes += item.length;
+    const all = length === undefined ? total : Math.max(total, (encodedBytes / encoded) * length);
+    return all > keptFormBytes * 0.8 ? item : forms.add(committed, form, item);
   };
   const slice = new Slice();
   let count = 0;
@@ -122,7 +130,7 @@ async function protobuf(encoder: Encoder, items: Items, body: ListBody): Promise
     const item = encode(committed);
     total += item.length;
     if (total > keptBytes) kept = undefined;
-    else kept?.push(item);
+    else kept?.push(forms.get(committed, form) ?? Buffer.from(item));
   }
   const head = parts.head(listMeta(body), total);
   if (kept !== undefined) return { bytes: Buffer.concat([head, ...kept, parts.tail]) };

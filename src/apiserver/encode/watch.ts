@@ -163,8 +163,8 @@ export class WatchEncoder {
         sent?.inc(batch.length);
         if (batch[batch.length - 1]!.bookmark?.initialEventsEnd === true) this.observer?.watchListed(scope);
         if (batch[0]!.initial === true && plainJson) return this.#initial(scope, batch, one, sizes, room);
+        if (batch[0]!.initial === true) return joined(batch, one, room);
         if (batch.length === 1) return one(batch[0]!);
-        if (batch[0]!.initial === true) return Buffer.concat(batch.map(one));
         return this.#join(batch.map(one));
       },
       close: () => source.close(),
@@ -225,7 +225,8 @@ export class WatchEncoder {
       const { protobuf } = this.#encoder;
       const frame =
         stored === undefined ? undefined : protobuf!.storedFrame(apiVersion, resource.kind, event.type, stored);
-      return frame ?? this.#any(output, event.type, make(event));
+      if (frame === undefined) return this.#any(output, event.type, make(event));
+      return event.initial === true ? frame : Buffer.from(frame);
     };
     return (event) => {
       return event.type === 'BOOKMARK' || event.initial === true
@@ -250,6 +251,29 @@ export class WatchEncoder {
     return this.#any(output, 'ERROR', status);
   }
 }
+
+/** What is made for one watch alone, each in memory that the next may take. */
+function joined(
+  batch: readonly CommittedEvent[],
+  one: (event: CommittedEvent) => Buffer,
+  room: (bytes: number) => Buffer = (n) => Buffer.allocUnsafeSlow(n),
+): Buffer {
+  let bytes = room(joinedBytes);
+  let at = 0;
+  for (const event of batch) {
+    const piece = one(event);
+    if (at + piece.length > bytes.length) {
+      const bigger = room(2 * (at + piece.length));
+      bytes.copy(bigger, 0, 0, at);
+      bytes = bigger;
+    }
+    at += piece.copy(bytes, at);
+  }
+  return bytes.subarray(0, at);
+}
+
+/** Mostly enough for a batch. */
+const joinedBytes = 64 * 1024;
 
 const tail = Buffer.from('}\n');
 const noLine = Buffer.alloc(0);

@@ -14,6 +14,7 @@ import type { KeyValueStore, StoreEvent, StoreWatch } from '../../etcd/store.ts'
 import { Distribution } from '../metrics/exposition.ts';
 import type { Committed } from '../request.ts';
 import { Arena } from './arena.ts';
+import { Bookmark } from './bookmark.ts';
 import { StoredObject } from './codec.ts';
 import type { StorageLayout } from './codec.ts';
 import {
@@ -60,7 +61,7 @@ export interface ListResult {
   readonly resourceVersion: string;
   readonly continue?: string;
   readonly remainingItemCount?: number;
-  readonly items: Iterable<StoredObject>;
+  readonly items: Iterable<StoredObject> & { readonly count?: number };
 }
 
 export interface WatchQuery {
@@ -515,7 +516,7 @@ export class WatchCache implements WatcherHost {
       const count = view.count(start, selection.end);
       this.counted.fetched += count;
       this.counted.returned += count;
-      return { resourceVersion, items: { [Symbol.iterator]: () => view.range(start, selection.end) } };
+      return { resourceVersion, items: { count, [Symbol.iterator]: () => view.range(start, selection.end) } };
     }
     const slice = new Slice();
     const items: StoredObject[] = [];
@@ -622,37 +623,5 @@ export class WatchCache implements WatcherHost {
     for (const object of this.#tree.snapshot().range('', undefined)) follower('put', object);
     this.#followers.add(follower);
     return () => this.#followers.delete(follower);
-  }
-}
-
-/** What a BOOKMARK event carries: kind and resource version, nothing else. */
-class Bookmark implements Committed {
-  readonly key: string;
-  readonly revision: number;
-  readonly name = '';
-  readonly namespace = '';
-  readonly #layout: StorageLayout;
-  readonly #initialEventsEnd: boolean;
-
-  constructor(layout: StorageLayout, revision: number, initialEventsEnd: boolean) {
-    this.key = layout.prefix;
-    this.revision = revision;
-    this.#layout = layout;
-    this.#initialEventsEnd = initialEventsEnd;
-  }
-
-  get bytes(): Buffer {
-    return Buffer.from(JSON.stringify(this.object()), 'utf8');
-  }
-
-  object(): KubeObject & { metadata: Record<string, unknown> } {
-    return {
-      kind: this.#layout.kind,
-      apiVersion: this.#layout.apiVersion,
-      metadata: {
-        resourceVersion: String(this.revision),
-        ...(this.#initialEventsEnd ? { annotations: { 'k8s.io/initial-events-end': 'true' } } : {}),
-      },
-    };
   }
 }

@@ -6,7 +6,7 @@ import type { Node, Pod, Service } from '../api/types/index.gen.ts';
 import type { TypedClient } from '../client/typed-client.ts';
 import type { FeatureGates } from '../api/features/feature-gates.ts';
 import type { Backoff } from './backoff.ts';
-import type { ContainerSettings } from './container-settings.ts';
+import type { ContainerSettings } from './containers/container-settings.ts';
 import type { ServiceVariables } from './environment.ts';
 import type { NodeHost } from './host/node-host.ts';
 import type { ImageManager } from './images/image-manager.ts';

@@ -5,7 +5,7 @@ import type { Random } from '../base/random.ts';
 import type { Pod, Taint } from '../api/types/index.gen.ts';
 import type { TypedClient } from '../client/typed-client.ts';
 import type { FeatureGates } from '../api/features/feature-gates.ts';
-import type { KubeletConfiguration } from './configuration.ts';
+import type { KubeletConfiguration } from './configuration/configuration.ts';
 import type { KubeletEvents, ServiceSource } from './context.ts';
 import type { NodeHost } from './host/node-host.ts';
 import type { AuthConfig, ContainerRuntime } from './runtime/container-runtime.ts';

@@ -1,6 +1,6 @@
 /** Rotates the logs of running containers when they have grown too large (containerLogMaxSize, containerLogMaxFiles). */
 import { parseQuantity, quantityValue } from '../api/quantity.ts';
-import type { KubeletConfiguration } from './configuration.ts';
+import type { KubeletConfiguration } from './configuration/configuration.ts';
 import type { KubeletContext } from './context.ts';
 
 export interface LoggingContainer {

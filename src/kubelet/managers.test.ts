@@ -9,8 +9,8 @@ import type { Container, Event, Pod, PodSpec } from '../api/types/index.gen.ts';
 import { FakeApi } from '../client/fake-api.ts';
 import { resources } from '../client/resources.ts';
 import { createClient } from '../client/typed-client.ts';
-import type { KubeletConfiguration } from './configuration.ts';
-import { kubeletConfiguration } from './configuration.ts';
+import type { KubeletConfiguration } from './configuration/configuration.ts';
+import { kubeletConfiguration } from './configuration/configuration.ts';
 import { parseThresholds } from './eviction/thresholds.ts';
 import { SimulatedHost } from './host/simulated/host.ts';
 import { createKubelet } from './kubelet.ts';
@@ -18,7 +18,7 @@ import { SimulatedImages } from './runtime/simulated/images.ts';
 import { SimulatedNetwork } from './runtime/simulated/network.ts';
 import { duplexPair } from './runtime/simulated/pipe.ts';
 import { SimulatedRuntime } from './runtime/simulated/runtime.ts';
-import { parseManifest } from './static-pod-manifest.ts';
+import { parseManifest } from './static-pods/static-pod-manifest.ts';
 
 const gib = 2 ** 30;
 

@@ -5,8 +5,8 @@
 import type { Timer } from '../base/clock.ts';
 import { parseDuration } from '../api/time.ts';
 import type { Pod } from '../api/types/index.gen.ts';
-import type { KubeletConfiguration } from './configuration.ts';
-import { ContainerGc } from './container-gc.ts';
+import type { KubeletConfiguration } from './configuration/configuration.ts';
+import { ContainerGc } from './containers/container-gc.ts';
 import type { KubeletContext } from './context.ts';
 import type { EvictablePod } from './eviction/eviction-manager.ts';
 import { EvictionManager } from './eviction/eviction-manager.ts';
@@ -19,7 +19,7 @@ import { PodUsageSource } from './pod-usage.ts';
 import type { PodMirror, PodWorker } from './pod-worker.ts';
 import { ResourceManagers } from './resources/resource-managers.ts';
 import { ShutdownManager } from './shutdown-manager.ts';
-import type { StaticPods } from './static-pods.ts';
+import type { StaticPods } from './static-pods/static-pods.ts';
 
 export interface ManagersHome {
   readonly ctx: KubeletContext;
@@ -107,7 +107,7 @@ export class KubeletManagers {
     const { ctx, configuration } = this.#home;
     if (configuration.staticPodPath === '' && configuration.staticPodURL === '') return;
     // They bring the schema of pods along.
-    const { StaticPods: Static } = await import('./static-pods.ts');
+    const { StaticPods: Static } = await import('./static-pods/static-pods.ts');
     this.#static = new Static(ctx, configuration, { add: (pod, mirror) => this.#home.addStatic(pod, mirror) });
     await this.#static.start();
   }

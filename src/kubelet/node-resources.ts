@@ -1,8 +1,8 @@
 /** What a node has and what of it is for pods: `status.capacity` and `status.allocatable`. */
 import { parseQuantity, quantityMilli, quantityValue } from '../api/quantity.ts';
 import type { NodeStatus } from '../api/types/index.gen.ts';
-import type { KubeletConfiguration } from './configuration.ts';
-import { reserved } from './configuration.ts';
+import type { KubeletConfiguration } from './configuration/configuration.ts';
+import { reserved } from './configuration/configuration.ts';
 import { hardReservation } from './eviction/thresholds.ts';
 import type { MachineInfo } from './host/node-host.ts';
 

@@ -1,6 +1,6 @@
 /** What is to be done next for a pod, by comparing its spec with what the runtime has (upstream's computePodActions). */
 import type { Container, Pod } from '../api/types/index.gen.ts';
-import { hashAnnotation } from './container-config.ts';
+import { hashAnnotation } from './containers/container-config.ts';
 import { asContainer, containerHash, isRestartable, restartsWhenKilled } from './pod-util.ts';
 import type { RuntimeView } from './runtime-view.ts';
 import { newestOf, sandboxNeeded, wantsStart } from './runtime-view.ts';

@@ -6,7 +6,7 @@ import { deepEqual } from '../api/helpers/deep-equal.ts';
 import { parseQuantity, quantityMilli, quantityValue } from '../api/quantity.ts';
 import type { Container, ContainerStatus, Pod, ResourceRequirements } from '../api/types/index.gen.ts';
 import { podResources } from './cgroup-manager.ts';
-import { containerResources } from './container-resources.ts';
+import { containerResources } from './containers/container-resources.ts';
 import type { KubeletContext } from './context.ts';
 import { podDir } from './context.ts';
 import { errorText } from './object-cache.ts';

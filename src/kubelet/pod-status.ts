@@ -3,7 +3,7 @@ import { mayRestartAll } from '../api/helpers/container-restart.ts';
 import { podQOSClass } from '../api/helpers/pod-qos.ts';
 import { formatTime } from '../api/time.ts';
 import type { Container, Pod, PodCondition, PodStatus } from '../api/types/index.gen.ts';
-import { containerStatuses, endContainers } from './container-statuses.ts';
+import { containerStatuses, endContainers } from './containers/container-statuses.ts';
 import type { ConditionDraft } from './pod-conditions.ts';
 import { containersReady, initialized, order, podReady } from './pod-conditions.ts';
 import { podLevelResources } from './pod-level-resources.ts';

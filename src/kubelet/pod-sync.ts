@@ -3,9 +3,9 @@
  * unless it is in back-off. What could not be done is kept as the reason why a container waits.
  */
 import type { Container, Pod } from '../api/types/index.gen.ts';
-import { sandboxConfig } from './container-config.ts';
-import type { KillOptions } from './container-kill.ts';
-import { startContainer } from './container-start.ts';
+import { sandboxConfig } from './containers/container-config.ts';
+import type { KillOptions } from './containers/container-kill.ts';
+import { startContainer } from './containers/container-start.ts';
 import type { KubeletContext } from './context.ts';
 import type { PodRuntimeFields } from './downward.ts';
 import { runHook } from './hooks.ts';

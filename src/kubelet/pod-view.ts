@@ -1,5 +1,5 @@
 /** `PodView`: what the runtime has of one pod, as it was last seen, with what its dead containers left behind. */
-import { podUidLabel } from './container-config.ts';
+import { podUidLabel } from './containers/container-config.ts';
 import type { KubeletContext } from './context.ts';
 import type { RuntimeView } from './runtime-view.ts';
 import { emptyView } from './runtime-view.ts';

@@ -4,7 +4,7 @@
  */
 import { parseDuration } from '../api/time.ts';
 import type { Pod } from '../api/types/index.gen.ts';
-import type { KubeletConfiguration } from './configuration.ts';
+import type { KubeletConfiguration } from './configuration/configuration.ts';
 import type { KubeletContext } from './context.ts';
 import type { EvictablePod } from './eviction/eviction-manager.ts';
 import type { NodeHost } from './host/node-host.ts';

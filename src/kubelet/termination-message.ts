@@ -1,5 +1,5 @@
 /** Termination messages: what a container left behind for its status. */
-import { messagePathAnnotation, messagePolicyAnnotation } from './container-config.ts';
+import { messagePathAnnotation, messagePolicyAnnotation } from './containers/container-config.ts';
 import type { KubeletContext } from './context.ts';
 import type { ContainerStatus as RuntimeContainer } from './runtime/container-runtime.ts';
 

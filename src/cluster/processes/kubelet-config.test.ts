@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { configurationGaps } from '../../kubelet/configuration-gaps.ts';
+import { configurationGaps } from '../../kubelet/configuration/configuration-gaps.ts';
 import { readKubeletConfig } from './kubelet-config.ts';
 import { checkNodeLabels } from './node-labels.ts';
 

@@ -5,11 +5,11 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import type { Logger } from '../../base/logger.ts';
-import type { KubeletConfiguration } from '../../kubelet/configuration.ts';
-import { kubeletConfiguration } from '../../kubelet/configuration.ts';
-import type { PlainObject } from '../../kubelet/configuration-fields.ts';
-import { mergeConfiguration, readConfiguration } from '../../kubelet/configuration-fields.ts';
-import { configurationGaps } from '../../kubelet/configuration-gaps.ts';
+import type { KubeletConfiguration } from '../../kubelet/configuration/configuration.ts';
+import { kubeletConfiguration } from '../../kubelet/configuration/configuration.ts';
+import type { PlainObject } from '../../kubelet/configuration/configuration-fields.ts';
+import { mergeConfiguration, readConfiguration } from '../../kubelet/configuration/configuration-fields.ts';
+import { configurationGaps } from '../../kubelet/configuration/configuration-gaps.ts';
 import { loadYaml } from '../yaml.ts';
 import { StartError } from './environment.ts';
 

@@ -1,7 +1,7 @@
 /** What a kubelet asks of the machine it is started on: no swap unless it may be there, a version of cgroups, its own OOM score. */
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import type { Logger } from '../../base/logger.ts';
-import type { KubeletConfiguration } from '../../kubelet/configuration.ts';
+import type { KubeletConfiguration } from '../../kubelet/configuration/configuration.ts';
 import { StartError } from './environment.ts';
 import type { ReadConfiguration } from './kubelet-config.ts';
 

@@ -9,7 +9,7 @@ import { isTolerated } from '../../api/helpers/taints.ts';
 import { formatQuantity, newQuantity, parseQuantity, quantityValue } from '../../api/quantity.ts';
 import { parseDuration } from '../../api/time.ts';
 import type { Pod } from '../../api/types/index.gen.ts';
-import type { KubeletConfiguration } from '../configuration.ts';
+import type { KubeletConfiguration } from '../configuration/configuration.ts';
 import type { KubeletContext } from '../context.ts';
 import type { FilesystemStats } from '../host/node-host.ts';
 import { isCriticalPod } from '../pod-util.ts';

@@ -2,7 +2,7 @@
 import type { Quantity, QuantityFormat } from '../../api/quantity.ts';
 import { formatQuantity, newQuantity, parseQuantity, quantitySign, quantityValue } from '../../api/quantity.ts';
 import { parseDuration } from '../../api/time.ts';
-import type { KubeletConfiguration } from '../configuration.ts';
+import type { KubeletConfiguration } from '../configuration/configuration.ts';
 
 export type Condition = 'MemoryPressure' | 'DiskPressure' | 'PIDPressure';
 export type StarvedResource = 'memory' | 'ephemeral-storage' | 'inodes' | 'pids';

@@ -1,6 +1,6 @@
 /** Image garbage collection: removes images that no container uses, the longest unused first, when their disk fills up. */
 import { parseDuration } from '../../api/time.ts';
-import type { KubeletConfiguration } from '../configuration.ts';
+import type { KubeletConfiguration } from '../configuration/configuration.ts';
 import type { KubeletContext } from '../context.ts';
 import { errorText } from '../object-cache.ts';
 import type { Image } from '../runtime/container-runtime.ts';

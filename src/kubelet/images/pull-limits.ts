@@ -1,6 +1,6 @@
 /** How fast and how many at a time images are pulled (`registryPullQPS`, `serializeImagePulls`, `maxParallelImagePulls`). */
 import { TokenBucket } from '../../base/token-bucket.ts';
-import type { KubeletConfiguration } from '../configuration.ts';
+import type { KubeletConfiguration } from '../configuration/configuration.ts';
 
 export class PullLimits {
   readonly #bucket: TokenBucket | undefined;

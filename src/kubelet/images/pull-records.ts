@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/logger.ts';
 import { formatTime } from '../../api/time.ts';
-import type { KubeletConfiguration } from '../configuration.ts';
+import type { KubeletConfiguration } from '../configuration/configuration.ts';
 import type { NodeHost } from '../host/node-host.ts';
 import { allowlisted, untagged } from './image-allowlist.ts';
 

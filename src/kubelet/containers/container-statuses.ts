@@ -1,11 +1,11 @@
 /** What a pod's status says of its containers (upstream's convertToAPIContainerStatuses and TerminatePod). Pure. */
-import { isSidecar } from '../api/helpers/pod-resources.ts';
-import { formatTime } from '../api/time.ts';
-import type { Container, ContainerState, ContainerStatus, Pod, PodSpec } from '../api/types/index.gen.ts';
-import type { StatusInput } from './pod-status.ts';
-import { restartingAll } from './restart-all.ts';
-import { newestOf, wantsStart } from './runtime-view.ts';
-import type { ContainerStatus as RuntimeContainer } from './runtime/container-runtime.ts';
+import { isSidecar } from '../../api/helpers/pod-resources.ts';
+import { formatTime } from '../../api/time.ts';
+import type { Container, ContainerState, ContainerStatus, Pod, PodSpec } from '../../api/types/index.gen.ts';
+import type { StatusInput } from '../pod-status.ts';
+import { restartingAll } from '../restart-all.ts';
+import { newestOf, wantsStart } from '../runtime-view.ts';
+import type { ContainerStatus as RuntimeContainer } from '../runtime/container-runtime.ts';
 
 type Kind = 'init' | 'regular' | 'ephemeral';
 

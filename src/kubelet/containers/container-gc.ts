@@ -3,8 +3,8 @@
  * directories that belong to nobody.
  */
 import { podUidLabel } from './container-config.ts';
-import type { KubeletContext } from './context.ts';
-import { errorText } from './object-cache.ts';
+import type { KubeletContext } from '../context.ts';
+import { errorText } from '../object-cache.ts';
 
 export interface ContainerGcPods {
   /** A pod that this kubelet works on. */

@@ -1,5 +1,5 @@
 /** What a KubeletConfiguration asks for that this kubelet does not do: one line a field, so that nothing is dropped in silence. */
-import { deepEqual } from '../api/helpers/deep-equal.ts';
+import { deepEqual } from '../../api/helpers/deep-equal.ts';
 import type { KubeletConfiguration } from './configuration.ts';
 import { withDefaults } from './configuration-fields.ts';
 

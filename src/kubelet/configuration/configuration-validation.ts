@@ -1,11 +1,11 @@
 /** What a KubeletConfiguration must not say, with upstream's texts (`ValidateKubeletConfiguration`). */
-import { FeatureGateError, FeatureGates } from '../api/features/feature-gates.ts';
-import { isZeroQuantity, tryParseQuantity } from '../api/quantity.ts';
-import { parseDuration } from '../api/time.ts';
+import { FeatureGateError, FeatureGates } from '../../api/features/feature-gates.ts';
+import { isZeroQuantity, tryParseQuantity } from '../../api/quantity.ts';
+import { parseDuration } from '../../api/time.ts';
 import type { KubeletConfiguration } from './configuration.ts';
-import { parseCpuSet } from './cpu-set.ts';
-import { checkAllowlist } from './images/image-allowlist.ts';
-import { checkUnsafeSysctls } from './sysctl-allowlist.ts';
+import { parseCpuSet } from '../cpu-set.ts';
+import { checkAllowlist } from '../images/image-allowlist.ts';
+import { checkUnsafeSysctls } from '../sysctl-allowlist.ts';
 
 const quote = JSON.stringify;
 

@@ -2,7 +2,7 @@
  * The fields of a KubeletConfiguration (kubelet.config.k8s.io/v1beta1): their forms and upstream's defaults as data, and the strict
  * reading of a file or of flags by that data.
  */
-import { canonicalDuration, parseDuration } from '../api/time.ts';
+import { canonicalDuration, parseDuration } from '../../api/time.ts';
 
 type Form =
   | 'bool'

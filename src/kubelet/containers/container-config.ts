@@ -1,18 +1,18 @@
 /** What the runtime is told about a pod's sandbox and containers, made of the pod's spec (CRI's PodSandboxConfig, ContainerConfig). */
-import type { Container, Pod, Volume, VolumeMount } from '../api/types/index.gen.ts';
+import type { Container, Pod, Volume, VolumeMount } from '../../api/types/index.gen.ts';
 import { containerResources, overheadResources, sandboxResources } from './container-resources.ts';
-import type { KubeletContext } from './context.ts';
-import { podDir, podLogDir } from './context.ts';
-import { podDns } from './dns.ts';
-import { expand } from './downward.ts';
-import type { PodRuntimeFields } from './downward.ts';
-import type { LazyItem } from './host/node-host.ts';
-import { SubPathDirectoryError } from './host/subpath-error.ts';
-import { makeEnvironment } from './environment.ts';
-import type { PulledImage } from './images/image-manager.ts';
-import { StartError } from './images/image-manager.ts';
-import { errorText } from './object-cache.ts';
-import { containerHash, formatPod, isHostNetwork } from './pod-util.ts';
+import type { KubeletContext } from '../context.ts';
+import { podDir, podLogDir } from '../context.ts';
+import { podDns } from '../dns.ts';
+import { expand } from '../downward.ts';
+import type { PodRuntimeFields } from '../downward.ts';
+import type { LazyItem } from '../host/node-host.ts';
+import { SubPathDirectoryError } from '../host/subpath-error.ts';
+import { makeEnvironment } from '../environment.ts';
+import type { PulledImage } from '../images/image-manager.ts';
+import { StartError } from '../images/image-manager.ts';
+import { errorText } from '../object-cache.ts';
+import { containerHash, formatPod, isHostNetwork } from '../pod-util.ts';
 import type {
   ContainerConfig,
   Device,
@@ -22,10 +22,10 @@ import type {
   PodSandboxConfig,
   PortMapping,
   ProtocolName,
-} from './runtime/container-runtime.ts';
-import { containerSecurityContext, sandboxSecurityContext } from './security-context.ts';
-import { sysctlName } from './sysctl-allowlist.ts';
-import type { PodVolumes } from './volumes/pod-volumes.ts';
+} from '../runtime/container-runtime.ts';
+import { containerSecurityContext, sandboxSecurityContext } from '../security-context.ts';
+import { sysctlName } from '../sysctl-allowlist.ts';
+import type { PodVolumes } from '../volumes/pod-volumes.ts';
 
 const podNameLabel = 'io.kubernetes.pod.name';
 const podNamespaceLabel = 'io.kubernetes.pod.namespace';

@@ -2,12 +2,12 @@
  * A KubeletConfiguration (kubelet.config.k8s.io/v1beta1) as this kubelet works with it: the file's own names and forms, with
  * upstream's defaults. Durations are Go's notation, resources quantities.
  */
-import { parseQuantity, quantityMilli, quantityValue } from '../api/quantity.ts';
-import { parseDuration } from '../api/time.ts';
-import type { Taint } from '../api/types/index.gen.ts';
+import { parseQuantity, quantityMilli, quantityValue } from '../../api/quantity.ts';
+import { parseDuration } from '../../api/time.ts';
+import type { Taint } from '../../api/types/index.gen.ts';
 import { withDefaults } from './configuration-fields.ts';
 import { configurationErrors } from './configuration-validation.ts';
-import { parseCpuSet } from './cpu-set.ts';
+import { parseCpuSet } from '../cpu-set.ts';
 
 type Strings = Readonly<Record<string, string>>;
 

@@ -1,20 +1,20 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { VirtualClock } from '../base/clock.ts';
-import { silentLogger } from '../base/logger.ts';
-import { SeededRandom } from '../base/random.ts';
-import type { Container, Pod, PodSpec } from '../api/types/index.gen.ts';
-import { FakeApi } from '../client/fake-api.ts';
-import { createClient } from '../client/typed-client.ts';
-import { hugepageSize } from './cgroup-manager.ts';
+import { VirtualClock } from '../../base/clock.ts';
+import { silentLogger } from '../../base/logger.ts';
+import { SeededRandom } from '../../base/random.ts';
+import type { Container, Pod, PodSpec } from '../../api/types/index.gen.ts';
+import { FakeApi } from '../../client/fake-api.ts';
+import { createClient } from '../../client/typed-client.ts';
+import { hugepageSize } from '../cgroup-manager.ts';
 import { oomScoreAdjust, sandboxResources } from './container-resources.ts';
-import { SimulatedHost } from './host/simulated/host.ts';
-import { createKubelet } from './kubelet.ts';
-import { containerHash } from './pod-util.ts';
-import type { ContainerConfig, PodSandboxConfig } from './runtime/container-runtime.ts';
-import { SimulatedImages } from './runtime/simulated/images.ts';
-import { SimulatedNetwork } from './runtime/simulated/network.ts';
-import { SimulatedRuntime } from './runtime/simulated/runtime.ts';
+import { SimulatedHost } from '../host/simulated/host.ts';
+import { createKubelet } from '../kubelet.ts';
+import { containerHash } from '../pod-util.ts';
+import type { ContainerConfig, PodSandboxConfig } from '../runtime/container-runtime.ts';
+import { SimulatedImages } from '../runtime/simulated/images.ts';
+import { SimulatedNetwork } from '../runtime/simulated/network.ts';
+import { SimulatedRuntime } from '../runtime/simulated/runtime.ts';
 
 /** A runtime that keeps what it is told. */
 class Recorder extends SimulatedRuntime {

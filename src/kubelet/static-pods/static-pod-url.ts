@@ -2,12 +2,12 @@
 import { request } from 'node:http';
 import type { IncomingMessage } from 'node:http';
 import { connect as tlsConnect } from 'node:tls';
-import type { Timer } from '../base/clock.ts';
-import { parseDuration } from '../api/time.ts';
-import type { Pod } from '../api/types/index.gen.ts';
-import type { KubeletConfiguration } from './configuration.ts';
-import type { KubeletContext } from './context.ts';
-import { within } from './probes/probe-support.ts';
+import type { Timer } from '../../base/clock.ts';
+import { parseDuration } from '../../api/time.ts';
+import type { Pod } from '../../api/types/index.gen.ts';
+import type { KubeletConfiguration } from '../configuration/configuration.ts';
+import type { KubeletContext } from '../context.ts';
+import { within } from '../probes/probe-support.ts';
 import { parseManifest } from './static-pod-manifest.ts';
 
 const maxBytes = 10 * 1024 * 1024;

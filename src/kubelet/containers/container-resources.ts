@@ -1,17 +1,17 @@
 /** A container's resources as the kernel's limits: CPU shares and quota, memory, huge pages, preference when memory runs out. */
-import { podQOSClass } from '../api/helpers/pod-qos.ts';
-import { podLimits, podRequests } from '../api/helpers/pod-resources.ts';
-import type { Quantity } from '../api/quantity.ts';
-import { parseQuantity, quantityMilli, quantityValue } from '../api/quantity.ts';
-import type { Container, Pod } from '../api/types/index.gen.ts';
-import { hugepageSize } from './cgroup-manager.ts';
+import { podQOSClass } from '../../api/helpers/pod-qos.ts';
+import { podLimits, podRequests } from '../../api/helpers/pod-resources.ts';
+import type { Quantity } from '../../api/quantity.ts';
+import { parseQuantity, quantityMilli, quantityValue } from '../../api/quantity.ts';
+import type { Container, Pod } from '../../api/types/index.gen.ts';
+import { hugepageSize } from '../cgroup-manager.ts';
 import type { ContainerSettings } from './container-settings.ts';
 import { containerSettings } from './container-settings.ts';
-import type { KubeletContext } from './context.ts';
-import { cpuQuota, cpuShares } from './cpu-quota.ts';
-import type { MachineInfo } from './host/node-host.ts';
-import { isCriticalPod } from './pod-util.ts';
-import type { LinuxContainerResources } from './runtime/container-runtime.ts';
+import type { KubeletContext } from '../context.ts';
+import { cpuQuota, cpuShares } from '../cpu-quota.ts';
+import type { MachineInfo } from '../host/node-host.ts';
+import { isCriticalPod } from '../pod-util.ts';
+import type { LinuxContainerResources } from '../runtime/container-runtime.ts';
 
 type Texts = Record<string, string> | undefined;
 

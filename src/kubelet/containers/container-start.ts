@@ -1,18 +1,18 @@
 /** Starting one container: crash-loop back-off, image, configuration, creation, start, with upstream's events and reasons. */
-import type { Container, Pod } from '../api/types/index.gen.ts';
+import type { Container, Pod } from '../../api/types/index.gen.ts';
 import { containerConfig } from './container-config.ts';
-import type { KubeletContext } from './context.ts';
-import type { PodRuntimeFields } from './downward.ts';
-import { StartError } from './images/image-manager.ts';
-import { errorText } from './object-cache.ts';
-import { containerFieldPath, formatPod } from './pod-util.ts';
+import type { KubeletContext } from '../context.ts';
+import type { PodRuntimeFields } from '../downward.ts';
+import { StartError } from '../images/image-manager.ts';
+import { errorText } from '../object-cache.ts';
+import { containerFieldPath, formatPod } from '../pod-util.ts';
 import type {
   ContainerStatus as RuntimeContainer,
   PodSandboxConfig,
   PodSandboxStatus,
-} from './runtime/container-runtime.ts';
-import { RuntimeError } from './runtime/container-runtime.ts';
-import type { PodVolumes } from './volumes/pod-volumes.ts';
+} from '../runtime/container-runtime.ts';
+import { RuntimeError } from '../runtime/container-runtime.ts';
+import type { PodVolumes } from '../volumes/pod-volumes.ts';
 
 export interface ContainerStart {
   readonly pod: Pod;

@@ -2,19 +2,19 @@
  * Static pods: pods that stand in files of a directory of the node (staticPodPath) or are fetched by HTTP (staticPodURL), and run
  * without the API server. Each has a mirror in the API, so that it can be seen there; deleting the mirror does not end the pod.
  */
-import type { Timer } from '../base/clock.ts';
-import { parseDuration } from '../api/time.ts';
-import type { Pod, PodStatus } from '../api/types/index.gen.ts';
-import { isAlreadyExists } from '../client/errors.ts';
-import { compareResourceVersions } from '../client/resource-version.ts';
-import type { KubeletConfiguration } from './configuration.ts';
-import type { KubeletContext } from './context.ts';
-import { deleteMirrorPod } from './mirror-pods.ts';
-import { formatPod } from './pod-util.ts';
-import type { PodMirror, PodWorker } from './pod-worker.ts';
+import type { Timer } from '../../base/clock.ts';
+import { parseDuration } from '../../api/time.ts';
+import type { Pod, PodStatus } from '../../api/types/index.gen.ts';
+import { isAlreadyExists } from '../../client/errors.ts';
+import { compareResourceVersions } from '../../client/resource-version.ts';
+import type { KubeletConfiguration } from '../configuration/configuration.ts';
+import type { KubeletContext } from '../context.ts';
+import { deleteMirrorPod } from '../mirror-pods.ts';
+import { formatPod } from '../pod-util.ts';
+import type { PodMirror, PodWorker } from '../pod-worker.ts';
 import { parseManifest } from './static-pod-manifest.ts';
 import { StaticPodUrl } from './static-pod-url.ts';
-import type { StatusOwner } from './status-manager.ts';
+import type { StatusOwner } from '../status-manager.ts';
 
 export const mirrorAnnotation = 'kubernetes.io/config.mirror';
 const maxFile = 10 * 1024 * 1024;

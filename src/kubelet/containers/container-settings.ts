@@ -1,7 +1,7 @@
 /** What of the kubelet's configuration decides how containers run: processor quotas, what happens out of memory, swap, seccomp. */
-import { parseDurationNanos } from '../api/time.ts';
-import { cpuPeriod } from './cpu-quota.ts';
-import type { KubeletConfiguration } from './configuration.ts';
+import { parseDurationNanos } from '../../api/time.ts';
+import { cpuPeriod } from '../cpu-quota.ts';
+import type { KubeletConfiguration } from '../configuration/configuration.ts';
 
 export interface ContainerSettings {
   /** False: limits of CPU are not enforced. */

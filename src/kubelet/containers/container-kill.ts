@@ -1,8 +1,8 @@
 /** Ending one container: preStop hook, its turn among the pod's containers, stop signal, grace period. */
-import type { Container, Pod } from '../api/types/index.gen.ts';
-import type { KubeletContext } from './context.ts';
-import { runHook } from './hooks.ts';
-import { containerFieldPath, formatPod } from './pod-util.ts';
+import type { Container, Pod } from '../../api/types/index.gen.ts';
+import type { KubeletContext } from '../context.ts';
+import { runHook } from '../hooks.ts';
+import { containerFieldPath, formatPod } from '../pod-util.ts';
 
 /** Seconds that every container gets that is not killed at once. */
 const minimumGrace = 2;

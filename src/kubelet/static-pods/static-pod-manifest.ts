@@ -1,12 +1,12 @@
 /** What a static pod's manifest says, in a file or fetched by HTTP: the pod as this node runs it. */
 import { createHash } from 'node:crypto';
-import { loadCatalog } from '../api/catalog/catalog.ts';
-import { parseYaml } from '../api/codec/yaml.ts';
-import { apiObjectReference } from '../api/helpers/pod-references.ts';
-import { decode } from '../api/schema/decode.ts';
-import { applyDefaults } from '../api/schema/defaults.ts';
-import { formatTime } from '../api/time.ts';
-import type { Pod } from '../api/types/index.gen.ts';
+import { loadCatalog } from '../../api/catalog/catalog.ts';
+import { parseYaml } from '../../api/codec/yaml.ts';
+import { apiObjectReference } from '../../api/helpers/pod-references.ts';
+import { decode } from '../../api/schema/decode.ts';
+import { applyDefaults } from '../../api/schema/defaults.ts';
+import { formatTime } from '../../api/time.ts';
+import type { Pod } from '../../api/types/index.gen.ts';
 
 const hashAnnotation = 'kubernetes.io/config.hash';
 const sourceAnnotation = 'kubernetes.io/config.source';

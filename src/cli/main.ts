@@ -22,8 +22,6 @@ const program = new Command('knarr')
   .description('A complete Kubernetes cluster in one command.')
   .version(knarrVersion, '--version', 'print the version')
   .helpCommand(true)
-  // --version behind a component's name is the component's.
-  .enablePositionalOptions()
   .configureOutput({ outputError: () => {} })
   .exitOverride();
 
@@ -37,6 +35,8 @@ const groups: readonly (readonly [string, readonly CommandSpec[]])[] = [
 ];
 // Hundreds of flags take their time: who names a command gets that one, everybody else (help, a slip of the pen) all of them.
 const named = groups.flatMap(([, specs]) => specs).find((spec) => spec.name === process.argv[2]);
+// --version behind a component's name is the component's.
+if (named?.flags.some((flag) => flag.name === 'version') === true) program.enablePositionalOptions();
 for (const [group, specs] of groups) {
   program.commandsGroup(group);
   for (const spec of specs) if (named === undefined || spec === named) addCommand(program, spec);

@@ -107,6 +107,17 @@ describe('help and version', () => {
     const json = JSON.parse((await run('version', '-o', 'json')).stdout) as { gitVersion: string };
     assert.match(json.gitVersion, /^v1\.36\.\d+\+knarr\.\d+$/);
     assert.match((await run('--version')).stdout, /^\d+\.\d+\.\d+\n$/);
+    const { gitVersion } = json;
+    assert.equal((await run('kubelet', '--version')).stdout, `Kubernetes ${gitVersion}\n`);
+    assert.match(
+      (await run('kube-scheduler', '--version=raw')).stdout,
+      /^version\.Info\{Major:"1", Minor:"36", GitVersion:/,
+    );
+    await refuses(
+      ['kube-proxy', '--version=v1.2.3'],
+      1,
+      /version "v1\.2\.3" must match major\/minor\/patch of default version "v1\.36/,
+    );
   });
 });
 

@@ -218,7 +218,15 @@ export class ProcessCluster {
         '--client-ca-file=pki/ca.crt',
         '--tls-cert-file=pki/apiserver.crt',
         '--tls-private-key-file=pki/apiserver.key',
+        '--enable-bootstrap-token-auth=true',
+        '--proxy-client-cert-file=pki/front-proxy-client.crt',
+        '--proxy-client-key-file=pki/front-proxy-client.key',
+        '--requestheader-allowed-names=front-proxy-client',
         '--requestheader-client-ca-file=pki/front-proxy-ca.crt',
+        '--requestheader-extra-headers-prefix=X-Remote-Extra-',
+        '--requestheader-group-headers=X-Remote-Group',
+        '--requestheader-username-headers=X-Remote-User',
+        '--kubelet-preferred-address-types=InternalIP,ExternalIP,Hostname',
         `--service-account-issuer=${issuer}`,
         '--service-account-key-file=pki/sa.pub',
         '--service-account-signing-key-file=pki/sa.key',
@@ -234,13 +242,23 @@ export class ProcessCluster {
     );
   }
 
-  startControllerManager(name = 'kube-controller-manager'): Promise<unknown> {
+  /** With all the flags of kubeadm's manifest. */
+  async startControllerManager(name = 'kube-controller-manager'): Promise<unknown> {
     return this.run(
       name,
       [
         'kube-controller-manager',
+        '--authentication-kubeconfig=controller-manager.conf',
+        '--authorization-kubeconfig=controller-manager.conf',
+        '--bind-address=127.0.0.1',
+        '--client-ca-file=pki/ca.crt',
+        '--cluster-name=kubernetes',
+        '--controllers=*,bootstrapsigner,tokencleaner',
         '--kubeconfig=controller-manager.conf',
-        '--secure-port=0',
+        '--leader-elect=true',
+        '--requestheader-client-ca-file=pki/front-proxy-ca.crt',
+        '--service-cluster-ip-range=10.96.0.0/12',
+        `--secure-port=${await freePort()}`,
         '--use-service-account-credentials',
         '--root-ca-file=pki/ca.crt',
         '--service-account-private-key-file=pki/sa.key',

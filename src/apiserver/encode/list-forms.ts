@@ -22,6 +22,9 @@ const chunkBytes = 128 * 1024;
 /** Encoded items that are kept until the length of all is known; those of a longer list are made when they are sent. */
 const keptBytes = 8 * 1024 * 1024;
 
+/** So many items tell how long all will be. */
+const sample = 32;
+
 /** What the items of a list become. */
 interface Items {
   readonly apiVersion: string;
@@ -129,7 +132,9 @@ async function protobuf(encoder: Encoder, items: Items, body: ListBody): Promise
     }
     const item = encode(committed);
     total += item.length;
-    if (total > keptBytes) kept = undefined;
+    // The first ones tell of a long list already.
+    const all = count === sample && length !== undefined ? (total / count) * length : total;
+    if (all > keptBytes) kept = undefined;
     else kept?.push(forms.get(committed, form) ?? Buffer.from(item));
   }
   const head = parts.head(listMeta(body), total);

@@ -318,8 +318,9 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
     }
     let policies: NetworkPolicyEnforcer | undefined;
     if (!disabled.has('kube-proxy') && machine !== undefined) {
-      const { createNodeProxy } = await import('../proxy/node-proxy.ts');
+      const { createNodeProxy, nodeConnections } = await import('../proxy/node-proxy.ts');
       const proxy = createNodeProxy({
+        connections: nodeConnections,
         client: clientFor(identities.proxy, 'kube-proxy'),
         clock,
         random,

@@ -14,6 +14,20 @@ export interface ConnectionLimits {
   readonly udpStreamTimeout: number;
 }
 
+/**
+ * What a machine is given that somebody starts as a whole node: upstream's timeouts. A connection of which one end is closed outlives
+ * a minute of silence; the size of the machine's table stays as it is.
+ */
+export const nodeConnections: ConnectionLimits = {
+  maxPerCore: 0,
+  min: 0,
+  tcpEstablishedTimeout: 86_400_000,
+  tcpCloseWaitTimeout: 3_600_000,
+  tcpBeLiberal: false,
+  udpTimeout: 0,
+  udpStreamTimeout: 0,
+};
+
 /** Upstream's cap, for machines with many processors. */
 const most = 1_048_576;
 

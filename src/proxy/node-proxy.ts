@@ -6,6 +6,8 @@ import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
 import type { Random } from '../base/random.ts';
 import type { TypedClient } from '../client/typed-client.ts';
+import type { ConnectionLimits } from './connection-limits.ts';
+import { nodeConnections, setConnectionLimits } from './connection-limits.ts';
 import { HealthCheckPorts } from './health-check-ports.ts';
 import { ProxyHealth } from './health.ts';
 import { createLinuxHost } from './host/linux-host.ts';
@@ -17,6 +19,8 @@ import type { NetworkPolicyEnforcer } from './policy/network-policy.ts';
 import { cleanUpPolicies, createNetworkPolicyEnforcer } from './policy/network-policy.ts';
 import type { Proxy } from './proxy.ts';
 import { createProxy } from './proxy.ts';
+
+export { nodeConnections };
 
 /** So long the start waits for policies to be read; whoever may not read them has none enforced, but Services. */
 const policyWaitMs = 5000;
@@ -33,6 +37,8 @@ export interface NodeProxyOptions {
   /** Path of the node's network namespace; the process's own when left out. */
   readonly netns?: string;
   readonly nftables?: NftablesOptions;
+  /** Set when it starts; nothing when left out. */
+  readonly connections?: ConnectionLimits;
   /** Enforces NetworkPolicies; default true. */
   readonly networkPolicy?: boolean;
   /** A health check port could not be had: for an event about the Service. */
@@ -80,6 +86,7 @@ export function createNodeProxy(options: NodeProxyOptions): NodeProxy {
         if (!stopped) logger.error('network policies are not enforced', { error });
       });
       await proxy.start();
+      if (options.connections !== undefined) await setConnectionLimits(host, options.connections, logger);
       if (policed === undefined) return;
       let ready = false;
       const waited = new AbortController();

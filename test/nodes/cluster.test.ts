@@ -1,7 +1,7 @@
 /** A whole cluster with this machine as its real node: containers, Services, DNS, volumes, restart of knarr. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -152,6 +152,11 @@ test('pods answer behind a Service, found by its name', { skip }, async () => {
   assert.match(seen, /nameserver 10\.96\.0\.10/);
   const answer = await fetch(`http://${address}:30080/`);
   assert.ok(names.includes((await answer.text()).trim()));
+});
+
+test('a connection of which one end is closed is known for an hour', { skip }, async () => {
+  const file = '/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close_wait';
+  await until('the setting', async () => readFileSync(file, 'utf8').trim() === '3600');
 });
 
 test('a pod reaches the API server by its Service, with its own token', { skip }, async () => {

@@ -221,9 +221,9 @@ async function besideKubelet(o: BesideKubelet, env: ComponentEnvironment): Promi
     new LocalPathCleaner({ ...shared, root: localPathRoot }),
   ];
   if (o.kubeProxy) {
-    const { createNodeProxy } = await import('../../proxy/node-proxy.ts');
+    const { createNodeProxy, nodeConnections } = await import('../../proxy/node-proxy.ts');
     const detectLocal = { mode: 'ClusterCIDR', cidrs: facts.clusterCidrs } as const;
-    work.push(createNodeProxy({ ...shared, nodeName, nftables: { detectLocal } }));
+    work.push(createNodeProxy({ ...shared, nodeName, connections: nodeConnections, nftables: { detectLocal } }));
   }
   const pool = facts.loadBalancerPool ?? [];
   if (pool.length > 0) {

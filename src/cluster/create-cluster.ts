@@ -483,7 +483,10 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       const patience = setPatience(machine === undefined ? undefined : clock, () =>
         logger.warn('the node is not ready yet', { why }),
       );
-      await nodesReady(client, names, { clock, random, logger }, (message) => (why = message)).finally(patience);
+      const controlled = manager !== undefined;
+      await nodesReady(client, names, { clock, random, logger }, controlled, (message) => (why = message)).finally(
+        patience,
+      );
     };
     await passingTime(clock, ready());
     const credentials: AdminCredentials | undefined =

@@ -64,11 +64,15 @@ function addressOf(index: number, family: 4 | 6): string {
   return `172.${24 + ((n >> 16) & 7)}.${(n >> 8) & 255}.${n & 255}`;
 }
 
-/** Resolves when every node is Ready and takes pods: what its start put on it to keep them away has been removed. */
+/**
+ * Resolves when every node is Ready and takes pods: what its start put on it to keep them away has been removed. `controlled`:
+ * whether the controllers that do that are of this cluster; others may come whenever they like, and want a cluster to come to.
+ */
 export async function nodesReady(
   client: TypedClient,
   names: readonly string[],
   { clock, random, logger }: Pick<SimulatedNodesOptions, 'clock' | 'random' | 'logger'>,
+  controlled: boolean,
   notYet?: (message: string) => void,
 ): Promise<void> {
   const informer = new Informer({ client: client.core.nodes, clock, random, logger });
@@ -80,7 +84,7 @@ export async function nodesReady(
         notYet?.(condition?.message ?? 'its kubelet has said nothing yet');
         return;
       }
-      if (node.spec?.taints?.some((t) => startTaints.includes(t.key)) === true) return;
+      if (controlled && node.spec?.taints?.some((t) => startTaints.includes(t.key)) === true) return;
       waiting.delete(node.metadata.name!);
       if (waiting.size === 0) resolve();
     };

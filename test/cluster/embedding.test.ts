@@ -237,3 +237,14 @@ test('a data directory opened again is the same cluster', async (t) => {
   // Its containers died with the process; the kubelet starts them again.
   await waitForOne(again.client.core.pods, 'lasts', 'default', (p) => p.status?.containerStatuses?.[0]?.ready === true);
 });
+
+test('a cluster without a controller manager is there for the one that somebody brings', async () => {
+  await using cluster = await createCluster({ disable: ['kube-controller-manager', 'kube-scheduler'] });
+  const [node] = (await cluster.client.core.nodes.list()).items;
+  assert.equal(node!.status!.conditions!.find((c) => c.type === 'Ready')!.status, 'True');
+  // Whoever clears the way for pods has not come yet.
+  assert.deepEqual(
+    node!.spec!.taints!.map((t) => t.key),
+    ['node.kubernetes.io/not-ready'],
+  );
+});

@@ -46,7 +46,7 @@ import { legacyTokenSigner } from './legacy-token-signer.ts';
 import { withdrawDns } from './dns-addons.ts';
 import { renderKubeconfig } from './kubeconfig.ts';
 import { networkDialer } from './network-dialer.ts';
-import { controlPlaneLabel, nodesReady, SimulatedNodes } from './nodes.ts';
+import { SimulatedNodes, controlPlaneLabel, nodesReady, startTaints } from './nodes.ts';
 import { clusterRanges, defaultClusterCIDR, defaultServiceRange } from './ranges.ts';
 import { cniDataDir } from './real/cni.ts';
 import type { MachineNode } from './real/machine-node.ts';
@@ -483,8 +483,11 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       const patience = setPatience(machine === undefined ? undefined : clock, () =>
         logger.warn('the node is not ready yet', { why }),
       );
-      const controlled = manager !== undefined;
-      await nodesReady(client, names, { clock, random, logger }, controlled, (message) => (why = message)).finally(
+      const taints = [
+        ...(manager === undefined ? [] : [startTaints['kube-controller-manager']]),
+        ...(cloud === undefined ? [] : [startTaints['cloud-controller-manager']]),
+      ];
+      await nodesReady(client, names, { clock, random, logger }, taints, (message) => (why = message)).finally(
         patience,
       );
     };

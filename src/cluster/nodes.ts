@@ -52,8 +52,11 @@ export interface StartNodes {
   readonly concurrency?: number;
 }
 
-/** Taints that a node has until the node controllers have looked at it. */
-const startTaints = ['node.kubernetes.io/not-ready', 'node.cloudprovider.kubernetes.io/uninitialized'];
+/** Taints that a node has until a component has looked at it. */
+export const startTaints = {
+  'kube-controller-manager': 'node.kubernetes.io/not-ready',
+  'cloud-controller-manager': 'node.cloudprovider.kubernetes.io/uninitialized',
+} as const;
 
 export const controlPlaneLabel = 'node-role.kubernetes.io/control-plane';
 
@@ -65,14 +68,14 @@ function addressOf(index: number, family: 4 | 6): string {
 }
 
 /**
- * Resolves when every node is Ready and takes pods: what its start put on it to keep them away has been removed. `controlled`:
- * whether the controllers that do that are of this cluster; others may come whenever they like, and want a cluster to come to.
+ * Resolves when every node is Ready and has none of `taints` any more, which its start put on it to keep pods away. Those that
+ * nobody of this cluster removes are not waited for: whoever is brought to do it wants a cluster to come to.
  */
 export async function nodesReady(
   client: TypedClient,
   names: readonly string[],
   { clock, random, logger }: Pick<SimulatedNodesOptions, 'clock' | 'random' | 'logger'>,
-  controlled: boolean,
+  taints: readonly string[],
   notYet?: (message: string) => void,
 ): Promise<void> {
   const informer = new Informer({ client: client.core.nodes, clock, random, logger });
@@ -84,7 +87,7 @@ export async function nodesReady(
         notYet?.(condition?.message ?? 'its kubelet has said nothing yet');
         return;
       }
-      if (controlled && node.spec?.taints?.some((t) => startTaints.includes(t.key)) === true) return;
+      if (node.spec?.taints?.some((t) => taints.includes(t.key)) === true) return;
       waiting.delete(node.metadata.name!);
       if (waiting.size === 0) resolve();
     };

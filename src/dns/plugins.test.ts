@@ -177,6 +177,23 @@ test('who does not answer is passed over, what is cut comes whole, too many are 
   await Promise.all(waiting);
 });
 
+test('what an end cuts off is no error', async (t) => {
+  const far = await farServer(t, zoneOfExample);
+  const w = await smallCluster(t, bind, `. {\n forward . 127.0.0.1:${far.port}\n errors\n }`);
+  const heard = new Promise<void>((resolve) => {
+    far.answer = () => void resolve();
+  });
+  const asked = overUdp(w.dns.address!.port, question('www.example', 'A'));
+  await heard;
+  await w.dns.stop();
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(
+    w.logged.map((r) => r.message).filter((m) => m.startsWith('plugin/errors')),
+    [],
+  );
+  await asked;
+});
+
 test('a loop is found out', async (t) => {
   const probe = createSocket('udp4');
   await new Promise<void>((resolve) => probe.bind(0, '127.0.0.1', resolve));

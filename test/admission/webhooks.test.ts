@@ -7,7 +7,7 @@ import { connectApi } from '../support/api.ts';
 import type { Api, Json } from '../support/api.ts';
 import { startTlsServer } from '../support/tls-server.ts';
 import type { TlsServer } from '../support/tls-server.ts';
-import { waitForOne } from '../support/wait.ts';
+import { waitFor, waitForOne } from '../support/wait.ts';
 
 type Respond = (request: Json, review: Json) => Json | undefined;
 
@@ -376,6 +376,15 @@ test('operations, subresources, scope and object selectors', async () => {
     const path = '/apis/apps/v1/namespaces/default/deployments';
     assert.equal((await api.create(path, deployment)).status, 201);
     assert.equal((await api.merge(`${path}/d/scale`, { spec: { replicas: 1 } })).status, 200);
+    // The scheduler's binding comes by here too.
+    await waitFor(cluster.client.core.pods, { namespace: 'default', labelSelector: 'a=b' }, (pods) =>
+      pods.some((p) => p.spec?.nodeName !== undefined),
+    );
+    const binding = seen.find((s) => s.review.request.subResource === 'binding')!.review.request;
+    assert.deepEqual(
+      [binding.operation, binding.kind, binding.object.target.kind],
+      ['CREATE', { group: '', version: 'v1', kind: 'Binding' }, 'Node'],
+    );
     await api.delete(`${path}/d`);
     const scale = seen.find((s) => s.review.request.subResource === 'scale')!.review.request;
     assert.deepEqual(scale.kind, { group: 'autoscaling', version: 'v1', kind: 'Scale' });
@@ -395,9 +404,9 @@ test('operations, subresources, scope and object selectors', async () => {
     );
     assert.deepEqual(seen[0]!.review.request.object.kind, 'PodExecOptions');
   });
-  const cluster = { rules: rules(['*'], ['CREATE'], { scope: 'Cluster' }), namespaceSelector: {} };
+  const clusterScope = { rules: rules(['*'], ['CREATE'], { scope: 'Cluster' }), namespaceSelector: {} };
   answers.set('/ns', (r) => ({ allowed: r.name !== 'unwanted' }));
-  await validating([webhook('ns.example.com', '/ns', cluster)], async () => {
+  await validating([webhook('ns.example.com', '/ns', clusterScope)], async () => {
     assert.equal((await api.create('/api/v1/namespaces', { metadata: { name: 'unwanted' } })).status, 400);
     assert.equal((await api.create(maps, configMap('not-cluster'))).status, 201);
   });

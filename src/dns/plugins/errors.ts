@@ -78,14 +78,17 @@ export function errors(directives: readonly Directive[], context: BlockContext):
     if (line.name === 'consolidate') groups.push(new Consolidated(line, context));
     else if (line.name === 'stacktrace') noArgs(line);
     else throw wrong(line, `Wrong argument count or unexpected line ending, Unknown field ${line.name}`);
+  let stopped = false;
   return {
     name: 'errors',
     stop: () => {
+      stopped = true;
       for (const g of groups) g.tell();
     },
     wrap: (next) => (request) =>
       andThen(next(request), (reply) => {
-        if (reply.error === undefined) return reply;
+        // What the end of this Corefile cuts off is nobody's mistake.
+        if (reply.error === undefined || stopped) return reply;
         const message = text(reply.error);
         const group = groups.find((g) => g.matches(message));
         if (group === undefined || group.count())

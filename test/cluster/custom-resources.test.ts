@@ -273,6 +273,12 @@ test('schemas prune, default and judge what is written and what was stored befor
       },
     }),
   );
+  // OpenAPI v3 tells the defaults, v2 none of custom resources.
+  const name = 'com.example.shop.v1.Good';
+  const v3 = (await api.get(`/openapi/v3/apis/${group}/v1`)).body.components.schemas[name];
+  assert.equal(v3.properties.spec.properties.plain.default, 'p');
+  const v2 = (await api.get('/openapi/v2')).body.definitions[name];
+  assert.deepEqual(v2.properties.spec.properties.plain, text);
   const made = await api.create(
     path('goods'),
     object('Good', 'a', {
@@ -357,6 +363,41 @@ test('schemas prune, default and judge what is written and what was stored befor
   assert.equal(turned.status, 200, turned.text);
   await until('the default', async () => (await api.get(at)).body.spec.later === 'now');
   assert.equal((await api.get(path('goods'))).body.items[0].spec.later, 'now');
+});
+
+test('a status with a default is there from the beginning, though nobody may write it', async () => {
+  const number = { type: 'integer', format: 'int64' };
+  await install(
+    definition('jobsheets', {
+      version: { subresources: { status: {} } },
+      schema: {
+        type: 'object',
+        properties: {
+          spec: { type: 'object', properties: { type: text } },
+          status: {
+            type: 'object',
+            default: { observedGeneration: -1 },
+            properties: { observedGeneration: number, phase: { ...text, default: 'New' } },
+          },
+        },
+      },
+    }),
+  );
+  const given = object('Jobsheet', 'a', { spec: { type: 'x' }, status: { observedGeneration: 7 } });
+  const fresh = { observedGeneration: -1, phase: 'New' };
+  const dry = await api.create(`${path('jobsheets')}?dryRun=All`, given);
+  assert.deepEqual([dry.status, dry.body.status], [201, fresh], dry.text);
+  const made = await api.create(path('jobsheets'), given);
+  assert.deepEqual([made.status, made.body.status], [201, fresh], made.text);
+  assert.deepEqual((await api.get(path('jobsheets', 'a'))).body, made.body);
+  assert.deepEqual((await api.get(path('jobsheets'))).body.items[0].status, fresh);
+  // The default is stored by the next write, even one that changes nothing else.
+  const again = await api.request('PUT', path('jobsheets', 'a'), made.body);
+  assert.deepEqual([again.status, again.body.status], [200, fresh], again.text);
+  assert.notEqual(again.body.metadata.resourceVersion, made.body.metadata.resourceVersion);
+  assert.equal(again.body.metadata.generation, 1);
+  const still = await api.request('PUT', path('jobsheets', 'a'), again.body);
+  assert.equal(still.body.metadata.resourceVersion, again.body.metadata.resourceVersion);
 });
 
 test('columns of every type are printed', async () => {

@@ -121,7 +121,8 @@ function publish(schema: JSONSchemaProps, options: OpenAPIOptions): OpenAPIObjec
     out['additionalProperties'] = child(schema.additionalProperties);
   }
   if (v2) {
-    for (const name of ['allOf', 'oneOf', 'anyOf', 'not']) delete out[name];
+    // Clients of v2 do not expect the server's defaults, and upstream tells none to them.
+    for (const name of ['allOf', 'oneOf', 'anyOf', 'not', 'default']) delete out[name];
     if (schema.nullable === true) {
       for (const name of ['type', 'nullable', 'items', 'properties']) delete out[name];
     }

@@ -87,6 +87,11 @@ export class CustomTypeSupport implements TypeSupport {
     return previous === undefined ? object : share(object, previous);
   }
 
+  /** A status is taken off when the object is created. */
+  lacksDefaults(object: KubeObject): boolean {
+    return object['status'] === undefined && this.schema.fields.get('status')?.default !== undefined;
+  }
+
   validate(object: KubeObject, old: KubeObject | undefined, warn: (text: string) => void): readonly FieldError[] {
     const errors = [
       ...validateStructural(this.schema, object, old),

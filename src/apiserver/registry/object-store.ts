@@ -66,7 +66,9 @@ export class ObjectStore {
     if (stored.length > maxObjectBytes) {
       throw new StatusError(413, 'RequestEntityTooLarge', 'etcdserver: request is too large');
     }
-    this.cache.expect(key, stored, bytes, object);
+    // What is read with defaults that it is not stored with comes as if somebody else had written it.
+    const asWritten = this.layout.shown(object) === object;
+    if (asWritten) this.cache.expect(key, stored, bytes, object);
     try {
       const result = await this.#store.commit({ key, expectModRevision: expected, value: stored, lease });
       if (!result.ok) return { ok: false, current: this.#stored(result.current) };
@@ -77,6 +79,7 @@ export class ObjectStore {
         cached = this.cache.ready ? this.cache.get(key) : (await this.readFresh(key)).object;
       }
       if (cached?.revision === result.revision) return { ok: true, object: cached };
+      if (!asWritten) return { ok: true, object: this.layout.read(key, result.revision, stored) };
       const written = new StoredObject(this.layout, key, result.revision, bytes);
       written.adopt(object);
       return { ok: true, object: written };
@@ -103,8 +106,9 @@ export class ObjectStore {
 
   /** What a dry run would have stored. */
   unstored(key: string, revision: number, object: KubeObject): StoredObject {
-    const stored = new StoredObject(this.layout, key, revision, this.layout.encode(object));
-    stored.adopt(object);
+    const shown = this.layout.shown(object);
+    const stored = new StoredObject(this.layout, key, revision, this.layout.encode(shown));
+    stored.adopt(shown);
     return stored;
   }
 }

@@ -99,6 +99,7 @@ interface StoredResource {
   readonly embedded: boolean;
   readonly converts?: boolean;
   readonly complete?: (object: KubeObject) => KubeObject;
+  readonly lacksDefaults?: (object: KubeObject) => boolean;
 }
 
 /** What lies in the store, as the schema of today has it; what it cannot read stays as it is. */
@@ -262,6 +263,7 @@ export class RegistriesImpl implements Registries {
         parsed: this.#parsed,
         freeze: options.freeze ?? false,
         complete: stored.complete,
+        lacksDefaults: stored.lacksDefaults,
         fromProtobuf: resource.custom ? undefined : (bytes) => this.#fromProtobuf(bytes, resource, versions),
         stored: resource.custom
           ? undefined
@@ -341,6 +343,7 @@ export class RegistriesImpl implements Registries {
           embedded: embedded && !lags,
           converts: lags,
           complete: (object) => completed(v.types, object),
+          lacksDefaults: (object) => v.types.lacksDefaults?.(object) === true,
         },
         undefined,
         same?.registry.cache,

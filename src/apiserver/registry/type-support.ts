@@ -67,6 +67,8 @@ export interface TypeSupport {
   canonicalize(object: KubeObject, previous?: KubeObject): KubeObject;
   /** Custom resources against their schema and its rules; what an update need not put right goes to `warn`. */
   validate?(object: KubeObject, old: KubeObject | undefined, warn: (text: string) => void): readonly FieldError[];
+  /** Its schema has a default for what its strategy left out: it is stored without it, and read with it. */
+  lacksDefaults?(object: KubeObject): boolean;
   readonly fields: FieldManaging;
   /** Custom resources with a scale subresource. */
   readonly scale?: ScalePaths | undefined;

@@ -36,6 +36,8 @@ export interface LayoutOptions {
   readonly freeze: boolean;
   /** What its schema makes of an object that others stored (custom resources: pruned, with defaults). */
   readonly complete?: ((object: KubeObject) => KubeObject) | undefined;
+  /** What is to be written will be read with more in it: `complete` has to be asked. */
+  readonly lacksDefaults?: ((object: KubeObject) => boolean) | undefined;
   /** Reads what another API server has stored as protobuf; in the storage version, with defaults. */
   readonly fromProtobuf?: ((bytes: Buffer) => KubeObject) | undefined;
   /** What is stored in place of the JSON (`--storage-media-type`). */
@@ -64,12 +66,14 @@ export class StorageLayout {
   readonly parsed: ParsedCache;
   readonly freeze: boolean;
   readonly #complete: LayoutOptions['complete'];
+  readonly #lacksDefaults: LayoutOptions['lacksDefaults'];
   readonly #fromProtobuf: LayoutOptions['fromProtobuf'];
   readonly #stored: LayoutOptions['stored'];
 
   constructor(options: LayoutOptions) {
     this.#stored = options.stored;
     this.#complete = options.complete;
+    this.#lacksDefaults = options.lacksDefaults;
     this.#fromProtobuf = options.fromProtobuf;
     this.prefix = `${options.root}/${options.keyPrefix}/`;
     this.namespaced = options.namespaced;
@@ -125,6 +129,12 @@ export class StorageLayout {
     if (this.#stored === undefined) return bytes;
     const { apiVersion, kind } = this;
     return this.#stored({ ...object, apiVersion, kind, metadata: storedMetadata(object.metadata) as ObjectMeta });
+  }
+
+  /** The object with the defaults that it will be read with. */
+  shown(object: KubeObject): KubeObject {
+    if (this.#complete === undefined || this.#lacksDefaults?.(object) !== true) return object;
+    return this.#complete(object);
   }
 
   /** What lies in the store, as an object. */

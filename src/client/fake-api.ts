@@ -177,6 +177,8 @@ export class FakeApi implements Transport {
   readonly requests: { readonly method: string; readonly path: string; readonly body: unknown }[] = [];
   /** Set to make requests fail: what it returns is thrown or answered. */
   fault: ((request: ApiRequest) => Error | undefined) | undefined;
+  /** Watchers hear of a change so much later than whoever made it. */
+  eventDelayMs = 0;
   /** Answers a request itself when it returns something. */
   answer: ((request: ApiRequest) => unknown) | undefined;
   /** False: `sendInitialEvents` is refused as an old server does. */
@@ -249,8 +251,11 @@ export class FakeApi implements Transport {
       if (w.target.ref !== ref) continue;
       const was = old !== undefined && w.matches(old);
       const is = type !== 'DELETED' && w.matches(stored);
-      if (is) w.stream.deliver([{ type: was ? 'MODIFIED' : 'ADDED', object: stored }]);
-      else if (was) w.stream.deliver([{ type: 'DELETED', object: stored }]);
+      const event = is ? (was ? 'MODIFIED' : 'ADDED') : was ? 'DELETED' : undefined;
+      if (event === undefined) continue;
+      const deliver = (): void => w.stream.deliver([{ type: event, object: stored }]);
+      if (this.eventDelayMs > 0) this.#clock.setTimer(this.eventDelayMs, deliver);
+      else deliver();
     }
     return stored;
   }

@@ -27,7 +27,7 @@ import type { TypedRef } from '../client/resources.ts';
 import { resources } from '../client/resources.ts';
 import { forEachLimit, slowStartBatch } from '../client/slow-start.ts';
 import type { ControllerContext, ControllerDescriptor, RunningController } from './context.ts';
-import { claimObjects } from './util/claim.ts';
+import { behindClaims, claimObjects } from './util/claim.ts';
 import { findCondition, setCondition, withoutCondition } from './util/conditions.ts';
 import {
   addPodControllerIndex,
@@ -239,7 +239,7 @@ class ReplicaSetController implements RunningController {
     if (set === undefined) return;
     const key = keyOf(set);
     if (pod.metadata.deletionTimestamp !== undefined) this.#expectations.deletionObserved(key, keyOf(pod));
-    if (isPodActive(old) !== isPodActive(pod) || !deepEqual(old.metadata.labels, pod.metadata.labels)) {
+    if (moved || isPodActive(old) !== isPodActive(pod) || !deepEqual(old.metadata.labels, pod.metadata.labels)) {
       this.#controller.queue.add(key);
     } else if (isPodReady(old) !== isPodReady(pod) || isPodTerminating(old) !== isPodTerminating(pod))
       this.#statusSoon(set, key);
@@ -294,9 +294,9 @@ class ReplicaSetController implements RunningController {
     }
     const needsSync = this.#expectations.satisfied(key);
     const before = this.#tally(set);
-    if (this.#unclaimed.has(key) || before.foreign > 0) await this.#claim(set, key);
+    // What was just adopted is counted when the informer brings it, which wakes the set: until then there would seem to be too few.
+    if ((this.#unclaimed.has(key) || before.foreign > 0) && (await this.#claim(set, key))) return;
 
-    // What was just adopted or released arrives by the informer; the set is woken again then.
     const tally = this.#tally(set);
     const wanted = set.spec?.replicas ?? 1;
     let failure: unknown;
@@ -306,7 +306,8 @@ class ReplicaSetController implements RunningController {
     if (failure !== undefined) throw failure;
   }
 
-  async #claim(set: ReplicaSet, key: string): Promise<void> {
+  /** True when something was adopted that the cache does not show as the set's yet. */
+  async #claim(set: ReplicaSet, key: string): Promise<boolean> {
     const { lister } = this.#pods;
     const tally = this.#tally(set);
     const objects: Pod[] = [...lister.byIndex(podControllerIndex, orphanKey(set.metadata.namespace))].filter(
@@ -316,7 +317,7 @@ class ReplicaSetController implements RunningController {
       objects.push(...[...lister.byIndex(podControllerIndex, set.metadata.uid!)].filter(isPodActive));
     this.#unclaimed.delete(key);
     try {
-      await claimObjects({
+      const claimed = await claimObjects({
         owner: set,
         ownerRef: this.#kind.ref,
         fresh: () => this.#client.get(set.metadata.name!, set.metadata.namespace),
@@ -324,6 +325,7 @@ class ReplicaSetController implements RunningController {
         client: this.#podClient,
         objects,
       });
+      return behindClaims(set, claimed, lister);
     } catch (error) {
       this.#unclaimed.add(key);
       throw error;

@@ -186,6 +186,27 @@ test('minReadySeconds delays availability', async () => {
   assert.equal((await get(w)).status?.availableReplicas, 2);
 });
 
+test('what was adopted counts before the watch tells of it', async () => {
+  await using w = await createWorld(controllers);
+  const labels = { app: 'x' };
+  const spec = { containers: [{ name: 'c', image: 'i' }] };
+  await w.client.core.pods.create({ metadata: { name: 'orphan', namespace: 'default', labels }, spec });
+  await w.settle();
+  w.api.eventDelayMs = 10;
+  await w.client.apps.replicasets.create({
+    metadata: { name: 'rs', namespace: 'default' },
+    spec: { replicas: 2, selector: { matchLabels: labels }, template: { metadata: { labels }, spec } },
+  });
+  await w.clock.advance(1000);
+  const made = w.api.requests.filter((r) => r.method === 'POST' && r.path.endsWith('/pods'));
+  assert.equal(made.length, 2, 'the orphan and one more');
+  assert.deepEqual(
+    w.pods().map((p) => p.metadata.ownerReferences?.[0]?.name),
+    ['rs', 'rs'],
+  );
+  assert.equal((await w.client.apps.replicasets.get('rs', 'default')).status?.replicas, 2);
+});
+
 test('a ReplicaSet adopts, releases, replaces, and reports what it cannot create', async () => {
   await using w = await createWorld(controllers);
   const pod = (name: string): Pod => ({

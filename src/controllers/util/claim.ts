@@ -7,6 +7,7 @@ import { controllerOf, newControllerRef } from '../../api/helpers/owner-referenc
 import type { KubeObject } from '../../api/object.ts';
 import type { ResourceClient } from '../../client/client.ts';
 import { isInvalid, isNotFound } from '../../client/errors.ts';
+import type { Lister } from '../../client/lister.ts';
 import type { TypedRef } from '../../client/resources.ts';
 
 export interface ClaimOptions<T extends KubeObject> {
@@ -53,6 +54,18 @@ export async function claimObjects<T extends KubeObject>(o: ClaimOptions<T>): Pr
   }
   if (errors.length > 0) throw errors[0];
   return claimed;
+}
+
+/** True when the cache does not show yet that the owner controls all of `claimed`. */
+export function behindClaims<T extends KubeObject>(
+  owner: KubeObject,
+  claimed: readonly T[],
+  cache: Lister<T>,
+): boolean {
+  return claimed.some(({ metadata: { name, namespace, uid } }) => {
+    const cached = cache.get(name!, namespace);
+    return cached !== undefined && cached.metadata.uid === uid && controllerOf(cached)?.uid !== owner.metadata.uid;
+  });
 }
 
 async function recheck<T extends KubeObject>(o: ClaimOptions<T>): Promise<void> {

@@ -9,7 +9,7 @@ import type { ResourceClient } from '../../client/client.ts';
 import type { Informer } from '../../client/informer.ts';
 import { keyOf } from '../../client/lister.ts';
 import type { TypedRef } from '../../client/resources.ts';
-import { claimObjects } from './claim.ts';
+import { behindClaims, claimObjects } from './claim.ts';
 import { addPodControllerIndex, orphanKey, podControllerIndex } from './pods.ts';
 
 export interface OwnedPodsOptions<T extends KubeObject> {
@@ -56,7 +56,7 @@ export class OwnedPods<T extends KubeObject> {
     const orphans = pods.lister.byIndex(podControllerIndex, orphanKey(owner.metadata.namespace));
     this.#unclaimed.delete(key);
     try {
-      return await claimObjects({
+      const claimed = await claimObjects({
         owner,
         ownerRef: ref,
         fresh: () => ownerClient.get(owner.metadata.name!, owner.metadata.namespace),
@@ -66,6 +66,9 @@ export class OwnedPods<T extends KubeObject> {
         objects: [...owned, ...orphans],
         ...(finalizers === undefined ? {} : { finalizers }),
       });
+      // Until the cache shows them as the owner's they would be missing the next time.
+      if (behindClaims(owner, claimed, pods.lister)) this.#unclaimed.add(key);
+      return claimed;
     } catch (error) {
       this.#unclaimed.add(key);
       throw error;

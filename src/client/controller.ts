@@ -5,7 +5,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
 import { Slice } from '../base/yield.ts';
-import { isConflict } from './errors.ts';
+import { isConflict, isNotFound } from './errors.ts';
 import { WorkQueue } from './work-queue.ts';
 
 export interface ControllerOptions {
@@ -113,8 +113,8 @@ export class Controller {
       this.queue.forget(key);
       return;
     }
-    // A conflict only says that the cache was behind; everything else is logged once in a row of failures.
-    if (retries === 0 && !isConflict(error))
+    // A conflict only says that the cache was behind, and so does something gone, once; everything else is logged once in a row of failures.
+    if (retries === (isNotFound(error) ? 1 : 0) && !isConflict(error))
       logger.warn('reconcile failed, will retry', { controller: this.name, key, error });
     else logger.debug('reconcile failed again', { controller: this.name, key, retries, error });
     this.queue.addRateLimited(key);

@@ -1,6 +1,9 @@
 /** The etcd server where the store's contract does not reach: stream details, TLS, errors' codes, resumption, etcdctl. */
 import assert from 'node:assert/strict';
-import { connect } from 'node:net';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { connect, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { execFile } from 'node:child_process';
 import { webcrypto } from 'node:crypto';
 import { once } from 'node:events';
@@ -323,6 +326,39 @@ describe('the etcd server', () => {
 });
 
 describe('the remote store', () => {
+  it('is reached by a Unix socket', { timeout: 20_000 }, async () => {
+    const serving = await serve();
+    const directory = await mkdtemp(join(tmpdir(), 'knarr-etcd-test-'));
+    const path = join(directory, 'etcd.sock');
+    // As a server that listens there, such as kine: the socket leads to the same store.
+    const listener = createServer((near) => {
+      const far = connect(Number(new URL(serving.server.url).port), '127.0.0.1');
+      near.on('error', () => far.destroy());
+      far.on('error', () => near.destroy());
+      near.pipe(far).pipe(near);
+    });
+    listener.listen(path);
+    await once(listener, 'listening');
+    try {
+      for (const endpoint of [`unix://${path}`, `unix:${path}`]) {
+        const remote = await openRemoteStore({ endpoints: [endpoint], logger });
+        await put(serving.store, 'where', endpoint);
+        const [kv] = (await remote.range({ key: 'where' })).kvs;
+        assert.equal(String(kv?.value), endpoint);
+        await remote.close();
+      }
+    } finally {
+      listener.close();
+      await serving.close();
+      await rm(directory, { recursive: true });
+    }
+    const gone = await openRemoteStore({ endpoints: [`unix://${path}`], logger, timeoutMs: 300 });
+    await assert.rejects(gone.range({ key: 'where' }), (e: RemoteStoreError) =>
+      e.message.startsWith(`unix://${path}: `),
+    );
+    await gone.close();
+  });
+
   it('goes to another endpoint and resumes its watches without a gap', { timeout: 20_000 }, async () => {
     const store = await openEmbeddedStore({ engine: 'memory', clock, logger });
     const [one, two] = [

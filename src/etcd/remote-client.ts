@@ -1,5 +1,6 @@
 /** The client of a real etcd cluster. Loads gRPC: imported by `openRemoteStore` alone. */
 import { isIP } from 'node:net';
+import { basename } from 'node:path';
 import { checkServerIdentity } from 'node:tls';
 import * as grpc from '@grpc/grpc-js';
 import { ioNow, ioTimer } from '../base/io-time.ts';
@@ -319,15 +320,31 @@ export class RemoteStore implements KeyValueStore {
 export function endpointUrl(endpoint: string, secure: boolean): { url: URL; host: string; port: number } {
   const url = new URL(endpoint.includes('://') ? endpoint : `${secure ? 'https' : 'http'}://${endpoint}`);
   if (url.protocol !== 'http:' && url.protocol !== 'https:') {
-    throw new TypeError(`etcd endpoint ${endpoint}: the scheme must be http or https`);
+    throw new TypeError(`etcd endpoint ${endpoint}: the scheme must be http, https, unix or unixs`);
   }
   return { url, host: url.hostname.replace(/^\[|\]$/g, ''), port: Number(url.port || '2379') };
 }
 
-/** `path`: the socket to connect to instead. */
-function connect(endpoint: string, options: RemoteStoreOptions, path: string | undefined): Endpoint {
+/** The socket that an endpoint such as `unix:///run/kine.sock` or `unix:kine.sock` names. */
+export function endpointSocket(endpoint: string): { path: string; secure: boolean } | undefined {
+  const match = /^unix(s?):(?:\/\/)?(.+)$/.exec(endpoint);
+  return match === null ? undefined : { path: match[2]!, secure: match[1] === 's' };
+}
+
+/** `way`: the socket to connect to instead. */
+function connect(endpoint: string, options: RemoteStoreOptions, way: string | undefined): Endpoint {
   const { tls } = options;
-  const { url, host: address, port } = endpointUrl(endpoint, tls !== undefined);
+  const socket = endpointSocket(endpoint);
+  // As etcd's own client has it: on a socket TLS is spoken when there is something to speak it with, and its file is the server's name.
+  const secure = socket !== undefined && (socket.secure || tls !== undefined);
+  const {
+    url,
+    host: address,
+    port,
+  } = socket === undefined
+    ? endpointUrl(endpoint, tls !== undefined)
+    : endpointUrl(`${secure ? 'https' : 'http'}://${serverName(socket.path)}`, secure);
+  const path = way ?? socket?.path;
   const pem = (p: string | Buffer | undefined): Buffer | null =>
     p === undefined ? null : typeof p === 'string' ? Buffer.from(p) : p;
   // gRPC sends the host as the server's name, which TLS does not allow for an address: send another, check the address.
@@ -351,8 +368,14 @@ function connect(endpoint: string, options: RemoteStoreOptions, path: string | u
     'grpc.max_reconnect_backoff_ms': maxBackoffMs,
     // Two stores of one process must not share a connection: closing one would be felt by the other.
     'grpc.use_local_subchannel_pool': 1,
-    ...(path === undefined ? {} : { 'grpc.default_authority': target }),
+    ...(path === undefined ? {} : { 'grpc.default_authority': socket === undefined ? target : address }),
     ...(byAddress ? { 'grpc.ssl_target_name_override': 'localhost' } : {}),
   });
-  return { url: `${url.protocol}//${target}`, client };
+  return { url: socket === undefined ? `${url.protocol}//${target}` : endpoint, client };
+}
+
+/** The name of a socket's file; what may not stand in a host's name is left to the default. */
+function serverName(path: string): string {
+  const name = basename(path);
+  return /^[\w.-]+$/.test(name) ? name : 'localhost';
 }

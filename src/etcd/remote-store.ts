@@ -10,7 +10,7 @@ import type { EtcdDial } from './dialled-endpoints.ts';
 import type { KeyValueStore } from './store.ts';
 
 export interface RemoteStoreOptions {
-  /** `http://host:port` or `https://host:port`; without a scheme https when `tls` is given. */
+  /** `http://host:port`, `https://host:port` or `unix://path`; without a scheme https when `tls` is given. */
   readonly endpoints: readonly string[];
   /** PEM; `cert` and `key` for a client certificate. */
   readonly tls?: { readonly ca?: string | Buffer; readonly cert?: string | Buffer; readonly key?: string | Buffer };
@@ -36,12 +36,14 @@ export class RemoteStoreError extends Error {
 
 /** Opens a store on a real etcd cluster. Does not wait for a connection: the first call does. */
 export async function openRemoteStore(options: RemoteStoreOptions): Promise<KeyValueStore> {
-  const { RemoteStore, endpointUrl } = await import('./remote-client.ts');
+  const { RemoteStore, endpointSocket, endpointUrl } = await import('./remote-client.ts');
   if (options.dial === undefined) return new RemoteStore(options);
   const dialled = await DialledEndpoints.open(options.dial, options.logger);
   try {
     const paths = new Map<string, string>();
     for (const endpoint of options.endpoints) {
+      // A socket of this machine is not behind a proxy.
+      if (endpointSocket(endpoint) !== undefined) continue;
       const { host, port } = endpointUrl(endpoint, options.tls !== undefined);
       paths.set(endpoint, await dialled.path(host, port));
     }

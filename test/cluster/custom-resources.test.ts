@@ -324,6 +324,7 @@ test('schemas prune, default and judge what is written and what was stored befor
       'spec.count: Invalid value: "string": spec.count in body must be of type integer: "string"',
       'spec.parts[2].name: Required value',
       'spec.port: Invalid value: "boolean": spec.port in body must be of type integer,string: "boolean"',
+      '.spec.count: Invalid value: 0: .spec.count accessor error: x is of the type string, expected int64',
       'spec.parts[1]: Duplicate value: {"name":"p"}',
       'spec.tags[1]: Duplicate value: "a"',
     ],
@@ -333,8 +334,40 @@ test('schemas prune, default and judge what is written and what was stored befor
     'spec.template.kind: Required value',
   ]);
 
+  // What scales has replicas that fit, where the definition says they are.
+  assert.deepEqual(await causes({ count: 2147483648 }), [
+    '<nil>: Invalid value: "": Checked value must be of type integer with format int32 in spec.count',
+    '.spec.count: Invalid value: 2147483648: should be less than or equal to 2147483647',
+  ]);
+  const flat = await api.create(path('goods'), object('Good', 'bad', { spec: 7 }));
+  assert.match(
+    flat.body.message,
+    /\.spec\.count accessor error: 7 is of the type int64, expected map\[string\]interface\{\}/,
+  );
+
+  // Applied nulls are not unset as those of a create are: they are refused where the schema has no default for them.
+  const apply = (spec: Json): Promise<Json> =>
+    api.request('PATCH', `${path('goods', 'n')}?fieldManager=t`, object('Good', 'n', { spec }), {
+      'content-type': 'application/apply-patch+yaml',
+    });
+  const refused = await apply({ plain: null, note: null, port: null, parts: null });
+  assert.deepEqual(
+    refused.body.details.causes.map((c: Json) => c.message),
+    [
+      'Invalid value: "null": spec.parts in body must be of type array: "null"',
+      'Invalid value: "null": spec.port in body must be of type integer,string: "null"',
+    ],
+  );
+  const applied = await apply({ plain: null, note: null });
+  assert.deepEqual([applied.status, applied.body.spec], [201, { count: 1, note: null, plain: 'p' }]);
+  const untyped = await apply({ plain: { b: ['x'], a: null } });
+  const got = '&value.valueUnstructured{Value:map[string]interface {}{"a":interface {}(nil), "b":[]interface {}{"x"}}}';
+  assert.ok(untyped.body.message.endsWith(`.spec.plain: expected string, got ${got}`), untyped.body.message);
+
   // Subresources: each writes its own part.
   const at = path('goods', 'a');
+  const negative = await api.merge(`${at}/status`, { status: { count: -1 } });
+  assert.match(negative.body.message, /\.status\.count: Invalid value: -1: should be a non-negative integer/);
   const status = await api.merge(`${at}/status`, { spec: { count: 9 }, status: { count: 2, selector: 'app=a' } });
   assert.deepEqual(
     [status.body.spec.count, status.body.status, status.body.metadata.generation],

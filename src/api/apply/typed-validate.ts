@@ -1,6 +1,5 @@
 /** Checks applied configurations against their schema, in upstream's words. */
-import { goQuote } from '../codec/json.ts';
-import { goTypeName, isObject, printGo } from '../patch/values.ts';
+import { goSyntax, goTypeName, isObject, printGo } from '../patch/values.ts';
 import type { ObjectSchema, Schema } from '../schema/schema.ts';
 import { elementText } from './field-set.ts';
 import { associative, deduced, itemElement, memberSchema, shapeOf, TypedError } from './typed.ts';
@@ -18,7 +17,7 @@ function report(errors: string[], path: string, message: string): void {
 
 /** Go's `%#v` of upstream's wrapper around a value. */
 function wrapped(value: unknown): string {
-  return `&value.valueUnstructured{Value:${typeof value === 'string' ? goQuote(value) : printGo(value)}}`;
+  return `&value.valueUnstructured{Value:${goSyntax(value)}}`;
 }
 
 function validate(schema: Schema, value: unknown, path: string, errors: string[]): void {

@@ -1,4 +1,5 @@
 /** Small helpers on JSON values that the patch kinds share: equality, safe member writes, and Go's way to print a value. */
+import { goQuote } from '../codec/json.ts';
 import { StatusError } from '../status.ts';
 
 export type JsonObject = Record<string, unknown>;
@@ -49,6 +50,20 @@ export function printGo(value: unknown): string {
     return `map[${body.join(' ')}]`;
   }
   return String(value as string | number | boolean | bigint);
+}
+
+/** Go's `%#v` of a JSON value: `map[string]interface {}{"a":1, "b":[]interface {}{"x"}}`. */
+export function goSyntax(value: unknown): string {
+  if (value === null || value === undefined) return 'interface {}(nil)';
+  if (Array.isArray(value)) return `[]interface {}{${value.map(goSyntax).join(', ')}}`;
+  if (typeof value === 'object') {
+    const members = value as JsonObject;
+    const body = Object.keys(members)
+      .sort()
+      .map((key) => `${goQuote(key)}:${goSyntax(members[key])}`);
+    return `map[string]interface {}{${body.join(', ')}}`;
+  }
+  return typeof value === 'string' ? goQuote(value) : String(value as number | boolean | bigint);
 }
 
 /** Go's name for the dynamic type of a decoded JSON value, as `%s` of it prints. */

@@ -14,6 +14,8 @@ import type { ObjectSchema, Schema } from './schema.ts';
 export interface DecodeCustomOptions {
   /** Collect unknown members, for fieldValidation Strict and Warn. */
   readonly strict?: boolean;
+  /** Nulls that are not allowed stay, where no default takes their place. */
+  readonly keepNulls?: boolean | undefined;
   /** metav1.ObjectMeta of the catalogue. */
   readonly objectMeta: ObjectSchema;
 }
@@ -68,12 +70,14 @@ const isObject = (v: unknown): v is Members => typeof v === 'object' && v !== nu
 
 class Pruner {
   readonly #strict: boolean;
+  readonly #keepNulls: boolean;
   readonly #objectMeta: ObjectSchema;
   readonly #metadata: string[] = [];
   readonly #unknown: string[] = [];
 
   constructor(options: DecodeCustomOptions) {
     this.#strict = options.strict === true;
+    this.#keepNulls = options.keepNulls === true;
     this.#objectMeta = options.objectMeta;
   }
 
@@ -107,7 +111,7 @@ class Pruner {
       const v = (value as Members)[key];
       if (v === undefined) continue;
       if (schema?.kind === 'map') {
-        if (v === null && isRefused(schema.values)) continue;
+        if (v === null && !this.#keepNulls && isRefused(schema.values)) continue;
         setMember(
           out,
           key,
@@ -140,7 +144,7 @@ class Pruner {
       }
       const field = schema.fields.get(key);
       if (field !== undefined) {
-        if (v === null && isRefused(field.schema) && field.default === undefined) continue;
+        if (v === null && !this.#keepNulls && isRefused(field.schema) && field.default === undefined) continue;
         out[key] = this.#node(field.schema, v, join(path, key));
       } else if (schema.preserveUnknown) setMember(out, key, copyJson(v));
       else this.#record(path, key);

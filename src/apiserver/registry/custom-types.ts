@@ -17,6 +17,7 @@ import {
 } from '../../api/schema/validate-structural.ts';
 import type { CustomVersions, FieldManagingFactory } from './builtin-types.ts';
 import { validateObjectMeta } from './object-meta.ts';
+import { validateScalePaths } from './custom-scale.ts';
 import type { DecodedObject, DecodeRequest, FieldManaging, ScalePaths, TypeSupport } from './type-support.ts';
 
 export interface CustomTypeOptions {
@@ -74,7 +75,11 @@ export class CustomTypeSupport implements TypeSupport {
 
   decode(input: unknown, request: DecodeRequest): DecodedObject {
     const objectMeta = this.#options.catalog.schema(objectMetaName);
-    const { object, strictErrors } = decodeCustom(this.schema, input, { strict: request.strict, objectMeta });
+    const { object, strictErrors } = decodeCustom(this.schema, input, {
+      strict: request.strict,
+      keepNulls: request.keepNulls,
+      objectMeta,
+    });
     object['metadata'] ??= {};
     if (object['kind'] !== this.kind || object['apiVersion'] !== this.apiVersion) {
       const { kind: _kind, apiVersion: _apiVersion, ...rest } = object;
@@ -92,9 +97,15 @@ export class CustomTypeSupport implements TypeSupport {
     return object['status'] === undefined && this.schema.fields.get('status')?.default !== undefined;
   }
 
-  validate(object: KubeObject, old: KubeObject | undefined, warn: (text: string) => void): readonly FieldError[] {
+  validate(
+    object: KubeObject,
+    old: KubeObject | undefined,
+    warn: (text: string) => void,
+    subresource: string,
+  ): readonly FieldError[] {
     const errors = [
       ...validateStructural(this.schema, object, old),
+      ...(this.scale === undefined ? [] : validateScalePaths(this.scale, object, subresource)),
       ...validateEmbeddedResources(this.schema, object, embeddedMeta),
       ...validateListSetsAndMaps(this.schema, object),
     ];

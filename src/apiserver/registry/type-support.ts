@@ -17,6 +17,8 @@ export interface DecodeRequest {
   readonly strict: boolean;
   /** The input was parsed for this call alone. */
   readonly owned: boolean;
+  /** Nulls that a custom resource's schema does not allow stay for validation to refuse, as what was applied keeps them. */
+  readonly keepNulls?: boolean;
 }
 
 export interface FieldManagerRequest {
@@ -66,7 +68,12 @@ export interface TypeSupport {
   /** As it is stored: upstream's order and presence, what is unchanged shared with `previous`. */
   canonicalize(object: KubeObject, previous?: KubeObject): KubeObject;
   /** Custom resources against their schema and its rules; what an update need not put right goes to `warn`. */
-  validate?(object: KubeObject, old: KubeObject | undefined, warn: (text: string) => void): readonly FieldError[];
+  validate?(
+    object: KubeObject,
+    old: KubeObject | undefined,
+    warn: (text: string) => void,
+    subresource: string,
+  ): readonly FieldError[];
   /** Its schema has a default for what its strategy left out: it is stored without it, and read with it. */
   lacksDefaults?(object: KubeObject): boolean;
   readonly fields: FieldManaging;

@@ -223,7 +223,7 @@ async function createOnce(
   const name = object.metadata.name ?? '';
   const rule = strategy.validateName ?? nameIsDNSSubdomain;
   const warn = (text: string): void => ctx.warn(text);
-  const general = support.hub.validate?.(object, undefined, warn) ?? [];
+  const general = support.hub.validate?.(object, undefined, warn, '') ?? [];
   const particular = strategy.validate?.(context, object) ?? [];
   const errors = withMetadataErrors(object.metadata, ctx.resource ?? resource, rule, [
     ...general,
@@ -511,7 +511,7 @@ async function prepareUpdate(
   const same = object === old;
   const warn = (text: string): void => ctx.warn(text);
   const rule = support.strategies.main.validateName ?? nameIsDNSSubdomain;
-  const general = hub.validate?.(object, old, warn) ?? [];
+  const general = hub.validate?.(object, old, warn, options.subresource) ?? [];
   const particular = strategy.validateUpdate?.(context, object, old) ?? [];
   const errors = updateErrors(object.metadata, old.metadata, ctx.resource ?? resource, options.subresource, rule, [
     ...general,

@@ -71,7 +71,7 @@ export function completeApplied(
   configuration?: Partial<KubeObject>,
 ): KubeObject {
   try {
-    return types.decode(applied, { strict: false, owned: false }).object;
+    return types.decode(applied, { strict: false, owned: false, keepNulls: true }).object;
   } catch (error) {
     if (!(error instanceof DecodeError)) throw error;
     const { group, version } = parseApiVersion(types.apiVersion)!;

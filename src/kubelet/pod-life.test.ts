@@ -76,6 +76,28 @@ test('init containers run in order, sidecars beside them, and all end in order',
   assert.ok(p.status?.conditions?.every((x) => x.status === 'True'));
 });
 
+test('an init container of an unknown image ends by itself, unless it is told otherwise', async (t) => {
+  const c = await cluster(t);
+  const spec: PodSpec = {
+    containers: [{ name: 'main', image: 'example.com/server', args: ['--listen=:80'] }],
+    initContainers: [{ name: 'prepare', image: 'example.com/tool', command: ['/bin/prepare'], args: ['--once'] }],
+  };
+  const states = async (name: string) => {
+    const { phase, initContainerStatuses } = (await c.pod(name)).status!;
+    const { terminated, running } = initContainerStatuses![0]!.state!;
+    return [phase, terminated?.exitCode ?? (running === undefined ? 'waiting' : 'running')];
+  };
+  await c.run('p', spec);
+  await c.clock.advance(1000);
+  assert.deepEqual(await states('p'), ['Running', 0]);
+  const annotations = { 'knarr.dev/simulated.exit-after.prepare': '5s', 'knarr.dev/simulated.exit-code.prepare': '1' };
+  await c.run('failing', { ...spec, restartPolicy: 'Never' }, { annotations });
+  await c.clock.advance(1000);
+  assert.deepEqual(await states('failing'), ['Pending', 'running']);
+  await c.clock.advance(5000);
+  assert.deepEqual(await states('failing'), ['Failed', 1]);
+});
+
 test('probes decide over readiness and restarts', async (t) => {
   const c = await cluster(t);
   await c.run(

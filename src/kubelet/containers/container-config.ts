@@ -384,7 +384,15 @@ async function build(ctx: KubeletContext, input: ContainerInput): Promise<Contai
       securityContext: security,
     }),
     stopSignal: container.lifecycle?.stopSignal,
+    ...(isAwaited(pod, container) ? { awaited: true } : {}),
   };
+}
+
+/** An init container that is no sidecar: the pod goes on when it has ended. */
+function isAwaited(pod: Pod, container: Container): boolean {
+  return (
+    container.restartPolicy !== 'Always' && pod.spec?.initContainers?.some((c) => c.name === container.name) === true
+  );
 }
 
 /** Volumes keep the owners that they have on the node: their ids are those that the pod sees. */

@@ -274,6 +274,8 @@ export interface ContainerConfig {
   /** `SIGTERM`, …; the image's own when left out. */
   readonly stopSignal?: string;
   readonly cdiDevices?: readonly string[];
+  /** Others wait for its end, as for an init container's. No part of CRI: who simulates has to know what is meant to end. */
+  readonly awaited?: boolean;
 }
 
 export type ContainerState = 'CONTAINER_CREATED' | 'CONTAINER_RUNNING' | 'CONTAINER_EXITED' | 'CONTAINER_UNKNOWN';

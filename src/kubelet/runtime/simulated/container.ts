@@ -97,7 +97,9 @@ export class SimulatedContainer {
     if (b.startError !== undefined) this.#failStart(b.startError);
     const argv = this.#argv();
     const program = argv === undefined ? undefined : this.#program(argv);
-    const scripted = b.exitCode !== undefined || b.exitAfterMs !== undefined;
+    // What a pod waits for does its work and ends, whatever it would have run.
+    const unknown = program === undefined && this.config.awaited === true && !this.image.image.closed;
+    const scripted = b.exitCode !== undefined || b.exitAfterMs !== undefined || unknown;
     if (program === undefined || scripted) {
       if (argv !== undefined && program === undefined && this.image.image.closed && !scripted)
         this.#failStart(

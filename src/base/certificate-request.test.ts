@@ -6,9 +6,15 @@ import { generateKeyOfType } from './keys.ts';
 import type { KeyType } from './keys.ts';
 import { loadX509 } from './x509.ts';
 
-async function request(type: KeyType): Promise<Buffer> {
+async function signedWithSha1(): ReturnType<typeof generateKeyOfType> {
+  const algorithm = { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-1' };
+  const size = { modulusLength: 2048, publicExponent: new Uint8Array([1, 0, 1]) };
+  return { keys: await webcrypto.subtle.generateKey({ ...algorithm, ...size }, true, ['sign', 'verify']), algorithm };
+}
+
+async function request(type: KeyType | 'RSA-SHA1'): Promise<Buffer> {
   const x509 = await loadX509();
-  const { keys, algorithm } = await generateKeyOfType(type);
+  const { keys, algorithm } = await (type === 'RSA-SHA1' ? signedWithSha1() : generateKeyOfType(type));
   const made = await x509.Pkcs10CertificateRequestGenerator.create(
     {
       name: [{ O: ['a'] }, { O: ['b'] }, { CN: ['first'] }, { CN: ['last'] }],
@@ -24,6 +30,7 @@ async function request(type: KeyType): Promise<Buffer> {
 for (const [type, fault] of [
   ['ECDSAP384', 'x509: ECDSA verification failure'],
   ['RSA3072', 'crypto/rsa: verification error'],
+  ['RSA-SHA1', 'crypto/rsa: verification error'],
   ['ED25519', 'crypto/rsa: verification error'],
 ] as const)
   test(`a request with a key of type ${type} is read, and held against its signature`, async () => {

@@ -61,7 +61,8 @@ export async function readRequest(der: Buffer): Promise<CertificateRequest> {
   };
 }
 
-const digests: ReadonlySet<string | undefined> = new Set(['SHA-256', 'SHA-384', 'SHA-512']);
+/** SHA-1 as well: in requests, which nobody but their own key vouches for, Go takes it still. */
+const digests: ReadonlySet<string | undefined> = new Set(['SHA-1', 'SHA-256', 'SHA-384', 'SHA-512']);
 
 /** @throws {Error} when the bytes are no request */
 export async function checkRequest(der: Buffer): Promise<CheckedRequest> {

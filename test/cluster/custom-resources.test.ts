@@ -358,6 +358,9 @@ test('schemas prune, default and judge what is written and what was stored befor
       'Invalid value: "null": spec.port in body must be of type integer,string: "null"',
     ],
   );
+  assert.deepEqual((await apply({ parts: [{ name: null }] })).body.details?.causes[0].field, 'spec.parts[0].name');
+  const strange = await apply({ parts: [{ name: { a: ['b', null] }, size: '1' }] });
+  assert.ok(strange.body.message.includes('.spec.parts[name=a=["b",null]].name: expected string, got '), strange.text);
   const applied = await apply({ plain: null, note: null });
   assert.deepEqual([applied.status, applied.body.spec], [201, { count: 1, note: null, plain: 'p' }]);
   const untyped = await apply({ plain: { b: ['x'], a: null } });

@@ -123,8 +123,14 @@ export function elementText(element: string): string {
   }
 }
 
+/** A key's value; those of wrong types are told of as well. */
 function scalarText(value: unknown): string {
-  return typeof value === 'string' ? JSON.stringify(value) : String(value);
+  if (typeof value === 'string') return JSON.stringify(value);
+  if (Array.isArray(value)) return `[${value.map(scalarText).join(',')}]`;
+  if (typeof value !== 'object' || value === null) return String(value);
+  return Object.entries(value)
+    .map(([name, v]) => `${name}=${scalarText(v)}`)
+    .join('');
 }
 
 export function pathText(path: readonly string[]): string {

@@ -122,14 +122,17 @@ export function itemElement(list: ListSchema, item: unknown): string {
   const keys = keysOf(list);
   if (keys.length === 1) {
     const name = keys[0]!;
-    const value = item[name] ?? keyDefault(list, name);
+    const own = item[name];
+    // A null is a key as well: validation has to refuse it, not the lack of a key.
+    const value = own === undefined ? keyDefault(list, name) : own;
     if (value === undefined) throw new Error(noKeys(list));
     return keyElement(keys, [value]);
   }
   const names: string[] = [];
   const values: unknown[] = [];
   for (const name of keys) {
-    const value = memberOf(item, name) ?? keyDefault(list, name);
+    const own = memberOf(item, name);
+    const value = own === undefined ? keyDefault(list, name) : own;
     if (value === undefined) continue;
     names.push(name);
     values.push(value);

@@ -11,7 +11,7 @@ import type {
   CustomResourceDefinitionCondition,
   CustomResourceDefinitionNames,
 } from '../../api/types/index.gen.ts';
-import { approvalOf, isProtectedGroup } from '../validation/custom-resource-definition.ts';
+import { approvalOf, hasInvalidBundle, isProtectedGroup } from '../validation/custom-resource-definition.ts';
 
 type Conditions = readonly CustomResourceDefinitionCondition[];
 /** A condition that is to hold from now on. */
@@ -110,14 +110,11 @@ export function acceptNames(
 /** Established stays once it is true. */
 export function establishedCondition(crd: CustomResourceDefinition, namesAccepted: boolean): Wanted | undefined {
   if (isTrue(crd, 'Established')) return undefined;
-  return namesAccepted
-    ? {
-        type: 'Established',
-        status: 'True',
-        reason: 'InitialNamesAccepted',
-        message: 'the initial names have been accepted',
-      }
-    : { type: 'Established', status: 'False', reason: 'NotAccepted', message: 'not all names are accepted' };
+  const type = 'Established';
+  if (!namesAccepted) return { type, status: 'False', reason: 'NotAccepted', message: 'not all names are accepted' };
+  if (hasInvalidBundle(crd))
+    return { type, status: 'False', reason: 'InvalidCABundle', message: 'The conversion webhook CABundle is invalid' };
+  return { type, status: 'True', reason: 'InitialNamesAccepted', message: 'the initial names have been accepted' };
 }
 
 /** Of definitions of older API versions alone: what is written today has a structural schema. */

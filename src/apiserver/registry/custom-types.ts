@@ -97,6 +97,13 @@ export class CustomTypeSupport implements TypeSupport {
     return object['status'] === undefined && this.schema.fields.get('status')?.default !== undefined;
   }
 
+  /** An object whose lists were wrong before may keep them so: the schema has come to be stricter. */
+  #listErrors(object: KubeObject, old: KubeObject | undefined): readonly FieldError[] {
+    const errors = validateListSetsAndMaps(this.schema, object);
+    if (errors.length === 0 || old === undefined) return errors;
+    return validateListSetsAndMaps(this.schema, old).length > 0 ? [] : errors;
+  }
+
   validate(
     object: KubeObject,
     old: KubeObject | undefined,
@@ -107,7 +114,7 @@ export class CustomTypeSupport implements TypeSupport {
       ...validateStructural(this.schema, object, old),
       ...(this.scale === undefined ? [] : validateScalePaths(this.scale, object, subresource)),
       ...validateEmbeddedResources(this.schema, object, embeddedMeta),
-      ...validateListSetsAndMaps(this.schema, object),
+      ...this.#listErrors(object, old),
     ];
     this.#rules ??= { cel: CelRules.of(this.schema) };
     const rules = this.#rules.cel;

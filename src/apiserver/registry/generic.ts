@@ -56,6 +56,8 @@ export interface GenericRegistryOptions {
 export class GenericRegistry implements Registry {
   readonly resource: ResourceInfo;
   readonly cache: WatchCache;
+  /** Who serves the version now that this one has been replaced. */
+  successor: GenericRegistry | undefined;
   /** For verbs that go further than the interface (scale, binding, eviction). */
   readonly support: WriteSupport;
   readonly #versions: ReadonlyMap<string, TypeSupport>;
@@ -110,7 +112,21 @@ export class GenericRegistry implements Registry {
     return this.cache.current ? this.cache.get(this.key(namespace, name)) : undefined;
   }
 
-  async get(ctx: RequestContext, namespace: string, name: string, resourceVersion: string): Promise<StoredObject> {
+  /** A request that was on its way when the resource's definition changed goes on with who serves it now. */
+  async #orSuccessor<T>(read: (registry: GenericRegistry) => Promise<T>): Promise<T> {
+    try {
+      return await read(this);
+    } catch (error) {
+      if (this.successor === undefined || !this.cache.closed) throw error;
+      return this.successor.#orSuccessor(read);
+    }
+  }
+
+  get(ctx: RequestContext, namespace: string, name: string, resourceVersion: string): Promise<StoredObject> {
+    return this.#orSuccessor((registry) => registry.#get(ctx, namespace, name, resourceVersion));
+  }
+
+  async #get(ctx: RequestContext, namespace: string, name: string, resourceVersion: string): Promise<StoredObject> {
     const key = this.key(namespace, name);
     const { cache } = this;
     let object: StoredObject | undefined;
@@ -136,12 +152,12 @@ export class GenericRegistry implements Registry {
   }
 
   async list(ctx: RequestContext, options: ReadListOptions): Promise<ResponseBody & { kind: 'list' }> {
-    const result = await this.cache.list(this.#selection(ctx, options), options);
+    const result = await this.#orSuccessor((r) => r.cache.list(r.#selection(ctx, options), options));
     return { kind: 'list', ...result };
   }
 
   async watch(ctx: RequestContext, options: ReadWatchOptions): Promise<ResponseBody & { kind: 'watch' }> {
-    const source = await this.cache.watch(this.#selection(ctx, options), options);
+    const source = await this.#orSuccessor((r) => r.cache.watch(r.#selection(ctx, options), options));
     const { timeoutSeconds } = options;
     const seconds =
       timeoutSeconds === undefined || timeoutSeconds <= 0 ? this.#deadlines.defaultSeconds() : timeoutSeconds;
@@ -220,7 +236,7 @@ export class GenericRegistry implements Registry {
     list: ReadListOptions,
     options: DeleteRequestOptions,
   ): Promise<readonly Committed[]> {
-    const { items } = await this.cache.list(this.#selection(ctx, list), list);
+    const { items } = await this.#orSuccessor((r) => r.cache.list(r.#selection(ctx, list), list));
     warnOfOrphans(this.support, ctx, options);
     const deleted: Committed[] = [];
     const running = new Set<Promise<void>>();

@@ -351,7 +351,10 @@ export class RegistriesImpl implements Registries {
       made.set(v.resource.version, { registry, reading, versioned });
     }
     const kept = new Set([...made.values()].map((m) => m.registry.cache));
-    for (const { registry } of before?.values() ?? []) if (!kept.has(registry.cache)) this.#drop(registry);
+    for (const [version, { registry }] of before ?? []) {
+      registry.successor = made.get(version)?.registry;
+      if (!kept.has(registry.cache)) this.#drop(registry);
+    }
     this.#versions.set(key, made);
     if (conversion === undefined) this.#conversions.delete(key);
     else this.#conversions.set(key, conversion);

@@ -172,6 +172,10 @@ export class WatchCache implements WatcherHost {
     return this.#arena.size;
   }
 
+  get closed(): boolean {
+    return this.#closed;
+  }
+
   get watcherCount(): number {
     return this.#watchers.size;
   }

@@ -270,8 +270,13 @@ function conversion(
 /** Authorities are looked at once a definition is established, unless they were no good before. */
 function checksBundle(old: CustomResourceDefinition | undefined): boolean {
   if (old === undefined || !established(old)) return false;
-  const before = old.spec.conversion?.webhook?.clientConfig?.caBundle ?? '';
-  return before === '' || bundleErrors(before, '').length === 0;
+  return !hasInvalidBundle(old);
+}
+
+/** Whether the authorities for its webhook are there and are none. */
+export function hasInvalidBundle(crd: CustomResourceDefinition): boolean {
+  const caBundle = crd.spec.conversion?.webhook?.clientConfig?.caBundle ?? '';
+  return caBundle !== '' && bundleErrors(caBundle, '').length > 0;
 }
 
 function bundleErrors(caBundle: string, field: string): Errors {

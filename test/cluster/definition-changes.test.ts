@@ -1,0 +1,149 @@
+/** What custom resources do when their definition changes, and definitions whose parts are wrong in a way that is let pass at first. */
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { createCluster } from '../../src/index.ts';
+import type { Cluster } from '../../src/index.ts';
+import { connectApi } from '../support/api.ts';
+import type { Api, Json } from '../support/api.ts';
+
+let cluster: Cluster;
+let api: Api;
+
+before(async () => {
+  cluster = await createCluster({ nodes: 0, https: { port: 0 }, disable: ['cloud-controller-manager', 'dns'] });
+  api = connectApi(cluster);
+});
+
+after(async () => {
+  api?.close();
+  await cluster?.close();
+});
+
+const definitions = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
+const group = 'changes.example.com';
+const text = { type: 'string' };
+
+interface Version {
+  readonly name: string;
+  readonly storage?: boolean;
+  readonly properties: Json;
+}
+
+function definition(kind: string, versions: readonly Version[], spec: Json = {}): Json {
+  const plural = `${kind.toLowerCase()}s`;
+  return {
+    apiVersion: 'apiextensions.k8s.io/v1',
+    kind: 'CustomResourceDefinition',
+    metadata: { name: `${plural}.${group}` },
+    spec: {
+      group,
+      scope: 'Namespaced',
+      names: { plural, singular: kind.toLowerCase(), kind, listKind: `${kind}List` },
+      versions: versions.map(({ name, storage, properties }) => ({
+        name,
+        served: true,
+        storage: storage ?? true,
+        subresources: { status: {} },
+        schema: { openAPIV3Schema: { type: 'object', properties } },
+      })),
+      ...spec,
+    },
+  };
+}
+
+async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
+  for (let i = 0; i < 1000; i++) {
+    if (await holds()) return;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  assert.fail(`${what}: it did not come about`);
+}
+
+async function established(name: string): Promise<Json | undefined> {
+  const { conditions } = (await api.get(`${definitions}/${name}`)).body.status ?? {};
+  return conditions?.find((c: Json) => c.type === 'Established');
+}
+
+async function install(crd: Json): Promise<Json> {
+  const made = await api.create(definitions, crd);
+  assert.equal(made.status, 201, made.text);
+  await until('established', async () => (await established(crd.metadata.name))?.status === 'True');
+  return made.body;
+}
+
+/** Puts the definition with changed versions in place of what is there. */
+async function change(name: string, versions: (before: Json[]) => Json[]): Promise<void> {
+  const { body } = await api.get(`${definitions}/${name}`);
+  const put = await api.request('PUT', `${definitions}/${name}`, {
+    ...body,
+    spec: { ...body.spec, versions: versions(body.spec.versions) },
+  });
+  assert.equal(put.status, 200, put.text);
+}
+
+const at = (plural: string, name = '', version = 'v1'): string =>
+  `/apis/${group}/${version}/namespaces/default/${plural}${name === '' ? '' : `/${name}`}`;
+
+test('a definition whose webhook has authorities that are none is not established', async () => {
+  const clientConfig = { service: { namespace: 'default', name: 'x' }, caBundle: Buffer.from('x').toString('base64') };
+  const conversion = { strategy: 'Webhook', webhook: { clientConfig, conversionReviewVersions: ['v1'] } };
+  const crd = definition('Bundle', [{ name: 'v1', properties: {} }], { conversion });
+  assert.equal((await api.create(definitions, crd)).status, 201);
+  let condition: Json | undefined;
+  await until('told', async () => (condition = await established('bundles.changes.example.com')) !== undefined);
+  assert.equal(
+    `${condition!.status} ${condition!.reason}: ${condition!.message}`,
+    'False InvalidCABundle: The conversion webhook CABundle is invalid',
+  );
+});
+
+test('lists that were good by an older definition may stay as they are', async () => {
+  const properties = (keys: readonly string[]): Json => ({
+    pairs: {
+      type: 'array',
+      'x-kubernetes-list-type': 'map',
+      'x-kubernetes-list-map-keys': keys,
+      items: { type: 'object', required: ['a', 'b'], properties: { a: text, b: text } },
+    },
+    note: text,
+  });
+  await install(definition('Ratchet', [{ name: 'v1', properties: properties(['a', 'b']) }]));
+  const pairs = [
+    { a: '1', b: '1' },
+    { a: '1', b: '2' },
+  ];
+  const object = { apiVersion: `${group}/v1`, kind: 'Ratchet', metadata: { name: 'r' }, pairs };
+  const made = await api.create(at('ratchets'), object);
+  assert.equal(made.status, 201, made.text);
+  await change('ratchets.changes.example.com', ([v]) => [
+    { ...v, schema: { openAPIV3Schema: { type: 'object', properties: properties(['a']) } } },
+  ]);
+  await until('the stricter schema', async () => {
+    const other = await api.create(`${at('ratchets')}?dryRun=All`, { ...object, metadata: { name: 'other' } });
+    return other.status === 422;
+  });
+  const put = await api.request('PUT', at('ratchets', 'r'), { ...made.body, note: 'n' });
+  assert.equal(put.status, 200, put.text);
+});
+
+test('reads go on while the definition changes', async () => {
+  const one: Version = { name: 'v1', properties: { note: text } };
+  await install(definition('Steady', [one]));
+  const made = await api.create(at('steadys'), { apiVersion: `${group}/v1`, kind: 'Steady', metadata: { name: 's' } });
+  assert.equal(made.status, 201, made.text);
+  let changing = true;
+  const failures: string[] = [];
+  const readers = [at('steadys', 's'), at('steadys')].map(async (path) => {
+    while (changing) {
+      const answer = await api.get(path);
+      if (answer.status !== 200) failures.push(answer.text);
+    }
+  });
+  for (let i = 0; i < 10; i++)
+    await change('steadys.changes.example.com', ([v, second]) =>
+      second === undefined ? [v!, { ...v, name: 'v2', storage: false }] : [v!],
+    );
+  changing = false;
+  await Promise.all(readers);
+  assert.deepEqual(failures, []);
+});

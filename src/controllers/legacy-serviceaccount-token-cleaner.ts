@@ -102,9 +102,13 @@ function start(context: ControllerContext): RunningController {
       });
   };
   const timer = clock.setTicker(dayMs, run);
-  void Promise.all([accounts.synced, secrets.synced, pods.synced]).then(() => {
-    if (!stopped) run();
-  });
+  Promise.all([accounts.synced, secrets.synced, pods.synced]).then(
+    () => {
+      if (!stopped) run();
+    },
+    // Stopped before they were in sync.
+    () => {},
+  );
   return {
     async stop() {
       stopped = true;

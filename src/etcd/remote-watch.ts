@@ -27,6 +27,10 @@ export interface RemoteChannel {
   translate(error: unknown): Error;
 }
 
+/** How long an answer to a question for progress is waited for before it is asked again: doubled up to the bound. */
+const askAgainMs = 100;
+const maxAskAgainMs = 1000;
+
 type Stream = grpc.ClientDuplexStream<WatchRequestMessage, WatchResponseMessage>;
 
 export class RemoteWatch implements StoreWatch {
@@ -44,6 +48,7 @@ export class RemoteWatch implements StoreWatch {
   #progressWanted = 0;
   #attempt = 0;
   #cancelTimer: (() => void) | undefined;
+  #cancelAsking: (() => void) | undefined;
   #closed = false;
 
   constructor(channel: RemoteChannel, request: StoreWatchRequest, sink: StoreWatchSink, ended: () => void) {
@@ -97,6 +102,9 @@ export class RemoteWatch implements StoreWatch {
 
   #broken(client: grpc.Client, error: Error): void {
     this.#stream = undefined;
+    this.#created = false;
+    this.#cancelAsking?.();
+    this.#cancelAsking = undefined;
     // Nobody waits for a watch that is down.
     this.#release(Infinity);
     if (this.#closed) return;
@@ -125,7 +133,7 @@ export class RemoteWatch implements StoreWatch {
       this.#attempt = 0;
       // A watch from now on starts after the revision at which it was made, also when it must be resumed.
       if (this.#next === 0) this.#next = revision + 1;
-      if (this.#progressWanted >= this.#next) this.#stream?.write({ progress_request: {} });
+      if (this.#progressWanted >= this.#next) this.#ask();
       return;
     }
     const events = response.events ?? [];
@@ -182,12 +190,24 @@ export class RemoteWatch implements StoreWatch {
   askProgress(revision: number): void {
     if (this.#closed || this.#next > revision) return;
     this.#progressWanted = revision;
-    if (this.#created) this.#stream?.write({ progress_request: {} });
+    if (this.#created) this.#ask();
+  }
+
+  /** etcd does not answer while the watch is behind, not even later: until it is where it should be, it is asked again. */
+  #ask(waitMs = askAgainMs): void {
+    this.#stream?.write({ progress_request: {} });
+    this.#cancelAsking?.();
+    this.#cancelAsking = ioTimer(waitMs, () => {
+      this.#cancelAsking = undefined;
+      if (this.#closed || !this.#created || this.#next > this.#progressWanted) return;
+      this.#ask(Math.min(waitMs * 2, maxAskAgainMs));
+    });
   }
 
   #finish(): void {
     this.#closed = true;
     this.#cancelTimer?.();
+    this.#cancelAsking?.();
     const stream = this.#stream;
     this.#stream = undefined;
     this.#release(Infinity);

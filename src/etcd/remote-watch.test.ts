@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { EventEmitter } from 'node:events';
 import { test } from 'node:test';
+import { MessageChannel } from 'node:worker_threads';
 import type * as grpc from '@grpc/grpc-js';
 import { deferred } from '../base/deferred.ts';
 import { silentLogger as log } from '../base/logger.ts';
@@ -43,8 +44,8 @@ test('progress is asked for again until the watch is there', { timeout: 10_000 }
   watch.askProgress(7);
   // Its timers keep no process alive; this one's does.
   const alive = new MessageChannel();
-  alive.port1.ref();
-  alive.port1.onmessage = () => {};
+
+  alive.port1.on('message', () => {});
   assert.equal(await reached.promise, 7);
   assert.equal(stream.asked, 3);
   alive.port1.close();

@@ -88,7 +88,9 @@ export class ProtobufObjects {
   #schemaOf(apiVersion: string, kind: string): ObjectSchema | undefined {
     const gv = parseApiVersion(apiVersion);
     if (gv === undefined || kind === '' || kind === 'Table') return undefined;
-    const gvk: GroupVersionKind = { ...gv, kind };
+    // The metadata of objects has the same form in both versions; only one of them is in the catalogue.
+    const version = gv.group === 'meta.k8s.io' ? 'v1' : gv.version;
+    const gvk: GroupVersionKind = { group: gv.group, version, kind };
     return this.#catalog.schemaForKind(gvk);
   }
 

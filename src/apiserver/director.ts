@@ -57,6 +57,9 @@ export function pageNotFound(): OutgoingResponse {
 
 const connectSubresources = new Set(['log', 'exec', 'attach', 'portforward', 'proxy']);
 
+/** What may be done with custom resources of all namespaces at once. */
+const acrossNamespaces: ReadonlySet<string> = new Set(['list', 'watch']);
+
 /** Throws 404 or 405 when the path and method fit no route of the resource. */
 function checkRoute(scope: Scope, info: RequestInfo, resource: ResourceInfo): void {
   const parts = info.parts.length;
@@ -65,6 +68,8 @@ function checkRoute(scope: Scope, info: RequestInfo, resource: ResourceInfo): vo
   // A namespace's own path carries its name as namespace, too.
   const named = parts > 1;
   if (named && resource.verbs.length === 1 && resource.verbs[0] === 'create') throw noSuchRoute();
+  if (resource.custom && resource.namespaced && info.namespace === '' && !acrossNamespaces.has(info.verb))
+    throw noSuchRoute();
   if (resource.namespaced) {
     if (info.namespace === '' && (named || !resource.verbs.includes('list'))) throw noSuchRoute();
   } else if (info.namespace !== '' && resource.resource !== 'namespaces') throw noSuchRoute();

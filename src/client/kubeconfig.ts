@@ -154,8 +154,10 @@ async function connectionFromKubeconfig(config: Kubeconfig, options: KubeconfigO
   if (cluster?.server === undefined || cluster.server === '') {
     throw new Error(`cluster "${context.cluster ?? ''}" of context "${contextName}" has no server`);
   }
-  const user = context.user === undefined ? undefined : find(config.users, context.user)?.user;
-  if (user === undefined && context.user !== undefined && context.user !== '') {
+  const entry = context.user === undefined ? undefined : find(config.users, context.user);
+  // A user of whom nothing is said but the name is one.
+  const user = entry?.user ?? undefined;
+  if (entry === undefined && context.user !== undefined && context.user !== '') {
     throw new Error(`user "${context.user}" of context "${contextName}" does not exist in the kubeconfig`);
   }
   const { folder, clock } = options;

@@ -147,3 +147,61 @@ test('reads go on while the definition changes', async () => {
   await Promise.all(readers);
   assert.deepEqual(failures, []);
 });
+
+test('custom resources of a namespace are not to be had of all, but to list them', async () => {
+  const crd = definition('Scoped', [{ name: 'v1', properties: { spec: { type: 'object' } } }]);
+  await install(crd);
+  const all = `/apis/${group}/v1/scopeds`;
+  const object = { apiVersion: `${group}/v1`, kind: 'Scoped', metadata: { name: 's' } };
+  for (const [method, body] of [
+    ['POST', object],
+    ['DELETE', undefined],
+  ] as const) {
+    const answer = await api.request(method, all, body);
+    assert.equal(`${answer.status} ${answer.body.message}`, '404 the server could not find the requested resource');
+  }
+  assert.equal((await api.get(all)).status, 200);
+});
+
+test('a status is checked by itself', async () => {
+  const number = { type: 'integer', maximum: 10 };
+  const part = { type: 'object', properties: { n: number } };
+  await install(definition('Told', [{ name: 'v1', properties: { spec: part, status: part } }]));
+  const object = { apiVersion: `${group}/v1`, kind: 'Told', metadata: { name: 't' }, spec: { n: 1 } };
+  assert.equal((await api.create(at('tolds'), object)).status, 201);
+  const wrong = await api.merge(`${at('tolds', 't')}/status`, { status: { n: 15 } });
+  assert.equal(
+    wrong.body.message,
+    'Told.changes.example.com "t" is invalid: status.n: Invalid value: 15: n in body should be less than or equal to 10',
+  );
+});
+
+test('replicas are no more than an int32 holds', async () => {
+  const part = { type: 'object', 'x-kubernetes-preserve-unknown-fields': true };
+  const crd = definition('Sized', [{ name: 'v1', properties: { spec: part, status: part } }]);
+  crd.spec.versions[0].subresources.scale = {
+    specReplicasPath: '.spec.replicas',
+    statusReplicasPath: '.status.replicas',
+  };
+  await install(crd);
+  const object = { apiVersion: `${group}/v1`, kind: 'Sized', metadata: { name: 's' }, spec: { replicas: 1 } };
+  const made = await api.create(at('sizeds'), object);
+  assert.equal(made.status, 201, made.text);
+  const body = JSON.stringify(made.body).replace('"replicas":1', '"replicas":9223372036854775807');
+  const put = await api.request('PUT', at('sizeds', 's'), body, { 'content-type': 'application/json' });
+  assert.equal(put.status, 422, put.text);
+});
+
+test('OpenAPI tells by which fields custom resources are selected', async () => {
+  const crd = definition('Shirt', [
+    { name: 'v1', properties: { spec: { type: 'object', properties: { color: text } } } },
+  ]);
+  crd.spec.versions[0].selectableFields = [{ jsonPath: '.spec.color' }];
+  await install(crd);
+  let schema: Json | undefined;
+  await until('told', async () => {
+    schema = (await api.get(`/openapi/v3/apis/${group}/v1`)).body.components?.schemas?.['com.example.changes.v1.Shirt'];
+    return schema !== undefined;
+  });
+  assert.deepEqual(schema!['x-kubernetes-selectable-fields'], [{ fieldPath: 'spec.color' }]);
+});

@@ -131,6 +131,7 @@ export class OpenAPIDocuments {
             version: r.version,
             kind: r.kind,
             listKind: r.listKind,
+            selectableFields: r.fieldLabels.filter((label) => !label.startsWith('metadata.')),
             plural: r.resource,
             schema: this.#options.customSchema(r),
           },

@@ -11,6 +11,7 @@ import { CelRules } from '../../api/schema/cel-rules.ts';
 import { decodeCustom } from '../../api/schema/prune.ts';
 import type { ObjectSchema } from '../../api/schema/schema.ts';
 import {
+  validateConstraints,
   validateEmbeddedResources,
   validateListSetsAndMaps,
   validateStructural,
@@ -97,6 +98,16 @@ export class CustomTypeSupport implements TypeSupport {
     return object['status'] === undefined && this.schema.fields.get('status')?.default !== undefined;
   }
 
+  /** The status by itself: what else is wrong does not keep it from being told. */
+  #statusErrors(object: KubeObject, old: KubeObject | undefined): readonly FieldError[] {
+    const constraints = this.schema.constraints?.properties?.get('status');
+    if (constraints === undefined || object['status'] === undefined) return [];
+    return validateConstraints(constraints, object['status'], old?.['status']).map((e) => ({
+      ...e,
+      field: e.field === '' || e.field === '<nil>' ? 'status' : `status.${e.field}`,
+    }));
+  }
+
   /** An object whose lists were wrong before may keep them so: the schema has come to be stricter. */
   #listErrors(object: KubeObject, old: KubeObject | undefined): readonly FieldError[] {
     const errors = validateListSetsAndMaps(this.schema, object);
@@ -111,9 +122,9 @@ export class CustomTypeSupport implements TypeSupport {
     subresource: string,
   ): readonly FieldError[] {
     const errors = [
-      ...validateStructural(this.schema, object, old),
+      ...(subresource === 'status' ? this.#statusErrors(object, old) : validateStructural(this.schema, object, old)),
       ...(this.scale === undefined ? [] : validateScalePaths(this.scale, object, subresource)),
-      ...validateEmbeddedResources(this.schema, object, embeddedMeta),
+      ...(subresource === 'status' ? [] : validateEmbeddedResources(this.schema, object, embeddedMeta)),
       ...this.#listErrors(object, old),
     ];
     this.#rules ??= { cel: CelRules.of(this.schema) };

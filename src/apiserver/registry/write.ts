@@ -20,6 +20,7 @@ import {
   StatusError,
 } from '../../api/status.ts';
 import type { GroupResource } from '../../api/status.ts';
+import { RequestTooLargeError } from '../../etcd/store.ts';
 import type { Admission, AdmissionAttributes, Authorizer, Operation, RequestContext } from '../context.ts';
 import { forbiddenByAuthorizer } from '../filters/authorization.ts';
 import type { Updater, WriteOutcome, WriteRequestOptions } from '../registry.ts';
@@ -29,7 +30,7 @@ import type { ResourceStrategies, Strategy, StrategyContext } from '../strategy.
 import type { DeletionRules } from './deletion.ts';
 import type { Leases } from './leases.ts';
 import { dedupOwnerReferences, wipeSystemFields, withMetadataErrors, withRequestNamespace } from './object-meta.ts';
-import type { Current, ObjectStore } from './object-store.ts';
+import type { Current, ObjectStore, Written } from './object-store.ts';
 import { updateErrors } from './metadata-on-update.ts';
 import type { TypeSupport } from './type-support.ts';
 
@@ -260,12 +261,32 @@ async function createOnce(
       return objects.unstored(key, claimed, object);
     }
     const lease = support.ttlSeconds === undefined ? undefined : await support.leases.lease(support.ttlSeconds);
-    const written = await objects.put(key, 0, object, objects.layout.encode(object), lease);
+    const written = await putSmaller(objects, key, 0, object, objects.layout.encode(object), lease);
     if (!written.ok) throw existsError(resource, name, given, written.current);
     committed = true;
     return written.object;
   } finally {
     if (finish !== undefined) await finish(committed);
+  }
+}
+
+/** What is too large for the store goes there without its managedFields, which can be large. Not so an apply, which lives by them. */
+async function putSmaller(
+  objects: ObjectStore,
+  key: string,
+  expected: number,
+  object: KubeObject,
+  bytes: Buffer,
+  lease: string | undefined,
+): Promise<Written> {
+  try {
+    return await objects.put(key, expected, object, bytes, lease);
+  } catch (error) {
+    const { managedFields, ...metadata } = object.metadata;
+    const tooLarge = error instanceof RequestTooLargeError || (error instanceof StatusError && error.code === 413);
+    if (!tooLarge || managedFields === undefined) throw error;
+    const smaller = { ...object, metadata };
+    return objects.put(key, expected, smaller, objects.layout.encode(smaller), lease);
   }
 }
 
@@ -366,7 +387,10 @@ async function updateOnce(
     const bytes = objects.layout.encode(object);
     if (bytes.equals(current.bytes) && !(await objects.stale(current))) return { created: false, committed: current };
     const lease = support.ttlSeconds === undefined ? undefined : await support.leases.lease(support.ttlSeconds);
-    const result = await objects.put(key, current.revision, object, bytes, lease);
+    const put = options.apply
+      ? objects.put(key, current.revision, object, bytes, lease)
+      : putSmaller(objects, key, current.revision, object, bytes, lease);
+    const result = await put;
     if (!result.ok) return { object: result.current, fresh: true };
     committed = true;
     return { created: false, committed: result.object };

@@ -454,12 +454,14 @@ export class WatchCache implements WatcherHost {
   async list(selection: Selection, query: ListQuery): Promise<ListResult> {
     this.counted.lists++;
     if (!this.#ready) await this.start();
-    const revision = parseResourceVersion(query.resourceVersion);
     const match = query.resourceVersionMatch;
     const prefix = this.layout.namespacePrefix(selection.namespace);
-    if (query.continue !== '' && selection.single === undefined) {
+    const goesOn = query.continue !== '' && selection.single === undefined;
+    const revision = goesOn ? 0 : parseResourceVersion(query.resourceVersion);
+    if (goesOn) {
       const token = decodeContinue(query.continue, prefix);
-      if (revision > 0) throw badRequest('specifying resource version is not allowed when using continue');
+      if (query.resourceVersion !== '' && query.resourceVersion !== '0')
+        throw badRequest('specifying resource version is not allowed when using continue');
       if (token.revision > 0) return this.#exact(selection, token.revision, token.startKey, query.limit, true);
       await this.consistent();
       return this.#page(this.#currentView(selection), selection, this.#revision, token.startKey, query.limit);

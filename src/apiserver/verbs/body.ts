@@ -177,7 +177,8 @@ export async function readObject(
     throw unrecognized(types.kind, `${versionKindErrorPrefix}${error.message}`, parsed.bytes);
   }
   if (ctx.resource?.custom === true) checkCustomType(types, meta, parsed.value);
-  const apiVersion = meta.apiVersion === '' ? types.apiVersion : meta.apiVersion;
+  // The core group has no name: /v1 is its v1.
+  const apiVersion = meta.apiVersion === '' ? types.apiVersion : meta.apiVersion.replace(/^\//, '');
   const kind = meta.kind === '' ? types.kind : meta.kind;
   if (apiVersion !== types.apiVersion || kind !== types.kind) {
     const accepted = kind === types.kind && accepts?.(apiVersion) === true;

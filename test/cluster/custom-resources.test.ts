@@ -401,6 +401,59 @@ test('schemas prune, default and judge what is written and what was stored befor
   assert.equal((await api.get(path('goods'))).body.items[0].spec.later, 'now');
 });
 
+test('a write of the status leaves the spec to its managers, whatever version they wrote in', async () => {
+  const schema = { openAPIV3Schema: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } };
+  const version = (name: string) => ({
+    name,
+    served: true,
+    storage: name === 'v1',
+    subresources: { status: {} },
+    schema,
+  });
+  await install(definition('deeds', { versions: [version('v1'), version('v2')] }));
+  const at = path('deeds', 'd');
+  const apply = { 'content-type': 'application/apply-patch+yaml' };
+  const first = object('Deed', 'd', { spec: { a: '1', b: '1' } });
+  assert.equal((await api.request('PATCH', `${at}?fieldManager=one`, first, apply)).status, 201);
+  const body = { spec: { a: '2', c: '2' }, status: { s: 1 }, metadata: { finalizers: ['x.example.com/y'] } };
+  const v2 = `${at.replace('/v1/', '/v2/')}/status`;
+  assert.equal((await api.merge(`${v2}?fieldManager=two`, body)).status, 200);
+  const second = { ...object('Deed', 'd', { spec: { a: '3' }, status: { t: 1 } }), apiVersion: `${group}/v2` };
+  assert.equal((await api.request('PATCH', `${v2}?fieldManager=three`, second, apply)).status, 200);
+  const { spec, status, metadata } = (await api.get(at)).body;
+  assert.deepEqual(
+    [spec, status],
+    [
+      { a: '1', b: '1' },
+      { s: 1, t: 1 },
+    ],
+  );
+  assert.deepEqual(
+    metadata.managedFields.map((m: Json) => [m.manager, m.apiVersion, m.subresource, m.fieldsV1]),
+    [
+      ['one', `${group}/v1`, undefined, { 'f:spec': { '.': {}, 'f:a': {}, 'f:b': {} } }],
+      ['three', `${group}/v2`, 'status', { 'f:status': { '.': {}, 'f:t': {} } }],
+      ['two', `${group}/v2`, 'status', { 'f:status': { '.': {}, 'f:s': {} } }],
+    ],
+  );
+
+  // The same of built-in kinds.
+  const scalers = '/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers';
+  const spec1 = { maxReplicas: 3, scaleTargetRef: { apiVersion: 'apps/v1', kind: 'Deployment', name: 'd' } };
+  await api.create(`${scalers}?fieldManager=one`, {
+    apiVersion: 'autoscaling/v1',
+    kind: 'HorizontalPodAutoscaler',
+    metadata: { name: 'h' },
+    spec: spec1,
+  });
+  const told = await api.merge(`${scalers.replace('v1', 'v2')}/h/status?fieldManager=two`, {
+    spec: { maxReplicas: 9 },
+    status: { desiredReplicas: 2, currentReplicas: 1 },
+  });
+  const one = told.body.metadata.managedFields.find((m: Json) => m.manager === 'one');
+  assert.ok('f:maxReplicas' in one.fieldsV1['f:spec']);
+});
+
 test('a status with a default is there from the beginning, though nobody may write it', async () => {
   const number = { type: 'integer', format: 'int64' };
   await install(

@@ -103,8 +103,10 @@ function closed(strategies: ResourceStrategies, info: ResourceInfo): ResourceStr
 function knownVersions(
   makers: ReadonlyMap<string, () => ObjectSchema>,
   conversion: WebhookConversion | undefined,
+  subresources: ReadonlyMap<string, readonly string[]>,
 ): CustomVersions {
   return {
+    withSubresource: (name) => [...subresources].filter(([, names]) => names.includes(name)).map(([v]) => v),
     schema: (apiVersion) => makers.get(apiVersion)?.(),
     convert:
       conversion === undefined
@@ -411,7 +413,8 @@ export class CustomResources {
     const open = spec.preserveUnknownFields === true;
     const terminating = isTrue(crd, 'Terminating');
     const makers = new Map<string, () => ObjectSchema>();
-    const known = knownVersions(makers, conversion);
+    const subresources = new Map<string, readonly string[]>();
+    const known = knownVersions(makers, conversion, subresources);
     const versions: CustomVersion[] = [];
     for (const v of spec.versions) {
       const digest = createHash('sha1')
@@ -420,6 +423,10 @@ export class CustomResources {
       const resource = customResourceInfo(crd, v, storageVersion, digest);
       const make = this.#maker(name, v.name, open);
       makers.set(apiVersionOf(resource), make);
+      subresources.set(
+        apiVersionOf(resource),
+        resource.subresources.map((s) => s.name),
+      );
       const usual = defaultStrategiesFor(resource);
       const strategies = terminating ? closed(usual, resource) : usual;
       const scale = v.subresources?.scale;

@@ -28,6 +28,8 @@ export interface FieldManagingFacts {
 export interface CustomVersions {
   /** undefined: there is no such version. */
   schema(apiVersion: string): ObjectSchema | undefined;
+  /** API versions that have a subresource of that name. */
+  withSubresource(name: string): readonly string[];
   /** By the conversion webhook; undefined where the versions differ in their name alone. */
   readonly convert: ((object: KubeObject, apiVersion: string) => Promise<KubeObject>) | undefined;
 }

@@ -64,7 +64,9 @@ function defaultStrategies(options: DefaultStrategyOptions): {
       object.metadata = { ...old.metadata, resourceVersion: object.metadata.resourceVersion };
       if (managed !== undefined) object.metadata.managedFields = managed;
     },
-    resetFields: [['spec'], ['metadata', 'labels'], ['metadata', 'annotations']],
+    resetFields: options.custom
+      ? [['spec'], ['metadata']]
+      : [['spec'], ['metadata', 'labels'], ['metadata', 'annotations']],
   };
   return { main, status };
 }

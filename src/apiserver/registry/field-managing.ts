@@ -51,7 +51,7 @@ class Managing implements FieldManaging {
         apiVersion,
         kind,
         subresource,
-        resetFields: { [apiVersion]: this.#facts.resetFields(subresource) },
+        resetFields: this.#resetFields(subresource, apiVersion),
         convert: (object, to) => {
           if (custom) return this.#convertCustom(object, to);
           return this.#schemaFor(to, kind) === undefined ? undefined : convert(object, to);
@@ -66,6 +66,20 @@ class Managing implements FieldManaging {
       this.#managers.set(subresource, manager);
     }
     return manager;
+  }
+
+  /** What an endpoint resets belongs to none of its writers, whatever version the others write in. */
+  #resetFields(subresource: string, apiVersion: string): Record<string, readonly (readonly string[])[]> {
+    const { resource, versions } = this.#facts;
+    const own = this.#facts.resetFields(subresource);
+    // The objects of a CRD reset their status in the request's version alone, as upstream has it.
+    if (resource.custom && subresource === '') return { [apiVersion]: own };
+    const others = resource.custom
+      ? (versions?.withSubresource(subresource) ?? [])
+      : this.#catalog.resources
+          .filter((r) => r.group === resource.group && r.resource === resource.resource)
+          .map(apiVersionOf);
+    return Object.fromEntries([...others, apiVersion].map((version) => [version, own]));
   }
 
   /** An object in another version of a custom resource; undefined where there is none such any more. */

@@ -6,6 +6,7 @@ import { silentLogger } from '../base/logger.ts';
 import { SystemRandom } from '../base/random.ts';
 import type { KubeObject } from '../api/object.ts';
 import { bootstrap } from './bootstrap/bootstrap.ts';
+import { StartWrites } from './bootstrap/start-writes.ts';
 import type { AuthorizationAttributes, RequestContext } from './context.ts';
 import { loopbackContext } from './loopback.ts';
 import type { IncomingRequest, UserInfo } from './request.ts';
@@ -52,6 +53,7 @@ before(async () => {
     authentication: {},
     serviceCidrs: ['10.96.0.0/16'],
     advertised: undefined,
+    writes: new StartWrites({ clock, logger: silentLogger }),
   });
   security = secure(pem('ec'));
   await security.start();

@@ -30,6 +30,7 @@ import { bootstrap, publishAuthentication } from './bootstrap/bootstrap.ts';
 import { bootstrapped, warmed } from './bootstrap/first-reads.ts';
 import type { AuthenticationFiles } from './bootstrap/objects.ts';
 import type { AdvertisedAddress } from './bootstrap/objects.ts';
+import { StartWrites } from './bootstrap/start-writes.ts';
 import { ServerEndpoints } from './bootstrap/server-endpoints.ts';
 import { LegacyTokenTracking } from './bootstrap/legacy-token-tracking.ts';
 import { apiServerId, IdentityLease } from './bootstrap/identity-lease.ts';
@@ -115,6 +116,7 @@ class ApiServerImpl implements ApiServer {
   readonly #server: GenericServer;
   readonly #security: ReturnType<typeof createSecurity>;
   readonly #reviewClients: WebhookClients;
+  readonly #startWrites: StartWrites;
   readonly #lease: IdentityLease;
   readonly #legacyTokens: LegacyTokenTracking;
   /** Where other servers may be on the same store. */
@@ -289,6 +291,7 @@ class ApiServerImpl implements ApiServer {
     );
     registries.setAdmission(admission);
     registries.setAuthorizer(authorizer);
+    this.#startWrites = new StartWrites({ clock, logger });
     this.#lease = new IdentityLease({ registries, clock, random, logger, hostname: hostname() });
     this.#legacyTokens = new LegacyTokenTracking({ registries, clock, logger });
     const advertised = (): AdvertisedAddress => kubernetesService(options, this.#listening);
@@ -543,7 +546,8 @@ class ApiServerImpl implements ApiServer {
     const options = this.#options;
     const addresses = await this.#endpoints?.join();
     await this.registries.warm(bootstrapped);
-    const own = this.#aggregation.register();
+    const writes = this.#startWrites;
+    const own = writes.attempt(() => this.#aggregation.register());
     // Told below, with what else goes wrong.
     own.catch(() => {});
     await bootstrap({
@@ -554,12 +558,13 @@ class ApiServerImpl implements ApiServer {
       serviceCidrs: serviceRanges(options),
       advertised: { ...kubernetesService(options, this.#listening), ...(addresses === undefined ? {} : { addresses }) },
       endpoints: options.endpointReconciler !== 'none',
+      writes,
     });
     await own;
     if (this.#closing !== undefined) return;
     await this.#flowControlMaintenance.start();
-    if (this.#features.enabled('APIServerIdentity')) await this.#lease.start();
-    await this.#legacyTokens.start();
+    if (this.#features.enabled('APIServerIdentity')) await writes.attempt(() => this.#lease.start());
+    await writes.attempt(() => this.#legacyTokens.start());
     this.#endpoints?.start();
     this.#bootstrapped = true;
   }
@@ -580,6 +585,7 @@ class ApiServerImpl implements ApiServer {
     if (delay > 0) await ioSleep(delay);
     tell('AfterShutdownDelayDuration');
     await left;
+    this.#startWrites.close();
     this.#lease.close();
     this.#legacyTokens.close();
     this.#allocation.repair.close();

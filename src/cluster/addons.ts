@@ -280,9 +280,8 @@ export async function installAddons(client: TypedClient, options: AddonOptions):
         await client.raw('POST', path, { body: object });
       } catch (e) {
         if (e instanceof StatusError && e.reason === 'AlreadyExists') return;
-        // A Service that is there already is refused for its address, which is taken: by itself.
-        if (e instanceof StatusError && e.code === 422 && (await exists(client, `${path}/${object.metadata.name}`)))
-          return;
+        // A Service that is there already is refused for its address, which is taken: by itself. Webhooks may refuse anything.
+        if (e instanceof StatusError && (await exists(client, `${path}/${object.metadata.name}`))) return;
         throw new Error(`installing ${path}/${object.metadata.name} failed`, { cause: e });
       }
     }),
@@ -309,6 +308,7 @@ export async function bindAdministrators(client: TypedClient): Promise<void> {
   try {
     await client.raw('POST', path, { body: object });
   } catch (e) {
-    if (!(e instanceof StatusError) || e.reason !== 'AlreadyExists') throw e;
+    if (!(e instanceof StatusError)) throw e;
+    if (e.reason !== 'AlreadyExists' && !(await exists(client, `${path}/${object.metadata.name}`))) throw e;
   }
 }

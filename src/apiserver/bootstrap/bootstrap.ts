@@ -20,6 +20,7 @@ import {
 } from './objects.ts';
 import { policyObjects, type PolicyObject } from './policy.ts';
 import { reconcileBinding, reconcileRole } from './reconcile-rbac.ts';
+import type { StartWrites } from './start-writes.ts';
 import { BootstrapWriter } from './writer.ts';
 
 const rbacGroup = 'rbac.authorization.k8s.io';
@@ -34,6 +35,7 @@ export interface BootstrapOptions {
   readonly serviceCidrs: readonly string[];
   /** undefined: no `kubernetes` Service (a server that nobody reaches over the network). */
   readonly advertised: AdvertisedAddress | undefined;
+  readonly writes: StartWrites;
   /** False: its addresses are somebody else's business. */
   readonly endpoints?: boolean;
 }
@@ -122,27 +124,33 @@ export function publishAuthentication(registries: Registries, files: Authenticat
   return ensureMembers(new BootstrapWriter(registries), authenticationConfigMap(files), ['data']);
 }
 
-/** Resolves when all of it is stored. The registries' caches must be filled; RBAC indexes follow by themselves. */
+/** Resolves when all of it is stored, or will be as soon as the API lets it. The registries' caches must be filled; RBAC indexes follow by themselves. */
 export async function bootstrap(options: BootstrapOptions): Promise<void> {
   const writer = new BootstrapWriter(options.registries);
-  await Promise.all(namespaceObjects().map((o) => ensure(writer, o)));
+  const attempt = (write: () => Promise<void>): Promise<void> => options.writes.attempt(write);
+  await Promise.all(namespaceObjects().map((o) => attempt(() => ensure(writer, o))));
   const cidr = serviceCidrObject(options.serviceCidrs);
   const addresses = async (): Promise<void> => {
-    await ensure(writer, cidr);
+    await attempt(() => ensure(writer, cidr));
     if (options.advertised === undefined) return;
     const [service, endpoints, slice] = kubernetesServiceObjects(options.advertised);
     await Promise.all([
-      options.advertised.nodePort === undefined ? ensure(writer, service!) : ensureNodePort(writer, service!),
+      attempt(() =>
+        options.advertised?.nodePort === undefined ? ensure(writer, service!) : ensureNodePort(writer, service!),
+      ),
       ...(options.endpoints === false
         ? []
-        : [ensureMembers(writer, endpoints!, ['subsets']), ensureMembers(writer, slice!, ['endpoints', 'ports'])]),
+        : [
+            attempt(() => ensureMembers(writer, endpoints!, ['subsets'])),
+            attempt(() => ensureMembers(writer, slice!, ['endpoints', 'ports'])),
+          ]),
     ]);
   };
   await Promise.all([
-    ...policyObjects(options.features ?? new FeatureGates()).map((o) => ensurePolicy(writer, o)),
-    ...priorityClassObjects().map((o) => ensure(writer, o)),
-    ensureFlowControl(options.registries),
-    ensureMembers(writer, authenticationConfigMap(options.authentication), ['data']),
+    ...policyObjects(options.features ?? new FeatureGates()).map((o) => attempt(() => ensurePolicy(writer, o))),
+    ...priorityClassObjects().map((o) => attempt(() => ensure(writer, o))),
+    attempt(() => ensureFlowControl(options.registries)),
+    attempt(() => ensureMembers(writer, authenticationConfigMap(options.authentication), ['data'])),
     addresses(),
   ]);
   options.logger.debug('bootstrap objects are in place');

@@ -10,6 +10,7 @@ import { builtInPlugins } from '../admission/plugins.ts';
 import { PodSecurityMetrics } from '../admission/pod-security/metrics.ts';
 import { alwaysAllow } from '../authorization/union.ts';
 import { bootstrap } from '../bootstrap/bootstrap.ts';
+import { StartWrites } from '../bootstrap/start-writes.ts';
 import { ResourceDirectory } from '../resource-directory.ts';
 import { startHarness, type Harness, type Json } from '../verbs/harness.ts';
 import { lateRegistries, lateStrategies } from './test-support.ts';
@@ -61,6 +62,7 @@ before(async () => {
     authentication: { clientCa: 'pem' },
     serviceCidrs: ranges,
     advertised: { address: '192.0.2.1', port: 6443, serviceIp: '10.96.0.1' },
+    writes: new StartWrites({ clock, logger: silentLogger }),
   });
   took = clock.monotonic() - start;
 });
@@ -99,6 +101,7 @@ test('bootstrap makes what every cluster has, and finds nothing to do the second
     authentication: { clientCa: 'pem' },
     serviceCidrs: ['10.96.0.0/24'],
     advertised: { address: '192.0.2.1', port: 6443, serviceIp: '10.96.0.1' },
+    writes: new StartWrites({ clock: new SystemClock(), logger: silentLogger }),
   });
   assert.equal((await h.request('GET', '/api/v1/configmaps')).body.metadata.resourceVersion, before);
   assert.ok(took < 2000, `bootstrap took ${took} ms`);

@@ -72,3 +72,25 @@ test('metadata alone is told as protobuf in the older version as well', async ()
     assert.equal(list.status, 200, list.text);
   }
 });
+
+test('a node that says null in place of the pod of a token is told that it needs one', async () => {
+  const pod = {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name: 'bound' },
+    spec: { nodeName: 'n1', serviceAccountName: 'default', containers: [{ name: 'c', image: 'i' }] },
+  };
+  for (let made = 0; made !== 201; made = (await api.create('/api/v1/namespaces/default/pods', pod)).status);
+  const token = {
+    apiVersion: 'authentication.k8s.io/v1',
+    kind: 'TokenRequest',
+    metadata: {},
+    spec: { audiences: null, expirationSeconds: null, boundObjectRef: null },
+  };
+  const answer = await api.request('POST', '/api/v1/namespaces/default/serviceaccounts/default/token', token, {
+    'impersonate-user': 'system:node:n1',
+    'impersonate-group': 'system:nodes',
+  });
+  assert.equal(answer.status, 403, answer.text);
+  assert.match(answer.body.message, /node requested token not bound to a pod$/);
+});

@@ -190,9 +190,10 @@ export function nodeRestriction(deps: {
     if (a.operation !== 'CREATE' || a.subresource !== 'token') return;
     const spec = (a.object?.['spec'] ?? {}) as {
       audiences?: string[];
-      boundObjectRef?: { apiVersion?: string; kind?: string; name?: string; uid?: string };
+      boundObjectRef?: { apiVersion?: string; kind?: string; name?: string; uid?: string } | null;
     };
-    const ref = spec.boundObjectRef;
+    // Go's clients say null where there is none.
+    const ref = spec.boundObjectRef ?? undefined;
     if (ref === undefined || ref.apiVersion !== 'v1' || ref.kind !== 'Pod' || (ref.name ?? '') === '')
       throw refuse(a, 'node requested token not bound to a pod');
     if ((ref.uid ?? '') === '') throw refuse(a, 'node requested token with a pod binding without a uid');

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createCluster } from '../../src/index.ts';
+import type { ResourceQuotaConfiguration } from '../../src/apiserver/admission/resource-quota.ts';
 import type { ClusterOptions } from '../../src/index.ts';
 import { connectApi } from '../support/api.ts';
 import type { Api, Json } from '../support/api.ts';
@@ -210,4 +211,31 @@ test('default plugins can be left out', async () => {
     withApi({ enable: ['Nonsense'] }, async () => {}),
     /unknown admission plugin: Nonsense/,
   );
+});
+
+test('what is limited by default is used where a quota covers it', async () => {
+  const limitedResources: ResourceQuotaConfiguration['limitedResources'] = [
+    { resource: 'pods', matchContains: ['pods'] },
+    {
+      resource: 'pods',
+      matchScopes: [{ scopeName: 'PriorityClass', operator: 'In', values: ['system-node-critical'] }],
+    },
+  ];
+  await withApi({ enable: [], configuration: { ResourceQuota: { limitedResources } } }, async (api) => {
+    const refused = await api.create(dry, pod({}));
+    assert.equal(refused.status, 403, refused.text);
+    assert.match(refused.body.message, /insufficient quota to consume: count\/pods,pods$/);
+    const quotas = '/api/v1/namespaces/default/resourcequotas';
+    const hard = { pods: '5', 'count/pods': '5' };
+    assert.equal((await api.create(quotas, { metadata: { name: 'q' }, spec: { hard } })).status, 201);
+    const told = await api.merge(`${quotas}/q/status`, { status: { hard, used: { pods: '0', 'count/pods': '0' } } });
+    assert.equal(told.status, 200, told.text);
+    const made = await api.create(dry, pod({}));
+    assert.equal(made.status, 201, made.text);
+    const critical = await api.create(dry, pod({ priorityClassName: 'system-node-critical' }));
+    assert.equal(
+      critical.body.message,
+      'insufficient quota to match these scopes: [{PriorityClass In [system-node-critical]}]',
+    );
+  });
 });

@@ -38,7 +38,7 @@ import { podSecurity } from './pod-security/pod-security.ts';
 import { podTolerationRestriction, type PodTolerationRestrictionConfiguration } from './pod-toleration-restriction.ts';
 import { podTopologyLabels } from './pod-topology-labels.ts';
 import { priority } from './priority.ts';
-import { resourceQuota } from './resource-quota.ts';
+import { resourceQuota, type ResourceQuotaConfiguration } from './resource-quota.ts';
 import { runtimeClass } from './runtime-class.ts';
 import { serviceAccount } from './service-account.ts';
 import { storageObjectInUseProtection } from './storage-object-in-use-protection.ts';
@@ -51,6 +51,7 @@ export interface AdmissionConfiguration {
   readonly PodNodeSelector?: PodNodeSelectorConfiguration;
   readonly PodSecurity?: PodSecurityConfiguration;
   readonly PodTolerationRestriction?: PodTolerationRestrictionConfiguration;
+  readonly ResourceQuota?: ResourceQuotaConfiguration;
 }
 
 export interface AdmissionPluginDeps {
@@ -86,7 +87,8 @@ const byDefault: Readonly<Record<string, Make>> = {
     podSecurity({ registries, metrics, configuration: configuration.PodSecurity }),
   PodTopologyLabels: podTopologyLabels,
   Priority: priority,
-  ResourceQuota: resourceQuota,
+  ResourceQuota: ({ registries, clock, configuration }) =>
+    resourceQuota({ registries, clock, configuration: configuration.ResourceQuota }),
   RuntimeClass: runtimeClass,
   ServiceAccount: serviceAccount,
   StorageObjectInUseProtection: () => storageObjectInUseProtection,

@@ -12,7 +12,7 @@ import type { AdmissionAttributes, AdmissionPlugin } from '../context.ts';
 import { loopbackContext, loopbackUpdateOptions } from '../loopback.ts';
 import type { Registries } from '../registry.ts';
 import { cachedObjects, metadataOf, refuse } from './attributes.ts';
-import { quotaEvaluator, quotaScopes, type QuotaEvaluator } from '../../api/helpers/quota-evaluators.ts';
+import { quotaEvaluator, quotaScopes, type QuotaEvaluator, type Scope } from '../../api/helpers/quota-evaluators.ts';
 import {
   addResources,
   maskResources,
@@ -33,6 +33,20 @@ interface Working {
   used: ResourceList;
 }
 
+/** The plugin's part of the admission configuration file. */
+export interface ResourceQuotaConfiguration {
+  readonly limitedResources?: readonly LimitedResource[];
+}
+
+/** What may only be used where a quota covers it. */
+interface LimitedResource {
+  readonly apiGroup?: string;
+  readonly resource?: string;
+  /** Parts of names of resources that are used, such as `requests.storage`. */
+  readonly matchContains?: readonly string[];
+  readonly matchScopes?: readonly Scope[];
+}
+
 interface Waiter {
   readonly attributes: AdmissionAttributes;
   readonly evaluator: QuotaEvaluator;
@@ -48,19 +62,29 @@ function working(quota: ResourceQuota): Working {
 }
 
 /** Decides one request; new usage by quota for those it changes. Throws 403 when it does not fit. */
-function decide(quotas: readonly Working[], waiter: Waiter, now: number): Map<Working, ResourceList> {
+function decide(
+  quotas: readonly Working[],
+  waiter: Waiter,
+  now: number,
+  limited: readonly LimitedResource[],
+): Map<Working, ResourceList> {
   const { attributes: a, evaluator } = waiter;
   const object = a.object!;
   const interesting: Working[] = [];
+  const covered = new Set<string>();
+  const coveredScopes = new Set<string>();
   for (const w of quotas) {
     const names = evaluator.matchingResources([...w.hard.keys()]);
     const scopes = quotaScopes(w.quota);
+    if (limited.length > 0)
+      for (const s of scopes) if (evaluator.matchesScope(s, object)) coveredScopes.add(s.scopeName);
     if (names.length === 0 || !scopes.every((s) => evaluator.matchesScope(s, object))) continue;
     const why = evaluator.constraint(names, object);
     if (why !== undefined) throw refuse(a, `failed quota: ${w.quota.metadata?.name}: ${why}`);
     if (names.some((n) => !w.used.has(n)))
       throw refuse(a, `status unknown for quota: ${w.quota.metadata?.name}, resources: ${names.toSorted().join(',')}`);
     interesting.push(w);
+    for (const n of names) covered.add(n);
   }
   const usage = evaluator.usage(object, now);
   const negative = [...usage].filter(([, q]) => quantitySign(q) < 0).map(([name]) => name);
@@ -69,10 +93,19 @@ function decide(quotas: readonly Working[], waiter: Waiter, now: number): Map<Wo
   let delta: ResourceList | undefined;
   if (a.operation === 'UPDATE' && a.oldObject !== undefined && metadataOf(a.oldObject).resourceVersion)
     delta = subtractToZero(usage, evaluator.usage(a.oldObject, now));
+  if (limited.length > 0 && withoutZeros(delta ?? usage).size > 0) {
+    const missing = limitedNames(a, usage, limited).filter((name) => !covered.has(name));
+    if (missing.length > 0) throw refuse(a, `insufficient quota to consume: ${missing.toSorted().join(',')}`);
+    const scopes = limited
+      .flatMap((l) => l.matchScopes ?? [])
+      .filter((s) => evaluator.matchesScope(s, object) && !coveredScopes.has(s.scopeName));
+    if (scopes.length > 0)
+      throw new StatusError(500, '', `insufficient quota to match these scopes: ${scopesText(scopes)}`);
+  }
   const changes = new Map<Working, ResourceList>();
   for (const w of interesting) {
-    const covered = delta !== undefined && quotaScopes(w.quota).every((s) => evaluator.matchesScope(s, a.oldObject!));
-    const requested = maskResources(withoutZeros(covered ? delta! : usage), new Set(w.hard.keys()));
+    const wasThere = delta !== undefined && quotaScopes(w.quota).every((s) => evaluator.matchesScope(s, a.oldObject!));
+    const requested = maskResources(withoutZeros(wasThere ? delta! : usage), new Set(w.hard.keys()));
     if (requested.size === 0) continue;
     const next = addResources(w.used, requested);
     if (a.subresource !== 'status') {
@@ -90,8 +123,35 @@ function decide(quotas: readonly Working[], waiter: Waiter, now: number): Map<Wo
   return changes;
 }
 
-export function resourceQuota(deps: { readonly registries: Registries; readonly clock: Clock }): AdmissionPlugin {
+/** What a request uses of that which must be covered. */
+function limitedNames(a: AdmissionAttributes, usage: ResourceList, limited: readonly LimitedResource[]): string[] {
+  const names = new Set<string>();
+  for (const { apiGroup = '', resource, matchContains = [] } of limited) {
+    if (apiGroup !== a.group || resource !== a.resource) continue;
+    for (const [name, quantity] of usage)
+      if (quantitySign(quantity) > 0 && matchContains.some((part) => name.includes(part))) names.add(name);
+  }
+  return [...names];
+}
+
+/** As Go prints them. */
+function scopesText(scopes: readonly Scope[]): string {
+  return `[${scopes.map((s) => `{${s.scopeName} ${s.operator} [${(s.values ?? []).join(' ')}]}`).join(' ')}]`;
+}
+
+export function resourceQuota(deps: {
+  readonly registries: Registries;
+  readonly clock: Clock;
+  readonly configuration?: ResourceQuotaConfiguration | undefined;
+}): AdmissionPlugin {
   const { registries, clock } = deps;
+  const limited = deps.configuration?.limitedResources ?? [];
+  limited.forEach((l, i) => {
+    if ((l.resource ?? '') === '') throw new Error(`ResourceQuota: limitedResources[${i}].resource: Required value`);
+  });
+  const scoped = limited.some((l) => (l.matchScopes ?? []).length > 0);
+  const isLimited = (a: AdmissionAttributes): boolean =>
+    scoped || limited.some((l) => (l.apiGroup ?? '') === a.group && l.resource === a.resource);
   const waiting = new Map<string, Waiter[]>();
   const busy = new Set<string>();
 
@@ -129,7 +189,7 @@ export function resourceQuota(deps: { readonly registries: Registries; readonly 
     const charged: Waiter[] = [];
     for (const waiter of batch) {
       try {
-        const changes = decide(all, waiter, clock.now());
+        const changes = decide(all, waiter, clock.now(), limited);
         if (waiter.attributes.dryRun || changes.size === 0) waiter.resolve();
         else {
           for (const [w, used] of changes) w.used = used;
@@ -200,7 +260,7 @@ export function resourceQuota(deps: { readonly registries: Registries; readonly 
       const { namespace, object } = a;
       if (namespace === '' || object === undefined) return;
       if (a.group === '' && a.resource === 'namespaces') return;
-      if (!waiting.has(namespace) && !busy.has(namespace)) {
+      if (!isLimited(a) && !waiting.has(namespace) && !busy.has(namespace)) {
         let any = false;
         for (const _ of registries.cached('', 'resourcequotas', namespace)) {
           any = true;

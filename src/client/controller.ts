@@ -8,6 +8,9 @@ import { Slice } from '../base/yield.ts';
 import { isConflict, isNotFound } from './errors.ts';
 import { WorkQueue } from './work-queue.ts';
 
+/** So many tries, a third of a second, may find something gone that the cache still has. */
+const patience = 6;
+
 export interface ControllerOptions {
   readonly name: string;
   readonly clock: Clock;
@@ -113,8 +116,9 @@ export class Controller {
       this.queue.forget(key);
       return;
     }
-    // A conflict only says that the cache was behind, and so does something gone, once; everything else is logged once in a row of failures.
-    if (retries === (isNotFound(error) ? 1 : 0) && !isConflict(error))
+    // A conflict only says that the cache was behind, and so does something gone for a while; everything else is logged once in a
+    // row of failures.
+    if (retries === (isNotFound(error) ? patience : 0) && !isConflict(error))
       logger.warn('reconcile failed, will retry', { controller: this.name, key, error });
     else logger.debug('reconcile failed again', { controller: this.name, key, retries, error });
     this.queue.addRateLimited(key);

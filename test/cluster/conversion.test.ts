@@ -409,3 +409,38 @@ test('without a webhook versions differ in their name, and each is judged by its
   assert.equal(unknown.status, 400);
   assert.equal(unknown.body.message, 'field label not supported: b');
 });
+
+test('what managers own in a version that is no more cannot be told any more', async () => {
+  await install(
+    definition('gones', [
+      { ...version('v1', { a: text }), storage: false },
+      version('v2', { a: text, b: text }, { storage: true }),
+    ]),
+  );
+  for (const name of ['x', 'y']) {
+    const made = await api.apply(path('v1', 'gones', name), object('v1', 'Gone', name, { a: '1' }));
+    assert.equal(made.status, 201, made.text);
+  }
+  const dropped = await api.request(
+    'PATCH',
+    `${definitions}/gones.stable.example.com`,
+    [{ op: 'remove', path: '/spec/versions/0' }],
+    { 'content-type': 'application/json-patch+json' },
+  );
+  assert.equal(dropped.status, 200, dropped.text);
+  const apply = (): Promise<{ status: number; body: Json }> =>
+    api.apply(path('v2', 'gones', 'x'), object('v2', 'Gone', 'x', { a: '1', b: '2' }));
+  for (let i = 0; (await apply()).status === 200 && i < 100; i++) await new Promise((r) => setImmediate(r));
+  assert.deepEqual((await apply()).body, {
+    kind: 'Status',
+    apiVersion: 'v1',
+    metadata: {},
+    status: 'Failure',
+    message: 'request to convert CR to an invalid group/version: stable.example.com/v1',
+    code: 500,
+  });
+  // Other writes go through, and nobody owns anything from then on.
+  const merged = await api.merge(path('v2', 'gones', 'y'), { b: '2' });
+  assert.deepEqual([merged.status, merged.body.b, merged.body.metadata.managedFields], [200, '2', undefined]);
+  assert.equal((await api.apply(path('v2', 'gones', 'y'), object('v2', 'Gone', 'y', { b: '2' }))).status, 200);
+});

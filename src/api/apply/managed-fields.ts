@@ -56,6 +56,8 @@ export interface FieldManagerOptions {
   readonly hubApiVersion?: string;
   /** A schema that may have changed since entries were written (custom resources): reconcile them with it. */
   readonly schemaMayChange?: boolean;
+  /** A version that is no more and that nothing can be converted to: objects with entries of it cannot be tracked. */
+  readonly gone?: (apiVersion: string) => boolean;
 }
 
 const beforeFirstApply = 'before-first-apply';
@@ -93,6 +95,13 @@ class ConflictsError extends Error {
   }
 }
 
+class VersionGone extends Error {
+  constructor(apiVersion: string) {
+    super(`request to convert CR to an invalid group/version: ${apiVersion}`);
+    this.name = 'VersionGone';
+  }
+}
+
 /** `apps/v1, Kind=Deployment`, `/v1, Kind=Pod`: as Go prints a GroupVersionKind. */
 export function printGroupVersionKind(apiVersion: unknown, kind: unknown): string {
   const version = typeof apiVersion === 'string' ? apiVersion : '';
@@ -109,6 +118,7 @@ export class FieldManager {
   readonly #convert: FieldManagerOptions['convert'];
   readonly #schemaFor: FieldManagerOptions['schemaFor'];
   readonly #schemaMayChange: boolean;
+  readonly #gone: FieldManagerOptions['gone'];
   /** What an object of the type is before anything is written to it. */
   readonly #blank: KubeObject;
 
@@ -123,6 +133,7 @@ export class FieldManager {
     this.#convert = options.convert;
     this.#schemaFor = options.schemaFor;
     this.#schemaMayChange = options.schemaMayChange ?? false;
+    this.#gone = options.gone;
     this.#blank = { metadata: {}, ...zeroStruct(options.schema) };
   }
 
@@ -142,7 +153,7 @@ export class FieldManager {
       this.#update(live ?? this.#blank, next, managers, manager, now);
     } catch (e) {
       // An object that does not fit its schema cannot be tracked; validation will say so.
-      if (e instanceof TypedError) return withManagedFields(next, undefined);
+      if (e instanceof TypedError || e instanceof VersionGone) return withManagedFields(next, undefined);
       throw e;
     }
     return withManagedFields(next, encodeEntries(managers, live?.metadata.managedFields));
@@ -174,6 +185,7 @@ export class FieldManager {
     } catch (e) {
       if (e instanceof ConflictsError) throw conflictStatus(e.conflicts);
       if (e instanceof TypedError) throw badRequest(e.message, e);
+      if (e instanceof VersionGone) throw new StatusError(500, '', e.message, undefined, { cause: e });
       throw e;
     }
     if (manager === 'kubectl' && hasLastApplied(result)) result = withLastApplied(result, config);
@@ -244,6 +256,7 @@ export class FieldManager {
   #reconcile(managers: Managers): void {
     if (!this.#schemaMayChange) return;
     for (const [id, m] of managers) {
+      if (m.apiVersion !== this.#apiVersion && this.#gone?.(m.apiVersion) === true) throw new VersionGone(m.apiVersion);
       const set = reconcileWithSchema(m.set, this.#schemaOf(m.apiVersion));
       if (set !== m.set) managers.set(id, { ...m, set, entry: undefined });
     }

@@ -62,6 +62,10 @@ class Managing implements FieldManaging {
           version: resource.storageVersion,
         }),
         schemaMayChange: custom,
+        gone: (version) => {
+          const { versions } = this.#facts;
+          return custom && versions !== undefined && versions.schema(version) === undefined;
+        },
       });
       this.#managers.set(subresource, manager);
     }

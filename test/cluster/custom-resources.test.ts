@@ -229,6 +229,22 @@ test('old versions and formats that nobody knows are warned of', async () => {
   assert.deepEqual(await warned('v1'), []);
 });
 
+test('finalizers that others might use as well are warned of when they are new', async () => {
+  await install(definition('holds', { version: { subresources: { status: {} } } }));
+  const others = 'to avoid accidental conflicts with other finalizer writers';
+  const plain = 'metadata.finalizers: "plain": prefer a domain-qualified finalizer name ' + others;
+  const dotted =
+    'metadata.finalizers: "keep.example.com": prefer a domain-qualified finalizer name including a path (/) ' + others;
+  const holding = (finalizers: readonly string[]): Json => ({ metadata: { name: 'a', finalizers } });
+  const given = ['plain', 'keep.example.com', 'example.com/own', 'orphan'];
+  const made = await api.create(path('holds'), { ...object('Hold', 'a'), ...holding(given) });
+  assert.deepEqual([made.status, made.warnings], [201, [dotted, plain]]);
+  const more = await api.merge(path('holds', 'a'), holding([...given, 'other']));
+  assert.deepEqual(more.warnings, [plain.replace('plain', 'other')]);
+  assert.deepEqual((await api.merge(path('holds', 'a'), { spec: { x: 1 } })).warnings, []);
+  await api.merge(path('holds', 'a'), { metadata: { finalizers: null } });
+});
+
 test('schemas prune, default and judge what is written and what was stored before', async () => {
   await install(
     definition('goods', {

@@ -2,6 +2,8 @@
  * The strategy of a kind that has none of its own: spec belongs to the object, status to its status subresource, and the
  * generation counts changes of what is not status. Custom resources and new kinds start from here.
  */
+import { goQuote } from '../../api/codec/json.ts';
+import { isQualifiedName } from '../../api/names.ts';
 import { jsonEqual } from '../../api/patch/values.ts';
 import type { KubeObject } from '../../api/object.ts';
 import type { ResourceInfo } from '../../api/catalog/resource.ts';
@@ -19,6 +21,28 @@ function specChanged(object: KubeObject, old: KubeObject): boolean {
     if (!ignored.has(member) && object[member] !== old[member] && !jsonEqual(object[member], old[member])) return true;
   }
   return false;
+}
+
+/** Finalizers that are not of a domain of their own. */
+const standardFinalizers: ReadonlySet<string> = new Set(['orphan', 'foregroundDeletion', 'kubernetes']);
+
+/** New finalizers of a custom resource whose names others may use as well. */
+function finalizerWarnings(object: KubeObject, old: KubeObject | undefined): string[] {
+  const { finalizers } = object.metadata;
+  if (finalizers === undefined || finalizers.length === 0) return [];
+  const before = new Set(old?.metadata.finalizers);
+  const added = [...new Set(finalizers)].filter((f) => !before.has(f)).sort();
+  return added.flatMap((name) => {
+    const at = `metadata.finalizers: ${goQuote(name)}: `;
+    const warnings = isQualifiedName(name).map((message) => at + message);
+    if (!name.includes('/') && !standardFinalizers.has(name)) {
+      const path = name.includes('.') ? ' including a path (/)' : '';
+      warnings.push(
+        `${at}prefer a domain-qualified finalizer name${path} to avoid accidental conflicts with other finalizer writers`,
+      );
+    }
+    return warnings;
+  });
 }
 
 interface DefaultStrategyOptions {
@@ -46,7 +70,13 @@ function defaultStrategies(options: DefaultStrategyOptions): {
       }
     },
     // A PUT of a custom resource says which version it replaces.
-    ...(options.custom ? { allowUnconditionalUpdate: false } : {}),
+    ...(options.custom
+      ? {
+          allowUnconditionalUpdate: false,
+          warningsOnCreate: (_ctx, object) => finalizerWarnings(object, undefined),
+          warningsOnUpdate: (_ctx, object, old) => finalizerWarnings(object, old),
+        }
+      : {}),
     resetFields: options.hasStatus ? [['status']] : [],
   };
   const status: Strategy = {

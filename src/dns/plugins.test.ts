@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { Resolver } from 'node:dns/promises';
+import type { Socket } from 'node:dgram';
 import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
+import type { Server } from 'node:net';
 import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -23,11 +25,31 @@ interface Far {
   answer: (name: string, type: string, transport: 'udp' | 'tcp') => Partial<Packet> | undefined;
 }
 
+/** A socket and a server at one port: another program may have either of it. */
+async function samePort(): Promise<{ udp: Socket; tcp: Server; port: number }> {
+  for (let tries = 1; ; tries++) {
+    const udp = createSocket('udp4');
+    await new Promise<void>((resolve) => udp.bind(0, '127.0.0.1', resolve));
+    const { port } = udp.address();
+    const tcp = createServer();
+    try {
+      tcp.listen(port, '127.0.0.1');
+      await once(tcp, 'listening');
+      return { udp, tcp, port };
+    } catch (error) {
+      udp.close();
+      if (tries === 20) throw error;
+    }
+  }
+}
+
 /** A name server outside of the cluster, which answers as it is told to. */
 async function farServer(t: TestContext, answer: Far['answer']): Promise<Far> {
-  const udp = createSocket('udp4');
-  await new Promise<void>((resolve) => udp.bind(0, '127.0.0.1', resolve));
-  const { port } = udp.address();
+  const { udp, tcp, port } = await samePort();
+  t.after(() => {
+    udp.close();
+    tcp.close();
+  });
   const far: Far = { port, asked: [], answer };
   const reply = (message: Buffer, transport: 'udp' | 'tcp'): Buffer | undefined => {
     const p = packet.decode(message);
@@ -41,7 +63,7 @@ async function farServer(t: TestContext, answer: Far['answer']): Promise<Far> {
     const bytes = reply(message, 'udp');
     if (bytes !== undefined) udp.send(bytes, from.port, from.address);
   });
-  const tcp = createServer((socket) => {
+  tcp.on('connection', (socket) => {
     let rest = Buffer.alloc(0);
     socket.on('error', () => {});
     socket.on('data', (d: Buffer) => {
@@ -52,12 +74,6 @@ async function farServer(t: TestContext, answer: Far['answer']): Promise<Far> {
         if (bytes !== undefined) socket.write(framed(bytes));
       }
     });
-  });
-  await new Promise<void>((resolve) => tcp.listen(port, '127.0.0.1', resolve));
-  assert.equal((tcp.address() as AddressInfo).port, port);
-  t.after(() => {
-    udp.close();
-    tcp.close();
   });
   return far;
 }

@@ -43,6 +43,8 @@ export interface RequestContext {
 }
 
 export interface RequestAudit {
+  /** What the request carries is told, not only that there was one. */
+  readonly wantsRequest: boolean;
   /** The object of the body, in the version of the request. */
   request(object: Readonly<Record<string, unknown>>): void;
   /** The body of a PATCH. */

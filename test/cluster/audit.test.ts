@@ -342,3 +342,46 @@ test('a policy that does not hold is told at the start, with upstream words', as
   await assert.rejects(starts(good, '--audit-log-format=xml'), /invalid audit log format xml/);
   await assert.rejects(starts(good, '--audit-log-maxage=-1'), /--audit-log-maxage -1 can't be a negative number/);
 });
+
+test('what a mutating webhook patched is told where requests are told', async () => {
+  await using hook = await startTlsServer({
+    handle(_request, response, body) {
+      const { uid } = (JSON.parse(body.toString()) as Json).request;
+      const patch = Buffer.from('[{"value":{"z":"1"},"op":"add","path":"/data"}]').toString('base64');
+      const answer = { uid, allowed: true, patchType: 'JSONPatch', patch };
+      response.writeHead(200, { 'content-type': 'application/json' });
+      response.end(JSON.stringify({ apiVersion: 'admission.k8s.io/v1', kind: 'AdmissionReview', response: answer }));
+    },
+  });
+  const log = work.path('patches/audit.log');
+  const rules = [{ level: 'Metadata', namespaces: ['kube-public'] }, { level: 'Request' }];
+  const file = work.write('patches.yaml', policy(rules, { omitStages: ['RequestReceived'] }));
+  await using server = await startApiServer(work, etcd, [`--audit-policy-file=${file}`, `--audit-log-path=${log}`]);
+  const configurations = '/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations';
+  const made = await server.api.create(configurations, {
+    metadata: { name: 'patches' },
+    webhooks: [
+      {
+        name: 'patch.example.com',
+        admissionReviewVersions: ['v1'],
+        sideEffects: 'None',
+        clientConfig: { url: `${hook.url}/patch`, caBundle: hook.caBundle },
+        rules: [{ apiGroups: [''], apiVersions: ['v1'], resources: ['configmaps'], operations: ['CREATE'] }],
+      },
+    ],
+  });
+  assert.equal(made.status, 201, made.text);
+  const told = async (namespace: string): Promise<Json> => {
+    const created = await server.api.create(`/api/v1/namespaces/${namespace}/configmaps`, { metadata: { name: 'p' } });
+    assert.deepEqual(created.body.data, { z: '1' });
+    return (await until(() => eventsIn(log).find((e) => e.auditID === created.headers['audit-id']))).annotations;
+  };
+  assert.equal(
+    (await told('default'))['patch.webhook.admission.k8s.io/round_0_index_0'],
+    '{"configuration":"patches","webhook":"patch.example.com","patch":[{"op":"add","path":"/data","value":{"z":"1"}}],"patchType":"JSONPatch"}',
+  );
+  const metadata = await told('kube-public');
+  assert.equal('patch.webhook.admission.k8s.io/round_0_index_0' in metadata, false);
+  assert.ok('mutation.webhook.admission.k8s.io/round_0_index_0' in metadata);
+  assert.equal((await server.api.delete(`${configurations}/patches`)).status, 200);
+});

@@ -89,6 +89,10 @@ export class AuditRecord {
     };
   }
 
+  get wantsRequest(): boolean {
+    return this.#decision.level !== 'Metadata';
+  }
+
   /** The response is to be told as well. */
   get wantsResponse(): boolean {
     return this.#decision.level === 'RequestResponse';
@@ -103,7 +107,7 @@ export class AuditRecord {
         if (this.#ref[member] === '' && typeof value === 'string') this.#ref[member] = value;
       }
     }
-    if (this.#decision.level === 'Metadata') return;
+    if (!this.wantsRequest) return;
     this.#request = this.#decision.omitManagedFields ? withoutManagedFields(object) : object;
   }
 

@@ -2,7 +2,7 @@
  * MutatingAdmissionWebhook: asks the mutating webhooks one after the other, each of which sees what those before it made of the
  * object, and those that want it once more when something was changed after them.
  */
-import { JsonSyntaxError, parseJson } from '../../../api/codec/json.ts';
+import { JsonSyntaxError, parseJson, stringifyJson } from '../../../api/codec/json.ts';
 import { applyJsonPatch } from '../../../api/patch/json-patch.ts';
 import { isObject, jsonEqual } from '../../../api/patch/values.ts';
 import { DecodeError } from '../../../api/schema/decode.ts';
@@ -25,6 +25,7 @@ type Json = Record<string, unknown>;
 const pluginName = 'MutatingAdmissionWebhook';
 const stepType = 'admit';
 const annotationPrefix = 'mutation.webhook.admission.k8s.io/';
+const patchPrefix = 'patch.webhook.admission.k8s.io/';
 const failedOpenPrefix = 'failed-open.mutation.webhook.admission.k8s.io/';
 
 export interface MutatingWebhookDeps extends WebhookDeps {
@@ -62,6 +63,20 @@ function operationsOf(webhook: Webhook, response: ReviewResponse): readonly unkn
   return value.length === 0 ? undefined : (value as unknown[]);
 }
 
+/** What the audit log is told of a patch, in Go's order of members. */
+function patchAnnotation(webhook: Webhook, operations: readonly unknown[]): string {
+  const patch = operations.map((operation) => {
+    const members = operation as Json;
+    return Object.fromEntries(
+      Object.keys(members)
+        .toSorted()
+        .map((key) => [key, members[key]]),
+    );
+  });
+  const { configuration, name } = webhook;
+  return stringifyJson({ configuration, webhook: name, patch, patchType: 'JSONPatch' });
+}
+
 export function mutatingAdmissionWebhook(deps: MutatingWebhookDeps): AdmissionPlugin {
   const { webhooks, metrics, versions, logger } = deps;
   const caller = new WebhookCaller(deps, stepType);
@@ -73,6 +88,7 @@ export function mutatingAdmissionWebhook(deps: MutatingWebhookDeps): AdmissionPl
     matched: MatchedResource,
     seen: Seen,
     response: ReviewResponse,
+    at: string,
   ): Promise<Json | undefined> => {
     const operations = operationsOf(webhook, response);
     if (operations === undefined) return a.object;
@@ -94,6 +110,8 @@ export function mutatingAdmissionWebhook(deps: MutatingWebhookDeps): AdmissionPl
         throw internalError(new Error(textOf(error), { cause: error }));
       throw error;
     }
+    if (a.context.audit?.wantsRequest === true)
+      a.context.annotate(`${patchPrefix}${at}`, patchAnnotation(webhook, operations));
     if (jsonEqual(seen.object, next)) return a.object;
     return withSoundManagedFields(a, a.object, await versions.convert(next as Json, a, kindOf(a)));
   };
@@ -144,7 +162,7 @@ export function mutatingAdmissionWebhook(deps: MutatingWebhookDeps): AdmissionPl
             const seen = await caller.see(a, matched);
             const response = await caller.call(webhook, a, matched, seen);
             if (!response.allowed) throw new Rejection(rejection(webhook.name, response.status));
-            object = await patched(webhook, a, matched, seen, response);
+            object = await patched(webhook, a, matched, seen, response, at);
           } catch (error) {
             failure = error;
           }

@@ -94,3 +94,22 @@ test('a node that says null in place of the pod of a token is told that it needs
   assert.equal(answer.status, 403, answer.text);
   assert.match(answer.body.message, /node requested token not bound to a pod$/);
 });
+
+test('a load balancer that wants no node ports any more gets rid of them by leaving them out', async () => {
+  const services = '/api/v1/namespaces/default/services';
+  const spec = { type: 'LoadBalancer', ports: [{ port: 80 }], selector: { a: 'b' } };
+  const made = await api.create(services, { apiVersion: 'v1', kind: 'Service', metadata: { name: 'lb' }, spec });
+  assert.equal(made.status, 201, made.text);
+  assert.ok(made.body.spec.ports[0].nodePort > 0);
+  const kept = await api.request('PUT', `${services}/lb`, {
+    ...made.body,
+    spec: { ...made.body.spec, ports: [{ port: 80 }] },
+  });
+  assert.equal(kept.body.spec.ports[0].nodePort, made.body.spec.ports[0].nodePort);
+  const without = await api.request('PUT', `${services}/lb`, {
+    ...kept.body,
+    spec: { ...kept.body.spec, allocateLoadBalancerNodePorts: false, ports: [{ port: 80 }] },
+  });
+  assert.equal(without.status, 200, without.text);
+  assert.equal(without.body.spec.ports[0].nodePort, undefined);
+});

@@ -54,7 +54,8 @@ function patchAllocated(spec: Spec, old: Spec): void {
     if ((spec.clusterIP ?? '') === '' && old.clusterIP !== undefined) spec.clusterIP = old.clusterIP;
     if ((spec.clusterIPs ?? []).length === 0 && old.clusterIPs !== undefined) spec.clusterIPs = old.clusterIPs;
   }
-  if (needsNodePort(old) && needsNodePort(spec) && spec.ports !== undefined) {
+  // Who wants none any more gets rid of them by leaving them out.
+  if (shouldAllocateNodePorts(old) && shouldAllocateNodePorts(spec) && spec.ports !== undefined) {
     const now = new Set(nodePortsOf(spec));
     const used = new Set(nodePortsOf(old).filter((p) => now.has(p)));
     const byName = new Map((old.ports ?? []).map((p) => [p.name ?? '', p.nodePort ?? 0]));

@@ -93,8 +93,8 @@ export interface ApiServerOptions {
   readonly requestHeader?: RequestHeaderOptions;
   /** `--proxy-client-cert-file` and `--proxy-client-key-file`, PEM: shown to aggregated API servers. */
   readonly proxyClientCertificate?: { readonly certificate: string; readonly key: string };
-  /** `--enable-aggregator-routing`: Services are reached by their endpoints instead of their cluster IP. */
-  readonly aggregatorRouting?: boolean;
+  /** `--enable-aggregator-routing`: Services are reached by their endpoints instead of their cluster IP; or whether they are just now. */
+  readonly aggregatorRouting?: boolean | (() => boolean);
   /** `--aggregator-reject-forwarding-redirect`, default true: redirections of aggregated servers are refused. */
   readonly rejectRedirects?: boolean;
   /** `--enable-admission-plugins`: those that are off by default; NodeRestriction where nothing is said. */

@@ -144,7 +144,10 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       clusterDomain: 'cluster.local',
       dnsServiceIP: ranges.serviceAddress(10),
       families: ranges.podFamilies,
+      isServiceAddress: ranges.isServiceAddress,
     });
+    // The rules of a machine's proxy outlive it.
+    let proxied = machine !== undefined;
     let machineNode: MachineNode | undefined;
     const real = machine === undefined ? undefined : await import('./real/machine.ts');
     // Nodes of other processes and machines can join where there is an address to join at.
@@ -205,8 +208,8 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
               key: pki.get('front-proxy-client.key')!,
             },
           }),
-      // Without a proxy nobody leads from cluster IPs to pods.
-      aggregatorRouting: disabled.has('kube-proxy'),
+      // Without a proxy, and before it has seen the Services, nobody leads from cluster IPs to pods.
+      aggregatorRouting: () => disabled.has('kube-proxy') || !proxied,
       components: new Map([
         ...portProbes(),
         ...(['scheduler', 'controller-manager'] as const)
@@ -336,7 +339,11 @@ export async function createCluster(options: ClusterOptions = {}): Promise<Clust
       const proxy = createProxy({ client: clientFor(identities.proxy, 'kube-proxy'), clock, random, logger });
       teardown.add(() => proxy.stop());
       nodes.network.setServiceResolver((address, port, from) => proxy.pick(address, port, from));
-      starting.push(proxy.start());
+      starting.push(
+        proxy.start().then(() => {
+          proxied = true;
+        }),
+      );
     }
     if (machine !== undefined && options.loadBalancerPool !== undefined) {
       const { LoadBalancerAddresses } = await import('./real/load-balancer-addresses.ts');

@@ -1,5 +1,6 @@
 /** The simulated nodes of a cluster, and the way from the API server to them: streams in this process instead of sockets. */
 import type { Clock } from '../base/clock.ts';
+import { joinHostPort } from '../base/host-port.ts';
 import type { FeatureGates } from '../api/features/feature-gates.ts';
 import type { Logger } from '../base/logger.ts';
 import type { Random } from '../base/random.ts';
@@ -37,6 +38,8 @@ export interface SimulatedNodesOptions {
   readonly dnsServiceIP: string;
   /** Of nodes and pods, the primary one first; default IPv4. */
   readonly families?: readonly (4 | 6)[];
+  /** Addresses that are the cluster's own: nobody is asked for them on the machine's network. */
+  readonly isServiceAddress?: (address: string) => boolean;
 }
 
 export interface StartNodes {
@@ -160,7 +163,12 @@ export class SimulatedNodes {
         kubelet.serve(far);
         return Promise.resolve(near);
       },
-      dialTcp: (address, port) => this.network.dial(address, port),
+      dialTcp: (address, port) =>
+        this.network.dial(address, port).catch((error: unknown) => {
+          if ((error as { code?: unknown }).code !== 'EHOSTUNREACH' || this.#o.isServiceAddress?.(address) !== true)
+            throw error;
+          throw new Error(`dial tcp ${joinHostPort(address, port)}: connect: no route to host`, { cause: error });
+        }),
     };
   }
 

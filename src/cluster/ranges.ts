@@ -26,6 +26,7 @@ export interface ClusterRanges {
   readonly firstServiceAddresses: readonly string[];
   /** The pod ranges of node number `index`, where no controller gives them out. */
   podRangesOf(index: number): string[];
+  readonly isServiceAddress: (address: string) => boolean;
   /** The range that an address lies in. */
   containing(address: string): string | undefined;
 }
@@ -108,6 +109,10 @@ export function clusterRanges(options: {
         const base = c.base + (BigInt(index) << BigInt(width - bits[c.family]));
         return text({ family: c.family, base, prefix: bits[c.family] });
       }),
+    isServiceAddress: (address) => {
+      const ip = parseIp(address);
+      return ip !== undefined && services.some((c) => cidrContains(c, ip));
+    },
     containing: (address) => {
       const ip = parseIp(address);
       const found = ip === undefined ? undefined : [...services, ...pods].find((c) => cidrContains(c, ip));

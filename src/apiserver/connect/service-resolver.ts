@@ -23,7 +23,7 @@ export interface ServiceResolverOptions {
   readonly registries: Registries;
   readonly random: Random;
   /** Dial endpoints instead of the cluster IP. */
-  readonly endpoints: boolean;
+  readonly endpoints: boolean | (() => boolean);
 }
 
 function portOf(service: Service, port: number): ServicePort {
@@ -76,7 +76,8 @@ export function createServiceResolver(options: ServiceResolverOptions): ServiceR
     resolve(namespace, name, port) {
       const service = registries.cachedGet('', 'services', namespace, name)?.object() as unknown as Service | undefined;
       if (service === undefined) throw notFound({ group: '', resource: 'service' }, name);
-      return options.endpoints ? endpoint(service, namespace, port) : clusterIP(service, port);
+      const byEndpoints = typeof options.endpoints === 'function' ? options.endpoints() : options.endpoints;
+      return byEndpoints ? endpoint(service, namespace, port) : clusterIP(service, port);
     },
   };
 }

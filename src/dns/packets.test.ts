@@ -58,7 +58,7 @@ test('packets of every kind are answered as CoreDNS answers them', async (t) => 
     ],
   ];
   for (const [what, message, want] of cases) {
-    const got = await overUdp(port, message);
+    const got = await overUdp(port, message, want === undefined ? { waitMs: 300 } : {});
     assert.equal(got?.toString('hex'), want?.replaceAll(' ', ''), what);
   }
   await w.dns.stop();
@@ -147,7 +147,7 @@ test('over UDP and TCP, with EDNS and truncation: made, and from bytes', async (
 test('IPv6 sockets; connections that send no end of a message are closed', async (t) => {
   const w = await smallCluster(t, { bind: { address: '::1', port: 0 } }, alone);
   const { port } = w.dns.address!;
-  const got = await overUdp(port, question('web.default.svc.cluster.local', 'AAAA'), '::1');
+  const got = await overUdp(port, question('web.default.svc.cluster.local', 'AAAA'), { address: '::1' });
   assert.equal(packet.decode(got!).answers?.[0]?.data, 'fd00::b');
   const socket = connect(port, '::1');
   socket.write(Buffer.from([0]));
@@ -196,7 +196,7 @@ test('random packets neither crash nor hang it', async (t) => {
   // Behind so much noise the kernel may drop a question: who asks by UDP asks again.
   let answer: Buffer | undefined;
   for (let tries = 0; answer === undefined && tries < 20; tries++)
-    answer = await overUdp(port, question('web.default.svc.cluster.local', 'A'));
+    answer = await overUdp(port, question('web.default.svc.cluster.local', 'A'), { waitMs: 1000 });
   assert.ok(answer !== undefined, 'it answers no more');
   assert.equal(packet.decode(answer).answers?.[0]?.data, '10.96.0.11');
   assert.deepEqual(

@@ -182,7 +182,7 @@ test('who does not answer is passed over, what is cut comes whole, too many are 
   assert.equal((await ask('a.secret.example')).rcode, 'SERVFAIL');
   assert.equal((await ask('www.org')).rcode, 'SERVFAIL');
   good.answer = () => undefined;
-  const waiting = [1, 2, 3].map(() => overUdp(port, question('slow.example', 'A')));
+  const waiting = [1, 2, 3].map(() => overUdp(port, question('slow.example', 'A'), { waitMs: 300 }));
   await new Promise((resolve) => setImmediate(resolve));
   await new Promise((resolve) => setImmediate(resolve));
   const refused = await ask('www.example');
@@ -200,7 +200,7 @@ test('what an end cuts off is no error', async (t) => {
   const heard = new Promise<void>((resolve) => {
     far.answer = () => void resolve();
   });
-  const asked = overUdp(w.dns.address!.port, question('www.example', 'A'));
+  const asked = overUdp(w.dns.address!.port, question('www.example', 'A'), { waitMs: 300 });
   await heard;
   await w.dns.stop();
   await new Promise((resolve) => setImmediate(resolve));
@@ -221,7 +221,7 @@ test('a loop is found out', async (t) => {
     { bind: { address: '127.0.0.1', port } },
     `. {\n kubernetes cluster.local\n loop\n forward . 127.0.0.1:${port}\n}`,
   );
-  await overUdp(port, question('www.example', 'A'));
+  await overUdp(port, question('www.example', 'A'), { waitMs: 300 });
   for (let i = 0; i < 100 && !w.logged.some((r) => r.level === 'error'); i++)
     await new Promise((resolve) => setImmediate(resolve));
   assert.match(w.logged.find((r) => r.level === 'error')!.message, /plugin\/loop: Loop .* detected for zone "\."/);

@@ -129,11 +129,15 @@ export const edns = (size: number, more: object = {}) => ({
   additionals: [{ type: 'OPT', name: '.', udpPayloadSize: size, flags: 0, options: [], ...more }],
 });
 
-/** One exchange over UDP; undefined when there is no answer in 300 ms. */
-export function overUdp(port: number, message: Buffer, address = '127.0.0.1'): Promise<Buffer | undefined> {
+/** One exchange over UDP; undefined when there is no answer in `waitMs`. */
+export function overUdp(
+  port: number,
+  message: Buffer,
+  { address = '127.0.0.1', waitMs = 10_000 } = {},
+): Promise<Buffer | undefined> {
   const socket = createSocket(address.includes(':') ? 'udp6' : 'udp4');
   return new Promise<Buffer | undefined>((resolve, reject) => {
-    const cancel = ioTimer(300, () => resolve(undefined));
+    const cancel = ioTimer(waitMs, () => resolve(undefined));
     socket.on('error', reject);
     socket.on('message', (answer) => {
       cancel();

@@ -1,8 +1,9 @@
 /**
- * HTTPS connections that the API server opens to servers of users (webhooks, aggregated servers): kept alive and used again,
+ * HTTPS connections (and plain ones, where a configuration file asks for them) that the API server opens to servers of users (webhooks, aggregated servers): kept alive and used again,
  * over any stream a dialer gives, verified as Go verifies (subject alternative names alone, any certificate of the bundle is
  * a root).
  */
+import * as http from 'node:http';
 import * as https from 'node:https';
 import { connect as connectTcp, isIP } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -99,6 +100,26 @@ export class SecureAgent extends https.Agent {
   ): undefined {
     connectSecurely(this.#target).then(
       (socket) => callback?.(null, socket),
+      (error: unknown) => callback?.(error as Error, undefined as never),
+    );
+  }
+}
+
+/** As `SecureAgent`, for a server that is spoken to without TLS. */
+export class PlainAgent extends http.Agent {
+  readonly #dial: SecureTarget['dial'];
+
+  constructor(dial: SecureTarget['dial']) {
+    super({ keepAlive: true, maxFreeSockets: maxIdle });
+    this.#dial = dial;
+  }
+
+  override createConnection(
+    _options: http.ClientRequestArgs,
+    callback?: (error: Error | null, stream: Duplex) => void,
+  ): undefined {
+    this.#dial().then(
+      (stream) => callback?.(null, stream),
       (error: unknown) => callback?.(error as Error, undefined as never),
     );
   }

@@ -2,7 +2,7 @@
  * Calls of webhooks: a JSON body POSTed to a URL or to a Service of the cluster, over connections that are kept, within a
  * deadline of real time. Errors carry the texts of upstream's client.
  */
-import type { IncomingHttpHeaders } from 'node:http';
+import * as http from 'node:http';
 import * as https from 'node:https';
 import { posix } from 'node:path';
 import { escapePath, parseURL } from '../../api/cel/library/go-url.ts';
@@ -10,7 +10,7 @@ import { StatusError } from '../../api/status.ts';
 import { ioNow, ioTimer } from '../../base/io-time.ts';
 import { joinHostPort } from '../../base/host-port.ts';
 import { goNetworkError } from './go-errors.ts';
-import { dialHost, SecureAgent } from './secure-agent.ts';
+import { dialHost, PlainAgent, SecureAgent } from './secure-agent.ts';
 import type { Dialer } from '../dialer.ts';
 import type { Dial } from '../egress/selector.ts';
 import type { RestClientMetrics } from '../metrics/rest-client-metrics.ts';
@@ -80,7 +80,8 @@ const maxErrorText = 2048;
 const maxRedirects = 10;
 
 interface Client {
-  readonly agent: SecureAgent;
+  /** A plain one where the URL is an `http://` one, as configuration files may name it. */
+  readonly agent: SecureAgent | PlainAgent;
   /** `https://host:port/path` as it stands in errors. */
   readonly url: string;
   readonly host: string;
@@ -94,13 +95,28 @@ function durationText(seconds: number): string {
   return seconds < 60 ? `${seconds}s` : `${Math.floor(seconds / 60)}m${seconds % 60}s`;
 }
 
-/** Splits `https://host[:port]/path`; the URL was validated when the configuration was written. */
-function splitUrl(text: string): { host: string; authority: string; port: number; path: string } {
-  const m = /^https:\/\/(\[[^\]]*\]|[^/:?#]*)(?::(\d+))?([^?#]*)/i.exec(text);
+interface SplitUrl {
+  readonly scheme: string;
+  readonly host: string;
+  readonly authority: string;
+  readonly port: number;
+  readonly path: string;
+}
+
+const defaultPorts: Readonly<Record<string, number>> = { http: 80, https: 443 };
+
+/** Splits `https://host[:port]/path`; URLs of the API were validated when the configuration was written. */
+function splitUrl(text: string): SplitUrl {
+  const m = /^([a-z][a-z0-9+.-]*):\/\/(\[[^\]]*\]|[^/:?#]*)(?::(\d+))?([^?#]*)/i.exec(text);
   if (m === null) throw new Error(`parse ${JSON.stringify(text)}: invalid URI for request`);
-  const host = m[1]!.replace(/^\[|\]$/g, '');
-  const authority = m[2] === undefined ? m[1]! : `${m[1]!}:${m[2]}`;
-  return { host, authority, port: m[2] === undefined ? 443 : Number(m[2]), path: cleanPath(parseURL(text).path) };
+  const scheme = m[1]!.toLowerCase();
+  const standard = defaultPorts[scheme];
+  if (standard === undefined)
+    throw new Error(`Post ${JSON.stringify(text)}: unsupported protocol scheme ${JSON.stringify(scheme)}`);
+  const host = m[2]!.replace(/^\[|\]$/g, '');
+  const authority = m[3] === undefined ? m[2]! : `${m[2]!}:${m[3]}`;
+  const port = m[3] === undefined ? standard : Number(m[3]);
+  return { scheme, host, authority, port, path: cleanPath(parseURL(text).path) };
 }
 
 /** A decoded path as upstream's client asks for it: without doubled slashes, `.` and `..`, and without one at the end. */
@@ -156,7 +172,7 @@ function isText(contentType: string | undefined): boolean {
 
 interface Received {
   readonly status: number;
-  readonly headers: IncomingHttpHeaders;
+  readonly headers: http.IncomingHttpHeaders;
   readonly body: Buffer;
 }
 
@@ -216,16 +232,20 @@ export function createWebhookClients(options: WebhookClientsOptions): WebhookCli
     }
     const { url = '' } = config;
     if (url === '') throw new Error('webhook configuration must have either service or URL');
-    const { host, authority, port, path } = splitUrl(url);
+    const { scheme, host, authority, port, path } = splitUrl(url);
+    const dial = (): ReturnType<Dial> => dialUrl(host, port);
     return {
-      agent: new SecureAgent({
-        serverName: config.serverName ?? host,
-        ca,
-        clientCertificate,
-        insecure: config.insecureSkipTLSVerify === true,
-        dial: () => dialUrl(host, port),
-      }),
-      url: `https://${authority}${path}`,
+      agent:
+        scheme === 'http'
+          ? new PlainAgent(dial)
+          : new SecureAgent({
+              serverName: config.serverName ?? host,
+              ca,
+              clientCertificate,
+              insecure: config.insecureSkipTLSVerify === true,
+              dial,
+            }),
+      url: `${scheme}://${authority}${path}`,
       host,
       port,
       path,
@@ -256,14 +276,15 @@ export function createWebhookClients(options: WebhookClientsOptions): WebhookCli
   ): Promise<Received> =>
     new Promise((resolve, reject) => {
       const body = Buffer.from(call.body);
-      const request = https.request({
+      const secure = client.agent instanceof SecureAgent;
+      const request = (secure ? https : http).request({
         agent: client.agent,
         method: 'POST',
         host: client.host,
         port: client.port,
         path,
         headers: {
-          host: client.port === 443 ? client.host : joinHostPort(client.host, client.port),
+          host: client.port === (secure ? 443 : 80) ? client.host : joinHostPort(client.host, client.port),
           accept: 'application/json, */*',
           'content-type': 'application/json',
           'content-length': body.length,
@@ -317,7 +338,7 @@ export function createWebhookClients(options: WebhookClientsOptions): WebhookCli
         for (let n = 1; isRepeat(received); n++) {
           if (n === maxRedirects) throw new Error(`stopped after ${maxRedirects} redirects`);
           const to = new URL(received.headers.location!, `${client.url}${query}`);
-          if (to.protocol !== 'https:' || to.host !== new URL(client.url).host) break;
+          if (to.origin !== new URL(client.url).origin) break;
           received = await send(client, `${to.pathname}${to.search}`, call, signal, span);
         }
         span?.end(received.status);

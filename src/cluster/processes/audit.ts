@@ -13,7 +13,7 @@ import { parseAuditPolicy, type AuditPolicy } from '../../apiserver/audit/policy
 import { webhookBackend } from '../../apiserver/audit/webhook-backend.ts';
 import type { AuditOptions } from '../../apiserver/filters/audit.ts';
 import { HttpTransport } from '../../client/http-transport.ts';
-import { loadKubeconfig } from '../../client/kubeconfig.ts';
+import { webhookConnection } from '../webhook-kubeconfig.ts';
 import { loadYaml } from '../yaml.ts';
 import { readNamed, StartError, type ComponentEnvironment } from './environment.ts';
 
@@ -151,7 +151,7 @@ export async function createAudit(flags: AuditFlags, env: Environment): Promise<
     );
   }
   if (webhook) {
-    const connection = await loadKubeconfig(flags.webhookConfigFile!, { clock }).catch((error: unknown) => {
+    const connection = await webhookConnection(flags.webhookConfigFile!, clock).catch((error: unknown) => {
       throw new StartError(`initializing audit webhook: ${(error as Error).message}`, { cause: error });
     });
     const transport = new HttpTransport(connection, { random, userAgent: 'kube-apiserver-audit' });

@@ -378,10 +378,14 @@ test('a list of objects of mixed stored versions comes in one version; the old o
 test('without a webhook versions differ in their name, and each is judged by its own schema', async () => {
   await install(
     definition('plains', [
-      version('v1', { a: { ...text, maxLength: 3 }, onlyOne: text }, { storage: true }),
+      version(
+        'v1',
+        { a: { ...text, maxLength: 3 }, b: text, onlyOne: text, late: { ...text, default: 'v1' } },
+        { storage: true },
+      ),
       version(
         'v2',
-        { a: text, b: { ...text, default: 'b' } },
+        { a: text, b: { ...text, default: 'b' }, late: text, onlyTwo: text },
         {
           selectableFields: [{ jsonPath: '.b' }],
           additionalPrinterColumns: [{ name: 'B', type: 'string', jsonPath: '.b' }],
@@ -392,11 +396,16 @@ test('without a webhook versions differ in their name, and each is judged by its
   const made = await api.create(path('v1', 'plains'), object('v1', 'Plain', 'x', { a: 'abc', onlyOne: '1' }));
   assert.equal(made.status, 201, made.text);
   const read = await api.get(path('v2', 'plains', 'x'));
-  // Defaults and pruning of a version hold for what was stored before, too.
-  assert.deepEqual([read.body.a, read.body.b, read.body.onlyOne], ['abc', 'b', undefined]);
+  // What was stored has the defaults of the version that it lies in, none of the one that is asked for, and what both know.
+  assert.deepEqual([read.body.a, read.body.b, read.body.late, read.body.onlyOne], ['abc', undefined, 'v1', undefined]);
   assert.equal((await api.get(path('v1', 'plains', 'x'))).body.onlyOne, '1');
   const long = await api.create(path('v2', 'plains'), object('v2', 'Plain', 'y', { a: 'abcdef', b: 'other' }));
   assert.equal(long.status, 201, long.text);
+  // The answer is what came to lie there, read again.
+  const lossy = await api.create(path('v2', 'plains'), object('v2', 'Plain', 'w', { onlyTwo: '2' }));
+  assert.deepEqual([lossy.status, lossy.body.b, lossy.body.late, lossy.body.onlyTwo], [201, 'b', 'v1', undefined]);
+  const again = await api.get(path('v2', 'plains', 'w'));
+  assert.deepEqual(again.body, lossy.body);
   const refused = await api.create(path('v1', 'plains'), object('v1', 'Plain', 'z', { a: 'abcdef' }));
   assert.equal(refused.status, 422);
   assert.match(refused.body.message, /a: Too long: may not be more than 3 bytes/);
@@ -408,6 +417,47 @@ test('without a webhook versions differ in their name, and each is judged by its
   const unknown = await api.get(`${path('v1', 'plains')}?fieldSelector=b%3Dother`);
   assert.equal(unknown.status, 400);
   assert.equal(unknown.body.message, 'field label not supported: b');
+});
+
+test('a default of the storage version shows in the others as soon as it is there, and goes with it', async () => {
+  const of = (more: Json = {}, status: Json = {}): Json => ({
+    spec: { type: 'object', default: {}, properties: { a: { ...text, default: 'A' }, c: text, ...more } },
+    status: { type: 'object', properties: { a: { ...text, default: 'A' }, c: text, ...status } },
+  });
+  const c = { ...text, default: 'C' };
+  const versions = (one: Json, two: Json): Json[] => [
+    version('v1', one, { subresources: { status: {} } }),
+    version('v2', two, { served: false, storage: true, subresources: { status: {} } }),
+  ];
+  await install(definition('lates', versions(of(), of())));
+  const made = await api.create(path('v1', 'lates'), object('v1', 'Late', 'x', { status: { c: 'x' } }));
+  assert.deepEqual([made.status, made.body.spec, made.body.status], [201, { a: 'A' }, undefined]);
+  const at = path('v1', 'lates', 'x');
+  const put = await api.request('PUT', `${at}/status`, { ...made.body, status: {} });
+  assert.deepEqual([put.status, put.body.status], [200, { a: 'A' }]);
+  const turn = async (one: Json, two: Json): Promise<void> => {
+    const spec = { versions: versions(one, two) };
+    const turned = await api.merge(`${definitions}/lates.stable.example.com`, { spec });
+    assert.equal(turned.status, 200, turned.text);
+  };
+  await turn(of(), of({ c }, { c }));
+  await until('the default', async () => (await api.get(at)).body.spec.c === 'C');
+  const cached = (await api.get(`${path('v1', 'lates')}?resourceVersion=0`)).body.items[0];
+  assert.deepEqual(
+    [cached.spec, cached.status],
+    [
+      { a: 'A', c: 'C' },
+      { a: 'A', c: 'C' },
+    ],
+  );
+  await turn(of({ c }, { c }), of());
+  await until('the default to go', async () => (await api.get(at)).body.spec.c === undefined);
+  // A request has the defaults of its own version, and a write of the status takes the status alone.
+  const written = await api.request('PUT', `${at}/status`, (await api.get(at)).body);
+  assert.deepEqual([written.body.spec, written.body.status], [{ a: 'A' }, { a: 'A', c: 'C' }]);
+  await turn(of(), of());
+  await until('what is stored', async () => (await api.get(at)).body.spec.c === undefined);
+  assert.deepEqual((await api.get(at)).body.status, { a: 'A', c: 'C' });
 });
 
 test('what managers own in a version that is no more cannot be told any more', async () => {

@@ -16,6 +16,8 @@ export interface DecodeCustomOptions {
   readonly strict?: boolean;
   /** Nulls that are not allowed stay, where no default takes their place. */
   readonly keepNulls?: boolean | undefined;
+  /** False: what is missing stays missing. */
+  readonly defaults?: boolean;
   /** metav1.ObjectMeta of the catalogue. */
   readonly objectMeta: ObjectSchema;
 }
@@ -37,7 +39,7 @@ export function decodeCustom(
   }
   const pruner = new Pruner(options);
   const object = pruner.root(schema, input as Members);
-  applyCustomDefaults(schema, object);
+  if (options.defaults !== false) applyCustomDefaults(schema, object);
   return { object: sortMembers(object), strictErrors: pruner.strictErrors() };
 }
 

@@ -1,6 +1,7 @@
 /**
  * `VersionedStore`: the store as one version of a custom resource sees it. Values come out in that version whatever version
- * they were written in, and go in in the storage version. Where the versions differ in more than their name, the conversion
+ * they were written in, and go in in the storage version. What comes out has the defaults of the version that it lies in, none
+ * of the one that is asked for, and members that both know; what goes in has those that the storage version knows. Where the versions differ in more than their name, the conversion
  * webhook is asked, for many objects at once; watches then lag behind the store, as those of a remote one do.
  */
 import { parseTrustedJson, stringifyJson } from '../../api/codec/json.ts';
@@ -18,8 +19,10 @@ import type {
   StoreWatchRequest,
   StoreWatchSink,
 } from '../../etcd/store.ts';
+import { DecodeError } from '../../api/schema/decode.ts';
 import { storedCustomMetadata } from '../storage/codec.ts';
 import { DelegatingStore } from '../storage/delegating-store.ts';
+import type { TypeSupport } from '../registry/type-support.ts';
 import type { ObjectConversion } from './webhook-conversion.ts';
 
 export interface VersionedStoreOptions {
@@ -28,6 +31,8 @@ export interface VersionedStoreOptions {
   readonly apiVersion: string;
   /** What is written. */
   readonly storedApiVersion: string;
+  /** How each of them reads, by apiVersion. */
+  readonly versions: ReadonlyMap<string, TypeSupport>;
   readonly activity: Activity;
 }
 
@@ -61,10 +66,29 @@ function encoded(object: KubeObject): Buffer {
 }
 
 /** The same bytes under another version. */
-function renamed(value: Buffer, from: string | undefined, to: string): Buffer {
-  if (from === undefined) return encoded({ ...parsed(value), apiVersion: to });
+function renamed(value: Buffer, from: string, to: string): Buffer {
+  if (from === to) return value;
   const rest = value.subarray(typeMark.length + Buffer.byteLength(from, 'latin1'));
   return Buffer.concat([typeMark, Buffer.from(to, 'latin1'), rest]);
+}
+
+function lenient(object: KubeObject, read: ((object: KubeObject) => KubeObject) | undefined): KubeObject {
+  try {
+    return read?.(object) ?? object;
+  } catch (error) {
+    if (error instanceof DecodeError) return object;
+    throw error;
+  }
+}
+
+/** What lies in the store in a version, as its schema of today has it; what it cannot read stays as it is. */
+export function storedIn(types: TypeSupport | undefined, object: KubeObject): KubeObject {
+  return lenient(object, types?.stored?.bind(types));
+}
+
+/** What was converted to a version, without what it does not know and without its defaults. */
+export function convertedTo(types: TypeSupport, object: KubeObject): KubeObject {
+  return lenient({ ...object, apiVersion: types.apiVersion }, types.converted?.bind(types));
 }
 
 interface Batch {
@@ -93,28 +117,44 @@ export class VersionedStore extends DelegatingStore {
   /** The value in this version where that can be told at once. */
   #here(kv: KeyValue): KeyValue | undefined {
     if (kv.value.length === 0) return kv;
-    const { apiVersion, storedApiVersion } = this.#o;
-    const { conversion } = this;
+    const { apiVersion, storedApiVersion, versions } = this.#o;
     const version = versionIn(kv.value);
-    if (version === storedApiVersion) this.#stale.delete(kv.key);
-    else this.#stale.add(kv.key);
-    if (version === apiVersion) return kv;
-    return conversion === undefined ? { ...kv, value: renamed(kv.value, version, apiVersion) } : undefined;
+    if (version !== apiVersion && this.conversion !== undefined) {
+      this.#mark(kv.key, version !== storedApiVersion);
+      return undefined;
+    }
+    const object = parsed(kv.value);
+    const from = version ?? object.apiVersion ?? '';
+    const read = storedIn(versions.get(from) ?? versions.get(apiVersion), object);
+    const value = encoded(from === apiVersion ? read : convertedTo(versions.get(apiVersion)!, read));
+    // An update that changes nothing writes what would come to lie otherwise than it does.
+    const same = version !== undefined && value.equals(renamed(kv.value, version, apiVersion));
+    this.#mark(kv.key, version !== storedApiVersion || !same);
+    return same && version === apiVersion ? kv : { ...kv, value };
+  }
+
+  #mark(key: string, stale: boolean): void {
+    if (stale) this.#stale.add(key);
+    else this.#stale.delete(key);
   }
 
   /** All of them in this version, in their order. */
   async #all(kvs: readonly KeyValue[]): Promise<readonly KeyValue[]> {
-    const { apiVersion } = this.#o;
+    const { apiVersion, versions } = this.#o;
     const { conversion } = this;
+    const types = versions.get(apiVersion)!;
     const out = kvs.map((kv) => this.#here(kv));
     const missing = out.flatMap((kv, i) => (kv === undefined ? [i] : []));
     for (let from = 0; from < missing.length; from += batchSize) {
       const part = missing.slice(from, from + batchSize);
       const converted = await conversion!.convert(
-        part.map((i) => parsed(kvs[i]!.value)),
+        part.map((i) => {
+          const object = parsed(kvs[i]!.value);
+          return storedIn(versions.get(object.apiVersion ?? ''), object);
+        }),
         apiVersion,
       );
-      part.forEach((i, n) => (out[i] = { ...kvs[i]!, value: encoded(converted[n]!) }));
+      part.forEach((i, n) => (out[i] = { ...kvs[i]!, value: encoded(convertedTo(types, converted[n]!)) }));
     }
     return out as readonly KeyValue[];
   }
@@ -126,15 +166,13 @@ export class VersionedStore extends DelegatingStore {
   }
 
   override async commit(request: CommitRequest): Promise<CommitResult> {
-    const { storedApiVersion } = this.#o;
+    const { storedApiVersion, versions } = this.#o;
     const { conversion } = this;
     let { value } = request;
-    if (value !== undefined) {
-      const version = versionIn(value);
-      if (version !== storedApiVersion) {
-        if (conversion === undefined) value = renamed(value, version, storedApiVersion);
-        else value = encoded((await conversion.convert([parsed(value)], storedApiVersion))[0]!);
-      }
+    if (value !== undefined && versionIn(value) !== storedApiVersion) {
+      const object = parsed(value);
+      const converted = conversion === undefined ? object : (await conversion.convert([object], storedApiVersion))[0]!;
+      value = encoded(convertedTo(versions.get(storedApiVersion)!, converted));
     }
     const result = await this.inner.commit({ ...request, value });
     if (result.ok || result.current === undefined) return result;

@@ -9,6 +9,7 @@ import type { KubeObject, ObjectMeta } from '../../api/object.ts';
 import { share } from '../../api/schema/canonicalize.ts';
 import { CelRules } from '../../api/schema/cel-rules.ts';
 import { decodeCustom } from '../../api/schema/prune.ts';
+import type { DecodeCustomOptions } from '../../api/schema/prune.ts';
 import type { ObjectSchema } from '../../api/schema/schema.ts';
 import {
   validateConstraints,
@@ -75,12 +76,20 @@ export class CustomTypeSupport implements TypeSupport {
   }
 
   decode(input: unknown, request: DecodeRequest): DecodedObject {
+    return this.#decode(input, { strict: request.strict, keepNulls: request.keepNulls });
+  }
+
+  stored(object: KubeObject): KubeObject {
+    return this.#decode(object, {}).object;
+  }
+
+  converted(object: KubeObject): KubeObject {
+    return this.#decode(object, { defaults: false }).object;
+  }
+
+  #decode(input: unknown, options: Omit<DecodeCustomOptions, 'objectMeta'>): DecodedObject {
     const objectMeta = this.#options.catalog.schema(objectMetaName);
-    const { object, strictErrors } = decodeCustom(this.schema, input, {
-      strict: request.strict,
-      keepNulls: request.keepNulls,
-      objectMeta,
-    });
+    const { object, strictErrors } = decodeCustom(this.schema, input, { ...options, objectMeta });
     object['metadata'] ??= {};
     if (object['kind'] !== this.kind || object['apiVersion'] !== this.apiVersion) {
       const { kind: _kind, apiVersion: _apiVersion, ...rest } = object;

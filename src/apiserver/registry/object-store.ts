@@ -66,8 +66,9 @@ export class ObjectStore {
     if (stored.length > maxObjectBytes) {
       throw new StatusError(413, 'RequestEntityTooLarge', 'etcdserver: request is too large');
     }
-    // What is read with defaults that it is not stored with comes as if somebody else had written it.
-    const asWritten = this.layout.shown(object) === object;
+    // What is read otherwise than it is written comes as if somebody else had written it.
+    const shown = this.layout.shown(object);
+    const asWritten = shown === object;
     if (asWritten) this.cache.expect(key, stored, bytes, object);
     try {
       const result = await this.#store.commit({ key, expectModRevision: expected, value: stored, lease });
@@ -79,9 +80,14 @@ export class ObjectStore {
         cached = this.cache.ready ? this.cache.get(key) : (await this.readFresh(key)).object;
       }
       if (cached?.revision === result.revision) return { ok: true, object: cached };
-      if (!asWritten) return { ok: true, object: this.layout.read(key, result.revision, stored) };
-      const written = new StoredObject(this.layout, key, result.revision, bytes);
-      written.adopt(object);
+      const written = new StoredObject(
+        this.layout,
+        key,
+        result.revision,
+        asWritten ? bytes : this.layout.encode(shown),
+      );
+      written.foreign = !asWritten;
+      written.adopt(shown);
       return { ok: true, object: written };
     } finally {
       this.cache.forget(key, bytes);

@@ -12,11 +12,10 @@ import { convert } from '../../api/conversion/convert.ts';
 import { apiVersionOf } from '../../api/object.ts';
 import { ProtobufObjects } from '../../api/protobuf.ts';
 import type { KubeObject } from '../../api/object.ts';
-import { DecodeError } from '../../api/schema/decode.ts';
 import type { KeyValueStore } from '../../etcd/store.ts';
 import type { StorageOptions } from '../storage/options.ts';
 import type { Admission, Authorizer } from '../context.ts';
-import { VersionedStore } from '../extensions/versioned-store.ts';
+import { convertedTo, storedIn, VersionedStore } from '../extensions/versioned-store.ts';
 import type { ObjectConversion } from '../extensions/webhook-conversion.ts';
 import type { Registries } from '../registry.ts';
 import type { Committed } from '../request.ts';
@@ -98,18 +97,19 @@ interface StoredResource {
   readonly store: KeyValueStore;
   readonly embedded: boolean;
   readonly converts?: boolean;
-  readonly complete?: (object: KubeObject) => KubeObject;
-  readonly lacksDefaults?: (object: KubeObject) => boolean;
+  readonly complete?: ((object: KubeObject) => KubeObject) | undefined;
+  readonly shown?: ((object: KubeObject) => KubeObject) | undefined;
 }
 
-/** What lies in the store, as the schema of today has it; what it cannot read stays as it is. */
-function completed(types: TypeSupport, object: KubeObject): KubeObject {
-  try {
-    return types.decode(object, { strict: false, owned: false }).object;
-  } catch (error) {
-    if (error instanceof DecodeError) return object;
-    throw error;
-  }
+/** How what is written in one version of a custom resource will be read there. */
+function shownIn(own: CustomVersion, stored: CustomVersion, several: boolean): (object: KubeObject) => KubeObject {
+  const alike = !several || own === stored || semanticEqual(own.reading, stored.reading);
+  if (alike) return (object) => (own.types.lacksDefaults?.(object) === true ? storedIn(own.types, object) : object);
+  return (object) => {
+    const through = storedIn(stored.types, convertedTo(stored.types, object));
+    const shown = convertedTo(own.types, through);
+    return semanticEqual(shown, object) ? object : shown;
+  };
 }
 
 const tickMs = 60_000;
@@ -263,7 +263,7 @@ export class RegistriesImpl implements Registries {
         parsed: this.#parsed,
         freeze: options.freeze ?? false,
         complete: stored.complete,
-        lacksDefaults: stored.lacksDefaults,
+        shown: stored.shown,
         fromProtobuf: resource.custom ? undefined : (bytes) => this.#fromProtobuf(bytes, resource, versions),
         stored: resource.custom
           ? undefined
@@ -326,14 +326,17 @@ export class RegistriesImpl implements Registries {
     for (const v of versions) {
       const apiVersion = apiVersionOf(v.resource);
       const lags = conversion !== undefined && apiVersion !== storedApiVersion;
-      // Where the webhook is, it is of no matter to who only waits for it.
-      const reading = [v.reading, storedApiVersion, versions.length > 1, conversion !== undefined];
+      // Where the webhook is, it is of no matter to who only waits for it. Each object is read by the version it lies in.
+      const readings = versions.map((other) => [other.resource.version, other.reading]);
+      const reading = [readings, storedApiVersion, conversion !== undefined];
       const old = before?.get(v.resource.version);
       const same = !lags && semanticEqual(old?.reading, reading) ? old : undefined;
       let versioned = same?.versioned;
       if (versioned !== undefined) versioned.conversion = conversion;
-      else if (versions.length > 1)
-        versioned = new VersionedStore({ store, apiVersion, storedApiVersion, activity: clock.activity }, conversion);
+      else if (versions.length > 1) {
+        const { activity } = clock;
+        versioned = new VersionedStore({ store, apiVersion, storedApiVersion, versions: types, activity }, conversion);
+      }
       const registry = this.#make(
         {
           resource: v.resource,
@@ -342,8 +345,8 @@ export class RegistriesImpl implements Registries {
           store: versioned ?? store,
           embedded: embedded && !lags,
           converts: lags,
-          complete: (object) => completed(v.types, object),
-          lacksDefaults: (object) => v.types.lacksDefaults?.(object) === true,
+          complete: versioned === undefined ? (object) => storedIn(v.types, object) : undefined,
+          shown: lags ? undefined : shownIn(v, stored, versions.length > 1),
         },
         undefined,
         same?.registry.cache,

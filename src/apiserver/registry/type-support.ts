@@ -76,6 +76,10 @@ export interface TypeSupport {
   ): readonly FieldError[];
   /** Its schema has a default for what its strategy left out: it is stored without it, and read with it. */
   lacksDefaults?(object: KubeObject): boolean;
+  /** Custom resources: what the store has in this version, as its schema of today has it. @throws {DecodeError} */
+  stored?(object: KubeObject): KubeObject;
+  /** Custom resources: what came of another version, without what this one does not know. @throws {DecodeError} */
+  converted?(object: KubeObject): KubeObject;
   readonly fields: FieldManaging;
   /** Custom resources with a scale subresource. */
   readonly scale?: ScalePaths | undefined;

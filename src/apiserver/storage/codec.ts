@@ -36,8 +36,8 @@ export interface LayoutOptions {
   readonly freeze: boolean;
   /** What its schema makes of an object that others stored (custom resources: pruned, with defaults). */
   readonly complete?: ((object: KubeObject) => KubeObject) | undefined;
-  /** What is to be written will be read with more in it: `complete` has to be asked. */
-  readonly lacksDefaults?: ((object: KubeObject) => boolean) | undefined;
+  /** What is to be written, as it will be read; the same object where that is no other. */
+  readonly shown?: ((object: KubeObject) => KubeObject) | undefined;
   /** Reads what another API server has stored as protobuf; in the storage version, with defaults. */
   readonly fromProtobuf?: ((bytes: Buffer) => KubeObject) | undefined;
   /** What is stored in place of the JSON (`--storage-media-type`). */
@@ -66,14 +66,14 @@ export class StorageLayout {
   readonly parsed: ParsedCache;
   readonly freeze: boolean;
   readonly #complete: LayoutOptions['complete'];
-  readonly #lacksDefaults: LayoutOptions['lacksDefaults'];
+  readonly #shown: LayoutOptions['shown'];
   readonly #fromProtobuf: LayoutOptions['fromProtobuf'];
   readonly #stored: LayoutOptions['stored'];
 
   constructor(options: LayoutOptions) {
     this.#stored = options.stored;
     this.#complete = options.complete;
-    this.#lacksDefaults = options.lacksDefaults;
+    this.#shown = options.shown;
     this.#fromProtobuf = options.fromProtobuf;
     this.prefix = `${options.root}/${options.keyPrefix}/`;
     this.namespaced = options.namespaced;
@@ -131,10 +131,9 @@ export class StorageLayout {
     return this.#stored({ ...object, apiVersion, kind, metadata: storedMetadata(object.metadata) as ObjectMeta });
   }
 
-  /** The object with the defaults that it will be read with. */
+  /** The object as it will be read: with defaults, and without what the storage version does not know. */
   shown(object: KubeObject): KubeObject {
-    if (this.#complete === undefined || this.#lacksDefaults?.(object) !== true) return object;
-    return this.#complete(object);
+    return this.#shown === undefined ? object : this.#shown(object);
   }
 
   /** What lies in the store, as an object. */

@@ -251,6 +251,8 @@ class ApiServerImpl implements ApiServer {
       conditions: webhookConditions({ authorizer, metrics: admissionMetrics }),
       trace: tracer,
       clientMetrics,
+      mutating: options.admissionConfiguration?.MutatingAdmissionWebhook,
+      validating: options.admissionConfiguration?.ValidatingAdmissionWebhook,
     });
     this.#policies = createPolicyAdmission({
       registries,

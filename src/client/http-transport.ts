@@ -11,6 +11,7 @@ import { chunksOf } from '../base/stream-chunks.ts';
 import { StatusError } from '../api/status.ts';
 import type { RawResponse, TlsSettings } from './http-connection.ts';
 import { HttpConnections } from './http-connection.ts';
+import { identityHeaders } from './identity-headers.ts';
 import type { ConnectionConfig, Credentials } from './kubeconfig.ts';
 import type { ApiRequest, ApiResponse, MessageChannel, Transport, WatchEvent, WatchStream } from './transport.ts';
 import { errorFromResponse } from './typed-client.ts';
@@ -105,7 +106,6 @@ export class HttpTransport implements Transport {
   /** Who we are, in headers. */
   async #authentication(force: boolean): Promise<Record<string, string | readonly string[]>> {
     const c = this.#config;
-    const headers: Record<string, string | readonly string[]> = {};
     let token = c.token;
     if (c.tokenFile !== undefined) {
       if (force || this.#token === undefined || ioNow() - this.#token.readAt > tokenFileTtlMs) {
@@ -122,20 +122,7 @@ export class HttpTransport implements Transport {
         this.#connections = new HttpConnections(this.#url, this.#tls(given));
       }
     }
-    if (token !== undefined && token !== '') headers['authorization'] = `Bearer ${token}`;
-    else if (c.username !== undefined) {
-      headers['authorization'] = `Basic ${Buffer.from(`${c.username}:${c.password ?? ''}`).toString('base64')}`;
-    }
-    const as = c.impersonate;
-    if (as !== undefined) {
-      headers['impersonate-user'] = as.user;
-      if (as.uid !== undefined) headers['impersonate-uid'] = as.uid;
-      if (as.groups !== undefined && as.groups.length > 0) headers['impersonate-group'] = as.groups;
-      for (const [key, values] of Object.entries(as.extra ?? {})) {
-        headers[`impersonate-extra-${encodeURIComponent(key).toLowerCase()}`] = values;
-      }
-    }
-    return headers;
+    return identityHeaders(c, token);
   }
 
   async #send(request: ApiRequest, accept: string): Promise<RawResponse> {

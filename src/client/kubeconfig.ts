@@ -130,6 +130,42 @@ function resolvePath(file: string, folder: string | undefined): string {
   return isAbsolute(file) || folder === undefined ? file : join(folder, file);
 }
 
+/** What a user of a kubeconfig shows. */
+export type UserConnection = Pick<
+  ConnectionConfig,
+  'certificate' | 'key' | 'token' | 'tokenFile' | 'username' | 'password' | 'credentials' | 'impersonate'
+>;
+
+/** Reads the files that the user names. */
+async function userConnection(
+  user: KubeconfigUser | undefined,
+  folder: string | undefined,
+  clock: Clock,
+): Promise<UserConnection> {
+  const [certificate, key] = await Promise.all([
+    pem(user?.['client-certificate-data'], user?.['client-certificate'], folder),
+    pem(user?.['client-key-data'], user?.['client-key'], folder),
+  ]);
+  return {
+    ...(certificate === undefined ? {} : { certificate }),
+    ...(key === undefined ? {} : { key }),
+    ...(user?.token === undefined ? {} : { token: user.token }),
+    ...(user?.tokenFile === undefined ? {} : { tokenFile: resolvePath(user.tokenFile, folder) }),
+    ...(user?.username === undefined ? {} : { username: user.username, password: user.password ?? '' }),
+    ...(user?.exec === undefined ? {} : { credentials: execCredentials(user.exec, folder, clock) }),
+    ...(user?.as === undefined
+      ? {}
+      : {
+          impersonate: {
+            user: user.as,
+            ...(user['as-uid'] === undefined ? {} : { uid: user['as-uid'] }),
+            groups: user['as-groups'] ?? [],
+            extra: user['as-user-extra'] ?? {},
+          },
+        }),
+  };
+}
+
 export interface KubeconfigOptions {
   /** Default: `current-context`. */
   readonly context?: string;
@@ -161,32 +197,16 @@ async function connectionFromKubeconfig(config: Kubeconfig, options: KubeconfigO
     throw new Error(`user "${context.user}" of context "${contextName}" does not exist in the kubeconfig`);
   }
   const { folder, clock } = options;
-  const [ca, certificate, key] = await Promise.all([
+  const [ca, shown] = await Promise.all([
     pem(cluster['certificate-authority-data'], cluster['certificate-authority'], folder),
-    pem(user?.['client-certificate-data'], user?.['client-certificate'], folder),
-    pem(user?.['client-key-data'], user?.['client-key'], folder),
+    userConnection(user, folder, clock),
   ]);
   return {
     server: cluster.server,
     ...(ca === undefined ? {} : { ca }),
     ...(cluster['insecure-skip-tls-verify'] === true ? { insecureSkipTlsVerify: true } : {}),
     ...(cluster['tls-server-name'] === undefined ? {} : { tlsServerName: cluster['tls-server-name'] }),
-    ...(certificate === undefined ? {} : { certificate }),
-    ...(key === undefined ? {} : { key }),
-    ...(user?.token === undefined ? {} : { token: user.token }),
-    ...(user?.tokenFile === undefined ? {} : { tokenFile: resolvePath(user.tokenFile, folder) }),
-    ...(user?.username === undefined ? {} : { username: user.username, password: user.password ?? '' }),
-    ...(user?.exec === undefined ? {} : { credentials: execCredentials(user.exec, folder, clock) }),
-    ...(user?.as === undefined
-      ? {}
-      : {
-          impersonate: {
-            user: user.as,
-            ...(user['as-uid'] === undefined ? {} : { uid: user['as-uid'] }),
-            groups: user['as-groups'] ?? [],
-            extra: user['as-user-extra'] ?? {},
-          },
-        }),
+    ...shown,
     ...(context.namespace === undefined ? {} : { namespace: context.namespace }),
   };
 }
@@ -198,6 +218,26 @@ export async function loadKubeconfig(
 ): Promise<ConnectionConfig> {
   const text = await readFile(file, 'utf8');
   return connectionFromKubeconfig(await parseKubeconfig(text, file), { ...options, folder: dirname(file) });
+}
+
+export interface KubeconfigUsers {
+  /** By name; a user's files are read when it is asked for. */
+  readonly users: ReadonlyMap<string, () => Promise<UserConnection>>;
+  /** The user of the current context. */
+  readonly current: string | undefined;
+}
+
+/** Reads the users of a kubeconfig file, which needs neither clusters nor contexts. */
+export async function loadKubeconfigUsers(
+  file: string,
+  options: Pick<KubeconfigOptions, 'clock'>,
+): Promise<KubeconfigUsers> {
+  const config = await parseKubeconfig(await readFile(file, 'utf8'), file);
+  const load = (user: KubeconfigUser | undefined) => () => userConnection(user, dirname(file), options.clock);
+  return {
+    users: new Map((config.users ?? []).map(({ name, user }) => [name, load(user ?? undefined)])),
+    current: find(config.contexts, config['current-context'])?.context?.user,
+  };
 }
 
 const serviceAccountFolder = '/var/run/secrets/kubernetes.io/serviceaccount';

@@ -3,10 +3,13 @@ import assert from 'node:assert/strict';
 import * as http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { after, before, test } from 'node:test';
+import type { TLSSocket } from 'node:tls';
+import { identityNames } from '../../src/cluster/webhook-identities.ts';
 import { createWorkspace, startApiServer, startStore } from '../support/api-server.ts';
 import type { TestStore, Workspace } from '../support/api-server.ts';
 import { connectApi } from '../support/api.ts';
 import type { Json } from '../support/api.ts';
+import { startTlsServer } from '../support/tls-server.ts';
 
 let work: Workspace;
 let etcd: TestStore;
@@ -118,4 +121,118 @@ test('authentication, authorization, audit and image policy are asked at http se
     'POST /images ImageReview',
   ]);
   assert.deepEqual([...new Set(authorizations)], [undefined]);
+});
+
+const admission = (name: string, plugin: string, configuration: Json): string =>
+  work.write(name, {
+    apiVersion: 'apiserver.config.k8s.io/v1',
+    kind: 'AdmissionConfiguration',
+    plugins: [{ name: plugin, configuration }],
+  });
+
+const webhookAdmission = (kubeConfigFile: string): Json => ({
+  apiVersion: 'apiserver.config.k8s.io/v1',
+  kind: 'WebhookAdmissionConfiguration',
+  kubeConfigFile,
+});
+
+test('the user of a kubeconfig is the one with the closest name', () => {
+  assert.deepEqual(identityNames('hook.shop.svc:443'), [
+    'hook.shop.svc:443',
+    '*.shop.svc:443',
+    '*.svc:443',
+    'hook.shop.svc',
+    '*.shop.svc',
+    '*.svc',
+    '*',
+  ]);
+  assert.deepEqual(identityNames('example.com:8443'), ['example.com:8443', '*.com:8443', '*']);
+});
+
+test('admission webhooks are shown the user of the kubeconfig that is named for their host', async () => {
+  const shown = new Map<string, Json>();
+  await using backend = await startTlsServer({
+    clientCA: work.pki.get('ca.crt')!,
+    handle(request, response, body) {
+      const review = JSON.parse(body.toString()) as Json;
+      const socket = request.socket as TLSSocket;
+      shown.set(request.url!.split('?')[0]!, {
+        authorization: request.headers.authorization,
+        as: request.headers['impersonate-user'],
+        certificate: socket.authorized ? socket.getPeerCertificate().subject.CN : undefined,
+      });
+      response
+        .writeHead(200, { 'content-type': 'application/json' })
+        .end(JSON.stringify({ ...review, response: { uid: review.request.uid, allowed: true } }));
+    },
+  });
+  const base64 = (name: string): string => Buffer.from(work.pki.get(name)!).toString('base64');
+  // Neither clusters nor contexts are needed, and files are relative to that of the kubeconfig.
+  work.write('token', 'from-a-file\n');
+  const users = work.write('webhook-users', {
+    users: [
+      { name: `127.0.0.1:${backend.port}`, user: { tokenFile: 'token', as: 'somebody' } },
+      {
+        name: '*',
+        user: {
+          'client-certificate-data': base64('alice.crt'),
+          'client-key-data': base64('alice.key'),
+          username: 'u',
+          password: 'p',
+        },
+      },
+      { name: 'unused', user: { 'client-certificate': '/nonexistent' } },
+    ],
+  });
+  await using server = await startApiServer(work, etcd, [
+    `--admission-control-config-file=${admission('webhook-admission', 'ValidatingAdmissionWebhook', webhookAdmission(users))}`,
+  ]);
+  const webhook = (name: string, host: string): Json => ({
+    name: `${name}.example.com`,
+    clientConfig: { url: `https://${host}:${backend.port}/${name}`, caBundle: backend.caBundle },
+    rules: [{ apiGroups: [''], apiVersions: ['v1'], operations: ['CREATE'], resources: ['configmaps'] }],
+    sideEffects: 'None',
+    admissionReviewVersions: ['v1'],
+  });
+  const kinds = '/apis/admissionregistration.k8s.io/v1';
+  for (const [resource, webhooks] of [
+    ['validatingwebhookconfigurations', [webhook('token', '127.0.0.1'), webhook('certificate', 'localhost')]],
+    ['mutatingwebhookconfigurations', [webhook('mutating', '127.0.0.1')]],
+  ] as const) {
+    const made = await server.api.create(`${kinds}/${resource}`, { metadata: { name: 'hooks' }, webhooks });
+    assert.equal(made.status, 201, made.text);
+  }
+  const made = await server.api.create('/api/v1/namespaces/default/configmaps', { metadata: { name: 'shown' } });
+  assert.equal(made.status, 201, made.text);
+  assert.deepEqual(Object.fromEntries(shown), {
+    '/token': { authorization: 'Bearer from-a-file', as: 'somebody', certificate: undefined },
+    '/certificate': {
+      authorization: `Basic ${Buffer.from('u:p').toString('base64')}`,
+      as: undefined,
+      certificate: 'alice',
+    },
+    // The other plugin was told nothing.
+    '/mutating': { authorization: undefined, as: undefined, certificate: undefined },
+  });
+  for (const resource of ['validatingwebhookconfigurations', 'mutatingwebhookconfigurations'])
+    await server.api.delete(`${kinds}/${resource}/hooks`);
+});
+
+test('wrong configurations of the webhook plugins are told at the start', async () => {
+  const starts = (name: string, configuration: Json): Promise<unknown> =>
+    startApiServer(work, etcd, [
+      `--admission-control-config-file=${admission(name, 'MutatingAdmissionWebhook', configuration)}`,
+    ]);
+  const prefix = 'failed to apply admission: couldn\'t init admission plugin "MutatingAdmissionWebhook": ';
+  const gone = work.path('gone');
+  for (const [configuration, message] of [
+    [webhookAdmission(gone), `stat ${gone}: no such file or directory`],
+    [webhookAdmission('users'), 'kubeConfigFile: Invalid value: "users": must be an absolute file path'],
+    [
+      { ...webhookAdmission(gone), kind: 'WebhookAdmission', apiVersion: 'apiserver.config.k8s.io/v1alpha1' },
+      'no kind "WebhookAdmission" is registered for version "apiserver.config.k8s.io/v1alpha1"',
+    ],
+    [{ ...webhookAdmission(gone), kubeconfigFile: gone }, 'strict decoding error: unknown field "kubeconfigFile"'],
+  ] as const)
+    await assert.rejects(starts('wrong', configuration), { message: `${prefix}${message}` });
 });

@@ -43,15 +43,18 @@ import { runtimeClass } from './runtime-class.ts';
 import { serviceAccount } from './service-account.ts';
 import { storageObjectInUseProtection } from './storage-object-in-use-protection.ts';
 import { taintNodesByCondition } from './taint-nodes-by-condition.ts';
+import type { WebhookAdmissionConfiguration } from './webhook/webhook-admission.ts';
 
 /** `--admission-control-config-file`: what plugins are told, by their names. */
 export interface AdmissionConfiguration {
   readonly EventRateLimit?: EventRateLimitConfiguration;
   readonly ImagePolicyWebhook?: ImagePolicyConfiguration;
+  readonly MutatingAdmissionWebhook?: WebhookAdmissionConfiguration;
   readonly PodNodeSelector?: PodNodeSelectorConfiguration;
   readonly PodSecurity?: PodSecurityConfiguration;
   readonly PodTolerationRestriction?: PodTolerationRestrictionConfiguration;
   readonly ResourceQuota?: ResourceQuotaConfiguration;
+  readonly ValidatingAdmissionWebhook?: WebhookAdmissionConfiguration;
 }
 
 export interface AdmissionPluginDeps {

@@ -18,6 +18,11 @@ const dialTimeout = 30_000;
 /** Connections of one agent that wait for the next request. */
 const maxIdle = 16;
 
+export interface ClientCertificate {
+  readonly certificate: string;
+  readonly key: string;
+}
+
 export interface SecureTarget {
   /** Whom the certificate must name: a DNS name or an address. */
   readonly serverName: string;
@@ -25,7 +30,7 @@ export interface SecureTarget {
   readonly ca?: string | undefined;
   readonly insecure?: boolean;
   /** PEM; shown to the server. */
-  readonly clientCertificate?: { readonly certificate: string; readonly key: string } | undefined;
+  readonly clientCertificate?: ClientCertificate | (() => Promise<ClientCertificate | undefined>) | undefined;
   /** Opens the stream on which TLS is spoken. */
   dial(): Promise<Duplex>;
 }
@@ -57,9 +62,11 @@ export function verifyIdentity(host: string, certificate: tls.PeerCertificate): 
 
 /** TLS over a new stream; resolves when the server has been verified. */
 export async function connectSecurely(target: SecureTarget): Promise<tls.TLSSocket> {
+  const { clientCertificate: given } = target;
+  const clientCertificate = typeof given === 'function' ? await given() : given;
   const stream = await target.dial();
   return new Promise((resolve, reject) => {
-    const { serverName, ca, insecure, clientCertificate } = target;
+    const { serverName, ca, insecure } = target;
     const socket = tls.connect({
       socket: stream,
       host: serverName,

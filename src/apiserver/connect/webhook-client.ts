@@ -11,6 +11,7 @@ import { ioNow, ioTimer } from '../../base/io-time.ts';
 import { joinHostPort } from '../../base/host-port.ts';
 import { goNetworkError } from './go-errors.ts';
 import { dialHost, PlainAgent, SecureAgent } from './secure-agent.ts';
+import type { ClientCertificate } from './secure-agent.ts';
 import type { Dialer } from '../dialer.ts';
 import type { Dial } from '../egress/selector.ts';
 import type { RestClientMetrics } from '../metrics/rest-client-metrics.ts';
@@ -34,6 +35,23 @@ export interface WebhookClientConfig {
   /** Whom the server's certificate must name, where that is not the host of the URL; of configuration files as well. */
   readonly serverName?: string;
   readonly insecureSkipTLSVerify?: boolean;
+}
+
+/** How the API server shows itself to a webhook, where a configuration file says so. */
+export interface WebhookIdentity {
+  /** @throws {WebhookIdentityError} where what it is to show cannot be had */
+  credentials(): Promise<{
+    readonly headers: Readonly<Record<string, string | readonly string[]>>;
+    readonly clientCertificate?: ClientCertificate;
+  }>;
+}
+
+/** The identity for `host:port`; undefined: none. */
+export type WebhookIdentityOf = (target: string) => WebhookIdentity | undefined;
+
+/** There is no client for the webhook, as there is nothing to show it. */
+export class WebhookIdentityError extends Error {
+  override readonly name = 'WebhookIdentityError';
 }
 
 export interface WebhookCall {
@@ -66,6 +84,7 @@ export interface WebhookClientsOptions {
   /** How the hosts of URLs are reached, where that is not by the dialer. */
   readonly dialUrl?: Dial | undefined;
   readonly services: ServiceResolver;
+  readonly identityOf?: WebhookIdentityOf | undefined;
   /** `kube-apiserver-admission`, … */
   readonly userAgent: string;
   readonly trace?: OutgoingTrace | undefined;
@@ -88,6 +107,7 @@ interface Client {
   readonly port: number;
   readonly path: string;
   readonly token: string | undefined;
+  readonly identity: WebhookIdentity | undefined;
 }
 
 /** Go's `time.Duration` of whole seconds: `10s`, `1m5s`. */
@@ -208,16 +228,19 @@ export function createWebhookClients(options: WebhookClientsOptions): WebhookCli
       config.caBundle === undefined || config.caBundle === ''
         ? undefined
         : Buffer.from(config.caBundle, 'base64').toString('latin1');
-    const { service, clientCertificate, token } = config;
+    const { service, token } = config;
+    const certificateOf = (identity: WebhookIdentity | undefined) =>
+      identity === undefined ? config.clientCertificate : async () => (await identity.credentials()).clientCertificate;
     if (service !== undefined) {
       const port = service.port ?? 443;
       const serverName = `${service.name}.${service.namespace}.svc`;
       const path = cleanPath(service.path ?? '/');
+      const identity = options.identityOf?.(joinHostPort(serverName, port));
       return {
         agent: new SecureAgent({
           serverName,
           ca,
-          clientCertificate,
+          clientCertificate: certificateOf(identity),
           async dial() {
             const to = services.resolve(service.namespace, service.name, port);
             return dialHost(dialer, to.host, to.port);
@@ -228,12 +251,14 @@ export function createWebhookClients(options: WebhookClientsOptions): WebhookCli
         port,
         path,
         token,
+        identity,
       };
     }
     const { url = '' } = config;
     if (url === '') throw new Error('webhook configuration must have either service or URL');
     const { scheme, host, authority, port, path } = splitUrl(url);
     const dial = (): ReturnType<Dial> => dialUrl(host, port);
+    const identity = options.identityOf?.(/:\d+$/.test(authority) ? authority : `${authority}:${port}`);
     return {
       agent:
         scheme === 'http'
@@ -241,7 +266,7 @@ export function createWebhookClients(options: WebhookClientsOptions): WebhookCli
           : new SecureAgent({
               serverName: config.serverName ?? host,
               ca,
-              clientCertificate,
+              clientCertificate: certificateOf(identity),
               insecure: config.insecureSkipTLSVerify === true,
               dial,
             }),
@@ -250,6 +275,7 @@ export function createWebhookClients(options: WebhookClientsOptions): WebhookCli
       port,
       path,
       token,
+      identity,
     };
   };
 
@@ -273,6 +299,7 @@ export function createWebhookClients(options: WebhookClientsOptions): WebhookCli
     call: WebhookCall,
     signal: AbortSignal,
     span: OutgoingSpan | undefined,
+    shown: Readonly<Record<string, string | readonly string[]>> | undefined,
   ): Promise<Received> =>
     new Promise((resolve, reject) => {
       const body = Buffer.from(call.body);
@@ -291,13 +318,14 @@ export function createWebhookClients(options: WebhookClientsOptions): WebhookCli
           'user-agent': userAgent,
           ...(client.token === undefined ? {} : { authorization: `Bearer ${client.token}` }),
           ...(span === undefined ? {} : { traceparent: span.traceparent }),
+          ...shown,
         },
         signal,
       });
       request.on('error', (error) => {
         // The server closed a kept connection just as it was taken up again: nothing has been done yet.
         if (request.reusedSocket && (error as { code?: unknown }).code === 'ECONNRESET' && !signal.aborted)
-          send(client, path, call, signal, span).then(resolve, reject);
+          send(client, path, call, signal, span, shown).then(resolve, reject);
         else reject(error);
       });
       request.on('response', (response) => {
@@ -320,6 +348,7 @@ export function createWebhookClients(options: WebhookClientsOptions): WebhookCli
   return {
     async post(config, call) {
       const client = clientOf(config);
+      const shown = (await client.identity?.credentials())?.headers;
       const seconds = Math.ceil(call.timeoutMs / 1000);
       const query = call.plain === true ? '' : `?timeout=${durationText(seconds)}`;
       const ended = new AbortController();
@@ -333,13 +362,13 @@ export function createWebhookClients(options: WebhookClientsOptions): WebhookCli
       const began = ioNow();
       let received: Received | undefined;
       try {
-        received = await send(client, `${client.path}${query}`, call, signal, span);
+        received = await send(client, `${client.path}${query}`, call, signal, span, shown);
         // Servers in Go send who asks for `/check` on to `/check/` by a 307, the body once more.
         for (let n = 1; isRepeat(received); n++) {
           if (n === maxRedirects) throw new Error(`stopped after ${maxRedirects} redirects`);
           const to = new URL(received.headers.location!, `${client.url}${query}`);
           if (to.origin !== new URL(client.url).origin) break;
-          received = await send(client, `${to.pathname}${to.search}`, call, signal, span);
+          received = await send(client, `${to.pathname}${to.search}`, call, signal, span, shown);
         }
         span?.end(received.status);
       } catch (error) {

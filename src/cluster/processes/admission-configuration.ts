@@ -5,7 +5,10 @@
 import { dirname, isAbsolute, join } from 'node:path';
 import type { AdmissionConfiguration } from '../../apiserver/admission/plugins.ts';
 import { defaultPluginNames, optionalPluginNames } from '../../apiserver/admission/plugins.ts';
+import type { WebhookAdmissionConfiguration } from '../../apiserver/admission/webhook/webhook-admission.ts';
+import { decodeConfig } from '../../apiserver/config-decode.ts';
 import type { Clock } from '../../base/clock.ts';
+import { readWebhookIdentities } from '../webhook-identities.ts';
 import { webhookOfKubeconfig } from '../webhook-kubeconfig.ts';
 import { loadYaml } from '../yaml.ts';
 import { readNamed, StartError } from './environment.ts';
@@ -43,6 +46,25 @@ async function imagePolicy(given: Json, folder: string, clock: Clock): Promise<J
   return { ...policy, backend };
 }
 
+const webhookPlugins: readonly string[] = ['MutatingAdmissionWebhook', 'ValidatingAdmissionWebhook'];
+
+/** What one of the webhook plugins is told, with the users of its kubeconfig read. @throws {Error} */
+async function webhookAdmission(given: Json, clock: Clock): Promise<WebhookAdmissionConfiguration> {
+  const { fields } = decodeConfig(given, {
+    kind: 'WebhookAdmissionConfiguration',
+    versions: ['v1'],
+    fields: { kubeConfigFile: 'string', staticManifestsDir: 'string' },
+  });
+  const { kubeConfigFile = '', staticManifestsDir = '' } = fields as Partial<Record<string, string>>;
+  if (kubeConfigFile !== '' && !isAbsolute(kubeConfigFile))
+    throw new Error(`kubeConfigFile: Invalid value: ${JSON.stringify(kubeConfigFile)}: must be an absolute file path`);
+  if (staticManifestsDir !== '')
+    throw new Error(
+      'staticManifestsDir: Forbidden: staticManifestsDir requires the ManifestBasedAdmissionControlConfig feature gate to be enabled',
+    );
+  return kubeConfigFile === '' ? {} : { identityOf: await readWebhookIdentities(kubeConfigFile, clock) };
+}
+
 /** @throws {StartError} */
 export async function readAdmissionConfiguration(
   file: string | undefined,
@@ -61,6 +83,15 @@ export async function readAdmissionConfiguration(
     if (inline === undefined && (path === undefined || path === '')) continue;
     const at = path === undefined || isAbsolute(path) ? path : join(folder, path);
     const own = inline === undefined ? await readObject(at!) : asObject(inline, `${file}: ${name}`);
+    if (webhookPlugins.includes(name)) {
+      configuration[name] = await webhookAdmission(own, clock).catch((error: unknown) => {
+        throw new StartError(
+          `failed to apply admission: couldn't init admission plugin ${JSON.stringify(name)}: ${(error as Error).message}`,
+          { cause: error },
+        );
+      });
+      continue;
+    }
     configuration[name] =
       name === 'ImagePolicyWebhook' ? await imagePolicy(own, at === undefined ? folder : dirname(at), clock) : own;
   }

@@ -2,7 +2,7 @@
 import { badRequest, forbidden, StatusError } from '../../../api/status.ts';
 import { parseDuration } from '../../../api/time.ts';
 import type { Random } from '../../../base/random.ts';
-import type { WebhookClients } from '../../connect/webhook-client.ts';
+import { WebhookIdentityError, type WebhookClients } from '../../connect/webhook-client.ts';
 import type { AdmissionAttributes } from '../../context.ts';
 import { matchRules, namespaceFits, objectFits } from '../matching.ts';
 import type { EquivalentResources, MatchedResource } from '../matching.ts';
@@ -155,6 +155,8 @@ export class WebhookCaller {
       const why = error instanceof Error ? error.message : String(error);
       if (error instanceof InvalidReview)
         throw new WebhookCallError(name, `received invalid webhook response: ${why}`, 503, error);
+      if (error instanceof WebhookIdentityError)
+        throw new WebhookCallError(name, `could not get REST client: ${why}`, 500, error);
       throw new WebhookCallError(
         name,
         `failed to call webhook: ${why}`,

@@ -5,7 +5,8 @@ import type { Logger } from '../../../base/logger.ts';
 import type { Random } from '../../../base/random.ts';
 import type { ServiceResolver } from '../../connect/service-resolver.ts';
 import type { Dial } from '../../egress/selector.ts';
-import { createWebhookClients, type WebhookClients } from '../../connect/webhook-client.ts';
+import { createWebhookClients } from '../../connect/webhook-client.ts';
+import type { WebhookClients, WebhookIdentityOf } from '../../connect/webhook-client.ts';
 import type { AdmissionPlugin } from '../../context.ts';
 import type { Dialer } from '../../dialer.ts';
 import type { RegistriesImpl } from '../../registry/registries.ts';
@@ -20,6 +21,12 @@ import { validatingAdmissionWebhook } from './validating.ts';
 import type { RestClientMetrics } from '../../metrics/rest-client-metrics.ts';
 import type { OutgoingTrace } from '../../tracing/outgoing.ts';
 import { Webhooks } from './webhooks.ts';
+
+/** What one of the two plugins is told. */
+export interface WebhookAdmissionConfiguration {
+  /** How the API server shows itself to webhooks. */
+  readonly identityOf?: WebhookIdentityOf;
+}
 
 export interface WebhookAdmissionOptions {
   readonly registries: RegistriesImpl;
@@ -36,6 +43,8 @@ export interface WebhookAdmissionOptions {
   readonly conditions: ConditionCompiler;
   readonly trace?: OutgoingTrace | undefined;
   readonly clientMetrics?: RestClientMetrics | undefined;
+  readonly mutating?: WebhookAdmissionConfiguration | undefined;
+  readonly validating?: WebhookAdmissionConfiguration | undefined;
 }
 
 export interface WebhookAdmission {
@@ -50,18 +59,26 @@ export interface WebhookAdmission {
 export function createWebhookAdmission(options: WebhookAdmissionOptions): WebhookAdmission {
   const { registries, directory, random, logger, dialer, services, metrics, conditions } = options;
   const { dialUrl, trace } = options;
-  const clients = createWebhookClients({
-    dialer,
-    dialUrl,
-    services,
-    userAgent: 'kube-apiserver-admission',
-    trace,
-    metrics: options.clientMetrics,
-  });
+  const made: WebhookClients[] = [];
+  const clientsOf = (identityOf?: WebhookIdentityOf): WebhookClients => {
+    const one = createWebhookClients({
+      dialer,
+      dialUrl,
+      services,
+      identityOf,
+      userAgent: 'kube-apiserver-admission',
+      trace,
+      metrics: options.clientMetrics,
+    });
+    made.push(one);
+    return one;
+  };
+  const clients = clientsOf();
+  const clientsFor = (configured: WebhookAdmissionConfiguration | undefined): WebhookClients =>
+    configured?.identityOf === undefined ? clients : clientsOf(configured.identityOf);
   const mutating = new Webhooks(registries, 'mutatingwebhookconfigurations');
   const validating = new Webhooks(registries, 'validatingwebhookconfigurations');
   const deps = {
-    clients,
     random,
     metrics,
     logger,
@@ -73,8 +90,8 @@ export function createWebhookAdmission(options: WebhookAdmissionOptions): Webhoo
   return {
     clients,
     plugins: [
-      mutatingAdmissionWebhook({ ...deps, webhooks: mutating }),
-      validatingAdmissionWebhook({ ...deps, webhooks: validating }),
+      mutatingAdmissionWebhook({ ...deps, clients: clientsFor(options.mutating), webhooks: mutating }),
+      validatingAdmissionWebhook({ ...deps, clients: clientsFor(options.validating), webhooks: validating }),
     ],
     async start() {
       await Promise.all([mutating.start(), validating.start()]);
@@ -82,7 +99,7 @@ export function createWebhookAdmission(options: WebhookAdmissionOptions): Webhoo
     close() {
       mutating.close();
       validating.close();
-      clients.close();
+      for (const one of made) one.close();
     },
   };
 }

@@ -417,6 +417,106 @@ test('schemas prune, default and judge what is written and what was stored befor
   assert.equal((await api.get(path('goods'))).body.items[0].spec.later, 'now');
 });
 
+test('metadata of embedded resources is defaulted, pruned, and put right where it is read', async () => {
+  const of = (metadata: Json, more: Json = {}): Json => ({
+    type: 'object',
+    'x-kubernetes-embedded-resource': true,
+    properties: {
+      apiVersion: { ...text, default: 'foos/v1' },
+      kind: { ...text, default: 'Foo' },
+      metadata: { type: 'object', ...metadata },
+    },
+    ...more,
+  });
+  const each = { properties: { name: { ...text, default: 'Bar' }, unknown: { ...text, default: 'unknown' } } };
+  const whole = { default: { name: 'Bar', unknown: 'unknown' } };
+  const foo = { apiVersion: 'foos/v1', kind: 'Foo', metadata: { name: 'Bar', unknown: 'unknown' } };
+  const keep = { 'x-kubernetes-preserve-unknown-fields': true };
+  const bare = { type: 'object', 'x-kubernetes-embedded-resource': true, properties: { foo: text } };
+  const crd = definition('wholes', {
+    schema: {
+      type: 'object',
+      properties: {
+        fields: of(each),
+        metadata2: of(whole),
+        object: { ...bare, default: foo },
+        spanning: { type: 'object', properties: { embedded: bare }, default: { embedded: foo } },
+        keptFields: of(each, keep),
+        keptMetadata: of(whole, keep),
+        keptObject: { ...bare, ...keep, default: foo },
+        keptSpanning: {
+          type: 'object',
+          properties: { embedded: { ...bare, ...keep } },
+          default: { embedded: foo },
+        },
+      },
+    },
+  });
+  await install(crd);
+  const given = { fields: { metadata: {} }, metadata2: {}, keptFields: { metadata: {} }, keptMetadata: {} };
+  const made = await api.create(path('wholes'), object('Whole', 'a', given));
+  assert.equal(made.status, 201, made.text);
+  const { apiVersion: _version, kind: _kind, metadata: _metadata, ...members } = made.body;
+  const { spanning, keptSpanning, ...plain } = members;
+  const expected = { apiVersion: 'foos/v1', kind: 'Foo', metadata: { name: 'Bar' } };
+  assert.equal(Object.keys(plain).length, 6);
+  for (const value of [...Object.values(plain), spanning.embedded, keptSpanning.embedded])
+    assert.deepEqual(value, expected);
+
+  // Defaults that would make wrong metadata are refused, wherever they are.
+  const labels = { type: 'object', additionalProperties: text, default: { invalid: 'x y' } };
+  const wrong = definition('wrongs', {
+    schema: {
+      type: 'object',
+      properties: {
+        inside: of({ properties: { labels } }),
+        typed: of({ default: { name: 7 } }),
+        around: { ...bare, default: { ...foo, metadata: { name: '..' } } },
+        mistyped: { ...bare, default: { ...foo, metadata: { labels: 'x' } } },
+        unknown: { ...bare, default: { ...foo, other: 1 } },
+      },
+    },
+  });
+  const refused = await api.create(definitions, wrong);
+  assert.equal(refused.status, 422);
+  const at = 'spec.validation.openAPIV3Schema.properties';
+  const told = (refused.body.details.causes as Json[]).map((c) => `${c.field.replace(at, '')} ${c.message}`);
+  const starts = [
+    '[inside].properties[metadata].properties[labels].default Invalid value: {"invalid":"x y"}: must result in valid metadata: metadata.labels: Invalid value: "x y": ',
+    '[typed].properties[metadata].default Invalid value: {"name":7}: must result in valid metadata: metadata: Invalid value: {"name":7}: json: cannot unmarshal number into Go struct field ObjectMeta.name of type string',
+    '[around].default.metadata.name Invalid value: "..": may not be ',
+    '[mistyped].default.metadata Invalid value: {"labels":"x"}: json: cannot unmarshal string into Go struct field ObjectMeta.labels of type map[string]string',
+    '[unknown].default Invalid value: {"apiVersion":"foos/v1","kind":"Foo","metadata":{"name":"Bar","unknown":"unknown"},"other":1}: must not have unknown fields',
+  ];
+  for (const start of starts)
+    assert.ok(
+      told.some((t) => t.startsWith(start)),
+      `${start}\n${told.join('\n')}`,
+    );
+  assert.equal(told.length, starts.length, told.join('\n'));
+
+  // What somebody else put into the store is read without what cannot be metadata.
+  const annotations = { foo: 42, bar: 'abc' };
+  const meta = { unknown: 42, annotations, labels: { invalid: 'x y' } };
+  const stored = {
+    ...object('Whole', 'raw'),
+    metadata: { name: 'raw', namespace: 'default', ...meta },
+    keptObject: { apiVersion: 'foo/v1', kind: 'Foo', metadata: meta },
+  };
+  const value = Buffer.from(JSON.stringify(stored));
+  const key = `/registry/${group}/wholes/default/raw`;
+  await cluster.store.commit({ key, expectModRevision: 0, value });
+  const read = await api.get(path('wholes', 'raw'));
+  assert.equal(read.status, 200, read.text);
+  const { metadata, keptObject } = read.body;
+  assert.deepEqual(
+    [metadata.generation, metadata.unknown, metadata.annotations, metadata.labels],
+    [1, undefined, undefined, { invalid: 'x y' }],
+  );
+  assert.deepEqual(keptObject.metadata, { labels: { invalid: 'x y' } });
+  assert.equal((await api.delete(path('wholes', 'raw'))).status, 200);
+});
+
 test('a write of the status leaves the spec to its managers, whatever version they wrote in', async () => {
   const schema = { openAPIV3Schema: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } };
   const version = (name: string) => ({

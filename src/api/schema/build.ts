@@ -87,6 +87,7 @@ export interface ObjectFacts {
   readonly atomic?: boolean;
   readonly preserveUnknown?: boolean;
   readonly embedded?: boolean;
+  readonly metadataDefaults?: ObjectSchema['metadataDefaults'];
   readonly nullable?: boolean;
   readonly constraints?: ObjectSchema['constraints'];
   readonly default?: unknown;
@@ -102,6 +103,7 @@ export function objectSchema(facts: ObjectFacts, fields: readonly Field[]): Obje
     atomic: facts.atomic ?? false,
     preserveUnknown: facts.preserveUnknown ?? false,
     embedded: facts.embedded ?? false,
+    metadataDefaults: facts.metadataDefaults,
     nullable: facts.nullable,
     constraints: facts.constraints,
     default: facts.default,

@@ -194,7 +194,9 @@ test('the budget of a request ends its validation', () => {
 
 test("a CRD's rules are compiled and their worst case estimated", () => {
   const check = (schema: JSONSchemaProps): string[] =>
-    validateCRDSchema(under(schema), 'schema', { objectMeta, statusSubresource: false }).map(formatFieldError);
+    validateCRDSchema(under(schema), 'schema', { objectMeta, embeddedMeta: () => [], statusSubresource: false }).map(
+      formatFieldError,
+    );
   assert.deepEqual(check({ type: 'object', properties: { a: integer }, ...rules('self.a > "x"') }), [
     'schema.properties[spec].x-kubernetes-validations[0].rule: Invalid value: {"Rule":"self.a \\u003e \\"x\\"","Message":"","MessageExpression":"","Reason":null,"FieldPath":"","OptionalOldSelf":null}: compilation failed: ' +
       "ERROR: <input>:1:8: found no matching overload for '_>_' applied to '(int, string)'\n | self.a > \"x\"\n | .......^",

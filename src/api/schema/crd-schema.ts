@@ -3,21 +3,24 @@
  * contradict each other, keys of list maps, defaults that do not fit their own schema, and CEL rules (`crd-rules.ts`).
  */
 import type { FieldError } from '../field-error.ts';
-import { forbiddenField, invalid, notSupported, required } from '../field-error.ts';
+import { forbiddenField, formatFieldError, invalid, notSupported, required } from '../field-error.ts';
 import { CelRules } from './cel-rules.ts';
 import type { RulePlace } from './crd-rules.ts';
 import { RuleChecks, childPlace } from './crd-rules.ts';
 import { fieldPathOf } from './field-path.ts';
 import { constraintsOf, fromOpenAPI } from './from-openapi.ts';
 import type { JSONSchemaProps } from './json-schema.ts';
-import { decodeCustom } from './prune.ts';
+import { decodeCustom, EmbeddedError } from './prune.ts';
 import type { ObjectSchema, Schema } from './schema.ts';
 import { structuralErrors } from './structural.ts';
-import { validateConstraints } from './validate-structural.ts';
+import { validateConstraints, validateEmbeddedResources } from './validate-structural.ts';
+import type { ValidateObjectMeta } from './validate-structural.ts';
 
 export interface CRDSchemaOptions {
   /** metav1.ObjectMeta of the catalogue. */
   readonly objectMeta: ObjectSchema;
+  /** Metadata of a resource that is embedded in another one. */
+  readonly embeddedMeta: ValidateObjectMeta;
   readonly statusSubresource: boolean;
   /** An update does not change the schema: rules that were accepted may go on costing too much. */
   readonly unchanged?: boolean;
@@ -35,7 +38,7 @@ export function validateCRDSchema(schema: JSONSchemaProps, path: string, options
   let checks: RuleChecks | undefined;
   if (fault === undefined && structural.length === 0) {
     const before = errors.length;
-    defaults(schema, path, options, true, errors);
+    defaults(schema, path, options, undefined, errors);
     if (errors.length === before) checks = new RuleChecks(options.unchanged === true);
   }
   const rules: RulePlace | undefined =
@@ -347,39 +350,102 @@ function rules(s: JSONSchemaProps, path: string, errors: FieldError[]): void {
   });
 }
 
-/** Defaults must be valid, and hold nothing that pruning would take out. */
+/** In the metadata or the type of an embedded resource: its schema, and what is around a value there. */
+interface InsideMeta {
+  readonly resource: JSONSchemaProps;
+  readonly around: (value: unknown) => Record<string, unknown>;
+}
+
+/** Defaults must be valid, and hold nothing that pruning would take out. `inside` is undefined at the root. */
 function defaults(
   s: JSONSchemaProps,
   path: string,
   options: CRDSchemaOptions,
-  root: boolean,
+  inside: InsideMeta | 'spec' | undefined,
   errors: FieldError[],
 ): void {
-  const at = `${path}.default`;
   if (s.default !== undefined && s.default !== null) {
-    // The schema as the only member of an object: pruned as it would be in place.
-    const holder = fromOpenAPI({ type: 'object', properties: { value: { ...s, default: undefined } } }, options);
-    const { strictErrors } = decodeCustom(
-      holder,
-      { value: s.default },
-      { objectMeta: options.objectMeta, strict: true },
+    errors.push(
+      ...(inside === undefined || inside === 'spec'
+        ? defaultErrors(s, path, options)
+        : metaDefaultErrors(s, path, inside, options)),
     );
-    if (strictErrors.length > 0) errors.push(invalid(at, s.default, 'must not have unknown fields'));
-    else {
-      const wrong = validateConstraints(constraintsOf(s), s.default);
-      for (const e of wrong) {
-        errors.push({ ...e, field: e.field === '' || e.field === '<nil>' ? at : `${at}.${e.field}` });
-      }
-      const schema = holder.fields.get('value')?.schema;
-      if (wrong.length === 0 && schema !== undefined) errors.push(...defaultRules(schema, s.default, at));
-    }
   }
+  const deeper = (step: (value: unknown) => unknown): InsideMeta | 'spec' =>
+    inside === undefined || inside === 'spec' ? 'spec' : { ...inside, around: (v) => inside.around(step(v)) };
   const items = Array.isArray(s.items) ? undefined : s.items;
-  if (items !== undefined) defaults(items, `${path}.items`, options, false, errors);
+  if (items !== undefined)
+    defaults(
+      items,
+      `${path}.items`,
+      options,
+      deeper((v) => [v]),
+      errors,
+    );
+  const embedded = s['x-kubernetes-embedded-resource'] === true;
   for (const [name, property] of Object.entries(s.properties ?? {})) {
-    const meta = (root || s['x-kubernetes-embedded-resource'] === true) && metaFields.has(name);
-    if (!meta) defaults(property, `${path}.properties[${name}]`, options, false, errors);
+    const meta = metaFields.has(name);
+    if (inside === undefined && meta) continue;
+    const where: InsideMeta | 'spec' =
+      embedded && inside !== undefined
+        ? meta
+          ? { resource: s, around: (v) => ({ apiVersion: 'validation/v1', kind: 'Validation', [name]: v }) }
+          : 'spec'
+        : deeper((v) => ({ [name]: v }));
+    defaults(property, `${path}.properties[${name}]`, options, where, errors);
   }
+}
+
+/** The schema as the only member of an object: it is read as it would be in place. */
+function holderOf(s: JSONSchemaProps, options: CRDSchemaOptions): ObjectSchema {
+  return fromOpenAPI({ type: 'object', properties: { value: { ...s, default: undefined } } }, options);
+}
+
+/** What is wrong with the types and metadata of embedded resources; the fields are below `value`. */
+function embeddedErrors(holder: ObjectSchema, value: unknown, options: CRDSchemaOptions): readonly FieldError[] {
+  try {
+    const { object } = decodeCustom(holder, { value }, { objectMeta: options.objectMeta, defaults: false });
+    return validateEmbeddedResources(holder, object, options.embeddedMeta);
+  } catch (error) {
+    if (error instanceof EmbeddedError) return [error.error];
+    throw error;
+  }
+}
+
+function defaultErrors(s: JSONSchemaProps, path: string, options: CRDSchemaOptions): FieldError[] {
+  const at = `${path}.default`;
+  const holder = holderOf(s, options);
+  const { objectMeta } = options;
+  const { unknown } = decodeCustom(holder, { value: s.default }, { objectMeta, strict: true, repair: true });
+  if (unknown.length > 0) return [invalid(at, s.default, 'must not have unknown fields')];
+  const embedded = embeddedErrors(holder, s.default, options);
+  if (embedded.length > 0) return embedded.map((e) => ({ ...e, field: e.field.replace(/^value/, () => at) }));
+  return valueErrors(s, holder, at);
+}
+
+function valueErrors(s: JSONSchemaProps, holder: ObjectSchema, at: string): FieldError[] {
+  const wrong = validateConstraints(constraintsOf(s), s.default);
+  const errors = wrong.map((e) => ({ ...e, field: e.field === '' || e.field === '<nil>' ? at : `${at}.${e.field}` }));
+  const schema = holder.fields.get('value')?.schema;
+  if (wrong.length === 0 && schema !== undefined) errors.push(...defaultRules(schema, s.default, at));
+  return errors;
+}
+
+function metaDefaultErrors(
+  s: JSONSchemaProps,
+  path: string,
+  inside: InsideMeta,
+  options: CRDSchemaOptions,
+): FieldError[] {
+  const at = `${path}.default`;
+  const resource = holderOf({ ...inside.resource, 'x-kubernetes-preserve-unknown-fields': true }, options);
+  const embedded = embeddedErrors(resource, inside.around(s.default), options);
+  if (embedded.length > 0) {
+    const texts = embedded.map((e) => formatFieldError({ ...e, field: e.field.replace(/^value\.?/, '') }));
+    const why = texts.length === 1 ? texts[0]! : `[${texts.join(', ')}]`;
+    return [invalid(at, s.default, `must result in valid metadata: ${why}`)];
+  }
+  return valueErrors(s, holderOf(s, options), at);
 }
 
 /** A default must pass the rules of its node: as a value that was there before, and as one that was not. */

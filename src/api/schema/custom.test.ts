@@ -231,7 +231,9 @@ test('a CRD schema is told what is wrong with it', () => {
     odd: { type: 'text', 'x-kubernetes-validations': [{ rule: ' ' }] },
   });
   const at = 'spec.validation.openAPIV3Schema';
-  const errors = validateCRDSchema(raw, at, { objectMeta, statusSubresource: false }).map(formatFieldError);
+  const errors = validateCRDSchema(raw, at, { objectMeta, embeddedMeta: () => [], statusSubresource: false }).map(
+    formatFieldError,
+  );
   const p = `${at}.properties[spec].properties`;
   assert.deepEqual(errors, [
     `${p}[size].default: Invalid value: 9:  in body should be less than or equal to 5`,

@@ -30,9 +30,9 @@ function node(schema: Schema, value: unknown): void {
       }
     }
     for (const key of Object.keys(members)) {
-      const field = schema.fields.get(key);
-      // the metadata of the resource is not the CRD's to default
-      if (field !== undefined && !(schema.embedded && key === 'metadata')) node(field.schema, members[key]);
+      // The metadata of the resource is not the CRD's to default; that of embedded ones is.
+      const inside = schema.embedded && key === 'metadata' ? schema.metadataDefaults : schema.fields.get(key)?.schema;
+      if (inside !== undefined) node(inside, members[key]);
     }
   } else if (schema.kind === 'map') {
     for (const key of Object.keys(members)) {

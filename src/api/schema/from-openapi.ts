@@ -5,6 +5,7 @@
 import { lazyField, listSchema, mapSchema, objectSchema, scalarSchema } from './build.ts';
 import { isKnownFormat } from './formats.ts';
 import type { JSONSchemaProps } from './json-schema.ts';
+import { prunedDefault } from './prune.ts';
 import type { Constraints, Field, ObjectSchema, Schema } from './schema.ts';
 
 export interface FromOpenAPIOptions {
@@ -44,7 +45,7 @@ function structOf(
         index,
         required: required.has(name),
         presence: 'pointer',
-        default: property.default,
+        default: embedded && name === 'metadata' ? metadataDefault(property, options) : defaultOf(property, options),
       },
       () => {
         if (embedded && name === 'metadata') return options.objectMeta;
@@ -58,16 +59,17 @@ function structOf(
       atomic: raw['x-kubernetes-map-type'] === 'atomic',
       preserveUnknown: raw['x-kubernetes-preserve-unknown-fields'] === true,
       embedded,
+      metadataDefaults: embedded ? metadataDefaults(raw.properties?.['metadata'], options) : undefined,
       nullable: raw.nullable,
       constraints,
-      default: raw.default,
+      default: defaultOf(raw, options),
     },
     fields,
   );
 }
 
 function nodeOf(raw: JSONSchemaProps, constraints: Constraints, options: FromOpenAPIOptions): Schema {
-  const common = { nullable: raw.nullable, constraints, default: raw.default };
+  const common = { nullable: raw.nullable, constraints, default: defaultOf(raw, options) };
   if (raw['x-kubernetes-int-or-string'] === true) return scalarSchema('intOrString', common);
   const preserve = raw['x-kubernetes-preserve-unknown-fields'] === true;
   switch (raw.type) {
@@ -111,6 +113,47 @@ function nodeOf(raw: JSONSchemaProps, constraints: Constraints, options: FromOpe
     return mapSchema(values, { ...common, atomic: raw['x-kubernetes-map-type'] === 'atomic' });
   }
   return structOf(raw, constraints, options, embedded);
+}
+
+const isStructured = (value: unknown): boolean => typeof value === 'object' && value !== null;
+
+/** It or something below it is a resource of its own. */
+function holdsEmbedded(raw: JSONSchemaProps): boolean {
+  if (raw['x-kubernetes-embedded-resource'] === true) return true;
+  const items = Array.isArray(raw.items) ? raw.items[0] : raw.items;
+  const additional = typeof raw.additionalProperties === 'object' ? raw.additionalProperties : undefined;
+  return [items, additional, ...Object.values(raw.properties ?? {})].some((s) => s !== undefined && holdsEmbedded(s));
+}
+
+/** The default without what is unknown of the metadata of resources in it. */
+function defaultOf(raw: JSONSchemaProps, options: FromOpenAPIOptions): unknown {
+  if (!isStructured(raw.default) || !holdsEmbedded(raw)) return raw.default;
+  const schema = nodeOf({ ...raw, default: undefined }, constraintsOf(raw), options);
+  return prunedDefault(schema, raw.default, options.objectMeta);
+}
+
+/** The same of the metadata of an embedded resource. */
+function metadataDefault(raw: JSONSchemaProps, { objectMeta }: FromOpenAPIOptions): unknown {
+  if (!isStructured(raw.default)) return raw.default;
+  const embedded = objectSchema({ name: '', embedded: true }, []);
+  const { metadata } = prunedDefault(embedded, { metadata: raw.default }, objectMeta) as { metadata: unknown };
+  return metadata;
+}
+
+function hasDefault(raw: JSONSchemaProps): boolean {
+  if (raw.default !== undefined) return true;
+  const items = Array.isArray(raw.items) ? raw.items[0] : raw.items;
+  return [items, ...Object.values(raw.properties ?? {})].some((s) => s !== undefined && hasDefault(s));
+}
+
+/** What of an embedded resource's metadata has defaults, of the members that metadata has. */
+function metadataDefaults(raw: JSONSchemaProps | undefined, options: FromOpenAPIOptions): Schema | undefined {
+  const known = Object.entries(raw?.properties ?? {}).filter(
+    ([name, property]) => options.objectMeta.fields.has(name) && hasDefault(property),
+  );
+  if (known.length === 0) return undefined;
+  const part: JSONSchemaProps = { type: 'object', properties: Object.fromEntries(known) };
+  return structOf(part, constraintsOf(part), options, false);
 }
 
 /** Value validations of a node and everything below it. */

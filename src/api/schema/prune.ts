@@ -5,7 +5,7 @@
  */
 import { goDynamicType } from '../patch/values.ts';
 import { goQuote, jsonTypeName } from '../codec/json.ts';
-import { formatFieldError, invalid } from '../field-error.ts';
+import { type FieldError, formatFieldError, invalid } from '../field-error.ts';
 import { canonicalize } from './canonicalize.ts';
 import { DecodeError, copyJson, decode, setMember } from './decode.ts';
 import { applyCustomDefaults } from './defaults-custom.ts';
@@ -18,6 +18,8 @@ export interface DecodeCustomOptions {
   readonly keepNulls?: boolean | undefined;
   /** False: what is missing stays missing. */
   readonly defaults?: boolean;
+  /** Malformed members of metadata, and malformed types of embedded resources, are left out. */
+  readonly repair?: boolean;
   /** metav1.ObjectMeta of the catalogue. */
   readonly objectMeta: ObjectSchema;
 }
@@ -32,7 +34,7 @@ export function decodeCustom(
   schema: ObjectSchema,
   input: unknown,
   options: DecodeCustomOptions,
-): { object: Members; strictErrors: string[] } {
+): { object: Members; strictErrors: string[]; unknown: readonly string[] } {
   if (typeof input !== 'object' || input === null || Array.isArray(input)) {
     const type = 'map[string]interface {}';
     throw new DecodeError(`json: cannot unmarshal ${jsonTypeName(input)} into Go value of type ${type}`);
@@ -40,7 +42,22 @@ export function decodeCustom(
   const pruner = new Pruner(options);
   const object = pruner.root(schema, input as Members);
   if (options.defaults !== false) applyCustomDefaults(schema, object);
-  return { object: sortMembers(object), strictErrors: pruner.strictErrors() };
+  return { object: sortMembers(object), strictErrors: pruner.strictErrors(), unknown: pruner.unknown };
+}
+
+/** A default of a CRD without what no object can have: unknown members, also of the metadata of embedded resources. */
+export function prunedDefault(schema: Schema, value: unknown, objectMeta: ObjectSchema): unknown {
+  return new Pruner({ objectMeta, repair: true, keepNulls: true }).node(schema, value, '');
+}
+
+/** An embedded resource whose type or metadata is malformed. */
+export class EmbeddedError extends DecodeError {
+  readonly error: FieldError;
+
+  constructor(error: FieldError, cause?: unknown) {
+    super(formatFieldError(error), { cause });
+    this.error = error;
+  }
 }
 
 /** Members in the order of their names, at every depth; shares what is sorted already. */
@@ -74,17 +91,20 @@ class Pruner {
   readonly #strict: boolean;
   readonly #keepNulls: boolean;
   readonly #objectMeta: ObjectSchema;
+  readonly #repair: boolean;
   readonly #metadata: string[] = [];
-  readonly #unknown: string[] = [];
+  /** Members that the schema does not know; those of metadata are not among them. */
+  readonly unknown: string[] = [];
 
   constructor(options: DecodeCustomOptions) {
     this.#strict = options.strict === true;
     this.#keepNulls = options.keepNulls === true;
     this.#objectMeta = options.objectMeta;
+    this.#repair = options.repair === true;
   }
 
   strictErrors(): string[] {
-    return [...this.#metadata, ...this.#unknown.toSorted().map((path) => `unknown field ${goQuote(path)}`)];
+    return [...this.#metadata, ...this.unknown.toSorted().map((path) => `unknown field ${goQuote(path)}`)];
   }
 
   root(schema: ObjectSchema, input: Members): Members {
@@ -99,13 +119,13 @@ class Pruner {
   }
 
   /** An undefined schema knows no members. */
-  #node(schema: Schema | undefined, value: unknown, path: string): unknown {
+  node(schema: Schema | undefined, value: unknown, path: string): unknown {
     if (typeof value !== 'object' || value === null) return value === undefined ? null : value;
     if (value instanceof Date) return copyJson(value);
     if (schema?.kind === 'any' && schema.closed !== true) return copyJson(value);
     if (Array.isArray(value)) {
       const items = schema?.kind === 'list' ? schema.items : undefined;
-      return value.map((v, i) => this.#node(items, v, `${path}[${i}]`));
+      return value.map((v, i) => this.node(items, v, `${path}[${i}]`));
     }
     if (schema?.kind === 'object') return this.#struct(schema, value as Members, path, false);
     const out: Members = {};
@@ -117,7 +137,7 @@ class Pruner {
         setMember(
           out,
           key,
-          this.#node(
+          this.node(
             schema.values.kind === 'any' && schema.values.closed === true ? undefined : schema.values,
             v,
             join(path, key),
@@ -135,7 +155,8 @@ class Pruner {
       if (v === undefined) continue;
       if (schema.embedded && (key === 'kind' || key === 'apiVersion')) {
         if (typeof v !== 'string') {
-          throw new DecodeError(formatFieldError(invalid(join(path, key), v, 'must be a string')));
+          if (this.#repair) continue;
+          throw new EmbeddedError(invalid(join(path, key), v, 'must be a string'));
         }
         out[key] = v;
         continue;
@@ -147,14 +168,14 @@ class Pruner {
       const field = schema.fields.get(key);
       if (field !== undefined) {
         if (v === null && !this.#keepNulls && isRefused(field.schema) && field.default === undefined) continue;
-        out[key] = this.#node(field.schema, v, join(path, key));
+        out[key] = this.node(field.schema, v, join(path, key));
       } else if (schema.preserveUnknown) setMember(out, key, copyJson(v));
       else this.#record(path, key);
     }
     return out;
   }
 
-  #metadataOf(value: unknown, path: string, root: boolean): Members {
+  #metadataOf(value: unknown, path: string, root: boolean): unknown {
     const where = join(path, 'metadata');
     try {
       const { object, strictErrors } = decode(this.#objectMeta, isObject(value) || value !== null ? value : {}, {
@@ -164,13 +185,29 @@ class Pruner {
       this.#metadata.push(...strictErrors);
       return canonicalize(this.#objectMeta, object);
     } catch (e) {
-      if (root || !(e instanceof DecodeError)) throw e;
-      throw new DecodeError(formatFieldError(invalid(where, value, e.message)), { cause: e });
+      if (!(e instanceof DecodeError)) throw e;
+      if (this.#repair && isObject(value)) return this.#repaired(value);
+      if (this.#repair && !root) return copyJson(value);
+      if (root) throw e;
+      throw new EmbeddedError(invalid(where, value, e.message), e);
     }
   }
 
+  /** Those members that can be read, each by itself. */
+  #repaired(metadata: Members): Members {
+    const out: Members = {};
+    for (const key of Object.keys(metadata)) {
+      try {
+        Object.assign(out, decode(this.#objectMeta, { [key]: metadata[key] }).object);
+      } catch (e) {
+        if (!(e instanceof DecodeError)) throw e;
+      }
+    }
+    return canonicalize(this.#objectMeta, out);
+  }
+
   #record(path: string, key: string): void {
-    if (this.#strict) this.#unknown.push(join(path, key));
+    if (this.#strict) this.unknown.push(join(path, key));
   }
 }
 

@@ -129,6 +129,8 @@ export interface ObjectSchema extends Base {
   readonly preserveUnknown: boolean;
   /** `x-kubernetes-embedded-resource`, or a root: has apiVersion, kind and metadata of its own. */
   readonly embedded: boolean;
+  /** Where it is embedded: what of its metadata has defaults. */
+  readonly metadataDefaults?: Schema | undefined;
   /** What visitors work out about this type once (a default plan, the zero value); follows from the rest. */
   readonly derived: DerivedFacts;
 }

@@ -3,9 +3,8 @@ import type { Catalog } from '../../api/catalog/catalog.ts';
 import type { ResourceInfo } from '../../api/catalog/resource.ts';
 import type { FieldError, FieldErrorType } from '../../api/field-error.ts';
 import { invalid } from '../../api/field-error.ts';
-import { nameIsPathSegment } from '../../api/names.ts';
 import { apiVersionOf } from '../../api/object.ts';
-import type { KubeObject, ObjectMeta } from '../../api/object.ts';
+import type { KubeObject } from '../../api/object.ts';
 import { share } from '../../api/schema/canonicalize.ts';
 import { CelRules } from '../../api/schema/cel-rules.ts';
 import { decodeCustom } from '../../api/schema/prune.ts';
@@ -18,7 +17,7 @@ import {
   validateStructural,
 } from '../../api/schema/validate-structural.ts';
 import type { CustomVersions, FieldManagingFactory } from './builtin-types.ts';
-import { validateObjectMeta } from './object-meta.ts';
+import { validateEmbeddedMeta } from './object-meta.ts';
 import { validateScalePaths } from './custom-scale.ts';
 import type { DecodedObject, DecodeRequest, FieldManaging, ScalePaths, TypeSupport } from './type-support.ts';
 
@@ -80,7 +79,9 @@ export class CustomTypeSupport implements TypeSupport {
   }
 
   stored(object: KubeObject): KubeObject {
-    return this.#decode(object, {}).object;
+    const read = this.#decode(object, { repair: true }).object;
+    // Very old ones have none.
+    return (read.metadata.generation ?? 0) === 0 ? { ...read, metadata: { ...read.metadata, generation: 1 } } : read;
   }
 
   converted(object: KubeObject): KubeObject {
@@ -133,7 +134,7 @@ export class CustomTypeSupport implements TypeSupport {
     const errors = [
       ...(subresource === 'status' ? this.#statusErrors(object, old) : validateStructural(this.schema, object, old)),
       ...(this.scale === undefined ? [] : validateScalePaths(this.scale, object, subresource)),
-      ...(subresource === 'status' ? [] : validateEmbeddedResources(this.schema, object, embeddedMeta)),
+      ...(subresource === 'status' ? [] : validateEmbeddedResources(this.schema, object, validateEmbeddedMeta)),
       ...this.#listErrors(object, old),
     ];
     this.#rules ??= { cel: CelRules.of(this.schema) };
@@ -146,11 +147,4 @@ export class CustomTypeSupport implements TypeSupport {
     } else errors.push(...rules.validate(object, old, { warn }));
     return errors;
   }
-}
-
-/** Metadata of an embedded resource: a name is not asked for, and a namespace makes it namespaced. */
-function embeddedMeta(metadata: Readonly<Record<string, unknown>>, path: string): FieldError[] {
-  const meta = metadata as ObjectMeta;
-  const named = meta.name === undefined || meta.name === '' ? { ...meta, name: 'embedded' } : meta;
-  return validateObjectMeta(named, (meta.namespace ?? '') !== '', nameIsPathSegment, path);
 }

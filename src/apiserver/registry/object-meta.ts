@@ -279,3 +279,10 @@ export function dedupOwnerReferences(ctx: RequestContext, object: KubeObject, af
   );
   return { ...object, metadata: { ...object.metadata, ownerReferences: kept } };
 }
+
+/** Metadata of an embedded resource: a name is not asked for, and a namespace makes it namespaced. */
+export function validateEmbeddedMeta(metadata: Readonly<Record<string, unknown>>, path: string): FieldError[] {
+  const meta = metadata as ObjectMeta;
+  const named = meta.name === undefined || meta.name === '' ? { ...meta, name: 'embedded' } : meta;
+  return validateObjectMeta(named, (meta.namespace ?? '') !== '', nameIsPathSegment, path);
+}

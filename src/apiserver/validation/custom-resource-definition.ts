@@ -13,6 +13,7 @@ import type {
   CustomResourceDefinitionNames,
   CustomResourceDefinitionVersion,
 } from '../../api/types/index.gen.ts';
+import { validateEmbeddedMeta } from '../registry/object-meta.ts';
 import type { Errors } from './common.ts';
 import { immutable } from './common.ts';
 import { validateWebhookService, validateWebhookUrl } from './webhook-client.ts';
@@ -111,7 +112,12 @@ function schemaPart(
   if (schema === undefined) return [];
   const before = old?.spec.versions.find((o) => o.name === v.name)?.schema?.openAPIV3Schema;
   const unchanged = before !== undefined && semanticEqual(schema, before);
-  return validateCRDSchema(schema, `${field}.openAPIV3Schema`, { objectMeta, statusSubresource, unchanged });
+  return validateCRDSchema(schema, `${field}.openAPIV3Schema`, {
+    objectMeta,
+    embeddedMeta: validateEmbeddedMeta,
+    statusSubresource,
+    unchanged,
+  });
 }
 
 function subresourcesPart(v: VersionPart, field: string): Errors {

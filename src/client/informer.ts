@@ -11,7 +11,7 @@ import type { KubeObject } from '../api/object.ts';
 import type { Status } from '../api/status.ts';
 import { StatusError } from '../api/status.ts';
 import type { ResourceClient } from './client.ts';
-import { hasCause, isExpired } from './errors.ts';
+import { hasCause, isExpired, isNotFound } from './errors.ts';
 import type { IndexFunction, Lister } from './lister.ts';
 import { keyOf, Store } from './lister.ts';
 import type { WatchEvent } from './transport.ts';
@@ -52,6 +52,8 @@ export function dropManagedFields<T extends KubeObject>(object: T): T {
 const initialEventsEnd = 'k8s.io/initial-events-end';
 /** client-go's reflector: 800 ms, doubled up to 30 s, jitter 1, reset after two quiet minutes. */
 const backoffBase = 800;
+/** So many tries may find nothing at the resource's path before it is told. */
+const patience = 3;
 const backoffMax = 30_000;
 const backoffReset = 120_000;
 
@@ -164,10 +166,14 @@ export class Informer<T extends KubeObject = KubeObject> {
     }
   }
 
-  /** Logs the first failure of a row; the following ones are of no interest. */
+  /** Logs the first failure of a row; the following ones are of no interest. A resource that is not served may just have been deleted. */
   #report(message: string, error: unknown, level: 'warn' | 'debug'): void {
     const { resource, group } = this.#o.client.ref;
-    this.#o.logger[this.#failures === 0 ? level : 'debug'](`informer: ${message}`, { resource, group, error });
+    this.#o.logger[this.#failures === (isNotFound(error) ? patience : 0) ? level : 'debug'](`informer: ${message}`, {
+      resource,
+      group,
+      error,
+    });
   }
 
   async #pause(signal: AbortSignal): Promise<void> {

@@ -48,6 +48,8 @@ const deprecated: Readonly<Record<string, string>> = {
 export class ResourceDirectory implements ResourceResolver {
   readonly #builtIn: readonly ServedGroup[];
   readonly #builtInVersions = new Set<string>();
+  /** `group/resource` */
+  readonly #builtInResources = new Set<string>();
   readonly #byPath = new Map<string, ResourceInfo>();
   /** Resources of each definition, all its served versions. */
   readonly #custom = new Map<string, readonly ResourceInfo[]>();
@@ -72,6 +74,7 @@ export class ResourceDirectory implements ResourceResolver {
       for (const v of versions) {
         this.#builtInVersions.add(`${g.group}/${v.version}`);
         for (const r of v.resources) {
+          this.#builtInResources.add(`${g.group}/${r.resource}`);
           const path = `${g.group}/${v.version}/${r.resource}`;
           const warning = deprecated[path];
           this.#byPath.set(path, warning === undefined ? r : { ...r, warning });
@@ -94,16 +97,22 @@ export class ResourceDirectory implements ResourceResolver {
     return this.#builtInVersions.has(`${group}/${version}`);
   }
 
+  /** Served in some version, so that no definition can serve it. */
+  builtInResource(group: string, resource: string): boolean {
+    return this.#builtInResources.has(`${group}/${resource}`);
+  }
+
   /**
    * Serves the versions of a custom resource, in place of those that were served for `definition` (the CRD's name) before.
-   * `schema`: the OpenAPI v3 schema of each version, for publication; asked when it is needed.
+   * All there is in a group version that is built in is built in. `schema`: the OpenAPI v3 schema of each version, for publication; asked when it is needed.
    */
   setCustom(
     definition: string,
-    resources: readonly ResourceInfo[],
+    all: readonly ResourceInfo[],
     schema?: (resource: ResourceInfo) => JSONSchemaProps | undefined,
   ): void {
     this.#forget(definition);
+    const resources = all.filter((r) => !this.builtIn(r.group, r.version));
     if (schema !== undefined) for (const r of resources) this.#schemas.set(r, () => schema(r));
     if (resources.length > 0) this.#custom.set(definition, resources);
     for (const r of resources) this.#byPath.set(`${r.group}/${r.version}/${r.resource}`, r);
@@ -162,6 +171,12 @@ export class ResourceDirectory implements ResourceResolver {
           version,
           resources: resources.sort((a, b) => (a.resource < b.resource ? -1 : 1)),
         }));
+      const own = groups.findIndex((g) => g.group === group);
+      if (own >= 0) {
+        // Further versions of a built-in group.
+        groups[own] = { ...groups[own]!, versions: [...groups[own]!.versions, ...versions] };
+        continue;
+      }
       const computed = versions.every((v) => v.resources.every((r) => r.computed === true));
       (computed ? last : groups).push({
         group,

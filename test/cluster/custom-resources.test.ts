@@ -177,6 +177,53 @@ test('a definition that is going takes its instances along, and lets no new ones
   assert.equal((await api.get(path('leavers'))).status, 404);
 });
 
+test('definitions of what is built in change nothing of it, and take nothing of it along when they go', async () => {
+  await install(definition('stays'));
+  const builtIn = [
+    ['apiregistration.k8s.io', 'apiservices', 'APIService'],
+    ['apiextensions.k8s.io', 'customresourcedefinitions', 'CustomResourceDefinition'],
+    ['coordination.k8s.io', 'leases', 'Lease'],
+  ] as const;
+  for (const [of, plural, kind] of builtIn) {
+    const at = `/apis/${of}/v1/${plural}`;
+    const names = async (): Promise<string[]> => (await api.get(at)).body.items.map((i: Json) => i.metadata.name);
+    const before = await names();
+    assert.ok(before.length > 0, plural);
+    await install(
+      definition(plural, {
+        group: of,
+        names: { singular: `custom${plural}`, kind: `Custom${kind}`, listKind: `Custom${kind}List` },
+        metadata: { annotations: { 'api-approved.kubernetes.io': 'unapproved, testing only' } },
+        spec: { scope: 'Cluster' },
+        schema: { type: 'object', required: ['foo'], properties: { foo: text, bar: { ...text, default: 'default' } } },
+      }),
+    );
+    const during = await api.get(at);
+    assert.deepEqual([during.status, during.body.items[0].bar], [200, undefined]);
+    const { body } = await api.get(`/apis/${of}/v1`);
+    assert.equal(body.resources.find((r: Json) => r.name === plural).kind, kind);
+    assert.equal((await api.get('/apis')).body.groups.filter((g: Json) => g.name === of).length, 1);
+    assert.equal((await api.get(`/apis/${of}/v2`)).status, 404);
+    const crd = `${definitions}/${plural}.${of}`;
+    assert.equal((await api.merge(crd, { metadata: { annotations: { test: 'updated' } } })).status, 200);
+    assert.equal((await api.delete(crd)).status, 200);
+    await until('its end', async () => (await api.get(crd)).status === 404);
+    const left = await names();
+    assert.deepEqual(
+      before.filter((n) => !left.includes(n)),
+      [],
+    );
+  }
+  const service = {
+    apiVersion: 'apiregistration.k8s.io/v1',
+    kind: 'APIService',
+    metadata: { name: 'v1.example.com' },
+    spec: { group: 'example.com', version: 'v1', versionPriority: 100, groupPriorityMinimum: 100 },
+  };
+  assert.equal((await api.create('/apis/apiregistration.k8s.io/v1/apiservices', service)).status, 201);
+  assert.equal((await api.delete('/apis/apiregistration.k8s.io/v1/apiservices/v1.example.com')).status, 200);
+});
+
 test('groups of the community need an approval, and what became of it is told', async () => {
   const of = 'things.k8s.io';
   const without = await api.create(definitions, definition('parts', { group: of }));

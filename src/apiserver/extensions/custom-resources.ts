@@ -77,6 +77,12 @@ interface Served {
 
 type Status = NonNullable<CustomResourceDefinition['status']>;
 
+/** Built-in resources that lie in the store where instances of such a definition would. */
+const overlapping: ReadonlySet<string> = new Set([
+  'apiservices.apiregistration.k8s.io',
+  'customresourcedefinitions.apiextensions.k8s.io',
+]);
+
 /** Waiting this long for instances is told. */
 const checkMs = 60_000;
 
@@ -320,7 +326,10 @@ export class CustomResources {
       await this.#tell(name, 'True', 'InstanceDeletionInProgress', 'CustomResource deletion is in progress');
     let reason = 'NeverEstablished';
     let message = 'resource was never established';
-    if (isTrue(crd, 'Established')) {
+    if (overlapping.has(name)) {
+      reason = 'OverlappingBuiltInResource';
+      message = 'instances overlap with built-in resources in storage';
+    } else if (isTrue(crd, 'Established')) {
       reason = 'InstanceDeletionCompleted';
       message = 'removed all instances';
       try {
@@ -345,7 +354,8 @@ export class CustomResources {
     const { registries } = this.#o;
     const plural = crd.spec.names.plural;
     const registry = registries.registry(crd.spec.group, plural);
-    if (registry === undefined) return;
+    // Behind the name of a built-in resource are no instances of the definition.
+    if (registry === undefined || this.#o.directory.builtInResource(crd.spec.group, plural)) return;
     const all = {
       namespace: '',
       labelSelector: '',
@@ -371,7 +381,9 @@ export class CustomResources {
   }
 
   #serve(name: string, crd: CustomResourceDefinition): void {
-    if (!isTrue(crd, 'Established')) {
+    const { group, names } = crd.spec;
+    // What is built in stays what it is, whatever else a definition says of it.
+    if (!isTrue(crd, 'Established') || this.#o.directory.builtInResource(group, names.plural)) {
       this.#withdraw(name);
       return;
     }
@@ -392,10 +404,9 @@ export class CustomResources {
       versions.filter((v) => v.served).map((v) => v.resource),
       (r) => this.#schema(name, r.version),
     );
-    const { group } = crd.spec;
     const served = crd.spec.versions.filter((v) => v.served).map((v) => v.name);
     this.metrics.documented(name, group, served, was === undefined ? 'add' : 'update');
-    this.#served.set(name, { uid, generation, state, plural: crd.spec.names.plural, group, versions: served });
+    this.#served.set(name, { uid, generation, state, plural: names.plural, group, versions: served });
   }
 
   /** The schema of a version as the definition has it now. */

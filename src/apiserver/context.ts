@@ -38,6 +38,8 @@ export interface RequestContext {
   /** Adds an audit annotation. */
   annotate(key: string, value: string): void;
   readonly signal: AbortSignal;
+  /** Real milliseconds (`ioNow`) by which it is answered, whatever comes; undefined: there is no such time. */
+  readonly deadline?: number | undefined;
   /** Where the body is told to the audit log; undefined where nothing is told. */
   readonly audit?: RequestAudit | undefined;
 }

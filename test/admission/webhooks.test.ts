@@ -16,6 +16,8 @@ let api: Api;
 let hooks: TlsServer;
 /** Answers by path; every review that came in, by path. */
 const answers = new Map<string, Respond>();
+/** Milliseconds before what is asked by this path is answered. */
+const delays = new Map<string, number>();
 const seen: { path: string; review: Json }[] = [];
 
 const patch = (...operations: Json[]): Json => ({
@@ -28,10 +30,12 @@ before(async () => {
   api = connectApi(cluster);
   hooks = await startTlsServer({
     dnsNames: ['hook.hooks.svc'],
-    handle(request, response, body) {
+    async handle(request, response, body) {
       const path = request.url!.split('?')[0]!;
       const review = JSON.parse(body.toString()) as Json;
       seen.push({ path: request.url!, review });
+      const delay = delays.get(path);
+      if (delay !== undefined) await new Promise((resolve) => setTimeout(resolve, delay));
       const answer = answers.get(path)?.(review.request, review);
       if (answer === undefined) return;
       if (answer.raw !== undefined) {
@@ -62,6 +66,7 @@ after(async () => {
 
 beforeEach(() => {
   answers.clear();
+  delays.clear();
   seen.length = 0;
 });
 
@@ -265,6 +270,41 @@ test('patches that do not fit, and answers that are none', async () => {
       assert.match(made.body.message, expected);
     });
   }
+});
+
+test('a webhook has as long as is left of the request, and is told how long that is', async () => {
+  for (const path of ['/m1', '/m2', '/m3', '/v4', '/v5']) answers.set(path, () => ({}));
+  const told = (): string[] => seen.map(({ path }) => path).toSorted();
+  const hook = (path: string, timeoutSeconds: number): Json =>
+    webhook(`${path.slice(1)}.example.com`, path, { timeoutSeconds });
+  delays.set('/m1', 1001);
+  await mutating([hook('/m1', 20), hook('/m2', 5), hook('/m3', 20)], () =>
+    validating([hook('/v4', 4), hook('/v5', 20)], async () => {
+      const made = await api.create(`${maps}?dryRun=All&timeout=10s`, configMap('shrinking'));
+      assert.equal(made.status, 201, made.text);
+      assert.deepEqual(told(), [
+        '/m1?timeout=10s',
+        '/m2?timeout=5s',
+        '/m3?timeout=9s',
+        '/v4?timeout=4s',
+        '/v5?timeout=9s',
+      ]);
+    }),
+  );
+  seen.length = 0;
+  delays.set('/m1', 3000);
+  const patient = (path: string): Json => ({ ...hook(path, 10), failurePolicy: 'Ignore' });
+  for (const first of [hook('/m1', 10), patient('/m1')])
+    await mutating([first, patient('/m2')], async () => {
+      const began = performance.now();
+      const late = await api.create(`${maps}?dryRun=All&timeout=1s`, configMap('late'));
+      assert.ok(performance.now() - began < 2500);
+      assert.deepEqual(
+        [late.status, late.body.reason, late.body.message],
+        [504, 'Timeout', 'Timeout: request did not complete within the allotted timeout'],
+      );
+    });
+  assert.deepEqual(told(), ['/m1?timeout=1s', '/m1?timeout=1s'], 'those after it are not asked');
 });
 
 test('failure policy, timeouts, unknown authorities and servers that are not there', async () => {

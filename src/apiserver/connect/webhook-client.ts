@@ -57,6 +57,8 @@ export class WebhookIdentityError extends Error {
 export interface WebhookCall {
   readonly body: string;
   readonly timeoutMs: number;
+  /** Real milliseconds (`ioNow`) when nobody waits for the answer any more; `signal` ends the call then. */
+  readonly deadline?: number | undefined;
   /** Ends the call early. */
   readonly signal?: AbortSignal;
   /** The server is not told of the deadline in the query. */
@@ -349,8 +351,9 @@ export function createWebhookClients(options: WebhookClientsOptions): WebhookCli
     async post(config, call) {
       const client = clientOf(config);
       const shown = (await client.identity?.credentials())?.headers;
-      const seconds = Math.ceil(call.timeoutMs / 1000);
-      const query = call.plain === true ? '' : `?timeout=${durationText(seconds)}`;
+      const { deadline = Infinity } = call;
+      const seconds = Math.ceil(Math.min(call.timeoutMs, deadline - ioNow()) / 1000);
+      const query = call.plain === true || seconds <= 0 ? '' : `?timeout=${durationText(seconds)}`;
       const ended = new AbortController();
       let late = false;
       const cancel = ioTimer(call.timeoutMs, () => {
@@ -373,11 +376,12 @@ export function createWebhookClients(options: WebhookClientsOptions): WebhookCli
         span?.end(received.status);
       } catch (error) {
         span?.end(undefined);
-        const why = late
-          ? 'context deadline exceeded'
-          : signal.aborted
-            ? 'context canceled'
-            : goNetworkError(error, client.host, client.port);
+        const why =
+          late || (signal.aborted && ioNow() >= deadline - 1)
+            ? 'context deadline exceeded'
+            : signal.aborted
+              ? 'context canceled'
+              : goNetworkError(error, client.host, client.port);
         throw new Error(`Post ${JSON.stringify(`${client.url}${query}`)}: ${why}`, { cause: error });
       } finally {
         cancel();

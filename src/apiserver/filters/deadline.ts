@@ -82,6 +82,8 @@ export function withDeadline(deadlines: Deadlines): Filter {
   return (next) => (scope) => {
     if (scope.longRunning) return next(scope);
     const asked = requestedTimeout(scope);
+    const sooner = asked !== undefined && asked > 0 && asked < deadlines.limit;
+    scope.deadline = scope.receivedAt + (sooner ? asked : deadlines.limit);
     const work = next(scope);
     if (!(work instanceof Promise)) return work;
     return new Promise<OutgoingResponse>((resolve, reject) => {
@@ -89,7 +91,7 @@ export function withDeadline(deadlines: Deadlines): Filter {
         scope.expire();
         resolve(statusResponse(timeoutError()));
       };
-      if (asked !== undefined && asked > 0 && asked < deadlines.limit) {
+      if (sooner) {
         const cancel = ioTimer(asked, expire);
         work.then(resolve, reject).finally(cancel);
         return;

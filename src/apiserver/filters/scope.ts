@@ -44,6 +44,7 @@ export class Scope implements RequestContext {
   impersonationConstraint = '';
   resource: ResourceInfo | undefined = undefined;
   longRunning = false;
+  deadline: number | undefined = undefined;
   /** What the client accepts, settled before the verb runs; undefined where the default applies. */
   output: Negotiated | undefined = undefined;
   warnings: WarningRecorder | undefined = undefined;

@@ -1,6 +1,5 @@
 /** One call of an admission webhook, and whether a request is to be shown to one at all. */
 import { badRequest, forbidden, StatusError } from '../../../api/status.ts';
-import { parseDuration } from '../../../api/time.ts';
 import type { Random } from '../../../base/random.ts';
 import { WebhookIdentityError, type WebhookClients } from '../../connect/webhook-client.ts';
 import type { AdmissionAttributes } from '../../context.ts';
@@ -50,14 +49,18 @@ export interface WebhookDeps {
 export class WebhookCallError extends Error {
   /** HTTP code for the metrics. */
   readonly code: number;
+  /** The client left before the webhook answered, which is not the webhook's failure. */
+  readonly canceled: boolean;
 
   constructor(webhook: string, reason: string, code: number, cause?: unknown) {
     super(`failed calling webhook ${JSON.stringify(webhook)}: ${reason}`, { cause });
     this.name = 'WebhookCallError';
     this.code = code;
+    this.canceled = reason.endsWith(': context canceled');
   }
 }
 
+/** Nobody waits for the answer any more: the webhooks that are left are not asked. */
 export function requestTimedOut(): StatusError {
   return new StatusError(504, 'Timeout', 'Timeout: request did not complete within requested timeout', {});
 }
@@ -145,7 +148,8 @@ export class WebhookCaller {
     try {
       const answer = await this.deps.clients.post(webhook.client, {
         body,
-        timeoutMs: Math.min(webhook.timeoutMs, requestTimeout(a)),
+        timeoutMs: webhook.timeoutMs,
+        deadline: a.context.deadline,
         signal: a.context.signal,
       });
       if (answer.body.length === 0)
@@ -167,18 +171,5 @@ export class WebhookCaller {
     for (const [key, value] of Object.entries(response.auditAnnotations)) a.context.annotate(`${name}/${key}`, value);
     for (const warning of response.warnings) a.context.warn(warning);
     return response;
-  }
-}
-
-/** Milliseconds that the client gives its request. */
-function requestTimeout(a: AdmissionAttributes): number {
-  const text = a.context.request.query.get('timeout');
-  if (text === null || text === '') return Infinity;
-  try {
-    const ms = parseDuration(text);
-    return ms > 0 ? ms : Infinity;
-  } catch {
-    // The request itself was refused for it, where it counts.
-    return Infinity;
   }
 }

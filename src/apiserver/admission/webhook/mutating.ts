@@ -126,7 +126,8 @@ export function mutatingAdmissionWebhook(deps: MutatingWebhookDeps): AdmissionPl
     }
     if (error instanceof WebhookCallError) {
       const rejected = !webhook.ignoresFailure;
-      if (rejected) metrics.webhookRejected(name, stepType, a.operation, 'calling_webhook_error', error.code);
+      if (rejected && !error.canceled)
+        metrics.webhookRejected(name, stepType, a.operation, 'calling_webhook_error', error.code);
       metrics.webhook(name, stepType, a.operation, { seconds, rejected, code: error.code });
     } else if (error instanceof Rejection) {
       metrics.webhookRejected(name, stepType, a.operation, 'no_error', error.status.code);
@@ -182,9 +183,11 @@ export function mutatingAdmissionWebhook(deps: MutatingWebhookDeps): AdmissionPl
           if (failure instanceof Rejection) throw failure.status;
           if (!(failure instanceof WebhookCallError)) throw failure;
           if (!webhook.ignoresFailure) throw internalError(failure);
-          logger.warn('Failed calling webhook, failing open', { webhook: webhook.name, error: failure });
-          metrics.webhookFailedOpen(webhook.name, stepType);
-          a.context.annotate(`${failedOpenPrefix}${at}`, webhook.name);
+          if (!failure.canceled) {
+            logger.warn('Failed calling webhook, failing open', { webhook: webhook.name, error: failure });
+            metrics.webhookFailedOpen(webhook.name, stepType);
+            a.context.annotate(`${failedOpenPrefix}${at}`, webhook.name);
+          }
           if (a.context.signal.aborted) throw requestTimedOut();
         }
       } finally {

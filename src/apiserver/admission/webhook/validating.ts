@@ -52,11 +52,13 @@ export function validatingAdmissionWebhook(deps: ValidatingWebhookDeps): Admissi
         return error instanceof Error ? error : new Error(String(error));
       }
       if (!webhook.ignoresFailure) {
-        metrics.webhookRejected(name, metricType, a.operation, 'calling_webhook_error', error.code);
+        if (!error.canceled)
+          metrics.webhookRejected(name, metricType, a.operation, 'calling_webhook_error', error.code);
         observe(true, error.code);
         return internalError(error);
       }
       observe(false, error.code);
+      if (error.canceled) return undefined;
       logger.warn('Failed calling webhook, failing open', { webhook: name, error });
       metrics.webhookFailedOpen(name, metricType);
       a.context.annotate(`${failedOpenPrefix}round_0_index_${index}`, name);

@@ -224,6 +224,57 @@ test('definitions of what is built in change nothing of it, and take nothing of 
   assert.equal((await api.delete('/apis/apiregistration.k8s.io/v1/apiservices/v1.example.com')).status, 200);
 });
 
+test('owner references that are there twice are told of and written once, as those of built-in objects are', async () => {
+  await install(definition('twins'));
+  // Of a kind that nobody knows, so that nobody collects what they own.
+  const owner = (name: string): Json => ({
+    apiVersion: 'none.example.com/v1',
+    kind: 'No',
+    name,
+    uid: `uid-of-${name}`,
+  });
+  const [a, b] = [owner('a'), owner('b')];
+  const says = (after: string, uids = a.uid): string =>
+    `.metadata.ownerReferences contains duplicate entries${after}; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: ${uids}`;
+  const written = says('');
+  const patched = says(' after mutating admission happens');
+  const kinds = [
+    ['/api/v1/namespaces/default/configmaps', { apiVersion: 'v1', kind: 'ConfigMap' }],
+    [path('twins'), { apiVersion: `${group}/v1`, kind: 'Twin' }],
+  ] as const;
+  for (const [at, type] of kinds) {
+    const of = (ownerReferences: Json): Json => ({ ...type, metadata: { name: 'x', ownerReferences } });
+    const json = { 'content-type': 'application/json-patch+json' };
+    const add = (...values: Json[]): Json =>
+      values.map((value) => ({ op: 'add', path: '/metadata/ownerReferences/-', value }));
+    const one = `${at}/x`;
+    const put = async (references: Json): Promise<Json> => {
+      const { resourceVersion } = (await api.get(one)).body.metadata;
+      const { metadata } = of(references);
+      return api.request('PUT', one, { ...type, metadata: { ...metadata, resourceVersion } });
+    };
+    const steps: readonly (readonly [string, () => Promise<Json>, Json, string[]])[] = [
+      ['create', () => api.create(at, of([a, a])), [a], [written]],
+      ['update', () => put([a, a]), [a], [written]],
+      ['thrice', () => put([a, b, a, b, b]), [a, b], [says('', `${[a, b, b].map((o) => o.uid).join(', ')}`)]],
+      ['merge', () => api.merge(one, of([a, a])), [a], [patched]],
+      ['JSON patch', () => api.request('PATCH', one, add(a, b), json), [a, b], [patched]],
+      ['others', () => put([a, { ...a, name: 'c' }]), [a, { ...a, name: 'c' }], []],
+    ];
+    for (const [what, step, kept, warned] of steps) {
+      const { status, body, warnings } = await step();
+      assert.deepEqual([what, status < 300, body.metadata?.ownerReferences, warnings], [what, true, kept, warned]);
+      assert.ok(body.metadata.managedFields.length > 0);
+    }
+    await api.delete(one);
+    // Who applies has each once: they are told apart by their uid.
+    const applied = await api.apply(one, of([a, a]));
+    assert.equal(applied.status, 500);
+    const why = `.metadata.ownerReferences: duplicate entries for key [uid="${a.uid}"]`;
+    assert.ok(applied.body.message.endsWith(why), applied.text);
+  }
+});
+
 test('groups of the community need an approval, and what became of it is told', async () => {
   const of = 'things.k8s.io';
   const without = await api.create(definitions, definition('parts', { group: of }));

@@ -500,7 +500,8 @@ async function prepareUpdate(
   let next = await updater(live);
   if (next !== live) {
     next = withRequestNamespace(next, resource.namespaced ? namespace : '');
-    if (!options.apply) next = dedupOwnerReferences(ctx, next, false);
+    // What was put has none any more; upstream looks at what a patch made when admission has seen it.
+    if (!options.apply) next = dedupOwnerReferences(ctx, next, true);
   }
   if (next !== live && !options.apply) next = throughInternal(next, hub.apiVersion);
   if (!options.apply && options.keepManagedFields !== true) {

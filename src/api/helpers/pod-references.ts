@@ -82,9 +82,10 @@ export function volumeSecrets(pv: PersistentVolume): string[] {
   const spec = pv.spec;
   const claimNamespace = spec?.claimRef?.namespace ?? '';
   const out: string[] = [];
-  const add = (ref: { name?: string; namespace?: string } | undefined, fallback: string): void => {
+  // Go's clients say null of an azureFile's namespace where there is none.
+  const add = (ref: { name?: string; namespace?: string | null } | undefined, fallback: string): void => {
     if (ref?.name === undefined || ref.name === '') return;
-    out.push(`${ref.namespace === undefined || ref.namespace === '' ? fallback : ref.namespace}/${ref.name}`);
+    out.push(`${(ref.namespace ?? '') === '' ? fallback : ref.namespace}/${ref.name}`);
   };
   if (spec === undefined) return out;
   if (spec.azureFile !== undefined)

@@ -4,11 +4,13 @@
  */
 import { readRequest, requestDer } from '../../base/certificate-request.ts';
 import type { CertificateSigningRequest } from '../../api/types/certificates-v1.gen.ts';
-import type { Node, PersistentVolume, PersistentVolumeClaim, Pod } from '../../api/types/core-v1.gen.ts';
+import type { Node, PersistentVolume, PersistentVolumeClaim, Pod, Volume } from '../../api/types/core-v1.gen.ts';
 import type { FeatureGates } from '../../api/features/feature-gates.ts';
 import { notFound } from '../../api/status.ts';
+import type { CSIDriver } from '../../api/types/storage-v1.gen.ts';
 import { nodeIdentity } from '../authorization/node.ts';
 import { isKubeletLabel, isKubernetesLabel, labelWithin } from '../../api/helpers/kubelet-labels.ts';
+import { translatedInlineVolume, translatedVolume } from '../../api/helpers/csi-translation/csi-translation.ts';
 import { apiObjectReference } from '../../api/helpers/pod-references.ts';
 import type { AdmissionAttributes, AdmissionPlugin, Authorizer } from '../context.ts';
 import type { Registries } from '../registry.ts';
@@ -45,7 +47,8 @@ export function nodeRestriction(deps: {
   const { registries } = deps;
   const getPod = (a: AdmissionAttributes, name: string): Pod => {
     const pod = cachedObject<Pod>(registries, '', 'pods', a.namespace, name);
-    if (pod === undefined) throw notFound({ group: '', resource: 'pods' }, name);
+    // Upstream's caches name what is not there in the singular.
+    if (pod === undefined) throw notFound({ group: '', resource: 'pod' }, name);
     return pod;
   };
 
@@ -65,7 +68,7 @@ export function nodeRestriction(deps: {
     if (owner.blockOwnerDeletion === true)
       throw refuse(a, `node ${q} must not set blockOwnerDeletion on an owner reference`);
     const object = cachedObject<Node>(registries, '', 'nodes', '', node);
-    if (object === undefined) throw notFound({ group: '', resource: 'nodes' }, node);
+    if (object === undefined) throw notFound({ group: '', resource: 'node' }, node);
     if (owner.uid !== object.metadata?.uid)
       throw refuse(a, `node ${node} UID mismatch: expected ${owner.uid} got ${object.metadata?.uid}`);
     const reference = apiObjectReference(pod);
@@ -155,35 +158,47 @@ export function nodeRestriction(deps: {
       );
   };
 
-  const driverOfClaim = (namespace: string, name: string): string => {
-    const pvc = cachedObject<PersistentVolumeClaim>(registries, '', 'persistentvolumeclaims', namespace, name);
-    const pv = cachedObject<PersistentVolume>(registries, '', 'persistentvolumes', '', pvc?.spec?.volumeName ?? '');
-    return pv?.spec?.csi?.driver ?? '';
+  /** The object, or why a volume does not lead to a driver. @throws {StatusError} */
+  const needed = <T>(group: string, resource: string, namespace: string, name: string): T => {
+    const object = cachedObject<T>(registries, group, resource, namespace, name);
+    if (object === undefined) throw notFound({ group, resource: resource.slice(0, -1) }, name);
+    return object;
   };
 
-  /** Is the audience one that a volume of the pod asks for? */
-  const podUsesAudience = (pod: Pod, audience: string): boolean => {
+  const driverOfClaim = (namespace: string, name: string): string => {
+    const pvc = needed<PersistentVolumeClaim>('', 'persistentvolumeclaims', namespace, name);
+    const pv = needed<PersistentVolume>('', 'persistentvolumes', '', pvc.spec?.volumeName ?? '');
+    return translatedVolume(pv).spec?.csi?.driver ?? '';
+  };
+
+  /** The CSI driver that mounts the volume; empty for volumes without one. @throws {StatusError} */
+  const driverOfVolume = (pod: Pod, v: Volume): string => {
     const namespace = pod.metadata?.namespace ?? '';
+    // A null in place of a source is none.
+    if (v.ephemeral?.volumeClaimTemplate) return driverOfClaim(namespace, `${pod.metadata?.name}-${v.name}`);
+    if (v.persistentVolumeClaim) return driverOfClaim(namespace, v.persistentVolumeClaim.claimName);
+    if (v.csi) return v.csi.driver;
+    return translatedInlineVolume(v, namespace)?.spec?.csi?.driver ?? '';
+  };
+
+  /** Is the audience one that a volume of the pod asks for? Else why that could not be found out, if it could not. */
+  const podUsesAudience = (pod: Pod, audience: string): boolean | string => {
+    const errors = new Set<string>();
     for (const v of pod.spec?.volumes ?? []) {
       for (const s of v.projected?.sources ?? [])
-        if (s.serviceAccountToken !== undefined && (s.serviceAccountToken.audience ?? '') === audience) return true;
-      let driver = '';
-      if (v.ephemeral?.volumeClaimTemplate !== undefined)
-        driver = driverOfClaim(namespace, `${pod.metadata?.name}-${v.name}`);
-      else if (v.persistentVolumeClaim !== undefined)
-        driver = driverOfClaim(namespace, v.persistentVolumeClaim.claimName);
-      else if (v.csi !== undefined) driver = v.csi.driver;
-      if (driver === '') continue;
-      const found = cachedObject<{ spec?: { tokenRequests?: { audience: string }[] } }>(
-        registries,
-        'storage.k8s.io',
-        'csidrivers',
-        '',
-        driver,
-      );
-      if (found?.spec?.tokenRequests?.some((t) => t.audience === audience) === true) return true;
+        if (s.serviceAccountToken && (s.serviceAccountToken.audience ?? '') === audience) return true;
+      try {
+        const name = driverOfVolume(pod, v);
+        if (name === '') continue;
+        const driver = needed<CSIDriver>('storage.k8s.io', 'csidrivers', '', name);
+        if (driver.spec.tokenRequests?.some((t) => t.audience === audience) === true) return true;
+      } catch (error) {
+        if (!(error instanceof Error) || error instanceof TypeError) throw error;
+        errors.add(error.message);
+      }
     }
-    return false;
+    if (errors.size === 0) return false;
+    return errors.size === 1 ? [...errors][0]! : `[${[...errors].join(', ')}]`;
   };
 
   const admitToken = (node: string, a: AdmissionAttributes): void | Promise<void> => {
@@ -205,10 +220,13 @@ export function nodeRestriction(deps: {
       );
     if (pod.spec?.nodeName !== node)
       throw refuse(a, 'node requested token bound to a pod scheduled on a different node');
+    if (!deps.features.enabled('ServiceAccountNodeAudienceRestriction')) return;
     const audiences = spec.audiences ?? [];
     if (audiences.length > 1) throw refuse(a, 'node may only request 0 or 1 audiences');
     const audience = audiences[0] ?? '';
-    if (podUsesAudience(pod, audience)) return;
+    const used = podUsesAudience(pod, audience);
+    if (used === true) return;
+    if (used !== false) throw refuse(a, `error validating audience ${JSON.stringify(audience)}: ${used}`);
     const outcome = deps.authorizer.authorize({
       user: a.user,
       verb: 'request-serviceaccounts-token-audience',

@@ -14,8 +14,10 @@ export const warmed: Named = [
   ['', 'services'],
   ['networking.k8s.io', 'ipaddresses'],
   ['', 'persistentvolumeclaims'],
+  ['', 'persistentvolumes'],
   ['scheduling.k8s.io', 'priorityclasses'],
   ['storage.k8s.io', 'storageclasses'],
+  ['storage.k8s.io', 'csidrivers'],
   ['node.k8s.io', 'runtimeclasses'],
   ['networking.k8s.io', 'ingressclasses'],
 ];

@@ -100,6 +100,7 @@ export class VersionedStore extends DelegatingStore {
   readonly #o: VersionedStoreOptions;
   /** Keys whose value was last seen in another version than the storage version. */
   readonly #stale = new Set<string>();
+  readonly #finished = new WeakSet<Buffer>();
   /** undefined: the versions differ in their name alone. */
   conversion: ObjectConversion | undefined;
 
@@ -119,7 +120,12 @@ export class VersionedStore extends DelegatingStore {
     if (kv.value.length === 0) return kv;
     const { apiVersion, storedApiVersion, versions } = this.#o;
     const version = versionIn(kv.value);
-    if (version !== apiVersion && this.conversion !== undefined) {
+    if (version === apiVersion) {
+      // Who reads it completes it; what he wrote himself he knows already.
+      this.#mark(kv.key, version !== storedApiVersion);
+      return kv;
+    }
+    if (this.conversion !== undefined) {
       this.#mark(kv.key, version !== storedApiVersion);
       return undefined;
     }
@@ -130,7 +136,17 @@ export class VersionedStore extends DelegatingStore {
     // An update that changes nothing writes what would come to lie otherwise than it does.
     const same = version !== undefined && value.equals(renamed(kv.value, version, apiVersion));
     this.#mark(kv.key, version !== storedApiVersion || !same);
-    return same && version === apiVersion ? kv : { ...kv, value };
+    return this.#with(kv, value);
+  }
+
+  #with(kv: KeyValue, value: Buffer): KeyValue {
+    this.#finished.add(value);
+    return { ...kv, value };
+  }
+
+  /** It was made here, of another version: it has the defaults of that one, and gets none of this one. */
+  finished(value: Buffer): boolean {
+    return this.#finished.has(value);
   }
 
   #mark(key: string, stale: boolean): void {
@@ -154,7 +170,7 @@ export class VersionedStore extends DelegatingStore {
         }),
         apiVersion,
       );
-      part.forEach((i, n) => (out[i] = { ...kvs[i]!, value: encoded(convertedTo(types, converted[n]!)) }));
+      part.forEach((i, n) => (out[i] = this.#with(kvs[i]!, encoded(convertedTo(types, converted[n]!)))));
     }
     return out as readonly KeyValue[];
   }

@@ -97,7 +97,8 @@ interface StoredResource {
   readonly store: KeyValueStore;
   readonly embedded: boolean;
   readonly converts?: boolean;
-  readonly complete?: ((object: KubeObject) => KubeObject) | undefined;
+  readonly complete?: (object: KubeObject) => KubeObject;
+  readonly finished?: ((value: Buffer) => boolean) | undefined;
   readonly shown?: ((object: KubeObject) => KubeObject) | undefined;
 }
 
@@ -263,6 +264,7 @@ export class RegistriesImpl implements Registries {
         parsed: this.#parsed,
         freeze: options.freeze ?? false,
         complete: stored.complete,
+        finished: stored.finished,
         shown: stored.shown,
         fromProtobuf: resource.custom ? undefined : (bytes) => this.#fromProtobuf(bytes, resource, versions),
         stored: resource.custom
@@ -345,7 +347,8 @@ export class RegistriesImpl implements Registries {
           store: versioned ?? store,
           embedded: embedded && !lags,
           converts: lags,
-          complete: versioned === undefined ? (object) => storedIn(v.types, object) : undefined,
+          complete: (object) => storedIn(v.types, object),
+          finished: versioned === undefined ? undefined : (value) => versioned.finished(value),
           shown: lags ? undefined : shownIn(v, stored, versions.length > 1),
         },
         undefined,

@@ -36,6 +36,8 @@ export interface LayoutOptions {
   readonly freeze: boolean;
   /** What its schema makes of an object that others stored (custom resources: pruned, with defaults). */
   readonly complete?: ((object: KubeObject) => KubeObject) | undefined;
+  /** It is what `complete` would make of it. */
+  readonly finished?: ((value: Buffer) => boolean) | undefined;
   /** What is to be written, as it will be read; the same object where that is no other. */
   readonly shown?: ((object: KubeObject) => KubeObject) | undefined;
   /** Reads what another API server has stored as protobuf; in the storage version, with defaults. */
@@ -66,6 +68,7 @@ export class StorageLayout {
   readonly parsed: ParsedCache;
   readonly freeze: boolean;
   readonly #complete: LayoutOptions['complete'];
+  readonly #finished: LayoutOptions['finished'];
   readonly #shown: LayoutOptions['shown'];
   readonly #fromProtobuf: LayoutOptions['fromProtobuf'];
   readonly #stored: LayoutOptions['stored'];
@@ -73,6 +76,7 @@ export class StorageLayout {
   constructor(options: LayoutOptions) {
     this.#stored = options.stored;
     this.#complete = options.complete;
+    this.#finished = options.finished;
     this.#shown = options.shown;
     this.#fromProtobuf = options.fromProtobuf;
     this.prefix = `${options.root}/${options.keyPrefix}/`;
@@ -118,6 +122,7 @@ export class StorageLayout {
       if (this.#fromProtobuf !== undefined && isProtobuf(bytes)) return this.encode(this.#fromProtobuf(bytes));
       return this.encode(convert(parseTrustedJson(bytes) as KubeObject, this.apiVersion));
     }
+    if (ours && this.#finished?.(bytes) === true) return bytes;
     const object = parseTrustedJson(bytes) as KubeObject;
     const complete = this.#complete(ours ? object : { ...object, apiVersion: this.apiVersion });
     const made = this.encode(complete);

@@ -114,6 +114,8 @@ export interface CommandSpec {
   readonly description?: string;
   readonly flags: readonly Flag[];
   readonly argument?: { readonly name: string; readonly help: string; readonly optional?: boolean };
+  /** What is said against arguments of a command that takes none; undefined: they are passed over. Without it all are refused. */
+  readonly refuseArguments?: (args: readonly string[]) => string | undefined;
   /** Examples for `--help`, command and what it does. */
   readonly examples?: readonly (readonly [string, string])[];
   /** Commands below this one, which then does nothing of its own. */
@@ -213,7 +215,11 @@ export function addCommand(program: Command, spec: CommandSpec): void {
     );
     command.addHelpText('after', `\nExamples:\n${lines.join(width > 70 ? '\n\n' : '\n')}`);
   }
+  const { refuseArguments } = spec;
+  if (refuseArguments !== undefined) command.allowExcessArguments(true);
   command.action(async (...actionArgs: unknown[]) => {
+    const refused = command.args.length === 0 ? undefined : refuseArguments?.(command.args);
+    if (refused !== undefined) throw new UsageError(refused);
     const options = command.opts<Record<string, unknown>>();
     const values: Record<string, unknown> = {};
     for (const flag of spec.flags) values[flag.name] = options[camel(flag.name)];

@@ -137,6 +137,10 @@ describe('what is wrong is said in one line, and nothing is changed', () => {
     await refuses(['kube-apiserver', '--authorization-mode', 'RBAC,Magic'], 2, /Magic is none of AlwaysAllow/);
     await refuses(['kube-scheduler', '--leader-elect-lease-duration=5s'], 2, /must be longer than/);
     await refuses(['certificates'], 2, /--data-dir DIR is needed/);
+    await refuses(['kube-apiserver', '', 'x'], 2, /"kube-apiserver" does not take any arguments, got \["" "x"\]/);
+    await refuses(['kubelet', ''], 2, /unknown command /);
+    // Empty arguments are none, but for the kubelet: it is the flag that is complained about.
+    await refuses(['kube-scheduler', '', '--leader-elect-lease-duration=5s', ''], 2, /must be longer than/);
   });
 
   test('what a real node lacks', async () => {

@@ -2,6 +2,7 @@
  * What every component's command shares: the log flags, the environment made of them, signals that end it with exit code 0, and
  * typed reading of flag values.
  */
+import { goQuote } from '../../api/codec/json.ts';
 import { SystemClock } from '../../base/clock.ts';
 import { giveBackMemoryWhenIdle } from '../../base/idle-memory.ts';
 import { ioHold } from '../../base/io-time.ts';
@@ -127,6 +128,12 @@ export interface ComponentCommand extends CommandSpec {
   start(values: FlagValues, env: ComponentEnvironment): Promise<void>;
 }
 
+/** Scripts leave empty arguments where something is not set: as upstream's components, ours pass over those alone. */
+const refuseNamed = (name: string) => (args: readonly string[]) =>
+  args.some((a) => a !== '')
+    ? `${goQuote(name)} does not take any arguments, got [${args.map(goQuote).join(' ')}]`
+    : undefined;
+
 /** A command that runs one component. `idle`: flags of upstream's that stand for nothing here. */
 export function componentCommand(
   spec: Omit<CommandSpec, 'run' | 'argument'> & {
@@ -141,6 +148,7 @@ export function componentCommand(
     return spec.run(valuesOf(values, flags), env);
   };
   return {
+    refuseArguments: refuseNamed(spec.name),
     ...spec,
     flags,
     start,

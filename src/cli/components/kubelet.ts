@@ -11,6 +11,8 @@ export const kubeletCommand = componentCommand({
   summary: "a node's agent",
   description:
     'Registers this node and runs the pods that are bound to it, by a container runtime; with --container-runtime-endpoint simulated:// containers start, log, answer and end, but nothing runs. Defaults are those of KubeletConfiguration; a flag goes before --config-dir, that before --config. What has no effect here is told when it starts.',
+  // Upstream's is stricter than the other components.
+  refuseArguments: ([first]) => `unknown command ${first}`,
   idle: idleKubeletFlags,
   flags: [
     file('kubeconfig', 'how to reach the API server, as system:node:NAME'),

@@ -132,3 +132,45 @@ test('a ReplicationController replaces its pods; a dead node loses them', async 
     [],
   );
 });
+
+test('a dependent that blocks and cannot go holds its owner up, until it can', async () => {
+  await using w = await virtualWorld(['garbagecollector', 'serviceaccount']);
+  await w.clock.advance(1000);
+  const rcs = w.admin.core.replicationcontrollers;
+  const { pods } = w.admin.core;
+  const rc = await rcs.create({
+    metadata: { name: 'owner', namespace: 'default' },
+    spec: {
+      selector: { name: 'test' },
+      template: { metadata: { labels: { name: 'test' } }, spec: { containers: [{ name: 'c', image: 'i' }] } },
+    },
+  });
+  await pods.create({
+    metadata: {
+      name: 'pod',
+      namespace: 'default',
+      finalizers: ['x/y'],
+      ownerReferences: [
+        {
+          apiVersion: 'v1',
+          kind: 'ReplicationController',
+          name: 'owner',
+          uid: rc.metadata.uid!,
+          blockOwnerDeletion: true,
+        },
+      ],
+    },
+    spec: { containers: [{ name: 'c', image: 'i' }] },
+  });
+  await w.clock.advance(5000);
+  await rcs.delete('owner', 'default', { propagationPolicy: 'Foreground' });
+  await w.clock.advance(15_000);
+  assert.deepEqual((await rcs.get('owner', 'default')).metadata.finalizers, ['foregroundDeletion']);
+  const held = await pods.get('pod', 'default');
+  assert.ok(held.metadata.deletionTimestamp !== undefined);
+  assert.deepEqual(held.metadata.finalizers, ['x/y']);
+  await pods.patch('pod', 'default', 'merge', { metadata: { finalizers: null } });
+  await w.clock.advance(15_000);
+  await assert.rejects(pods.get('pod', 'default'), isNotFound);
+  await assert.rejects(rcs.get('owner', 'default'), isNotFound);
+});

@@ -460,6 +460,48 @@ test('a default of the storage version shows in the others as soon as it is ther
   assert.deepEqual((await api.get(at)).body.status, { a: 'A', c: 'C' });
 });
 
+test('what lies in a version that the definition has given up cannot be read any more', async () => {
+  const both = (storage: string): Json[] =>
+    ['v1', 'v2'].map((name) => version(name, { a: text }, { storage: name === storage }));
+  await install(definition('losts', both('v1')));
+  const crd = `${definitions}/losts.stable.example.com`;
+  const made = await api.create(path('v1', 'losts'), object('v1', 'Lost', 'x', { a: '1' }));
+  assert.equal(made.status, 201, made.text);
+  const turn = async (at: string, change: Json): Promise<void> => {
+    const turned = await api.merge(at, change);
+    assert.equal(turned.status, 200, turned.text);
+  };
+  await turn(crd, { spec: { versions: both('v2') } });
+  assert.equal((await api.get(path('v2', 'losts', 'x'))).body.a, '1');
+  assert.deepEqual((await api.get(crd)).body.status.storedVersions, ['v1', 'v2']);
+  await turn(`${crd}/status`, { status: { storedVersions: ['v2'] } });
+  await turn(crd, { spec: { versions: both('v2').slice(1) } });
+  const why = 'request to convert CR from an invalid group/version: stable.example.com/v1';
+  await until('its end', async () => (await api.get(path('v2', 'losts', 'x'))).status === 500);
+  assert.deepEqual((await api.get(path('v2', 'losts', 'x'))).body, {
+    kind: 'Status',
+    apiVersion: 'v1',
+    metadata: {},
+    status: 'Failure',
+    message: why,
+    code: 500,
+  });
+  for (const answered of [
+    await api.get(path('v2', 'losts')),
+    await api.merge(path('v2', 'losts', 'x'), { a: '2' }),
+    await api.delete(path('v2', 'losts', 'x')),
+  ])
+    assert.deepEqual([answered.status, answered.body.message], [500, why]);
+  // The version coming back, all of it is there again.
+  await turn(crd, { spec: { versions: both('v2') } });
+  await until('its return', async () => (await api.get(path('v2', 'losts', 'x'))).status === 200);
+  assert.deepEqual(
+    (await api.get(path('v2', 'losts'))).body.items.map((i: Json) => [i.apiVersion, i.a]),
+    [['stable.example.com/v2', '1']],
+  );
+  assert.equal((await api.delete(path('v2', 'losts', 'x'))).status, 200);
+});
+
 test('what managers own in a version that is no more cannot be told any more', async () => {
   await install(
     definition('gones', [

@@ -20,6 +20,7 @@ import type {
   StoreWatchSink,
 } from '../../etcd/store.ts';
 import { DecodeError } from '../../api/schema/decode.ts';
+import { StatusError } from '../../api/status.ts';
 import { storedCustomMetadata } from '../storage/codec.ts';
 import { DelegatingStore } from '../storage/delegating-store.ts';
 import type { TypeSupport } from '../registry/type-support.ts';
@@ -82,13 +83,18 @@ function lenient(object: KubeObject, read: ((object: KubeObject) => KubeObject) 
 }
 
 /** What lies in the store in a version, as its schema of today has it; what it cannot read stays as it is. */
-export function storedIn(types: TypeSupport | undefined, object: KubeObject): KubeObject {
-  return lenient(object, types?.stored?.bind(types));
+export function storedIn(types: TypeSupport, object: KubeObject): KubeObject {
+  return lenient(object, types.stored?.bind(types));
 }
 
 /** What was converted to a version, without what it does not know and without its defaults. */
 export function convertedTo(types: TypeSupport, object: KubeObject): KubeObject {
   return lenient({ ...object, apiVersion: types.apiVersion }, types.converted?.bind(types));
+}
+
+/** It lies in a version that the definition has given up. */
+function unknownVersion(apiVersion: string): StatusError {
+  return new StatusError(500, '', `request to convert CR from an invalid group/version: ${apiVersion}`);
 }
 
 interface Batch {
@@ -125,13 +131,15 @@ export class VersionedStore extends DelegatingStore {
       this.#mark(kv.key, version !== storedApiVersion);
       return kv;
     }
-    if (this.conversion !== undefined) {
+    const object = parsed(kv.value);
+    const from = version ?? object.apiVersion ?? '';
+    const types = versions.get(from);
+    if (types === undefined) throw unknownVersion(from);
+    if (this.conversion !== undefined && from !== apiVersion) {
       this.#mark(kv.key, version !== storedApiVersion);
       return undefined;
     }
-    const object = parsed(kv.value);
-    const from = version ?? object.apiVersion ?? '';
-    const read = storedIn(versions.get(from) ?? versions.get(apiVersion), object);
+    const read = storedIn(types, object);
     const value = encoded(from === apiVersion ? read : convertedTo(versions.get(apiVersion)!, read));
     // An update that changes nothing writes what would come to lie otherwise than it does.
     const same = version !== undefined && value.equals(renamed(kv.value, version, apiVersion));
@@ -166,7 +174,7 @@ export class VersionedStore extends DelegatingStore {
       const converted = await conversion!.convert(
         part.map((i) => {
           const object = parsed(kvs[i]!.value);
-          return storedIn(versions.get(object.apiVersion ?? ''), object);
+          return storedIn(versions.get(object.apiVersion ?? '')!, object);
         }),
         apiVersion,
       );
@@ -250,7 +258,13 @@ export class VersionedStore extends DelegatingStore {
         if (closed) return;
         for (const e of events) if (e.type === 'delete') this.#stale.delete(e.kv.key);
         if (!running) {
-          const kvs = events.map((e) => this.#here(e.kv));
+          let kvs: (KeyValue | undefined)[];
+          try {
+            kvs = events.map((e) => this.#here(e.kv));
+          } catch (error) {
+            fail(error as Error);
+            return;
+          }
           if (!kvs.includes(undefined)) {
             sink.events(
               events.map((e, i) => (e.kv === kvs[i] ? e : { ...e, kv: kvs[i]!, previous: undefined })),

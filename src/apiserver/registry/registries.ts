@@ -86,7 +86,7 @@ export interface CustomResource {
 interface MadeVersion {
   readonly registry: GenericRegistry;
   readonly reading: readonly unknown[];
-  readonly versioned: VersionedStore | undefined;
+  readonly versioned: VersionedStore;
 }
 
 interface StoredResource {
@@ -333,22 +333,21 @@ export class RegistriesImpl implements Registries {
       const reading = [readings, storedApiVersion, conversion !== undefined];
       const old = before?.get(v.resource.version);
       const same = !lags && semanticEqual(old?.reading, reading) ? old : undefined;
-      let versioned = same?.versioned;
-      if (versioned !== undefined) versioned.conversion = conversion;
-      else if (versions.length > 1) {
-        const { activity } = clock;
-        versioned = new VersionedStore({ store, apiVersion, storedApiVersion, versions: types, activity }, conversion);
-      }
+      const { activity } = clock;
+      const versioned =
+        same?.versioned ??
+        new VersionedStore({ store, apiVersion, storedApiVersion, versions: types, activity }, conversion);
+      versioned.conversion = conversion;
       const registry = this.#make(
         {
           resource: v.resource,
           versions: types,
           strategies: v.strategies,
-          store: versioned ?? store,
+          store: versioned,
           embedded: embedded && !lags,
           converts: lags,
           complete: (object) => storedIn(v.types, object),
-          finished: versioned === undefined ? undefined : (value) => versioned.finished(value),
+          finished: (value) => versioned.finished(value),
           shown: lags ? undefined : shownIn(v, stored, versions.length > 1),
         },
         undefined,

@@ -214,6 +214,70 @@ test('what this server serves is registered, as upstream registers it', async ()
   );
 });
 
+test('an APIService made by hand leads away from a definition, and without it the definition is back', async () => {
+  const of = 'handed.example.com';
+  const schema = { openAPIV3Schema: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } };
+  const crd = {
+    apiVersion: 'apiextensions.k8s.io/v1',
+    kind: 'CustomResourceDefinition',
+    metadata: { name: `things.${of}` },
+    spec: {
+      group: of,
+      scope: 'Cluster',
+      names: { plural: 'things', kind: 'Thing' },
+      versions: [{ name: 'v1', served: true, storage: true, schema }],
+    },
+  };
+  const crds = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
+  const things = `/apis/${of}/v1/things`;
+  const thing = { apiVersion: `${of}/v1`, kind: 'Thing', metadata: { name: 'x' } };
+  const at = `${services}/v1.${of}`;
+  const byHand = {
+    apiVersion: 'apiregistration.k8s.io/v1',
+    kind: 'APIService',
+    metadata: { name: `v1.${of}`, labels: { mine: 'yes' } },
+    spec: {
+      group: of,
+      version: 'v1',
+      groupPriorityMinimum: 100,
+      versionPriority: 100,
+      insecureSkipTLSVerify: true,
+      service: { namespace: 'nowhere', name: 'nobody' },
+    },
+  };
+  const managed = async (): Promise<void> => {
+    const label = 'kube-aggregator.kubernetes.io/automanaged';
+    const is = (s: { metadata: { labels?: Record<string, string> } }): boolean => s.metadata.labels?.[label] === 'true';
+    await waitForOne(cluster.client.apiregistration.apiservices, `v1.${of}`, undefined, is);
+  };
+  // The APIService is there first.
+  assert.equal((await api.create(services, byHand)).status, 201);
+  assert.equal((await api.create(crds, crd)).status, 201);
+  await waitForOne(cluster.client.apiextensions.customresourcedefinitions, `things.${of}`, undefined, (d) =>
+    (d.status?.conditions ?? []).some((c) => c.type === 'Established' && c.status === 'True'),
+  );
+  assert.equal((await api.get(things)).status, 503);
+  assert.deepEqual((await api.get(at)).body.metadata.labels, { mine: 'yes' });
+  assert.equal((await api.delete(at)).status, 200);
+  await managed();
+  assert.equal((await api.create(things, thing)).status, 201);
+  // It takes the place of the one that was made for the definition.
+  const { metadata } = (await api.get(at)).body;
+  const { resourceVersion } = metadata;
+  const put = { ...byHand, metadata: { ...byHand.metadata, resourceVersion } };
+  assert.equal((await api.request('PUT', at, put)).status, 200);
+  assert.equal((await api.get(things)).status, 503);
+  // The definition going takes nothing of it along.
+  assert.equal((await api.delete(`${crds}/things.${of}`)).status, 200);
+  await waitFor(
+    cluster.client.apiextensions.customresourcedefinitions,
+    {},
+    (all) => !all.some((d) => d.metadata.name === `things.${of}`),
+  );
+  assert.deepEqual((await api.get(at)).body.metadata.labels, { mine: 'yes' });
+  assert.equal((await api.delete(at)).status, 200);
+});
+
 test('an aggregated server becomes available step by step, and its reasons are told', async () => {
   const made = await api.create(services, {
     metadata: { name },

@@ -89,6 +89,9 @@ const checkMs = 60_000;
 /** Instances with finalizers are still there. */
 class InstancesLeft extends Error {}
 
+/** What instances there are cannot be told. */
+class InstancesUnread extends Error {}
+
 /** Nothing is created any more of a definition that is going. */
 function closed(strategies: ResourceStrategies, info: ResourceInfo): ResourceStrategies {
   return {
@@ -336,7 +339,8 @@ export class CustomResources {
         await this.#deleteInstances(crd);
       } catch (error) {
         if (!(error instanceof InstancesLeft)) {
-          const why = `could not issue all deletes: ${(error as Error).message}`;
+          const what = error instanceof InstancesUnread ? 'list instances' : 'issue all deletes';
+          const why = `could not ${what}: ${(error as Error).message}`;
           await this.#tell(name, 'True', 'InstanceDeletionFailed', why);
         } else if (this.#o.clock.now() - timeMs(crd.metadata.deletionTimestamp!) > checkMs) {
           const why = 'could not confirm zero CustomResources remaining: context deadline exceeded';
@@ -356,6 +360,11 @@ export class CustomResources {
     const registry = registries.registry(crd.spec.group, plural);
     // Behind the name of a built-in resource are no instances of the definition.
     if (registry === undefined || this.#o.directory.builtInResource(crd.spec.group, plural)) return;
+    if (!registry.cache.ready) {
+      await registry.cache.start().catch((cause: unknown) => {
+        throw new InstancesUnread((cause as Error).message, { cause });
+      });
+    }
     const all = {
       namespace: '',
       labelSelector: '',

@@ -131,7 +131,12 @@ export class GenericRegistry implements Registry {
     const { cache } = this;
     let object: StoredObject | undefined;
     if (resourceVersion === '') {
-      if (!cache.ready && !this.support.objects.converts) await cache.start();
+      if (!cache.ready && !this.support.objects.converts) {
+        // One object may be there to read where others are not.
+        await cache.start().catch((error: unknown) => {
+          if (!(error instanceof StatusError) || error.code !== 500) throw error;
+        });
+      }
       object = cache.current ? cache.get(key) : (await this.support.objects.readFresh(key)).object;
     } else {
       const revision = parseResourceVersion(resourceVersion, '');

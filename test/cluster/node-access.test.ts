@@ -113,6 +113,27 @@ test('a node reads the Secrets of the volumes of its pods, whatever kind the vol
   });
 });
 
+test("a claim that a pod lets go of is no longer its node's", async () => {
+  await withNodes([], async (api, one) => {
+    const claims = '/apis/resource.k8s.io/v1/namespaces/default/resourceclaims';
+    await created(api, claims, { metadata: { name: 'made' }, spec: {} });
+    const { spec, metadata } = pod('claiming', []);
+    await created(api, `${core}/pods`, {
+      metadata,
+      spec: { ...spec, resourceClaims: [{ name: 'c', resourceClaimTemplateName: 't' }] },
+    });
+    const statuses = async (resourceClaimStatuses: Json[] | null): Promise<void> => {
+      const told = await api.merge(`${core}/pods/claiming/status`, { status: { resourceClaimStatuses } });
+      assert.equal(told.status, 200, told.text);
+    };
+    assert.equal((await one.get(`${claims}/made`)).status, 403);
+    await statuses([{ name: 'c', resourceClaimName: 'made' }]);
+    assert.equal((await one.get(`${claims}/made`)).status, 200);
+    await statuses(null);
+    assert.equal((await one.get(`${claims}/made`)).status, 403);
+  });
+});
+
 test('a node gets tokens for the audiences of its pods, and for those that it is allowed', async () => {
   const asks = (node: Api, name: string, uid: string, audience?: string) =>
     node.create(`${core}/serviceaccounts/default/token`, {

@@ -223,6 +223,8 @@ export class NodeGraph {
   isRelated(node: string, type: NodeObjectType, namespace: string, name: string): boolean {
     if (type === 'volumeattachment' || type === 'resourceslice' || type === 'podcertificaterequest')
       return this.#direct.get(reference(type, namespace, name)) === node;
+    // Claims are the one thing that a bound pod may let go of.
+    if (type === 'resourceclaim') this.#refresh(node);
     if (this.#related(node, type, namespace, name)) return true;
     return this.#refresh(node) && this.#related(node, type, namespace, name);
   }

@@ -55,7 +55,13 @@ export function errorFromResponse(response: ApiResponse): StatusError {
       status.details,
     );
   }
-  const text = typeof body === 'string' ? body.trim() : '';
+  // What stands in it is not for people: a server that ran out of time sends its Status as text.
+  const text =
+    response.status === 504
+      ? 'the server was unable to return a response in the time allotted, but may still be processing the request'
+      : typeof body === 'string'
+        ? body.trim()
+        : '';
   const reasons: Record<number, string> = {
     400: 'BadRequest',
     401: 'Unauthorized',

@@ -5,7 +5,6 @@
 import { ioNow, ioTimer } from '../../base/io-time.ts';
 import { parseDuration } from '../../api/time.ts';
 import { StatusError, badRequest } from '../../api/status.ts';
-import { statusResponse } from './panic.ts';
 import type { OutgoingResponse } from '../request.ts';
 import type { Filter, Scope } from './scope.ts';
 
@@ -14,8 +13,15 @@ interface Waiting {
   expire(): void;
 }
 
-export function timeoutError(): StatusError {
-  return new StatusError(504, 'Timeout', 'Timeout: request did not complete within the allotted timeout', {});
+/** Upstream's answer is a Status without its kind, sent as plain text: clients tell of the code in words of their own. */
+function timedOut(): OutgoingResponse {
+  const {
+    kind: _kind,
+    apiVersion: _apiVersion,
+    ...status
+  } = new StatusError(504, 'Timeout', 'Timeout: request did not complete within the allotted timeout', {}).toStatus();
+  const bytes = Buffer.from(`${JSON.stringify(status)}\n`);
+  return { status: 504, body: { kind: 'bytes', contentType: 'text/plain; charset=utf-8', bytes } };
 }
 
 /** Requests that share one length of deadline, oldest first. */
@@ -89,7 +95,7 @@ export function withDeadline(deadlines: Deadlines): Filter {
     return new Promise<OutgoingResponse>((resolve, reject) => {
       const expire = (): void => {
         scope.expire();
-        resolve(statusResponse(timeoutError()));
+        resolve(timedOut());
       };
       if (sooner) {
         const cancel = ioTimer(asked, expire);

@@ -30,6 +30,7 @@ function incoming(method: string, target: string, headers: Record<string, string
 const scopeOf = (method: string, target: string, headers?: Record<string, string>): Scope =>
   new Scope(incoming(method, target, headers), 'id', 0);
 const ok: OutgoingResponse = { status: 200, body: { kind: 'none' } };
+
 test('request info takes paths apart as upstream does', () => {
   const info = (method: string, target: string): string => {
     const i: RequestInfo = parseRequestInfo(incoming(method, target));

@@ -19,7 +19,7 @@ import {
   type BootstrapObject,
 } from './objects.ts';
 import { policyObjects, type PolicyObject } from './policy.ts';
-import { reconcileBinding, reconcileRole } from './reconcile-rbac.ts';
+import { reconcileBinding, reconcileRole, splitBinding, splitOff } from './reconcile-rbac.ts';
 import type { StartWrites } from './start-writes.ts';
 import { BootstrapWriter } from './writer.ts';
 
@@ -98,11 +98,18 @@ function sorted(value: unknown): unknown {
   );
 }
 
-async function ensurePolicy(writer: BootstrapWriter, o: PolicyObject): Promise<void> {
+/** `discovery`: the binding of that name as it was before anything was written. */
+async function ensurePolicy(
+  writer: BootstrapWriter,
+  o: PolicyObject,
+  discovery: KubeObject | undefined,
+): Promise<void> {
   const { resource, object } = o;
   const current = writer.current(rbacGroup, resource, object.metadata);
   if (current === undefined) {
-    await writer.create(rbacGroup, resource, object);
+    const split =
+      discovery !== undefined && resource === 'clusterrolebindings' && object.metadata.name === splitBinding.to;
+    await writer.create(rbacGroup, resource, split ? splitOff(discovery, object) : object);
     return;
   }
   const reconcile = resource === 'roles' || resource === 'clusterroles' ? reconcileRole : reconcileBinding;
@@ -146,8 +153,11 @@ export async function bootstrap(options: BootstrapOptions): Promise<void> {
           ]),
     ]);
   };
+  const discovery = writer.current(rbacGroup, 'clusterrolebindings', { name: splitBinding.from });
   await Promise.all([
-    ...policyObjects(options.features ?? new FeatureGates()).map((o) => attempt(() => ensurePolicy(writer, o))),
+    ...policyObjects(options.features ?? new FeatureGates()).map((o) =>
+      attempt(() => ensurePolicy(writer, o, discovery)),
+    ),
     ...priorityClassObjects().map((o) => attempt(() => ensure(writer, o))),
     attempt(() => ensureFlowControl(options.registries)),
     attempt(() => ensureMembers(writer, authenticationConfigMap(options.authentication), ['data'])),

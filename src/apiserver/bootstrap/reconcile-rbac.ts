@@ -97,3 +97,23 @@ export function reconcileBinding(existing: KubeObject, expected: KubeObject): Re
   if (missing.length > 0) next = { ...(next ?? existing), subjects: [...subjects, ...missing] };
   return next === undefined ? same : { kind: 'update', object: next };
 }
+
+/** The binding that was once part of another: a cluster that has the other alone gets it with the subjects granted there. */
+export const splitBinding = Object.freeze({ from: 'system:discovery', to: 'system:public-info-viewer' });
+
+/** What is made of a default binding that is missing, where the one it was split from is there. */
+export function splitOff(source: KubeObject, expected: KubeObject): KubeObject {
+  const { labels, annotations } = source.metadata;
+  const { labels: _labels, annotations: _annotations, ...metadata } = expected.metadata;
+  const split: KubeObject = {
+    ...expected,
+    metadata: {
+      ...metadata,
+      ...(labels === undefined ? {} : { labels }),
+      ...(annotations === undefined ? {} : { annotations }),
+    },
+    subjects: source['subjects'] ?? [],
+  };
+  const reconciled = reconcileBinding(split, expected);
+  return reconciled.kind === 'same' ? split : reconciled.object;
+}

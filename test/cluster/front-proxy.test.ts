@@ -34,11 +34,19 @@ test('an authenticating proxy speaks for users', async () => {
   for (const [name, text] of fronts) if (/gateway|stranger/.test(name)) work.pki.set(name, text);
   await using store = await startStore();
   try {
+    await assert.rejects(
+      startApiServer(work, store, ['--requestheader-uid-headers=X-Uid']),
+      /--requestheader-uid-headers is set without specifying the standard X-Remote-Uid header/,
+    );
+    await assert.rejects(
+      startApiServer(work, store, ['--requestheader-group-headers=X-Group, ']),
+      /empty value in "requestheader-group-headers"/,
+    );
     await using server = await startApiServer(work, store, [
       `--requestheader-client-ca-file=${work.write('front-proxy-ca.crt', fronts.get('front-proxy-ca.crt')!)}`,
       '--requestheader-allowed-names=gateway',
       '--requestheader-username-headers=X-User,X-Remote-User',
-      '--requestheader-uid-headers=X-Uid',
+      '--requestheader-uid-headers=X-Uid,X-Remote-Uid',
       '--requestheader-group-headers=X-Group',
       '--requestheader-extra-headers-prefix=X-Extra-',
       `--token-auth-file=${work.write('tokens.csv', 'joes-token,joe,17,"dev"\n')}`,

@@ -85,7 +85,7 @@ export function authenticationConfigMap(files: AuthenticationFiles): BootstrapOb
     data['requestheader-client-ca-file'] = files.requestHeaderCa;
     data['requestheader-extra-headers-prefix'] = JSON.stringify(headers.extraHeaderPrefixes);
     data['requestheader-group-headers'] = JSON.stringify(headers.groupHeaders);
-    data['requestheader-uid-headers'] = JSON.stringify(headers.uidHeaders);
+    if (headers.uidHeaders.length > 0) data['requestheader-uid-headers'] = JSON.stringify(headers.uidHeaders);
     data['requestheader-username-headers'] = JSON.stringify(headers.usernameHeaders);
   }
   return {

@@ -80,7 +80,7 @@ export const apiServerCommand = componentCommand({
     file('requestheader-client-ca-file', 'authorities of authenticating proxies'),
     list('requestheader-allowed-names', 'NAME,…', [], 'names of proxies that may speak for others; all when left out'),
     list('requestheader-username-headers', 'HEADER,…', ['X-Remote-User'], 'who asks'),
-    list('requestheader-uid-headers', 'HEADER,…', ['X-Remote-Uid'], 'their unique id'),
+    list('requestheader-uid-headers', 'HEADER,…', [], 'their unique id: X-Remote-Uid; of nobody when left out'),
     list('requestheader-group-headers', 'HEADER,…', ['X-Remote-Group'], 'their groups'),
     list('requestheader-extra-headers-prefix', 'PREFIX,…', ['X-Remote-Extra-'], 'more about them'),
     file('proxy-client-cert-file', 'shown to aggregated API servers'),

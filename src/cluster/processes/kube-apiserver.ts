@@ -188,8 +188,27 @@ function advertisedAddress(flags: ApiServerFlags): string | undefined {
   return given;
 }
 
+/** Names of headers that aggregated API servers could not be asked with. */
+function checkRequestHeaders(flags: ApiServerFlags): void {
+  const lists = {
+    'requestheader-username-headers': flags.requestheaderUsernameHeaders,
+    'requestheader-group-headers': flags.requestheaderGroupHeaders,
+    'requestheader-extra-headers-prefix': flags.requestheaderExtraHeadersPrefix,
+    'requestheader-allowed-names': flags.requestheaderAllowedNames,
+    'requestheader-uid-headers': flags.requestheaderUidHeaders,
+  };
+  for (const [flag, names] of Object.entries(lists))
+    if (names.some((name) => name.trim() === '')) throw new StartError(`empty value in "${flag}"`);
+  const uids = flags.requestheaderUidHeaders;
+  if (uids.length > 0 && !uids.some((name) => name.toLowerCase() === 'x-remote-uid'))
+    throw new StartError(
+      '--requestheader-uid-headers is set without specifying the standard X-Remote-Uid header - API aggregation will not work',
+    );
+}
+
 export async function runApiServer(flags: ApiServerFlags, env: ComponentEnvironment): Promise<void> {
   const { clock, random, signal, logger } = env;
+  checkRequestHeaders(flags);
   if (flags.etcdServers.length === 0)
     throw new StartError('--etcd-servers must be specified, such as https://127.0.0.1:2379 ("knarr etcd" is one)');
   if (flags.security.serviceAccountIssuer.length === 0)

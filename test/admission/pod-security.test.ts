@@ -223,8 +223,14 @@ test('labels are checked, and pods that are there are named when a namespace get
     { 'content-type': 'application/strategic-merge-patch+json' },
   );
   assert.equal(ephemeral.status, 403, ephemeral.text);
+  const { text } = await api.get('/metrics');
+  // Nobody is exempt here: it is told of all the same.
   assert.match(
-    (await api.get('/metrics')).text,
+    text,
+    /pod_security_exemptions_total\{request_operation="create",resource="controller",subresource=""\} 0/,
+  );
+  assert.match(
+    text,
     /pod_security_evaluations_total\{decision="deny",mode="enforce",policy_level="restricted",policy_version="latest",request_operation="create",resource="pod",subresource=""\} \d/,
   );
 });

@@ -31,6 +31,45 @@ export class PodSecurityMetrics {
   );
   readonly families: readonly Family[] = [this.#evaluations, this.#exemptions, this.#errors];
 
+  constructor() {
+    // Those that upstream tells of from its start.
+    for (const operation of ['CREATE', 'UPDATE']) {
+      this.#evaluation('allow', 'privileged', 'latest', 'enforce', operation, 'pod', '');
+      for (const resource of ['pod', 'controller']) this.#exemption(operation, resource, '');
+    }
+  }
+
+  #evaluation(
+    decision: 'allow' | 'deny',
+    level: string,
+    version: string,
+    mode: 'enforce' | 'audit' | 'warn',
+    operation: string,
+    resource: string,
+    subresource: string,
+  ) {
+    return this.#evaluations.series(
+      `${decision} ${level} ${version} ${mode} ${operation} ${resource} ${subresource}`,
+      () => ({
+        decision,
+        mode,
+        policy_level: level,
+        policy_version: version,
+        request_operation: operation.toLowerCase(),
+        resource,
+        subresource,
+      }),
+    );
+  }
+
+  #exemption(operation: string, resource: string, subresource: string) {
+    return this.#exemptions.series(`${operation} ${resource} ${subresource}`, () => ({
+      request_operation: operation.toLowerCase(),
+      resource,
+      subresource,
+    }));
+  }
+
   evaluated(
     a: AdmissionAttributes,
     decision: 'allow' | 'deny',
@@ -39,29 +78,11 @@ export class PodSecurityMetrics {
   ): void {
     const policyVersion =
       version === 'latest' || level === 'privileged' ? 'latest' : version > ownMinor ? 'future' : versionText(version);
-    const resource = resourceLabel(a);
-    this.#evaluations
-      .series(`${decision} ${level} ${policyVersion} ${mode} ${a.operation} ${resource} ${a.subresource}`, () => ({
-        decision,
-        mode,
-        policy_level: level,
-        policy_version: policyVersion,
-        request_operation: a.operation.toLowerCase(),
-        resource,
-        subresource: a.subresource,
-      }))
-      .inc();
+    this.#evaluation(decision, level, policyVersion, mode, a.operation, resourceLabel(a), a.subresource).inc();
   }
 
   exempted(a: AdmissionAttributes): void {
-    const resource = resourceLabel(a);
-    this.#exemptions
-      .series(`${a.operation} ${resource} ${a.subresource}`, () => ({
-        request_operation: a.operation.toLowerCase(),
-        resource,
-        subresource: a.subresource,
-      }))
-      .inc();
+    this.#exemption(a.operation, resourceLabel(a), a.subresource).inc();
   }
 
   failed(a: AdmissionAttributes, fatal: boolean): void {

@@ -22,6 +22,7 @@ import type {
   ResourceSliceSpec,
 } from '../../api/types/resource-v1.gen.ts';
 import type { Authorizer } from '../context.ts';
+import { forbiddenByAuthorizer } from '../filters/authorization.ts';
 import type { Registries } from '../registry.ts';
 import type { Draft, ResourceStrategies, StrategyContext } from '../strategy.ts';
 import {
@@ -43,7 +44,7 @@ import {
   validateResourceClaimTemplate,
   validateResourceClaimUpdate,
 } from '../validation/resource-claim.ts';
-import { withCheck } from './asynchronous.ts';
+import { afterCheck } from './asynchronous.ts';
 import { bumpWhenChanged, plainKind, type StatusOptions } from './common.ts';
 
 export interface DynamicResourceDeps {
@@ -184,7 +185,7 @@ function cleanClaimStatus(features: FeatureGates, object: Draft, old: KubeObject
   object['status'] = status;
 }
 
-/** Drivers whose part of the status a write adds, changes or takes away. */
+/** Drivers whose part of the status a write adds, changes or takes away; nothing of it is known to be well-formed yet. */
 function touchedDrivers(now: ResourceClaimStatus, before: ResourceClaimStatus): string[] {
   const old = new Map<string, AllocatedDeviceStatus>((before.devices ?? []).map((d) => [sharedDeviceId(d), d]));
   const drivers = new Set<string>();
@@ -192,9 +193,9 @@ function touchedDrivers(now: ResourceClaimStatus, before: ResourceClaimStatus): 
     const id = sharedDeviceId(device);
     const previous = old.get(id);
     old.delete(id);
-    if (previous === undefined || !semanticEqual(previous, device)) drivers.add(device.driver);
+    if (previous === undefined || !semanticEqual(previous, device)) drivers.add(device.driver ?? '');
   }
-  for (const device of old.values()) drivers.add(device.driver);
+  for (const device of old.values()) drivers.add(device.driver ?? '');
   return [...drivers].sort();
 }
 
@@ -238,7 +239,7 @@ async function statusAccess(
     namespace: string,
     name: string,
   ): Promise<string | undefined> => {
-    const { decision, reason } = await authorizer.authorize({
+    const attributes = {
       user,
       verb,
       isResourceRequest: true,
@@ -249,12 +250,11 @@ async function statusAccess(
       namespace,
       name,
       path: info.path,
-    });
+    };
+    const { decision, reason, error } = await authorizer.authorize(attributes);
     if (decision === 'allow') return undefined;
-    const where = namespace === '' ? 'at the cluster scope' : `in the namespace ${JSON.stringify(namespace)}`;
-    const what = name === '' ? '' : ` ${JSON.stringify(name)}`;
-    const who = `User ${JSON.stringify(user.name)} cannot ${verb} resource "resourceclaims/${subresource}" in API group "${group}" ${where}`;
-    return `resourceclaims.${group}${what} is forbidden: ${who}${reason === '' ? '' : `: ${reason}`}`;
+    const why = [...(error === undefined ? [] : [error.message]), ...(reason === '' ? [] : [reason])].join(': ');
+    return forbiddenByAuthorizer(attributes, why).message;
   };
   const { verb } = info;
   if (!semanticEqual(now.allocation, before.allocation) || !semanticEqual(now.reservedFor, before.reservedFor)) {
@@ -316,19 +316,19 @@ function claims(deps: DynamicResourceDeps, rules: DeviceRules): ResourceStrategi
     {
       keepsMetadata: true,
       update: (object, old) => cleanClaimStatus(features, object, old),
-      validateUpdate: (object, old) => [
-        ...(adminGranted(statusOf<ResourceClaimStatus>(old).allocation) === undefined
-          ? adminErrors(deps, object, adminGranted(statusOf<ResourceClaimStatus>(object).allocation))
-          : []),
-        ...validateResourceClaimStatusUpdate(object, old),
-      ],
+      validateUpdate: validateResourceClaimStatusUpdate,
     },
   );
   const granular = authorizer !== undefined && features.enabled('DRAResourceClaimGranularStatusAuthorization');
-  const status = withCheck(
-    kind.subresources['status']!,
-    granular ? (ctx, object, old) => statusAccess(authorizer, features, ctx, object, old!) : undefined,
-  );
+  const status = afterCheck(kind.subresources['status']!, (ctx, object, old) => {
+    const admin =
+      adminGranted(statusOf<ResourceClaimStatus>(old).allocation) === undefined
+        ? adminErrors(deps, object, adminGranted(statusOf<ResourceClaimStatus>(object).allocation))
+        : [];
+    return granular
+      ? statusAccess(authorizer, features, ctx, object, old).then((errors) => [...admin, ...errors])
+      : admin;
+  });
   return { ...kind, subresources: { status } };
 }
 

@@ -283,6 +283,7 @@ export function createSecurity(options: SecurityOptions): Security {
         tokens,
         registries,
         clock,
+        features,
         extendExpiration: options.extendTokenExpiration ?? true,
         maxExpirationSeconds: options.maxTokenExpirationSeconds ?? 0,
         maxExtendedSeconds: options.maxExtendedExpirationSeconds,

@@ -385,3 +385,30 @@ test('what a mutating webhook patched is told where requests are told', async ()
   assert.ok('mutation.webhook.admission.k8s.io/round_0_index_0' in metadata);
   assert.equal((await server.api.delete(`${configurations}/patches`)).status, 200);
 });
+
+test('a token request for another UID is let through without its gate, which the caller and the log are told', async () => {
+  const log = work.path('tokens/audit.log');
+  const file = work.write('tokens.yaml', policy([{ level: 'Metadata' }]));
+  await using server = await startApiServer(work, etcd, [
+    `--audit-policy-file=${file}`,
+    `--audit-log-path=${log}`,
+    '--feature-gates=TokenRequestServiceAccountUIDValidation=false',
+  ]);
+  const { api } = server;
+  const accounts = '/api/v1/namespaces/default/serviceaccounts';
+  const { uid } = (await api.create(accounts, { metadata: { name: 'robot' } })).body.metadata;
+  const mine = await api.create(`${accounts}/robot/token`, { metadata: { uid }, spec: {} });
+  assert.deepEqual([mine.status, mine.warnings], [201, []]);
+  const other = await api.create(`${accounts}/robot/token`, { metadata: { uid: 'other' }, spec: {} });
+  assert.equal(other.status, 201, other.text);
+  const why = `the UID in the token request (other) does not match the UID of the service account (${uid})`;
+  assert.deepEqual(other.warnings, [
+    `${why} but TokenRequestServiceAccountUIDValidation is not enabled. In the future, this will return a conflict error`,
+  ]);
+  assert.equal(other.body.metadata.uid, 'other');
+  const claims = JSON.parse(Buffer.from(other.body.status.token.split('.')[1], 'base64url').toString()) as Json;
+  assert.equal(claims['kubernetes.io'].serviceaccount.uid, uid, 'the token is of the account that there is');
+  const id = other.headers['audit-id'];
+  const event = await until(() => eventsIn(log).find((e) => e.auditID === id && e.stage === 'ResponseComplete'));
+  assert.equal(event.annotations['authentication.k8s.io/token-request-uid-mismatch'], why);
+});

@@ -1,5 +1,6 @@
 /** `serviceaccounts/token` (TokenRequest): a bound, expiring token for a service account. */
 import type { Clock } from '../../base/clock.ts';
+import type { FeatureGates } from '../../api/features/feature-gates.ts';
 import { invalid, invalidStatus, type FieldError } from '../../api/field-error.ts';
 import { badRequest, conflict, internalError } from '../../api/status.ts';
 import { loopbackContext } from '../loopback.ts';
@@ -30,6 +31,7 @@ export interface TokenRequestOptions {
   readonly tokens: ServiceAccountTokens;
   readonly registries: Registries;
   readonly clock: Clock;
+  readonly features: FeatureGates;
   /** `--service-account-extend-token-expiration`; upstream's default is true. */
   readonly extendExpiration: boolean;
   /** `--service-account-max-token-expiration` in seconds; 0 for no limit. */
@@ -49,7 +51,7 @@ function specErrors(spec: TokenRequestSpec): FieldError[] {
 }
 
 export function createTokenRequestHandler(options: TokenRequestOptions): VirtualCreate {
-  const { registries, tokens, clock } = options;
+  const { registries, tokens, clock, features } = options;
   const read = async (resource: string, namespace: string, name: string): Promise<KubeObjectLike> => {
     const registry = registries.registry('', resource)!;
     const ctx = loopbackContext({ verb: 'get', resource: registry.resource, namespace, name });
@@ -68,12 +70,14 @@ export function createTokenRequestHandler(options: TokenRequestOptions): Virtual
       ]);
     const account = await read('serviceaccounts', namespace, name);
     const uid = String(account.metadata['uid'] ?? '');
-    if (metadata.uid !== undefined && metadata.uid !== '' && metadata.uid !== uid)
-      throw conflict(
-        { group, resource: 'TokenRequest' },
-        name,
-        `the UID in the token request (${metadata.uid}) does not match the UID of the service account (${uid})`,
-      );
+    const asked = metadata.uid === undefined || metadata.uid === '' ? uid : metadata.uid;
+    if (asked !== uid) {
+      const gate = 'TokenRequestServiceAccountUIDValidation';
+      const why = `the UID in the token request (${asked}) does not match the UID of the service account (${uid})`;
+      if (features.enabled(gate)) throw conflict({ group, resource: 'TokenRequest' }, name, why);
+      ctx.annotate('authentication.k8s.io/token-request-uid-mismatch', why);
+      ctx.warn(`${why} but ${gate} is not enabled. In the future, this will return a conflict error`);
+    }
     const given = (object['spec'] ?? {}) as TokenRequestSpec;
     const spec: TokenRequestSpec = {
       ...given,
@@ -84,7 +88,7 @@ export function createTokenRequestHandler(options: TokenRequestOptions): Virtual
     const now = clock.now();
     const request = {
       ...object,
-      metadata: { ...metadata, name, namespace, uid, creationTimestamp: timeText(now) },
+      metadata: { ...metadata, name, namespace, uid: asked, creationTimestamp: timeText(now) },
       spec,
     };
     delete (request as Record<string, unknown>)['status'];

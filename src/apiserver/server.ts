@@ -173,6 +173,7 @@ class ApiServerImpl implements ApiServer {
       ...(options.freeze === undefined ? {} : { freeze: options.freeze }),
       minWatchSeconds: options.operations?.minRequestTimeoutSeconds,
       storageMediaType: options.storageMediaType,
+      storesCbor: this.#features.enabled('CBORServingAndStorage'),
       storage: options.storage,
     });
     const registries = this.registries;

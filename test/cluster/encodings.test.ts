@@ -244,6 +244,27 @@ test('CBOR, where its gate is on, for built-in and custom kinds', async () => {
   assert.deepEqual([list.kind, list.items.length], ['ThingList', 1]);
   const table = await api.request('GET', things, undefined, accept(`${cborType};as=Table;v=v1;g=meta.k8s.io`));
   assert.equal(table.status, 406, 'tables are JSON or YAML');
+  const lies = async (name: string): Promise<Buffer> =>
+    (await stores[1]!.store.range({ key: `/registry/encodings.example.com/things/${name}` })).kvs[0]!.value;
+  assert.deepEqual((decodeCbor(await lies('a')) as Json).x, thing.x, 'custom resources are stored as CBOR');
+  const before = { ...thing, metadata: { name: 'before', uid: 'u', creationTimestamp: '2026-01-01T00:00:00Z' } };
+  await stores[1]!.store.commit({
+    key: '/registry/encodings.example.com/things/before',
+    expectModRevision: 0,
+    value: Buffer.from(`${JSON.stringify(before)}\n`),
+  });
+  while ((await api.get(`${things}/before`)).status === 404);
+  const replaced = await api.request('PUT', `${things}/before`, (await api.get(`${things}/before`)).body);
+  assert.equal(replaced.status, 200, replaced.text);
+  const rewritten = decodeCbor(await lies('before')) as Json;
+  assert.deepEqual(
+    [rewritten.metadata.uid, rewritten.x],
+    ['u', thing.x],
+    'what lay there as JSON is read and rewritten',
+  );
+  const again = await api.request('PUT', `${things}/before`, replaced.body);
+  assert.equal(again.body.metadata.resourceVersion, replaced.body.metadata.resourceVersion, 'and then lies right');
+  assert.equal((await api.request('DELETE', `${things}/before`)).status, 200);
   const merge = await api.request(
     'PUT',
     `${things}/a`,

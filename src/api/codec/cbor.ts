@@ -179,6 +179,11 @@ function fieldsOf(schema: Schema | undefined): ObjectSchema['fields'] | undefine
   return schema?.kind === 'either' ? schema.object.fields : undefined;
 }
 
+/** It begins with the self-described tag, as everything does that `encodeCbor` makes. */
+export function isCbor(bytes: Uint8Array): boolean {
+  return bytes[0] === selfDescribed[0] && bytes[1] === selfDescribed[1] && bytes[2] === selfDescribed[2];
+}
+
 /** One item with its self-described tag. `schema`: of built-in types, whose binary members it tells. */
 export function encodeCbor(value: unknown, schema?: Schema): Buffer {
   const w = new CborWriter();

@@ -4,6 +4,7 @@
  * of the one that is asked for, and members that both know; what goes in has those that the storage version knows. Where the versions differ in more than their name, the conversion
  * webhook is asked, for many objects at once; watches then lag behind the store, as those of a remote one do.
  */
+import { decodeCbor, encodeCbor, isCbor } from '../../api/codec/cbor.ts';
 import { parseTrustedJson, stringifyJson } from '../../api/codec/json.ts';
 import type { KubeObject } from '../../api/object.ts';
 import type { Activity } from '../../base/activity.ts';
@@ -34,6 +35,8 @@ export interface VersionedStoreOptions {
   readonly storedApiVersion: string;
   /** How each of them reads, by apiVersion. */
   readonly versions: ReadonlyMap<string, TypeSupport>;
+  /** CBOR is written (CBORServingAndStorage); both are read, whatever is written. */
+  readonly cbor: boolean;
   readonly activity: Activity;
 }
 
@@ -54,7 +57,7 @@ function versionIn(value: Buffer): string | undefined {
 }
 
 function parsed(value: Buffer): KubeObject {
-  return parseTrustedJson(value) as KubeObject;
+  return (isCbor(value) ? decodeCbor(value) : parseTrustedJson(value)) as KubeObject;
 }
 
 /** As custom resources are stored: the type first, whatever the order in which the webhook answers. */
@@ -64,6 +67,12 @@ function encoded(object: KubeObject): Buffer {
     `${stringifyJson({ apiVersion, kind, metadata: storedCustomMetadata(metadata), ...rest })}\n`,
     'utf8',
   );
+}
+
+/** What goes into the store. */
+function inStore(object: KubeObject, cbor: boolean): Buffer {
+  const value = encoded(object);
+  return cbor ? encodeCbor(parsed(value)) : value;
 }
 
 /** The same bytes under another version. */
@@ -128,22 +137,27 @@ export class VersionedStore extends DelegatingStore {
     const version = versionIn(kv.value);
     if (version === apiVersion) {
       // Who reads it completes it; what he wrote himself he knows already.
-      this.#mark(kv.key, version !== storedApiVersion);
+      this.#mark(kv.key, version !== storedApiVersion || this.#o.cbor);
       return kv;
     }
     const object = parsed(kv.value);
     const from = version ?? object.apiVersion ?? '';
     const types = versions.get(from);
     if (types === undefined) throw unknownVersion(from);
+    // An update that changes nothing writes what would come to lie otherwise than it does.
+    const isOfCbor = isCbor(kv.value);
+    const otherForm = (isOfCbor ? from : version) !== storedApiVersion || isOfCbor !== this.#o.cbor;
     if (this.conversion !== undefined && from !== apiVersion) {
-      this.#mark(kv.key, version !== storedApiVersion);
+      this.#mark(kv.key, otherForm);
       return undefined;
     }
     const read = storedIn(types, object);
     const value = encoded(from === apiVersion ? read : convertedTo(versions.get(apiVersion)!, read));
-    // An update that changes nothing writes what would come to lie otherwise than it does.
-    const same = version !== undefined && value.equals(renamed(kv.value, version, apiVersion));
-    this.#mark(kv.key, version !== storedApiVersion || !same);
+    const same =
+      version === undefined
+        ? !otherForm && inStore(read, true).equals(kv.value)
+        : value.equals(renamed(kv.value, version, apiVersion));
+    this.#mark(kv.key, otherForm || !same);
     return this.#with(kv, value);
   }
 
@@ -190,14 +204,15 @@ export class VersionedStore extends DelegatingStore {
   }
 
   override async commit(request: CommitRequest): Promise<CommitResult> {
-    const { storedApiVersion, versions } = this.#o;
+    const { storedApiVersion, versions, cbor } = this.#o;
     const { conversion } = this;
     let { value } = request;
     if (value !== undefined && versionIn(value) !== storedApiVersion) {
       const object = parsed(value);
       const converted = conversion === undefined ? object : (await conversion.convert([object], storedApiVersion))[0]!;
-      value = encoded(convertedTo(versions.get(storedApiVersion)!, converted));
-    }
+      const stored = convertedTo(versions.get(storedApiVersion)!, converted);
+      value = inStore(stored, cbor);
+    } else if (cbor && value !== undefined) value = encodeCbor(parsed(value));
     const result = await this.inner.commit({ ...request, value });
     if (result.ok || result.current === undefined) return result;
     const [current] = await this.#all([result.current]);

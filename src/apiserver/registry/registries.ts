@@ -61,6 +61,8 @@ export interface RegistriesOptions {
   readonly windowMs?: number;
   /** `--storage-media-type`, default JSON. */
   readonly storageMediaType?: StorageMediaType | undefined;
+  /** Custom resources are stored as CBOR. */
+  readonly storesCbor?: boolean;
   readonly storage?: StorageOptions | undefined;
 }
 
@@ -317,7 +319,7 @@ export class RegistriesImpl implements Registries {
    */
   addCustom(custom: CustomResource): void {
     const { versions, storageVersion, conversion } = custom;
-    const { store, embedded, clock } = this.#options;
+    const { store, embedded, clock, storesCbor: cbor = false } = this.#options;
     const stored = versions.find((v) => v.resource.version === storageVersion)!;
     const { group, resource: plural } = stored.resource;
     const key = `${group}/${plural}`;
@@ -336,7 +338,7 @@ export class RegistriesImpl implements Registries {
       const { activity } = clock;
       const versioned =
         same?.versioned ??
-        new VersionedStore({ store, apiVersion, storedApiVersion, versions: types, activity }, conversion);
+        new VersionedStore({ store, apiVersion, storedApiVersion, versions: types, cbor, activity }, conversion);
       versioned.conversion = conversion;
       const registry = this.#make(
         {

@@ -33,9 +33,8 @@ import {
   validateResourcePoolStatusRequest,
   validateResourceSlice,
 } from '../validation/resource-slice.ts';
-import { immutable } from '../validation/common.ts';
 import type { DeviceRules } from '../validation/devices.ts';
-import { specOf, statusOf } from '../validation/field.ts';
+import { specOf, statusOf, validateImmutable } from '../validation/field.ts';
 import {
   sharedDeviceId,
   validateDeviceClass,
@@ -349,7 +348,7 @@ function templates(deps: DynamicResourceDeps, rules: DeviceRules): ResourceStrat
     ],
     validateUpdate: (object, old) => [
       ...validateResourceClaimTemplate(rules, object),
-      ...immutable(object['spec'], old['spec'], 'spec', 'resource.ResourceClaimTemplateSpec'),
+      ...validateImmutable(object['spec'], old['spec'], 'spec', 'resource.ResourceClaimTemplateSpec'),
     ],
   });
 }

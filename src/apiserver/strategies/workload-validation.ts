@@ -7,7 +7,7 @@ import type { PodTemplate, PodTemplateSpec } from '../../api/types/core-v1.gen.t
 import { required } from '../../api/field-error.ts';
 import * as apps from '../validation/apps.ts';
 import * as batch from '../validation/batch.ts';
-import { immutable, nonNegative } from '../validation/common.ts';
+import { validateImmutable, validateNonnegative } from '../validation/field.ts';
 import { validatePodTemplate } from '../validation/pod.ts';
 import { podSpecWarnings } from './pod-warnings.ts';
 
@@ -110,7 +110,7 @@ export const cronJobWarnings: Warnings = (object, old) => {
   ];
 };
 
-const revisionNumber: OnCreate = (object) => nonNegative(object['revision'] as number | undefined, 'revision');
+const revisionNumber: OnCreate = (object) => validateNonnegative(object['revision'] as number | undefined, 'revision');
 
 export const validateControllerRevision: OnCreate = (object) => {
   const data = object['data'];
@@ -120,7 +120,7 @@ export const validateControllerRevision: OnCreate = (object) => {
 
 export const validateControllerRevisionUpdate: OnUpdate = (object, old) => [
   ...revisionNumber(object),
-  ...immutable(object['data'], old['data'], 'data'),
+  ...validateImmutable(object['data'], old['data'], 'data'),
 ];
 
 export const validatePodTemplateObject: OnCreate = (object) =>

@@ -1,6 +1,6 @@
 /** The workload kinds of apps/v1 and ReplicationController (pkg/apis/apps/validation, pkg/apis/core/validation). */
 import { forbiddenField, invalid, notSupported, required } from '../../api/field-error.ts';
-import { isValidPercent } from '../../api/names.ts';
+
 import { canonicalEqual } from '../../api/helpers/deep-equal.ts';
 import type { LabelSelector } from '../../api/selector.ts';
 import { selectorFromSet, validateLabels, validateLabelSelector } from '../../api/selector.ts';
@@ -16,12 +16,19 @@ import type {
   StatefulSet,
   StatefulSetSpec,
 } from '../../api/types/index.gen.ts';
-import type { Errors } from './common.ts';
 import { internalForm } from './internal-form.ts';
-import { compiledSelector, dns1123Label, immutable, invalids, nonNegative } from './common.ts';
 import { validateClaimSpecTemplate } from './persistent-volume-claim-spec.ts';
 import { validatePodTemplate } from './pod.ts';
 import { validateAnnotations } from './template-meta.ts';
+import {
+  type Errors,
+  compiledSelector,
+  validateDnsLabel,
+  validateAtMost100Percent,
+  validateImmutable,
+  validateNonnegative,
+  validatePositiveIntOrPercent,
+} from './field.ts';
 
 const noTemplate: PodTemplateSpec = { spec: { containers: [] } };
 const mismatch = '`selector` does not match template `labels`';
@@ -83,20 +90,9 @@ function amount(value: number | string | undefined): number {
   return percentOf(value) ?? 0;
 }
 
-export function intOrPercent(value: number | string | undefined, field: string): Errors {
-  if (value === undefined) return [];
-  if (typeof value === 'number') return nonNegative(value, field);
-  return invalids(isValidPercent(value), field, value);
-}
-
-export function notMoreThan100Percent(value: number | string | undefined, field: string): Errors {
-  const percent = percentOf(value);
-  return percent !== undefined && percent > 100 ? [invalid(field, value, 'must not be greater than 100%')] : [];
-}
-
 function deploymentSpec(spec: DeploymentSpec, field: string): Errors {
   const errors = [
-    ...nonNegative(spec.replicas, `${field}.replicas`),
+    ...validateNonnegative(spec.replicas, `${field}.replicas`),
     ...selector(spec.selector, 'deployment', `${field}.selector`),
   ];
   errors.push(...ownedTemplate(spec.template, spec.selector, 'ReplicaSet', `${field}.template`));
@@ -110,23 +106,23 @@ function deploymentSpec(spec: DeploymentSpec, field: string): Errors {
     if (r === undefined) errors.push(required(`${at}.rollingUpdate`, 'this should be defaulted and never be nil'));
     else {
       errors.push(
-        ...intOrPercent(r.maxUnavailable, `${at}.rollingUpdate.maxUnavailable`),
-        ...intOrPercent(r.maxSurge, `${at}.rollingUpdate.maxSurge`),
+        ...validatePositiveIntOrPercent(r.maxUnavailable, `${at}.rollingUpdate.maxUnavailable`),
+        ...validatePositiveIntOrPercent(r.maxSurge, `${at}.rollingUpdate.maxSurge`),
       );
       if (amount(r.maxUnavailable) === 0 && amount(r.maxSurge) === 0)
         errors.push(
           invalid(`${at}.rollingUpdate.maxUnavailable`, r.maxUnavailable ?? 0, 'may not be 0 when `maxSurge` is 0'),
         );
-      errors.push(...notMoreThan100Percent(r.maxUnavailable, `${at}.rollingUpdate.maxUnavailable`));
+      errors.push(...validateAtMost100Percent(r.maxUnavailable, `${at}.rollingUpdate.maxUnavailable`));
     }
   } else
     errors.push(notSupported(at, internalForm('apps.DeploymentStrategy', strategy), ['Recreate', 'RollingUpdate']));
   errors.push(
-    ...nonNegative(spec.minReadySeconds, `${field}.minReadySeconds`),
-    ...nonNegative(spec.revisionHistoryLimit, `${field}.revisionHistoryLimit`),
+    ...validateNonnegative(spec.minReadySeconds, `${field}.minReadySeconds`),
+    ...validateNonnegative(spec.revisionHistoryLimit, `${field}.revisionHistoryLimit`),
   );
   if (spec.progressDeadlineSeconds !== undefined) {
-    errors.push(...nonNegative(spec.progressDeadlineSeconds, `${field}.progressDeadlineSeconds`));
+    errors.push(...validateNonnegative(spec.progressDeadlineSeconds, `${field}.progressDeadlineSeconds`));
     if (spec.progressDeadlineSeconds <= (spec.minReadySeconds ?? 0))
       errors.push(
         invalid(
@@ -146,7 +142,7 @@ export function validateDeployment(d: Deployment): Errors {
 }
 
 export function validateDeploymentUpdate(d: Deployment, old: Deployment): Errors {
-  return [...validateDeployment(d), ...immutable(d.spec?.selector, old.spec?.selector, 'spec.selector')];
+  return [...validateDeployment(d), ...validateImmutable(d.spec?.selector, old.spec?.selector, 'spec.selector')];
 }
 
 /** Numbers of a status that may not exceed each other: `[small, large]` pairs with upstream's wording. */
@@ -157,7 +153,7 @@ function counters(
 ): Errors {
   const errors: Errors = [];
   const get = (n: string): number => (status[n] as number | undefined) ?? 0;
-  for (const n of names) errors.push(...nonNegative(get(n), `status.${n}`));
+  for (const n of names) errors.push(...validateNonnegative(get(n), `status.${n}`));
   for (const [small, large, why] of atMost)
     if (get(small) > get(large)) errors.push(invalid(`status.${small}`, get(small), why));
   return errors;
@@ -196,8 +192,8 @@ export function validateDeploymentStatusUpdate(d: Deployment, old: Deployment): 
 
 function replicaSetSpec(spec: ReplicaSetSpec, field: string): Errors {
   return [
-    ...nonNegative(spec.replicas, `${field}.replicas`),
-    ...nonNegative(spec.minReadySeconds, `${field}.minReadySeconds`),
+    ...validateNonnegative(spec.replicas, `${field}.replicas`),
+    ...validateNonnegative(spec.minReadySeconds, `${field}.minReadySeconds`),
     // Upstream's message really says deployment.
     ...selector(spec.selector, 'deployment', `${field}.selector`),
     ...ownedTemplate(spec.template, spec.selector, 'ReplicaSet', `${field}.template`),
@@ -209,7 +205,7 @@ export function validateReplicaSet(rs: ReplicaSet): Errors {
 }
 
 export function validateReplicaSetUpdate(rs: ReplicaSet, old: ReplicaSet): Errors {
-  return [...validateReplicaSet(rs), ...immutable(rs.spec?.selector, old.spec?.selector, 'spec.selector')];
+  return [...validateReplicaSet(rs), ...validateImmutable(rs.spec?.selector, old.spec?.selector, 'spec.selector')];
 }
 
 /** ReplicaSets and ReplicationControllers have the same status. */
@@ -228,10 +224,10 @@ export function validateReplicaSetStatusUpdate(rs: ReplicaSet | ReplicationContr
 
 export function validateReplicationController(rc: ReplicationController): Errors {
   const spec = rc.spec ?? {};
-  const errors = nonNegative(spec.minReadySeconds, 'spec.minReadySeconds');
+  const errors = validateNonnegative(spec.minReadySeconds, 'spec.minReadySeconds');
   const labels = spec.selector ?? {};
   if (Object.keys(labels).length === 0) errors.push(required('spec.selector'));
-  errors.push(...nonNegative(spec.replicas, 'spec.replicas'));
+  errors.push(...validateNonnegative(spec.replicas, 'spec.replicas'));
   const t = spec.template;
   if (t === undefined) return [...errors, required('spec.template')];
   if (Object.keys(labels).length > 0 && !selectorFromSet(labels).matches(t.metadata?.labels))
@@ -255,12 +251,12 @@ function statefulSetSpec(spec: StatefulSetSpec, field: string, update = false): 
       );
   } else if (strategy.type === 'RollingUpdate') {
     const r = strategy.rollingUpdate;
-    errors.push(...nonNegative(r?.partition, `${at}.rollingUpdate.partition`));
+    errors.push(...validateNonnegative(r?.partition, `${at}.rollingUpdate.partition`));
     if (r?.maxUnavailable !== undefined) {
       const un = `${at}.rollingUpdate.maxUnavailable`;
-      errors.push(...intOrPercent(r.maxUnavailable, un));
+      errors.push(...validatePositiveIntOrPercent(r.maxUnavailable, un));
       if (amount(r.maxUnavailable) === 0) errors.push(invalid(un, r.maxUnavailable, 'cannot be 0'));
-      errors.push(...notMoreThan100Percent(r.maxUnavailable, un));
+      errors.push(...validateAtMost100Percent(r.maxUnavailable, un));
     }
   } else
     errors.push(
@@ -282,11 +278,11 @@ function statefulSetSpec(spec: StatefulSetSpec, field: string, update = false): 
       errors.push(...validateClaimSpecTemplate(c.spec, `${field}.volumeClaimTemplates[${i}].spec`)),
     );
   errors.push(
-    ...nonNegative(spec.replicas, `${field}.replicas`),
-    ...nonNegative(spec.minReadySeconds, `${field}.minReadySeconds`),
+    ...validateNonnegative(spec.replicas, `${field}.replicas`),
+    ...validateNonnegative(spec.minReadySeconds, `${field}.minReadySeconds`),
   );
-  errors.push(...nonNegative(spec.ordinals?.start, `${field}.ordinals.start`));
-  if (!update && spec.serviceName) errors.push(...dns1123Label(spec.serviceName, `${field}.serviceName`));
+  errors.push(...validateNonnegative(spec.ordinals?.start, `${field}.ordinals.start`));
+  if (!update && spec.serviceName) errors.push(...validateDnsLabel(spec.serviceName, `${field}.serviceName`));
   errors.push(...selector(spec.selector, 'statefulset', `${field}.selector`));
   // Claims of the templates may be mounted: the template is judged as if their volumes stood in it.
   const t = spec.template ?? noTemplate;
@@ -368,7 +364,7 @@ function daemonSetSpec(spec: DaemonSetSpec, field: string): Errors {
     errors.push(invalid(`${field}.selector`, null, 'empty selector is invalid for daemonset'));
   errors.push(
     ...ownedTemplate(spec.template, spec.selector, 'DaemonSet', `${field}.template`),
-    ...nonNegative(spec.minReadySeconds, `${field}.minReadySeconds`),
+    ...validateNonnegative(spec.minReadySeconds, `${field}.minReadySeconds`),
   );
   const strategy = spec.updateStrategy;
   const at = `${field}.updateStrategy`;
@@ -380,12 +376,12 @@ function daemonSetSpec(spec: DaemonSetSpec, field: string): Errors {
       const unavailable = amount(r.maxUnavailable);
       const path = `${at}.rollingUpdate`;
       errors.push(
-        ...intOrPercent(r.maxUnavailable, `${path}.maxUnavailable`),
-        ...intOrPercent(r.maxSurge, `${path}.maxSurge`),
+        ...validatePositiveIntOrPercent(r.maxUnavailable, `${path}.maxUnavailable`),
+        ...validatePositiveIntOrPercent(r.maxSurge, `${path}.maxSurge`),
       );
       errors.push(
-        ...notMoreThan100Percent(r.maxUnavailable, `${path}.maxUnavailable`),
-        ...notMoreThan100Percent(r.maxSurge, `${path}.maxSurge`),
+        ...validateAtMost100Percent(r.maxUnavailable, `${path}.maxUnavailable`),
+        ...validateAtMost100Percent(r.maxSurge, `${path}.maxSurge`),
       );
       if (surge !== 0 && unavailable !== 0)
         errors.push(invalid(`${path}.maxSurge`, r.maxSurge ?? 0, 'may not be set when maxUnavailable is non-zero'));
@@ -396,7 +392,7 @@ function daemonSetSpec(spec: DaemonSetSpec, field: string): Errors {
     errors.push(
       notSupported(at, internalForm('apps.DaemonSetUpdateStrategy', strategy), ['RollingUpdate', 'OnDelete']),
     );
-  errors.push(...nonNegative(spec.revisionHistoryLimit, `${field}.revisionHistoryLimit`));
+  errors.push(...validateNonnegative(spec.revisionHistoryLimit, `${field}.revisionHistoryLimit`));
   return errors;
 }
 
@@ -405,7 +401,7 @@ export function validateDaemonSet(d: DaemonSet): Errors {
 }
 
 export function validateDaemonSetUpdate(d: DaemonSet, old: DaemonSet): Errors {
-  return [...immutable(d.spec?.selector, old.spec?.selector, 'spec.selector'), ...validateDaemonSet(d)];
+  return [...validateImmutable(d.spec?.selector, old.spec?.selector, 'spec.selector'), ...validateDaemonSet(d)];
 }
 
 export function validateDaemonSetStatusUpdate(d: DaemonSet, old: DaemonSet): Errors {

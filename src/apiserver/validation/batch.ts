@@ -4,10 +4,9 @@ import { isDNS1123Label, isQualifiedName } from '../../api/names.ts';
 import { validateLabelSelector } from '../../api/selector.ts';
 import type { Container, CronJob, Job, JobSpec, PodFailurePolicyRule, PodSpec } from '../../api/types/index.gen.ts';
 import { cronScheduleError, timeZoneError } from '../../api/helpers/cron.ts';
-import type { Errors } from './common.ts';
 import { internalForm } from './internal-form.ts';
-import { compiledSelector, immutable, invalids, nonNegative } from './common.ts';
 import { validatePodTemplate } from './pod.ts';
+import { type Errors, compiledSelector, invalidEach, validateImmutable, validateNonnegative } from './field.ts';
 
 const actions = ['Count', 'FailIndex', 'FailJob', 'Ignore'];
 const statuses = ['False', 'True', 'Unknown'];
@@ -57,7 +56,7 @@ function failureRule(
   if (conditions.length > 20) errors.push(tooMany(`${field}.onPodConditions`, conditions.length, 20));
   conditions.forEach((c, i) => {
     const at = `${field}.onPodConditions[${i}]`;
-    errors.push(...invalids(isQualifiedName(c.type), `${at}.type`, c.type));
+    errors.push(...invalidEach(`${at}.type`, c.type, isQualifiedName(c.type)));
     if (!c.status) errors.push(required(`${at}.status`, quoted(statuses)));
     else if (!statuses.includes(c.status)) errors.push(notSupported(`${at}.status`, c.status, statuses));
   });
@@ -86,7 +85,7 @@ function successPolicy(spec: JobSpec, field: string): Errors {
       else total = parsed;
     }
     if (r.succeededCount !== undefined) {
-      errors.push(...nonNegative(r.succeededCount, `${at}.succeededCount`));
+      errors.push(...validateNonnegative(r.succeededCount, `${at}.succeededCount`));
       if (r.succeededCount > (spec.completions ?? 0))
         errors.push(
           invalid(
@@ -139,7 +138,7 @@ function jobRules(spec: JobSpec, field: string): Errors {
     'backoffLimitPerIndex',
     'maxFailedIndexes',
   ] as const)
-    errors.push(...nonNegative(spec[n], `${field}.${n}`));
+    errors.push(...validateNonnegative(spec[n], `${field}.${n}`));
   if (spec.maxFailedIndexes !== undefined && spec.backoffLimitPerIndex === undefined)
     errors.push(required(`${field}.backoffLimitPerIndex`, 'when maxFailedIndexes is specified'));
   if (spec.managedBy !== undefined) {
@@ -276,7 +275,8 @@ export function validateJob(job: Job): Errors {
 
 function completions(spec: JobSpec, old: JobSpec): Errors {
   if (spec.completions === old.completions) return [];
-  if (spec.completionMode !== 'Indexed') return immutable(spec.completions, old.completions, 'spec.completions');
+  if (spec.completionMode !== 'Indexed')
+    return validateImmutable(spec.completions, old.completions, 'spec.completions');
   if (
     old.completions === undefined ||
     spec.completions === undefined ||
@@ -304,7 +304,7 @@ function templateUpdate(job: Job, old: Job): Errors {
   const told = status?.conditions?.some((c) => c.type === 'Suspended' && c.status === 'True') === true;
   const now = job.spec!.template;
   if (!suspended || (started && !told) || (status?.active ?? 0) !== 0)
-    return immutable(now, was.template, 'spec.template', 'core.PodTemplateSpec');
+    return validateImmutable(now, was.template, 'spec.template', 'core.PodTemplateSpec');
   const before = was.template.spec!;
   const { nodeAffinity: _, ...others } = before.affinity ?? {};
   const nodeAffinity = now.spec?.affinity?.nodeAffinity;
@@ -318,7 +318,7 @@ function templateUpdate(job: Job, old: Job): Errors {
     containers: withResources(before.containers, now.spec?.containers)!,
     initContainers: withResources(before.initContainers, now.spec?.initContainers),
   };
-  return immutable(now.spec, allowed, 'spec.template.spec', 'core.PodSpec');
+  return validateImmutable(now.spec, allowed, 'spec.template.spec', 'core.PodSpec');
 }
 
 export function validateJobUpdate(job: Job, old: Job): Errors {
@@ -327,13 +327,18 @@ export function validateJobUpdate(job: Job, old: Job): Errors {
   return [
     ...jobSpec(spec, 'spec'),
     ...completions(spec, was),
-    ...immutable(spec.selector, was.selector, 'spec.selector'),
+    ...validateImmutable(spec.selector, was.selector, 'spec.selector'),
     ...templateUpdate(job, old),
-    ...immutable(spec.completionMode, was.completionMode, 'spec.completionMode'),
-    ...immutable(spec.podFailurePolicy, was.podFailurePolicy, 'spec.podFailurePolicy', '*batch.PodFailurePolicy'),
-    ...immutable(spec.backoffLimitPerIndex, was.backoffLimitPerIndex, 'spec.backoffLimitPerIndex'),
-    ...immutable(spec.managedBy, was.managedBy, 'spec.managedBy'),
-    ...immutable(spec.successPolicy, was.successPolicy, 'spec.successPolicy', '*batch.SuccessPolicy'),
+    ...validateImmutable(spec.completionMode, was.completionMode, 'spec.completionMode'),
+    ...validateImmutable(
+      spec.podFailurePolicy,
+      was.podFailurePolicy,
+      'spec.podFailurePolicy',
+      '*batch.PodFailurePolicy',
+    ),
+    ...validateImmutable(spec.backoffLimitPerIndex, was.backoffLimitPerIndex, 'spec.backoffLimitPerIndex'),
+    ...validateImmutable(spec.managedBy, was.managedBy, 'spec.managedBy'),
+    ...validateImmutable(spec.successPolicy, was.successPolicy, 'spec.successPolicy', '*batch.SuccessPolicy'),
   ];
 }
 
@@ -342,7 +347,7 @@ export function validateJobStatusUpdate(job: Job, old: Job): Errors {
   const status = job.status ?? {};
   const before = old.status ?? {};
   for (const n of ['active', 'succeeded', 'failed', 'ready', 'terminating'] as const)
-    errors.push(...nonNegative(status[n], `status.${n}`));
+    errors.push(...validateNonnegative(status[n], `status.${n}`));
   const is = (s: typeof status, type: string): boolean =>
     s.conditions?.some((c) => c.type === type && c.status === 'True') ?? false;
   const complete = is(status, 'Complete');
@@ -405,7 +410,7 @@ function cronJobSpec(job: CronJob, old: CronJob | undefined): Errors {
         invalid('spec.schedule', schedule, 'cannot use TZ or CRON_TZ in schedule, use timeZone field instead'),
       );
   }
-  errors.push(...nonNegative(spec?.startingDeadlineSeconds, 'spec.startingDeadlineSeconds'));
+  errors.push(...validateNonnegative(spec?.startingDeadlineSeconds, 'spec.startingDeadlineSeconds'));
   const zone = spec?.timeZone;
   if (zone !== undefined && zone !== old?.spec?.timeZone) {
     const wrong = timeZoneError(zone);
@@ -423,8 +428,8 @@ function cronJobSpec(job: CronJob, old: CronJob | undefined): Errors {
   if (template.manualSelector === true)
     errors.push(notSupported('spec.jobTemplate.spec.manualSelector', true, ['nil', 'false']));
   errors.push(
-    ...nonNegative(spec?.successfulJobsHistoryLimit, 'spec.successfulJobsHistoryLimit'),
-    ...nonNegative(spec?.failedJobsHistoryLimit, 'spec.failedJobsHistoryLimit'),
+    ...validateNonnegative(spec?.successfulJobsHistoryLimit, 'spec.successfulJobsHistoryLimit'),
+    ...validateNonnegative(spec?.failedJobsHistoryLimit, 'spec.failedJobsHistoryLimit'),
   );
   return errors;
 }

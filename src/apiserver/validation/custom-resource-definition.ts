@@ -14,9 +14,8 @@ import type {
   CustomResourceDefinitionVersion,
 } from '../../api/types/index.gen.ts';
 import { validateEmbeddedMeta } from '../registry/object-meta.ts';
-import type { Errors } from './common.ts';
-import { immutable } from './common.ts';
 import { validateWebhookService, validateWebhookUrl } from './webhook-client.ts';
+import { type Errors, validateImmutable } from './field.ts';
 
 const columnTypes = 'boolean,date,integer,number,string';
 const columnFormats = 'byte,date,date-time,double,float,int32,int64,password';
@@ -453,12 +452,12 @@ export function validateCustomResourceDefinitionUpdate(
   const errors = validateCustomResourceDefinition(crd, objectMeta, old);
   if (established(old))
     errors.push(
-      ...immutable(crd.spec.scope, old.spec.scope, 'spec.scope'),
-      ...immutable(crd.spec.names.kind, old.spec.names.kind, 'spec.names.kind'),
+      ...validateImmutable(crd.spec.scope, old.spec.scope, 'spec.scope'),
+      ...validateImmutable(crd.spec.names.kind, old.spec.names.kind, 'spec.names.kind'),
     );
   errors.push(
-    ...immutable(crd.spec.group, old.spec.group, 'spec.group'),
-    ...immutable(crd.spec.names.plural, old.spec.names.plural, 'spec.names.plural'),
+    ...validateImmutable(crd.spec.group, old.spec.group, 'spec.group'),
+    ...validateImmutable(crd.spec.names.plural, old.spec.names.plural, 'spec.names.plural'),
   );
   return errors;
 }

@@ -2,6 +2,7 @@
 import { invalid, notSupported, required, type FieldError } from '../../api/field-error.ts';
 import { canonicalEqual } from '../../api/helpers/deep-equal.ts';
 import {
+  inclusiveRangeError,
   isDNS1123Label,
   isDNS1123Subdomain,
   isNegativeError,
@@ -11,7 +12,10 @@ import {
   isValidPortNum,
 } from '../../api/names.ts';
 import type { KubeObject } from '../../api/object.ts';
+import { compileLabelSelector, SelectorError, type LabelSelector, type Selector } from '../../api/selector.ts';
 import { internalForm } from './internal-form.ts';
+
+export type Errors = FieldError[];
 
 /** The spec of an object, typed by the caller. */
 export function specOf<T>(object: KubeObject): Partial<T> {
@@ -36,6 +40,16 @@ export const validateQualifiedName = (value: string, path: string): FieldError[]
 
 export function validateNonnegative(value: number | undefined, path: string): FieldError[] {
   return (value ?? 0) < 0 ? [invalid(path, value, isNegativeError)] : [];
+}
+
+export function validatePositive(value: number, path: string): FieldError[] {
+  return value <= 0 ? [invalid(path, value, 'must be greater than 0')] : [];
+}
+
+export function validateInRange(value: number | undefined, low: number, high: number, path: string): FieldError[] {
+  return value !== undefined && (value < low || value > high)
+    ? [invalid(path, value, inclusiveRangeError(low, high))]
+    : [];
 }
 
 /** @param type of the value in the internal version, where it is not a pointer to a scalar */
@@ -71,12 +85,12 @@ export function validatePortOrName(port: number | string | undefined, path: stri
   return invalidEach(path, port ?? 0, isValidPortNum(port ?? 0));
 }
 
-export function validatePositiveIntOrPercent(value: number | string, path: string): FieldError[] {
+export function validatePositiveIntOrPercent(value: number | string | undefined, path: string): FieldError[] {
   if (typeof value === 'string') return invalidEach(path, value, isValidPercent(value));
   return validateNonnegative(value, path);
 }
 
-export function validateAtMost100Percent(value: number | string, path: string): FieldError[] {
+export function validateAtMost100Percent(value: number | string | undefined, path: string): FieldError[] {
   if (typeof value !== 'string' || isValidPercent(value).length > 0) return [];
   return Number(value.slice(0, -1)) > 100 ? [invalid(path, value, 'must not be greater than 100%')] : [];
 }
@@ -91,4 +105,14 @@ export function validateKubeFinalizer(name: string, path: string): FieldError[] 
 
 export function validateFinalizerName(name: string, path: string): FieldError[] {
   return [...invalidEach(path, name, isQualifiedName(name)), ...validateKubeFinalizer(name, path)];
+}
+
+/** The selector ready to match with; undefined for one that cannot be compiled, whose errors are told elsewhere. */
+export function compiledSelector(selector: LabelSelector | undefined | null): Selector | undefined {
+  try {
+    return compileLabelSelector(selector);
+  } catch (error) {
+    if (error instanceof SelectorError) return undefined;
+    throw error;
+  }
 }

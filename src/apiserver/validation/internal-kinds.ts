@@ -9,9 +9,8 @@ import {
   regexError,
 } from '../../api/names.ts';
 import type { KubeObject } from '../../api/object.ts';
-import { immutable } from './common.ts';
 import { validateConditions, type GivenCondition } from './conditions.ts';
-import { invalidEach, specOf, statusOf } from './field.ts';
+import { invalidEach, specOf, statusOf, validateImmutable } from './field.ts';
 
 // LeaseCandidate -------------------------------------------------------------------------------------------------------
 
@@ -79,7 +78,7 @@ export function validateLeaseCandidate(object: KubeObject): FieldError[] {
 export function validateLeaseCandidateUpdate(object: KubeObject, old: KubeObject): FieldError[] {
   return [
     ...validateLeaseCandidate(object),
-    ...immutable(
+    ...validateImmutable(
       specOf<LeaseCandidateSpec>(object).leaseName,
       specOf<LeaseCandidateSpec>(old).leaseName,
       'spec.leaseName',
@@ -231,7 +230,7 @@ export function validateStorageVersionMigration(object: KubeObject, old: KubeObj
   }
   const wrong = group === '' ? [] : isDNS1123Subdomain(group);
   if (wrong.length > 0) errors.push(invalid('spec.resource.group', group, wrong.join(',')));
-  return old === undefined ? errors : [...errors, ...immutable(object['spec'], old['spec'], 'spec')];
+  return old === undefined ? errors : [...errors, ...validateImmutable(object['spec'], old['spec'], 'spec')];
 }
 
 export function validateStorageVersionMigrationStatus(object: KubeObject, old: KubeObject): FieldError[] {

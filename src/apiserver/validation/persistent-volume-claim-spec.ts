@@ -3,8 +3,7 @@ import { forbiddenField, invalid, notSupported, required } from '../../api/field
 import { validateLabelSelector } from '../../api/selector.ts';
 import type { PersistentVolumeClaimSpec } from '../../api/types/index.gen.ts';
 import { formatQuantity, parseQuantity, quantitySign } from '../../api/quantity.ts';
-import type { Errors } from './common.ts';
-import { dns1123Subdomain } from './common.ts';
+import { type Errors, validateDnsSubdomain } from './field.ts';
 
 export const accessModes = ['ReadOnlyMany', 'ReadWriteMany', 'ReadWriteOnce', 'ReadWriteOncePod'];
 
@@ -29,7 +28,7 @@ export function validateClaimSpecTemplate(spec: PersistentVolumeClaimSpec | unde
       invalid(`${field}.resources[storage]`, formatQuantity(parseQuantity(storage)), 'must be greater than zero'),
     );
   if (spec?.storageClassName !== undefined && spec.storageClassName !== '')
-    errors.push(...dns1123Subdomain(spec.storageClassName, `${field}.storageClassName`));
+    errors.push(...validateDnsSubdomain(spec.storageClassName, `${field}.storageClassName`));
   if (spec?.volumeMode !== undefined && !['Block', 'Filesystem'].includes(spec.volumeMode))
     errors.push(notSupported(`${field}.volumeMode`, spec.volumeMode, ['Block', 'Filesystem']));
   if (spec?.dataSource !== undefined) errors.push(...sourceReference(spec.dataSource, `${field}.dataSource`));
@@ -41,7 +40,7 @@ export function validateClaimSpecTemplate(spec: PersistentVolumeClaimSpec | unde
   )
     errors.push(invalid(field, `${field}.dataSource`, 'must match dataSourceRef'));
   if (spec?.volumeAttributesClassName !== undefined && spec.volumeAttributesClassName !== '')
-    errors.push(...dns1123Subdomain(spec.volumeAttributesClassName, `${field}.volumeAttributesClassName`));
+    errors.push(...validateDnsSubdomain(spec.volumeAttributesClassName, `${field}.volumeAttributesClassName`));
   return errors;
 }
 
@@ -59,7 +58,7 @@ function sourceReference(source: SourceReference, field: string): Errors {
   if (kind === '') errors.push(required(`${field}.kind`));
   if (apiGroup === '' && kind !== 'PersistentVolumeClaim')
     errors.push(invalid(field, kind, "must be 'PersistentVolumeClaim' when referencing the default apiGroup"));
-  if (apiGroup !== '') errors.push(...dns1123Subdomain(apiGroup, `${field}.apiGroup`));
+  if (apiGroup !== '') errors.push(...validateDnsSubdomain(apiGroup, `${field}.apiGroup`));
   return errors;
 }
 

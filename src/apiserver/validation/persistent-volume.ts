@@ -7,6 +7,7 @@ import { parseQuantity, quantitySign, quantityValue } from '../../api/quantity.t
 import type { PersistentVolumeSpec, SecretReference } from '../../api/types/core-v1.gen.ts';
 import { internalDifference } from './difference.ts';
 import { internalForm } from './internal-form.ts';
+import { validateNodeSelector } from './pod-scheduling.ts';
 import {
   invalidEach,
   specOf,
@@ -15,8 +16,7 @@ import {
   validateEnum,
   validateImmutable,
 } from './field.ts';
-import { validateNodeSelector } from './pod-scheduling.ts';
-import { hostPathTypes } from './common.ts';
+import { hostPathTypes } from './local-path.ts';
 
 type Spec = Partial<PersistentVolumeSpec>;
 const accessModes = ['ReadOnlyMany', 'ReadWriteMany', 'ReadWriteOnce', 'ReadWriteOncePod'];

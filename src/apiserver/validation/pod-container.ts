@@ -27,8 +27,6 @@ import type {
   Probe,
   Volume,
 } from '../../api/types/index.gen.ts';
-import type { Errors } from './common.ts';
-import { dns1123Label, invalids, noBacksteps, nonNegative, oneOf, portNumOrName } from './common.ts';
 import { validateContainerSecurity } from './pod-security.ts';
 import {
   envFieldPaths,
@@ -38,6 +36,15 @@ import {
   validateVolumeMounts,
 } from './pod-volumes.ts';
 import { containerResources } from './resources.ts';
+import {
+  type Errors,
+  invalidEach,
+  validateDnsLabel,
+  validateNonnegative,
+  validatePortOrName,
+  validateRequiredEnum,
+} from './field.ts';
+import { noBacksteps } from './local-path.ts';
 
 const protocols = ['SCTP', 'TCP', 'UDP'];
 const schemes = ['HTTP', 'HTTPS'];
@@ -58,22 +65,22 @@ function ports(list: readonly ContainerPort[] | undefined, field: string): Error
     const at = `${field}[${i}]`;
     if (p.name) {
       const wrong = isValidPortName(p.name);
-      if (wrong.length > 0) errors.push(...invalids(wrong, `${at}.name`, p.name));
+      if (wrong.length > 0) errors.push(...invalidEach(`${at}.name`, p.name, wrong));
       else if (names.has(p.name)) errors.push(duplicate(`${at}.name`, p.name));
       else names.add(p.name);
     }
     if (!p.containerPort) errors.push(required(`${at}.containerPort`));
-    else errors.push(...invalids(isValidPortNum(p.containerPort), `${at}.containerPort`, p.containerPort));
-    if (p.hostPort) errors.push(...invalids(isValidPortNum(p.hostPort), `${at}.hostPort`, p.hostPort));
-    errors.push(...oneOf(p.protocol, protocols, `${at}.protocol`));
+    else errors.push(...invalidEach(`${at}.containerPort`, p.containerPort, isValidPortNum(p.containerPort)));
+    if (p.hostPort) errors.push(...invalidEach(`${at}.hostPort`, p.hostPort, isValidPortNum(p.hostPort)));
+    errors.push(...validateRequiredEnum(p.protocol, protocols, `${at}.protocol`));
   });
   return errors;
 }
 
 function keyRef(ref: { name?: string; key: string }, field: string): Errors {
   return [
-    ...invalids(isDNS1123Subdomain(ref.name ?? ''), `${field}.name`, ref.name ?? ''),
-    ...(ref.key ? invalids(isConfigMapKey(ref.key), `${field}.key`, ref.key) : [required(`${field}.key`)]),
+    ...invalidEach(`${field}.name`, ref.name ?? '', isDNS1123Subdomain(ref.name ?? '')),
+    ...(ref.key ? invalidEach(`${field}.key`, ref.key, isConfigMapKey(ref.key)) : [required(`${field}.key`)]),
   ];
 }
 
@@ -82,7 +89,7 @@ export function validateEnv(list: readonly EnvVar[] | undefined, field: string):
   (list ?? []).forEach((e, i) => {
     const at = `${field}[${i}]`;
     if (!e.name) errors.push(required(`${at}.name`));
-    else errors.push(...invalids(isRelaxedEnvVarName(e.name), `${at}.name`, e.name));
+    else errors.push(...invalidEach(`${at}.name`, e.name, isRelaxedEnvVarName(e.name)));
     const from = e.valueFrom;
     if (from === undefined) return;
     const vf = `${at}.valueFrom`;
@@ -108,10 +115,10 @@ export function validateEnv(list: readonly EnvVar[] | undefined, field: string):
       n++;
       const ff = `${vf}.fileKeyRef`;
       errors.push(
-        ...(file.key ? invalids(isRelaxedEnvVarName(file.key), `${ff}.key`, file.key) : [required(`${ff}.key`)]),
+        ...(file.key ? invalidEach(`${ff}.key`, file.key, isRelaxedEnvVarName(file.key)) : [required(`${ff}.key`)]),
       );
       errors.push(
-        ...(file.volumeName ? dns1123Label(file.volumeName, `${ff}.volumeName`) : [required(`${ff}.volumeName`)]),
+        ...(file.volumeName ? validateDnsLabel(file.volumeName, `${ff}.volumeName`) : [required(`${ff}.volumeName`)]),
       );
       errors.push(...(file.path ? noBacksteps(file.path, `${ff}.path`) : [required(`${ff}.path`)]));
     }
@@ -133,7 +140,7 @@ function envFrom(list: readonly EnvFromSource[] | undefined, field: string): Err
   const errors: Errors = [];
   (list ?? []).forEach((e, i) => {
     const at = `${field}[${i}]`;
-    if (e.prefix) errors.push(...invalids(isRelaxedEnvVarName(e.prefix), `${at}.prefix`, e.prefix));
+    if (e.prefix) errors.push(...invalidEach(`${at}.prefix`, e.prefix, isRelaxedEnvVarName(e.prefix)));
     let n = 0;
     for (const kind of ['configMapRef', 'secretRef'] as const) {
       const ref = e[kind];
@@ -141,7 +148,7 @@ function envFrom(list: readonly EnvFromSource[] | undefined, field: string): Err
       n++;
       errors.push(
         ...(ref.name
-          ? invalids(isDNS1123Subdomain(ref.name), `${at}.${kind}.name`, ref.name)
+          ? invalidEach(`${at}.${kind}.name`, ref.name, isDNS1123Subdomain(ref.name))
           : [required(`${at}.${kind}.name`)]),
       );
     }
@@ -171,14 +178,15 @@ function handler(
       const at = `${field}.httpGet`;
       const wrong: Errors = [];
       if (!http.path) wrong.push(required(`${at}.path`));
-      wrong.push(...portNumOrName(http.port, `${at}.port`));
+      wrong.push(...validatePortOrName(http.port, `${at}.port`));
       if (!schemes.includes(http.scheme ?? '')) wrong.push(notSupported(`${at}.scheme`, http.scheme ?? '', schemes));
       for (const header of http.httpHeaders ?? [])
-        wrong.push(...invalids(isHTTPHeaderName(header.name), `${at}.httpHeaders`, header.name));
+        wrong.push(...invalidEach(`${at}.httpHeaders`, header.name, isHTTPHeaderName(header.name)));
       return wrong;
     });
-  if (h.tcpSocket !== undefined) one('tcpSocket', () => portNumOrName(h.tcpSocket!.port, `${field}.tcpSocket.port`));
-  if (probe && h.grpc !== undefined) one('grpc', () => portNumOrName(h.grpc!.port, `${field}.grpc.port`));
+  if (h.tcpSocket !== undefined)
+    one('tcpSocket', () => validatePortOrName(h.tcpSocket!.port, `${field}.tcpSocket.port`));
+  if (probe && h.grpc !== undefined) one('grpc', () => validatePortOrName(h.grpc!.port, `${field}.grpc.port`));
   const sleep = h.sleep;
   if (!probe && sleep !== undefined)
     one('sleep', () =>
@@ -206,7 +214,7 @@ function probe(p: Probe | undefined, kind: 'liveness' | 'readiness' | 'startup',
     'successThreshold',
     'failureThreshold',
   ] as const)
-    errors.push(...nonNegative(p[name], `${field}.${name}`));
+    errors.push(...validateNonnegative(p[name], `${field}.${name}`));
   const grace = p.terminationGracePeriodSeconds;
   if (grace !== undefined && grace <= 0)
     errors.push(invalid(`${field}.terminationGracePeriodSeconds`, grace, 'must be greater than 0'));
@@ -252,8 +260,8 @@ function resizePolicy(c: Container, podRestartPolicy: string | undefined, field:
     if (seen.has(p.resourceName)) errors.push(duplicate(`${field}[${i}]`, p.resourceName));
     seen.add(p.resourceName);
     errors.push(
-      ...oneOf(p.resourceName, ['cpu', 'memory'], field),
-      ...oneOf(p.restartPolicy, ['NotRequired', 'RestartContainer'], field),
+      ...validateRequiredEnum(p.resourceName, ['cpu', 'memory'], field),
+      ...validateRequiredEnum(p.restartPolicy, ['NotRequired', 'RestartContainer'], field),
     );
     if (podRestartPolicy === 'Never' && p.restartPolicy !== 'NotRequired')
       errors.push(invalid(field, p.restartPolicy, "must be 'NotRequired' when pod `restartPolicy` is 'Never'"));
@@ -289,16 +297,20 @@ function restart(c: Container, field: string): Errors {
 function common(c: Container, ctx: ContainerContext, field: string): Errors {
   const errors: Errors = [];
   if (!c.name) errors.push(required(`${field}.name`));
-  else errors.push(...dns1123Label(c.name, `${field}.name`));
+  else errors.push(...validateDnsLabel(c.name, `${field}.name`));
   if (!c.image) errors.push(required(`${field}.image`));
   errors.push(
-    ...oneOf(c.terminationMessagePolicy, ['File', 'FallbackToLogsOnError'], `${field}.terminationMessagePolicy`),
+    ...validateRequiredEnum(
+      c.terminationMessagePolicy,
+      ['File', 'FallbackToLogsOnError'],
+      `${field}.terminationMessagePolicy`,
+    ),
     ...ports(c.ports, `${field}.ports`),
     ...validateEnv(c.env, `${field}.env`),
     ...envFrom(c.envFrom, `${field}.envFrom`),
     ...validateVolumeMounts(c, ctx.volumes, `${field}.volumeMounts`),
     ...validateVolumeDevices(c, ctx.volumes, `${field}.volumeDevices`),
-    ...oneOf(c.imagePullPolicy, pullPolicies, `${field}.imagePullPolicy`),
+    ...validateRequiredEnum(c.imagePullPolicy, pullPolicies, `${field}.imagePullPolicy`),
     ...containerResources(c.resources, ctx.podClaims, `${field}.resources`),
     ...resizePolicy(c, ctx.spec.restartPolicy, `${field}.resizePolicy`),
     ...validateContainerSecurity(c.securityContext, `${field}.securityContext`, ctx.spec.hostUsers !== false),

@@ -6,7 +6,7 @@ import { forbiddenField, invalid } from '../../api/field-error.ts';
 import { semanticEqual } from '../../api/helpers/deep-equal.ts';
 import { podQOSClass } from '../../api/helpers/pod-qos.ts';
 import type { Container, Pod, PodSpec, ResourceRequirements } from '../../api/types/index.gen.ts';
-import type { Errors } from './common.ts';
+import type { Errors } from './field.ts';
 
 type Amounts = Readonly<Record<string, string>> | undefined;
 

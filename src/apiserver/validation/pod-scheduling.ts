@@ -13,8 +13,7 @@ import type {
   Toleration,
   TopologySpreadConstraint,
 } from '../../api/types/index.gen.ts';
-import type { Errors } from './common.ts';
-import { invalids, positive, qualifiedName } from './common.ts';
+import { type Errors, invalidEach, validatePositive, validateQualifiedName } from './field.ts';
 
 const effects = ['NoSchedule', 'PreferNoSchedule', 'NoExecute'];
 
@@ -43,7 +42,7 @@ function nodeRequirement(r: NodeSelectorRequirement, field: string, valuesToo: b
   }
   errors.push(...validateLabelName(r.key, `${field}.key`));
   if (valuesToo)
-    (r.values ?? []).forEach((v, i) => errors.push(...invalids(isLabelValue(v), `${field}.values[${i}]`, v)));
+    (r.values ?? []).forEach((v, i) => errors.push(...invalidEach(`${field}.values[${i}]`, v, isLabelValue(v))));
   return errors;
 }
 
@@ -56,7 +55,8 @@ function nodeFieldRequirement(r: NodeSelectorRequirement, field: string): Errors
       required(`${field}.values`, "must be only one value when `operator` is 'In' or 'NotIn' for node field selector"),
     );
   if (r.key !== 'metadata.name') errors.push(invalid(`${field}.key`, r.key, 'not a valid field selector key'));
-  else (r.values ?? []).forEach((v, i) => errors.push(...invalids(isDNS1123Subdomain(v), `${field}.values[${i}]`, v)));
+  else
+    (r.values ?? []).forEach((v, i) => errors.push(...invalidEach(`${field}.values[${i}]`, v, isDNS1123Subdomain(v))));
   return errors;
 }
 
@@ -108,7 +108,7 @@ function podTerm(t: PodAffinityTerm, field: string): Errors {
   if (t.labelSelector !== undefined) errors.push(...validateLabelSelector(t.labelSelector, `${field}.labelSelector`));
   if (t.namespaceSelector !== undefined)
     errors.push(...validateLabelSelector(t.namespaceSelector, `${field}.namespaceSelector`));
-  for (const ns of t.namespaces ?? []) errors.push(...invalids(isDNS1123Label(ns), `${field}.namespace`, ns));
+  for (const ns of t.namespaces ?? []) errors.push(...invalidEach(`${field}.namespace`, ns, isDNS1123Label(ns)));
   errors.push(...matchKeys(t.matchLabelKeys, t.mismatchLabelKeys, t.labelSelector, field));
   if (!t.topologyKey) errors.push(required(`${field}.topologyKey`, 'can not be empty'));
   errors.push(...validateLabelName(t.topologyKey ?? '', `${field}.topologyKey`));
@@ -199,7 +199,7 @@ export function validateTopologySpread(list: readonly TopologySpreadConstraint[]
     if (list!.slice(i + 1).some((o) => o.topologyKey === c.topologyKey && o.whenUnsatisfiable === c.whenUnsatisfiable))
       errors.push(duplicate(`${at}.{topologyKey, whenUnsatisfiable}`, `{${c.topologyKey}, ${c.whenUnsatisfiable}}`));
     if (c.minDomains !== undefined) {
-      errors.push(...positive(c.minDomains, `${at}.minDomains`));
+      errors.push(...validatePositive(c.minDomains, `${at}.minDomains`));
       if (c.whenUnsatisfiable !== 'DoNotSchedule')
         errors.push(
           invalid(
@@ -222,7 +222,7 @@ export function validateSchedulingGates(list: readonly PodSchedulingGate[] | und
   const errors: Errors = [];
   const seen = new Set<string>();
   (list ?? []).forEach((g, i) => {
-    errors.push(...qualifiedName(g.name, `${field}[${i}]`));
+    errors.push(...validateQualifiedName(g.name, `${field}[${i}]`));
     if (seen.has(g.name)) errors.push(duplicate(`${field}[${i}]`, g.name));
     seen.add(g.name);
   });

@@ -9,8 +9,8 @@ import type {
   SecurityContext,
   WindowsSecurityContextOptions,
 } from '../../api/types/index.gen.ts';
-import type { Errors } from './common.ts';
-import { invalids, localDescendingPath } from './common.ts';
+import { type Errors, invalidEach } from './field.ts';
+import { localDescendingPath } from './local-path.ts';
 
 const profileTypes = ['Localhost', 'RuntimeDefault', 'Unconfined'];
 const sysctlPattern = /^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$/;
@@ -60,10 +60,10 @@ function windows(o: WindowsSecurityContextOptions | undefined, field: string): E
   const errors: Errors = [];
   if (o?.gmsaCredentialSpecName !== undefined)
     errors.push(
-      ...invalids(
-        isDNS1123Subdomain(o.gmsaCredentialSpecName),
+      ...invalidEach(
         `${field}.gmsaCredentialSpecName`,
         o.gmsaCredentialSpecName,
+        isDNS1123Subdomain(o.gmsaCredentialSpecName),
       ),
     );
   if (o?.gmsaCredentialSpec === '')
@@ -79,9 +79,9 @@ export function validateContainerSecurity(sc: SecurityContext | undefined, field
   if (sc === undefined) return [];
   const errors: Errors = [];
   if (sc.runAsUser !== undefined)
-    errors.push(...invalids(isValidUserID(sc.runAsUser), `${field}.runAsUser`, sc.runAsUser));
+    errors.push(...invalidEach(`${field}.runAsUser`, sc.runAsUser, isValidUserID(sc.runAsUser)));
   if (sc.runAsGroup !== undefined)
-    errors.push(...invalids(isValidUserID(sc.runAsGroup), `${field}.runAsGroup`, sc.runAsGroup));
+    errors.push(...invalidEach(`${field}.runAsGroup`, sc.runAsGroup, isValidUserID(sc.runAsGroup)));
   if (sc.procMount !== undefined) {
     if (sc.procMount !== 'Default' && sc.procMount !== 'Unmasked')
       errors.push(notSupported(`${field}.procMount`, sc.procMount, ['Default', 'Unmasked']));
@@ -136,13 +136,14 @@ export function validatePodSecurity(spec: PodSpec, path: string): Errors {
   const sc = spec.securityContext;
   const field = `${path}.securityContext`;
   if (sc !== undefined) {
-    if (sc.fsGroup !== undefined) errors.push(...invalids(isValidUserID(sc.fsGroup), `${field}.fsGroup`, sc.fsGroup));
+    if (sc.fsGroup !== undefined)
+      errors.push(...invalidEach(`${field}.fsGroup`, sc.fsGroup, isValidUserID(sc.fsGroup)));
     if (sc.runAsUser !== undefined)
-      errors.push(...invalids(isValidUserID(sc.runAsUser), `${field}.runAsUser`, sc.runAsUser));
+      errors.push(...invalidEach(`${field}.runAsUser`, sc.runAsUser, isValidUserID(sc.runAsUser)));
     if (sc.runAsGroup !== undefined)
-      errors.push(...invalids(isValidUserID(sc.runAsGroup), `${field}.runAsGroup`, sc.runAsGroup));
+      errors.push(...invalidEach(`${field}.runAsGroup`, sc.runAsGroup, isValidUserID(sc.runAsGroup)));
     (sc.supplementalGroups ?? []).forEach((g, i) =>
-      errors.push(...invalids(isValidUserID(g), `${field}.supplementalGroups[${i}]`, g)),
+      errors.push(...invalidEach(`${field}.supplementalGroups[${i}]`, g, isValidUserID(g))),
     );
   }
   if (spec.shareProcessNamespace === true && spec.hostPID === true)

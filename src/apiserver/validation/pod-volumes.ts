@@ -13,17 +13,9 @@ import type {
   SecretVolumeSource,
   Volume,
 } from '../../api/types/index.gen.ts';
-import type { Errors } from './common.ts';
-import {
-  dns1123Label,
-  dns1123Subdomain,
-  invalids,
-  localDescendingPath,
-  localNonReservedPath,
-  noBacksteps,
-  hostPathTypes,
-} from './common.ts';
 import { validateClaimSpecTemplate } from './persistent-volume-claim-spec.ts';
+import { type Errors, invalidEach, validateDnsLabel, validateDnsSubdomain } from './field.ts';
+import { hostPathTypes, localDescendingPath, localNonReservedPath, noBacksteps } from './local-path.ts';
 
 const fileModeMessage = 'must be a number between 0 and 0777 (octal), both inclusive';
 const more = 'may not specify more than 1 volume type';
@@ -104,8 +96,8 @@ export function objectFieldSelector(ref: ObjectFieldSelector, supported: readonl
   const path = m?.[1] ?? ref.fieldPath;
   if (m !== null) {
     if (path === 'metadata.annotations')
-      return invalids(isQualifiedName(m[2]!.toLowerCase()), field, m[2]!.toLowerCase());
-    if (path === 'metadata.labels') return invalids(isQualifiedName(m[2]!), field, m[2]!);
+      return invalidEach(field, m[2]!.toLowerCase(), isQualifiedName(m[2]!.toLowerCase()));
+    if (path === 'metadata.labels') return invalidEach(field, m[2]!, isQualifiedName(m[2]!));
     return converting(`field label does not support subscript: ${ref.fieldPath}`);
   }
   if (!downwardLabels.has(path)) return converting(`field label not supported: ${path}`);
@@ -306,7 +298,7 @@ function oneSource(v: Volume, kind: (typeof sourceOrder)[number], field: string)
       if (!driver) errors.push(required(`${field}.driver`));
       else if (driver.length > 63)
         errors.push({ type: 'FieldValueTooLong', field: `${field}.driver`, detail: 'may not be more than 63 bytes' });
-      else errors.push(...dns1123Subdomain(driver.toLowerCase(), `${field}.driver`));
+      else errors.push(...validateDnsSubdomain(driver.toLowerCase(), `${field}.driver`));
       if (v.csi!.nodePublishSecretRef !== undefined && !v.csi!.nodePublishSecretRef.name)
         errors.push(required(`${field}.nodePublishSecretRef.name`));
       return errors;
@@ -377,7 +369,7 @@ export function validateVolumes(
     const at = `${field}[${i}]`;
     const own = volumeSource(v, at);
     if (!v.name) own.push(required(`${at}.name`));
-    else own.push(...dns1123Label(v.name, `${at}.name`));
+    else own.push(...validateDnsLabel(v.name, `${at}.name`));
     if (byName.has(v.name)) own.push(duplicate(`${at}.name`, v.name));
     if (own.length === 0) byName.set(v.name, v);
     errors.push(...own);

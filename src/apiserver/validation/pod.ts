@@ -14,10 +14,8 @@ import type {
   Toleration,
 } from '../../api/types/index.gen.ts';
 import { isIP } from 'node:net';
-import type { Errors } from './common.ts';
 import { internalDifference } from './difference.ts';
 import { internalForm } from './internal-form.ts';
-import { dns1123Label, dns1123Subdomain, inRange, invalids, oneOf, qualifiedName } from './common.ts';
 import {
   imageWhitespace,
   validateContainers,
@@ -31,9 +29,17 @@ import {
   validateTopologySpread,
 } from './pod-scheduling.ts';
 import { validateHostUsers, validateOperatingSystem, validatePodSecurity } from './pod-security.ts';
-import { invalidEach } from './field.ts';
 import { validateVolumes } from './pod-volumes.ts';
 import { containerResourceName, podResources, quantityOf, resourceQuantity } from './resources.ts';
+import {
+  type Errors,
+  invalidEach,
+  validateDnsLabel,
+  validateDnsSubdomain,
+  validateInRange,
+  validateQualifiedName,
+  validateRequiredEnum,
+} from './field.ts';
 
 const maxInt32 = 2 ** 31 - 1;
 const ipMessage = 'must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)';
@@ -84,7 +90,7 @@ function resourceClaims(spec: PodSpec, podName: string | undefined, field: strin
     if (!c.name) errors.push(required(`${at}.name`));
     else {
       if (seen.has(c.name)) errors.push(duplicate(`${at}.name`, c.name));
-      errors.push(...dns1123Label(c.name, `${at}.name`));
+      errors.push(...validateDnsLabel(c.name, `${at}.name`));
       seen.add(c.name);
     }
     if (c.resourceClaimName !== undefined && c.resourceClaimTemplateName !== undefined)
@@ -104,16 +110,16 @@ function resourceClaims(spec: PodSpec, podName: string | undefined, field: strin
         ),
       );
     for (const name of ['resourceClaimName', 'resourceClaimTemplateName'] as const)
-      if (c[name] !== undefined) errors.push(...dns1123Subdomain(c[name], `${at}.${name}`));
+      if (c[name] !== undefined) errors.push(...validateDnsSubdomain(c[name], `${at}.${name}`));
     if (c.resourceClaimTemplateName !== undefined && podName) {
       const generated = `${podName}-${c.name}`;
       const wrong = isDNS1123Subdomain(generated);
       if (wrong.length > 0)
         errors.push(
-          ...invalids(
-            wrong.map((w) => `final ResourceClaim name: ${w}`),
+          ...invalidEach(
             `${at}.name`,
             generated,
+            wrong.map((w) => `final ResourceClaim name: ${w}`),
           ),
         );
     }
@@ -172,15 +178,19 @@ export function validatePodSpec(spec: PodSpec, podName: string | undefined, path
       }),
     );
   errors.push(
-    ...oneOf(spec.restartPolicy, ['Always', 'OnFailure', 'Never'], `${path}.restartPolicy`),
-    ...oneOf(spec.dnsPolicy, ['ClusterFirstWithHostNet', 'ClusterFirst', 'Default', 'None'], `${path}.dnsPolicy`),
+    ...validateRequiredEnum(spec.restartPolicy, ['Always', 'OnFailure', 'Never'], `${path}.restartPolicy`),
+    ...validateRequiredEnum(
+      spec.dnsPolicy,
+      ['ClusterFirstWithHostNet', 'ClusterFirst', 'Default', 'None'],
+      `${path}.dnsPolicy`,
+    ),
     ...validateLabels(spec.nodeSelector, `${path}.nodeSelector`),
     ...validatePodSecurity(spec, path),
     ...validateAffinity(spec.affinity, `${path}.affinity`),
     ...dnsConfig(spec.dnsConfig, spec.dnsPolicy, `${path}.dnsConfig`),
   );
   (spec.readinessGates ?? []).forEach((g, i) =>
-    errors.push(...qualifiedName(g.conditionType, `${path}.readinessGates[${i}].conditionType`)),
+    errors.push(...validateQualifiedName(g.conditionType, `${path}.readinessGates[${i}].conditionType`)),
   );
   errors.push(
     ...validateSchedulingGates(spec.schedulingGates, `${path}.schedulingGates`),
@@ -194,25 +204,27 @@ export function validatePodSpec(spec: PodSpec, podName: string | undefined, path
       errors.push(forbiddenField(at, 'may not be specified when setHostnameAsFQDN is true'));
     if (spec.hostNetwork === true) errors.push(forbiddenField(at, 'may not be specified when hostNetwork is true'));
     if (override.length > 64) errors.push(tooLong(at, 64));
-    errors.push(...dns1123Subdomain(override, at));
+    errors.push(...validateDnsSubdomain(override, at));
   }
   for (const name of ['serviceAccountName', 'nodeName'] as const)
-    if (spec[name]) errors.push(...dns1123Subdomain(spec[name], `${path}.${name}`));
-  errors.push(...inRange(spec.activeDeadlineSeconds, 1, maxInt32, `${path}.activeDeadlineSeconds`));
+    if (spec[name]) errors.push(...validateDnsSubdomain(spec[name], `${path}.${name}`));
+  errors.push(...validateInRange(spec.activeDeadlineSeconds, 1, maxInt32, `${path}.activeDeadlineSeconds`));
   for (const name of ['hostname', 'subdomain'] as const)
-    if (spec[name]) errors.push(...dns1123Label(spec[name], `${path}.${name}`));
+    if (spec[name]) errors.push(...validateDnsLabel(spec[name], `${path}.${name}`));
   errors.push(...validateTolerations(spec.tolerations, `${path}.tolerations`));
   (spec.hostAliases ?? []).forEach((a, i) => {
     errors.push(...ip(a.ip, `${path}.hostAliases[${i}].ip`));
     (a.hostnames ?? []).forEach((h, j) =>
-      errors.push(...dns1123Subdomain(h, `${path}.hostAliases[${i}].hostnames[${j}]`)),
+      errors.push(...validateDnsSubdomain(h, `${path}.hostAliases[${i}].hostnames[${j}]`)),
     );
   });
-  if (spec.priorityClassName) errors.push(...dns1123Subdomain(spec.priorityClassName, `${path}.priorityClassName`));
+  if (spec.priorityClassName) errors.push(...validateDnsSubdomain(spec.priorityClassName, `${path}.priorityClassName`));
   if (spec.runtimeClassName !== undefined)
-    errors.push(...dns1123Subdomain(spec.runtimeClassName, `${path}.runtimeClassName`));
+    errors.push(...validateDnsSubdomain(spec.runtimeClassName, `${path}.runtimeClassName`));
   if (spec.preemptionPolicy !== undefined)
-    errors.push(...oneOf(spec.preemptionPolicy, ['PreemptLowerPriority', 'Never'], `${path}.preemptionPolicy`));
+    errors.push(
+      ...validateRequiredEnum(spec.preemptionPolicy, ['PreemptLowerPriority', 'Never'], `${path}.preemptionPolicy`),
+    );
   for (const [n, text] of Object.entries(spec.overhead ?? {})) {
     const at = `${path}.overhead[${n}]`;
     errors.push(...containerResourceName(n, at), ...resourceQuantity(n, quantityOf(text), at));
@@ -276,7 +288,7 @@ export function validatePod(pod: Pod): Errors {
 export function validatePodTemplate(template: PodTemplateSpec, path: string): Errors {
   const errors = validateLabels(template.metadata?.labels, `${path}.labels`);
   for (const k of Object.keys(template.metadata?.annotations ?? {}))
-    errors.push(...qualifiedName(k.toLowerCase(), `${path}.annotations`).map((e) => ({ ...e, badValue: k })));
+    errors.push(...validateQualifiedName(k.toLowerCase(), `${path}.annotations`).map((e) => ({ ...e, badValue: k })));
   const spec = template.spec ?? ({ containers: [] } as PodSpec);
   errors.push(...validatePodSpec(spec, undefined, `${path}.spec`, false));
   if ((spec.ephemeralContainers ?? []).length > 0)
@@ -464,7 +476,8 @@ export function validatePodStatusUpdate(pod: Pod, old: Pod): Errors {
   const errors: Errors = [];
   const spec = pod.spec!;
   const status = pod.status ?? {};
-  if (status.nominatedNodeName) errors.push(...dns1123Subdomain(status.nominatedNodeName, 'status.nominatedNodeName'));
+  if (status.nominatedNodeName)
+    errors.push(...validateDnsSubdomain(status.nominatedNodeName, 'status.nominatedNodeName'));
   errors.push(
     ...transitions(status.containerStatuses, old.status?.containerStatuses, spec, 'status.containerStatuses'),
     ...transitions(
@@ -491,7 +504,7 @@ export function validatePodStatusUpdate(pod: Pod, old: Pod): Errors {
     errors.push(invalid('status.hostIPs[0].ip', hostIPs[0], 'must be equal to `hostIP`'));
   (status.conditions ?? []).forEach((c, i) => {
     if (!['PodScheduled', 'Ready', 'Initialized'].includes(c.type))
-      errors.push(...qualifiedName(c.type, `status.conditions[${i}].Type`));
+      errors.push(...validateQualifiedName(c.type, `status.conditions[${i}].Type`));
   });
   if (old.spec?.nodeName && spec.nodeName !== old.spec.nodeName)
     errors.push(forbiddenField('status.nodeName', 'may not be changed directly'));

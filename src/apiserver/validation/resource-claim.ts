@@ -30,7 +30,6 @@ import type {
 } from '../../api/types/resource-v1.gen.ts';
 import { formatAddress, parseAddress } from '../allocators/address.ts';
 import { validateConditions } from './conditions.ts';
-import { immutable } from './common.ts';
 import {
   validateBindingConditions,
   validateDeviceConfiguration,
@@ -46,10 +45,10 @@ import {
   type DeviceRules,
   type Given,
 } from './devices.ts';
-import { invalidEach, specOf, statusOf, validateDnsLabel } from './field.ts';
 import { validateNodeSelector } from './pod-scheduling.ts';
 import { validateTemplateMeta } from './template-meta.ts';
 import { isExtendedResource } from './resource-names.ts';
+import { invalidEach, specOf, statusOf, validateDnsLabel, validateImmutable } from './field.ts';
 
 const maxRequests = 32;
 const maxConstraints = 32;
@@ -194,7 +193,7 @@ export function validateResourceClaim(rules: DeviceRules, object: KubeObject): F
 }
 
 export function validateResourceClaimUpdate(object: KubeObject, old: KubeObject): FieldError[] {
-  return immutable(object['spec'], old['spec'], 'spec', 'resource.ResourceClaimSpec');
+  return validateImmutable(object['spec'], old['spec'], 'spec', 'resource.ResourceClaimSpec');
 }
 
 export function validateResourceClaimTemplate(rules: DeviceRules, object: KubeObject): FieldError[] {
@@ -343,7 +342,7 @@ export function validateResourceClaimStatusUpdate(object: KubeObject, old: KubeO
     errors.push(
       ...(before.allocation === undefined
         ? validateAllocation(allocation, path, names)
-        : immutable(allocation, before.allocation, path, '*resource.AllocationResult')),
+        : validateImmutable(allocation, before.allocation, path, '*resource.AllocationResult')),
     );
   }
   return errors;

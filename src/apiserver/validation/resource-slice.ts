@@ -34,7 +34,6 @@ import type {
   ResourceSliceSpec,
 } from '../../api/types/resource-v1.gen.ts';
 import { validateConditions, type GivenCondition } from './conditions.ts';
-import { immutable, invalids } from './common.ts';
 import {
   maxDomainLength,
   maxIdLength,
@@ -48,9 +47,9 @@ import {
   validateSet,
   type Given,
 } from './devices.ts';
-import { invalidEach, specOf, statusOf, validateDnsLabel } from './field.ts';
 import { validateNodeSelector } from './pod-scheduling.ts';
 import { isNativeResource } from './resource-names.ts';
+import { invalidEach, specOf, statusOf, validateDnsLabel, validateImmutable } from './field.ts';
 
 const maxDevices = 128;
 const maxAdvancedDevices = 64;
@@ -400,9 +399,9 @@ export function validateResourceSlice(object: KubeObject, old: KubeObject | unde
   ];
   if (before !== undefined)
     errors.push(
-      ...immutable(spec.pool?.name, before.pool?.name, 'spec.pool.name', 's'),
-      ...immutable(spec.driver, before.driver, 'spec.driver', 's'),
-      ...immutable(spec.nodeName, before.nodeName, 'spec.nodeName'),
+      ...validateImmutable(spec.pool?.name, before.pool?.name, 'spec.pool.name', 's'),
+      ...validateImmutable(spec.driver, before.driver, 'spec.driver', 's'),
+      ...validateImmutable(spec.nodeName, before.nodeName, 'spec.nodeName'),
     );
   errors.push(...validateSliceReach(spec));
   if (spec.sharedCounters !== undefined && spec.devices !== undefined)
@@ -496,11 +495,11 @@ interface PoolRequestSpec {
 const maxPools = 1000;
 
 export function validateResourcePoolStatusRequest(object: KubeObject, old: KubeObject | undefined): FieldError[] {
-  if (old !== undefined) return immutable(object['spec'], old['spec'], 'spec');
+  if (old !== undefined) return validateImmutable(object['spec'], old['spec'], 'spec');
   const { driver = '', poolName, limit } = specOf<PoolRequestSpec>(object);
   const errors: FieldError[] = [];
   if (driver === '') errors.push(required('spec.driver'));
-  else errors.push(...invalids(longNameCaseless(driver), 'spec.driver', driver));
+  else errors.push(...invalidEach('spec.driver', driver, longNameCaseless(driver)));
   if (poolName !== undefined) errors.push(...poolNameErrors(poolName, 'spec.poolName'));
   if (limit !== undefined && limit < 1) errors.push(invalid('spec.limit', limit, 'must be greater than or equal to 1'));
   if (limit !== undefined && limit > maxPools)
@@ -510,7 +509,7 @@ export function validateResourcePoolStatusRequest(object: KubeObject, old: KubeO
 
 /** A request that was answered stays as it is. */
 export function validateResourcePoolStatus(object: KubeObject, old: KubeObject): FieldError[] {
-  if (old['status'] !== undefined) return immutable(object['status'], old['status'], 'status');
+  if (old['status'] !== undefined) return validateImmutable(object['status'], old['status'], 'status');
   return validateConditions(
     statusOf<{ conditions: readonly GivenCondition[] }>(object).conditions,
     'status.conditions',

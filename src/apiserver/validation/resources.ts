@@ -15,9 +15,8 @@ import {
   zeroQuantity,
 } from '../../api/quantity.ts';
 import type { Container, PodSpec, ResourceRequirements } from '../../api/types/index.gen.ts';
-import { dns1123Label } from './common.ts';
-import type { Errors } from './common.ts';
 import { isExtendedResource, isIntegerResource, isNativeResource, validateResourceName } from './resource-names.ts';
+import { type Errors, validateDnsLabel } from './field.ts';
 
 const standardContainer = new Set(['cpu', 'memory', 'ephemeral-storage']);
 export const isHugePages = (name: string): boolean => name.startsWith('hugepages-');
@@ -84,7 +83,7 @@ function claims(list: ResourceRequirements['claims'], podClaims: ReadonlySet<str
       return;
     }
     const key = claim.request === undefined || claim.request === '' ? claim.name : `${claim.name}/${claim.request}`;
-    if (key !== claim.name) errors.push(...dns1123Label(claim.request!, `${at}.request`));
+    if (key !== claim.name) errors.push(...validateDnsLabel(claim.request!, `${at}.request`));
     if (seen.has(claim.name) || seen.has(key) || (key === claim.name && [...seen].some((s) => s.startsWith(`${key}/`))))
       errors.push(duplicate(at, key));
     seen.add(key);

@@ -7,9 +7,8 @@ import { byteLength, isDNS1123Subdomain, isQualifiedName, nameIsDNSSubdomain } f
 import type { KubeObject } from '../../api/object.ts';
 import { timeMs } from '../../api/time.ts';
 import { validateSignerName } from './certificate-signing-request.ts';
-import { immutable } from './common.ts';
 import { validateConditions, type GivenCondition } from './conditions.ts';
-import { invalidEach, specOf, statusOf } from './field.ts';
+import { invalidEach, specOf, statusOf, validateImmutable } from './field.ts';
 
 const maxBundleBytes = 1024 * 1024;
 const maxUidBytes = 128;
@@ -93,7 +92,7 @@ export function validateClusterTrustBundle(object: KubeObject, old: KubeObject |
   if (name !== '') errors.push(...invalidEach('metadata.name', name, bundleNameErrors(name, false, signerName)));
   if (signerName !== '') errors.push(...validateSignerName(signerName, 'spec.signerName'));
   if (before === undefined || (before.trustBundle ?? '') !== trustBundle) errors.push(...validateBundle(trustBundle));
-  if (before !== undefined) errors.push(...immutable(signerName, before.signerName ?? '', 'spec.signerName'));
+  if (before !== undefined) errors.push(...validateImmutable(signerName, before.signerName ?? '', 'spec.signerName'));
   return errors;
 }
 
@@ -262,7 +261,7 @@ export async function validatePodCertificateRequest(object: KubeObject): Promise
 }
 
 export function validatePodCertificateRequestUpdate(object: KubeObject, old: KubeObject): FieldError[] {
-  return immutable(object['spec'], old['spec'], 'spec');
+  return validateImmutable(object['spec'], old['spec'], 'spec');
 }
 
 const outcomes = ['Issued', 'Denied', 'Failed'];

@@ -36,7 +36,8 @@ interface SuffixMeaning {
   readonly format: QuantityFormat;
 }
 
-const suffixes: ReadonlyMap<string, SuffixMeaning> = new Map<string, SuffixMeaning>([
+/** The suffixes of quantities; exponents (`e3`) are no suffix. */
+export const suffixMeanings: ReadonlyMap<string, SuffixMeaning> = new Map<string, SuffixMeaning>([
   ['', { base: 10, exponent: 0, format: 'DecimalSI' }],
   ['n', { base: 10, exponent: -9, format: 'DecimalSI' }],
   ['u', { base: 10, exponent: -6, format: 'DecimalSI' }],
@@ -111,7 +112,7 @@ function split(text: string): Parts | undefined {
 const exponentPattern = /^[eE]([+-]?[0-9]+)$/;
 
 function interpretSuffix(suffix: string): SuffixMeaning | undefined {
-  const known = suffixes.get(suffix);
+  const known = suffixMeanings.get(suffix);
   if (known !== undefined) return known;
   const m = exponentPattern.exec(suffix);
   if (m === null) return undefined;

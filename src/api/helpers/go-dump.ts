@@ -3,6 +3,7 @@
  * template, so the same text makes the same names.
  */
 import { GoTypes } from '../catalog/go-types.ts';
+import { suffixMeanings } from '../quantity.ts';
 
 type Members = Readonly<Record<string, unknown>>;
 
@@ -11,21 +12,6 @@ export class UnprintableError extends Error {}
 
 const nil = '<nil>';
 const zeros: Readonly<Record<string, string>> = { bool: 'false', int32: '0', int64: '0', float64: '0' };
-
-/** Powers of ten of decimal suffixes, of two of binary ones. */
-const decimal: Readonly<Record<string, number>> = {
-  n: -9,
-  u: -6,
-  m: -3,
-  '': 0,
-  k: 3,
-  M: 6,
-  G: 9,
-  T: 12,
-  P: 15,
-  E: 18,
-};
-const binary: Readonly<Record<string, number>> = { Ki: 10, Mi: 20, Gi: 30, Ti: 40, Pi: 50, Ei: 60 };
 
 /** A quantity's own members, as its parser sets them for text that the API server wrote. */
 function quantity(text: unknown): string {
@@ -48,10 +34,10 @@ function quantity(text: unknown): string {
     scale = Number(exponent);
   } else if (suffix.endsWith('i')) {
     format = 'BinarySI';
-    const power = binary[suffix]!;
+    const power = suffixMeanings.get(suffix)!.exponent;
     factor = 1n << BigInt(power);
     precision = fraction === '' ? 15 - digits - Math.trunc((power * 3) / 10) - 1 : -1;
-  } else scale = decimal[suffix]!;
+  } else scale = suffixMeanings.get(suffix)!.exponent;
   scale -= fraction.length;
   // Beyond this it is a decimal of any size.
   if (precision < 0 || scale < -9) throw new UnprintableError(`quantity ${given}`);

@@ -2,6 +2,8 @@
  * The number within a quantity as apimachinery holds it: 64 bits with a decimal scale, or a decimal of any length. Expressions can
  * tell: `asInteger` takes the first alone, and only where its scale is not negative; floats are made of what is held.
  */
+import { suffixMeanings } from '../../quantity.ts';
+
 export interface Amount {
   readonly value: bigint;
   /** The power of ten that it counts in. */
@@ -10,19 +12,6 @@ export interface Amount {
   readonly decimal: boolean;
 }
 
-const suffixes: Readonly<Record<string, number>> = {
-  n: -9,
-  u: -6,
-  m: -3,
-  '': 0,
-  k: 3,
-  M: 6,
-  G: 9,
-  T: 12,
-  P: 15,
-  E: 18,
-};
-const binary: Readonly<Record<string, number>> = { Ki: 10, Mi: 20, Gi: 30, Ti: 40, Pi: 50, Ei: 60 };
 /** Digits that certainly fit into 64 bits. */
 const maxDigits = 18;
 const nano = -9;
@@ -33,8 +22,9 @@ const fits = (value: bigint): boolean => value === BigInt.asIntN(64, value);
 export function amountOf(text: string): Amount {
   const [, sign = '', integer = '', fraction = '', suffix = ''] = /^([+-]?)(\d*)(?:\.(\d*))?(.*)$/.exec(text) ?? [];
   const digits = integer.replace(/^0+(?=.)/, '');
-  const bits = binary[suffix];
-  const exponent = bits ?? suffixes[suffix] ?? Number(suffix.slice(1));
+  const meaning = suffixMeanings.get(suffix);
+  const exponent = meaning?.exponent ?? Number(suffix.slice(1));
+  const bits = meaning?.base === 2 ? exponent : undefined;
   const unscaled = BigInt(`${digits}${fraction}` || '0');
   const signed = (value: bigint): bigint => (sign === '-' ? -value : value);
   const room =

@@ -4,33 +4,14 @@
  */
 import { readRequest, requestDer } from '../../base/certificate-request.ts';
 import type { CertificateSigningRequest } from '../../api/types/certificates-v1.gen.ts';
-import type { AdmissionAttributes, AdmissionPlugin, Authorizer } from '../context.ts';
+import { mayForSigner } from '../authorization/signers.ts';
+import type { AdmissionPlugin, Authorizer } from '../context.ts';
 import { jsonEqual } from '../../api/patch/values.ts';
 import { metadataOf, refuse } from './attributes.ts';
 
 const group = 'certificates.k8s.io';
 const resource = 'certificatesigningrequests';
 const clientSigner = 'kubernetes.io/kube-apiserver-client';
-
-/** Allowed for this signer, or for all signers of its domain. */
-async function mayForSigner(authorizer: Authorizer, a: AdmissionAttributes, verb: string, signer: string) {
-  const ask = async (name: string): Promise<boolean> => {
-    const { decision } = await authorizer.authorize({
-      user: a.user,
-      verb,
-      isResourceRequest: true,
-      group,
-      version: '*',
-      resource: 'signers',
-      subresource: '',
-      namespace: '',
-      name,
-      path: '',
-    });
-    return decision === 'allow';
-  };
-  return (await ask(signer)) || (await ask(`${signer.split('/')[0]}/*`));
-}
 
 function signerOf(object: Record<string, unknown> | undefined): string {
   return (object as unknown as CertificateSigningRequest | undefined)?.spec?.signerName ?? '';
@@ -43,7 +24,7 @@ export function certificateApproval(deps: { readonly authorizer: Authorizer }): 
       operation === 'UPDATE' && g === group && r === resource && subresource === 'approval',
     async validate(a) {
       const signer = signerOf(a.oldObject);
-      if (!(await mayForSigner(deps.authorizer, a, 'approve', signer)))
+      if (!(await mayForSigner(deps.authorizer, a.user, 'approve', signer)))
         throw refuse(a, `user not permitted to approve requests with signerName ${JSON.stringify(signer)}`);
     },
   };
@@ -63,7 +44,7 @@ export function certificateSigning(deps: { readonly authorizer: Authorizer }): A
       )
         return;
       const signer = signerOf(a.oldObject);
-      if (!(await mayForSigner(deps.authorizer, a, 'sign', signer)))
+      if (!(await mayForSigner(deps.authorizer, a.user, 'sign', signer)))
         throw refuse(a, `user not permitted to sign requests with signerName ${JSON.stringify(signer)}`);
     },
   };
@@ -108,7 +89,7 @@ export function clusterTrustBundleAttest(deps: { readonly authorizer: Authorizer
       const signer = signerOf(a.object);
       if (signer === '') return;
       if (a.operation === 'UPDATE' && jsonEqual(withoutOwners(a.object), withoutOwners(a.oldObject))) return;
-      if (!(await mayForSigner(deps.authorizer, a, 'attest', signer)))
+      if (!(await mayForSigner(deps.authorizer, a.user, 'attest', signer)))
         throw refuse(a, `user not permitted to attest for signerName ${JSON.stringify(signer)}`);
     },
   };

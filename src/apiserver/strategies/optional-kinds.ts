@@ -4,6 +4,7 @@ import { forbiddenField } from '../../api/field-error.ts';
 import { semanticEqual } from '../../api/helpers/deep-equal.ts';
 import { isConfigMapKey } from '../../api/names.ts';
 import type { KubeObject } from '../../api/object.ts';
+import { mayForSigner } from '../authorization/signers.ts';
 import type { Authorizer } from '../context.ts';
 import type { Draft, ResourceStrategies } from '../strategy.ts';
 import {
@@ -56,21 +57,7 @@ export function trustStrategies(authorizer: Authorizer | undefined): Record<stri
       : async ({ request }, object, old) => {
           if (old === undefined || semanticEqual(object['status'], old['status'])) return [];
           const signer = podCertificateSigner(old);
-          for (const name of [signer, `${signer.split('/')[0]}/*`]) {
-            const { decision } = await authorizer.authorize({
-              user: request.user,
-              verb: 'sign',
-              isResourceRequest: true,
-              group: 'certificates.k8s.io',
-              version: '*',
-              resource: 'signers',
-              subresource: '',
-              namespace: '',
-              name,
-              path: '',
-            });
-            if (decision === 'allow') return [];
-          }
+          if (await mayForSigner(authorizer, request.user, 'sign', signer)) return [];
           return [
             forbiddenField(
               'spec.signerName',

@@ -5,12 +5,12 @@
 import { invalid, invalidStatus, type FieldError } from '../../api/field-error.ts';
 import { nameIsDNSLabel } from '../../api/names.ts';
 import type { KubeObject } from '../../api/object.ts';
-import { internalError, StatusError } from '../../api/status.ts';
+import { internalError } from '../../api/status.ts';
 import type { ServicePort, ServiceSpec } from '../../api/types/core-v1.gen.ts';
 import { AllocationError, type ClusterIpAllocator } from '../allocators/cluster-ip.ts';
 import type { NodePortAllocator, PortOperation } from '../allocators/node-port.ts';
 import type { Family } from '../allocators/address.ts';
-import { loopbackContext } from '../loopback.ts';
+import { deleteIfPresent } from '../loopback.ts';
 import type { Registries } from '../registry.ts';
 import type { Draft, ResourceStrategies } from '../strategy.ts';
 import { specOf } from '../validation/field.ts';
@@ -466,17 +466,5 @@ async function deleteEndpoints(registries: Registries, object: KubeObject): Prom
   const registry = registries.registry('', 'endpoints');
   const { name = '', namespace = '' } = object.metadata;
   if (registry === undefined || registries.cachedGet('', 'endpoints', namespace, name) === undefined) return;
-  const ctx = loopbackContext({ verb: 'delete', resource: registry.resource, namespace, name });
-  try {
-    await registry.delete(ctx, namespace, name, {
-      dryRun: false,
-      gracePeriodSeconds: undefined,
-      propagationPolicy: undefined,
-      orphanDependents: undefined,
-      preconditions: undefined,
-      options: {},
-    });
-  } catch (error) {
-    if (!(error instanceof StatusError && error.code === 404)) throw error;
-  }
+  await deleteIfPresent(registry, namespace, name);
 }

@@ -18,33 +18,7 @@ import type {
 } from '../../api/types/core-v1.gen.ts';
 import { invalidEach, specOf, statusOf } from './field.ts';
 import { containerResourceName } from './resources.ts';
-import { validateResourceName, validateResourceQuantity } from './resource-names.ts';
-
-const quotaResources: ReadonlySet<string> = new Set([
-  'cpu',
-  'memory',
-  'ephemeral-storage',
-  'requests.cpu',
-  'requests.memory',
-  'requests.storage',
-  'requests.ephemeral-storage',
-  'limits.cpu',
-  'limits.memory',
-  'limits.ephemeral-storage',
-  'pods',
-  'resourcequotas',
-  'services',
-  'replicationcontrollers',
-  'secrets',
-  'persistentvolumeclaims',
-  'configmaps',
-  'services.nodeports',
-  'services.loadbalancers',
-]);
-
-function isQuotaResource(name: string): boolean {
-  return quotaResources.has(name) || name.startsWith('hugepages-') || name.startsWith('requests.hugepages-');
-}
+import { isQuotaResource, validateResourceName, validateResourceQuantity } from './resource-names.ts';
 
 function validateQuotaName(name: string, path: string): FieldError[] {
   const errors = validateResourceName(name, path);

@@ -4,44 +4,43 @@ import { isNegativeError, isQualifiedName } from '../../api/names.ts';
 import { parseQuantity, quantityMilli, quantitySign } from '../../api/quantity.ts';
 import { invalidEach } from './field.ts';
 
-const standardResources: ReadonlySet<string> = new Set([
+/** Objects that are counted one by one. */
+const countedObjects = [
+  'pods',
+  'resourcequotas',
+  'services',
+  'replicationcontrollers',
+  'secrets',
+  'configmaps',
+  'persistentvolumeclaims',
+  'services.nodeports',
+  'services.loadbalancers',
+];
+
+const quotaResources: ReadonlySet<string> = new Set([
+  ...countedObjects,
   'cpu',
   'memory',
   'ephemeral-storage',
   'requests.cpu',
   'requests.memory',
+  'requests.storage',
   'requests.ephemeral-storage',
   'limits.cpu',
   'limits.memory',
   'limits.ephemeral-storage',
-  'pods',
-  'resourcequotas',
-  'services',
-  'replicationcontrollers',
-  'secrets',
-  'configmaps',
-  'persistentvolumeclaims',
-  'storage',
-  'requests.storage',
-  'services.nodeports',
-  'services.loadbalancers',
 ]);
 
-function isStandardResource(name: string): boolean {
-  return standardResources.has(name) || name.startsWith('hugepages-') || name.startsWith('requests.hugepages-');
+/** What a quota may bound without naming a domain. */
+export function isQuotaResource(name: string): boolean {
+  return quotaResources.has(name) || name.startsWith('hugepages-') || name.startsWith('requests.hugepages-');
 }
 
-const integerResources: ReadonlySet<string> = new Set([
-  'pods',
-  'resourcequotas',
-  'services',
-  'replicationcontrollers',
-  'secrets',
-  'configmaps',
-  'persistentvolumeclaims',
-  'services.nodeports',
-  'services.loadbalancers',
-]);
+function isStandardResource(name: string): boolean {
+  return name === 'storage' || isQuotaResource(name);
+}
+
+const integerResources: ReadonlySet<string> = new Set(countedObjects);
 
 /** Not namespaced, or in a kubernetes.io domain. */
 export function isNativeResource(name: string): boolean {

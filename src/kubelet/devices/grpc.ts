@@ -160,6 +160,36 @@ export function servePodResources(address: string, source: PodResourcesSource): 
   });
 }
 
+/** One call of a plugin, ended after `timeoutMs`; rejects with Go's words for the error. `shapes`: of the request, of the answer. */
+function unary<A>(
+  client: grpc.Client,
+  method: string,
+  types: ReturnType<typeof typesOf>,
+  [request, answer]: readonly [string, string],
+  message: object,
+  timeoutMs: number,
+): Promise<A> {
+  return new Promise((resolve, reject) => {
+    const running = client.makeUnaryRequest(
+      method,
+      types.serialize(request),
+      types.deserialize(answer),
+      message,
+      (error, given) => {
+        cancel();
+        if (error === null) resolve(given as A);
+        else
+          reject(
+            new Error(`rpc error: code = ${grpcCodes[error.code] ?? 'Unknown'} desc = ${error.details}`, {
+              cause: error,
+            }),
+          );
+      },
+    );
+    const cancel = ioTimer(timeoutMs, () => running.cancel());
+  });
+}
+
 /** A plugin at its socket. */
 export function openPlugin(address: string): PluginStub {
   grpc.setLogVerbosity(grpc.logVerbosity.NONE);
@@ -170,25 +200,7 @@ export function openPlugin(address: string): PluginStub {
     'grpc.use_local_subchannel_pool': 1,
   });
   const call = <A>(name: string, request: string, answer: string, message: object): Promise<A> =>
-    new Promise((resolve, reject) => {
-      const running = client.makeUnaryRequest(
-        `/v1beta1.DevicePlugin/${name}`,
-        types.serialize(request),
-        types.deserialize(answer),
-        message,
-        (error, given) => {
-          cancel();
-          if (error === null) resolve(given as A);
-          else
-            reject(
-              new Error(`rpc error: code = ${grpcCodes[error.code] ?? 'Unknown'} desc = ${error.details}`, {
-                cause: error,
-              }),
-            );
-        },
-      );
-      const cancel = ioTimer(callTimeoutMs, () => running.cancel());
-    });
+    unary<A>(client, `/v1beta1.DevicePlugin/${name}`, types, [request, answer], message, callTimeoutMs);
   return {
     options: () => call<PluginOptions>('GetDevicePluginOptions', 'Empty', 'DevicePluginOptions', {}),
     watch: (onDevices, onEnd) => {
@@ -255,25 +267,14 @@ export function openDraDriver(address: string, version: 'v1' | 'v1beta1'): DraSt
     'grpc.use_local_subchannel_pool': 1,
   });
   const call = <A>(name: string, claims: readonly ClaimReference[]): Promise<A> =>
-    new Promise((resolve, reject) => {
-      const running = client.makeUnaryRequest(
-        `/${packageName}.DRAPlugin/${name}`,
-        types.serialize(`${name}Request`),
-        types.deserialize(`${name}Response`),
-        { claims },
-        (error, given) => {
-          cancel();
-          if (error === null) resolve(given as A);
-          else
-            reject(
-              new Error(`rpc error: code = ${grpcCodes[error.code] ?? 'Unknown'} desc = ${error.details}`, {
-                cause: error,
-              }),
-            );
-        },
-      );
-      const cancel = ioTimer(draTimeoutMs, () => running.cancel());
-    });
+    unary<A>(
+      client,
+      `/${packageName}.DRAPlugin/${name}`,
+      types,
+      [`${name}Request`, `${name}Response`],
+      { claims },
+      draTimeoutMs,
+    );
   return {
     prepare: async (claims) =>
       (await call<{ claims: Readonly<Record<string, PreparedClaim>> }>('NodePrepareResources', claims)).claims,

@@ -226,27 +226,10 @@ test('routes and the condition that goes with them', async () => {
   await w.manager.stop();
 });
 
-test('only the leader works', async () => {
-  const w = await world({}, { leaderElection: { identity: 'one' } });
-  const other = createCloudControllerManager({
-    client: w.client,
-    clientFor: () => w.client,
-    clock: w.clock,
-    random: new SeededRandom(3),
-    logger: silentLogger,
-    provider: createLocalProvider(),
-    leaderElection: { identity: 'two' },
-  });
-  await other.start();
-  await w.clock.advance(1000);
-  assert.equal(w.manager.running.length, 3);
-  assert.deepEqual(other.running, []);
-  const stopped = w.manager.stop();
-  await w.clock.advance(10_000);
-  await stopped;
-  assert.equal(other.running.length, 3);
-  const ended = other.stop();
-  await w.clock.advance(1000);
-  await ended;
+test('which controllers work is a matter of choice', async () => {
+  const w = await world({}, { controllers: ['*', '-service'] });
+  assert.deepEqual(w.manager.running, ['cloud-node-controller', 'cloud-node-lifecycle-controller']);
+  await w.manager.stop();
+  assert.deepEqual(w.manager.running, []);
   assert.throws(() => selectCloudControllers(['nope']), /"nope" is not in the list of known controllers/);
 });

@@ -9,7 +9,7 @@ import { FakeApi } from '../client/fake-api.ts';
 import { resources } from '../client/resources.ts';
 import type { TypedClient } from '../client/typed-client.ts';
 import { createClient } from '../client/typed-client.ts';
-import type { ControllerManager } from './manager.ts';
+import type { ControllerManager } from '../client/controller-manager.ts';
 import { createControllerManager } from './manager.ts';
 import type { ControllerOptions } from './options.ts';
 

@@ -11,7 +11,7 @@ import { createApiServer } from '../../src/apiserver/server.ts';
 import { openEmbeddedStore } from '../../src/etcd/embedded-store.ts';
 import type { TypedClient } from '../../src/client/typed-client.ts';
 import { createClient } from '../../src/client/typed-client.ts';
-import type { ControllerManager } from '../../src/controllers/manager.ts';
+import type { ControllerManager } from '../../src/client/controller-manager.ts';
 import { createControllerManager } from '../../src/controllers/manager.ts';
 import type { ControllerOptions } from '../../src/controllers/options.ts';
 import { identities } from '../../src/cluster/components.ts';

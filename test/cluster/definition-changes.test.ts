@@ -98,7 +98,14 @@ test('a definition whose webhook has authorities that are none is not establishe
 });
 
 test('lists that were good by an older definition may stay as they are', async () => {
-  const properties = (keys: readonly string[]): Json => ({
+  const properties = (keys: readonly string[], limit: Json = {}): Json => ({
+    few: {
+      type: 'array',
+      'x-kubernetes-list-type': 'map',
+      'x-kubernetes-list-map-keys': ['a'],
+      items: { type: 'object', required: ['a'], properties: { a: text, b: text } },
+      ...limit,
+    },
     pairs: {
       type: 'array',
       'x-kubernetes-list-type': 'map',
@@ -112,11 +119,12 @@ test('lists that were good by an older definition may stay as they are', async (
     { a: '1', b: '1' },
     { a: '1', b: '2' },
   ];
-  const object = { apiVersion: `${group}/v1`, kind: 'Ratchet', metadata: { name: 'r' }, pairs };
+  const few = [{ a: '1', b: 'x' }, { a: '2' }];
+  const object = { apiVersion: `${group}/v1`, kind: 'Ratchet', metadata: { name: 'r' }, pairs, few };
   const made = await api.create(at('ratchets'), object);
   assert.equal(made.status, 201, made.text);
   await change('ratchets.changes.example.com', ([v]) => [
-    { ...v, schema: { openAPIV3Schema: { type: 'object', properties: properties(['a']) } } },
+    { ...v, schema: { openAPIV3Schema: { type: 'object', properties: properties(['a'], { maxItems: 1 }) } } },
   ]);
   await until('the stricter schema', async () => {
     const other = await api.create(`${at('ratchets')}?dryRun=All`, { ...object, metadata: { name: 'other' } });
@@ -124,6 +132,10 @@ test('lists that were good by an older definition may stay as they are', async (
   });
   const put = await api.request('PUT', at('ratchets', 'r'), { ...made.body, note: 'n' });
   assert.equal(put.status, 200, put.text);
+  const turned = await api.request('PUT', at('ratchets', 'r'), { ...put.body, few: [few[1], few[0]] });
+  assert.equal(turned.status, 200, 'items known by their keys may change places');
+  const changed = await api.request('PUT', at('ratchets', 'r'), { ...turned.body, few: [few[1], { a: '1' }] });
+  assert.match(changed.text, /few: Too many: 2: must have at most 1 item"/);
 });
 
 test('reads go on while the definition changes', async () => {

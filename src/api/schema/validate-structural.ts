@@ -6,6 +6,7 @@ import { RE2JS } from 're2js';
 import type { FieldError } from '../field-error.ts';
 import { duplicate, invalid, notSupported, required, tooLong, tooMany, typeInvalid } from '../field-error.ts';
 import { deepEqual } from '../helpers/deep-equal.ts';
+import { Correlated } from './correlation.ts';
 import { matchesFormat } from './formats.ts';
 import { isDNS1035Label } from '../names.ts';
 import { parseApiVersion } from '../object.ts';
@@ -78,7 +79,8 @@ class Validator {
   /** Validates a child; unchanged ones may keep what is wrong with them. */
   child(c: Constraints, value: unknown, path: string, old: unknown): Result {
     const result = this.node(c, value, path, old);
-    if (this.#ratchet && result.errors.length > 0 && old !== undefined && deepEqual(value, old)) {
+    // Items of `map` lists are what they were in whatever order they stand.
+    if (this.#ratchet && result.errors.length > 0 && old !== undefined && new Correlated(value, old, c).unchanged) {
       return { errors: [], matches: result.matches };
     }
     return result;

@@ -5,6 +5,7 @@ import { compileLabelSelector } from '../api/selector.ts';
 import type { Node, Pod, PodSpec } from '../api/types/index.gen.ts';
 import { Evaluator, enoughNodes, explain } from './cycle.ts';
 import type { Handle } from './framework.ts';
+import { Nominations } from './nominations.ts';
 import { NodeTable } from './node-table.ts';
 import { defaultPlugins } from './plugins/default-plugins.ts';
 import { volumeBinding } from './plugins/volume-binding.ts';
@@ -65,7 +66,7 @@ function world(nodes: Node[], seed = 1) {
   };
   const random = new SeededRandom(seed);
   const plugins = defaultPlugins(volumeBinding(() => Promise.resolve(), handle.volumes));
-  const evaluator = new Evaluator(plugins, handle, random, { on: () => undefined, size: 0 });
+  const evaluator = new Evaluator(plugins, handle, random, new Nominations());
   const place = (p: Pod): string => {
     const info = podInfo(p);
     const v = evaluator.schedule(info);

@@ -5,6 +5,7 @@
 import type { Random } from '../base/random.ts';
 import type { Cycle, Handle, Plugin, PreparedFilter, Rejection } from './framework.ts';
 import { isRejection } from './framework.ts';
+import type { Nominations } from './nominations.ts';
 import type { PodInfo } from './pod-info.ts';
 
 export interface Placed {
@@ -38,12 +39,6 @@ function enoughOf(nodes: number, wanted: number): number {
   if (nodes < minFeasible) return nodes;
   const percent = wanted > 0 ? wanted : Math.max(50 - Math.floor(nodes / 125), minFeasiblePercent);
   return Math.max(Math.floor((nodes * percent) / 100), minFeasible);
-}
-
-/** Pods that hold a place on a node by nomination, which lower pods must leave free. */
-export interface Nominations {
-  on(node: string): Iterable<PodInfo> | undefined;
-  readonly size: number;
 }
 
 export class Evaluator {

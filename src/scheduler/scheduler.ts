@@ -8,33 +8,23 @@ import type { Logger } from '../base/logger.ts';
 import type { Random } from '../base/random.ts';
 import { macrotask, Slice } from '../base/yield.ts';
 import { deepEqual } from '../api/helpers/deep-equal.ts';
-import { controllerOf } from '../api/helpers/owner-references.ts';
-import type { Selector } from '../api/selector.ts';
-import { compileLabelSelector, selectorFromSet } from '../api/selector.ts';
 import { StatusError } from '../api/status.ts';
 import { formatTime } from '../api/time.ts';
-import type {
-  Node,
-  PersistentVolumeClaim,
-  Pod,
-  PodCondition,
-  ReplicaSet,
-  ReplicationController,
-  Service,
-  StatefulSet,
-} from '../api/types/index.gen.ts';
+import type { Node, PersistentVolumeClaim, Pod, PodCondition } from '../api/types/index.gen.ts';
 import { EventRecorder } from '../client/event-recorder.ts';
 import { InformerFactory } from '../client/informer-factory.ts';
-import type { Lister } from '../client/lister.ts';
 import { resources } from '../client/resources.ts';
 import type { TypedClient } from '../client/typed-client.ts';
+import { ClaimBinding } from './claim-binding.ts';
 import type { Refused } from './cycle.ts';
 import { Evaluator, explain } from './cycle.ts';
+import { defaultSelector, type OwnerListers } from './default-selector.ts';
 import type { ClusterEvent, Handle, Plugin, VolumeView } from './framework.ts';
 import { NodeTable } from './node-table.ts';
+import { Nominations } from './nominations.ts';
 import { defaultPlugins } from './plugins/default-plugins.ts';
 import { hasCountedVolumes, hasGrown } from './plugins/node-volume-limits.ts';
-import { claimNames, isBound, selectedNodeAnnotation, volumeBinding } from './plugins/volume-binding.ts';
+import { claimNames, volumeBinding } from './plugins/volume-binding.ts';
 import type { PodInfo } from './pod-info.ts';
 import { podInfo } from './pod-info.ts';
 import { preempt } from './preemption.ts';
@@ -66,9 +56,6 @@ export interface Scheduler {
 
 /** Binds under way at a time; past this the loop waits for one to end. */
 const maxBinding = 64;
-/** How long a claim may take to be bound before the pod gives its place back. */
-const bindVolumesWithin = 600_000;
-
 const podRef = resources.core.pods;
 const attachmentNodeIndex = 'node';
 
@@ -107,10 +94,9 @@ class SchedulerImpl implements Scheduler {
   readonly #table = new NodeTable();
   readonly #queue: SchedulingQueue;
   readonly #handle: Handle;
-  readonly #nominated = new Map<string, Map<string, PodInfo>>();
-  readonly #nominatedAt = new Map<string, string>();
+  readonly #nominations = new Nominations();
   readonly #interest = new Map<string, ReadonlySet<ClusterEvent>>();
-  readonly #claimWaiters = new Map<string, Set<(claim: PersistentVolumeClaim) => void>>();
+  readonly #claims: ClaimBinding;
   readonly #abort = new AbortController();
   #binding = 0;
   #bindingEnded: (() => void) | undefined;
@@ -154,24 +140,23 @@ class SchedulerImpl implements Scheduler {
       defaultSelector: (info) => defaultSelector(info, services, owners),
       volumes,
     };
+    this.#claims = new ClaimBinding({
+      client,
+      clock,
+      signal: this.#abort.signal,
+      current: (namespace, name) => volumes.claim(namespace, name),
+    });
     const plugins = [
-      ...defaultPlugins(volumeBinding((claim, node) => this.#bindClaim(claim, node), volumes)),
+      ...defaultPlugins(volumeBinding((claim, node) => this.#claims.bind(claim, node), volumes)),
       ...(options.plugins ?? []),
     ];
     for (const p of plugins) this.#interest.set(p.name, new Set(p.events));
-    const nominatedAt = this.#nominatedAt;
-    const nominations = {
-      on: (node: string) => this.#nominated.get(node)?.values(),
-      get size(): number {
-        return nominatedAt.size;
-      },
-    };
     const placing = (profile: SchedulerProfile): Placing => {
       const name = profile.schedulerName;
       const percentage = profile.percentageOfNodesToScore;
       return {
         name,
-        evaluator: new Evaluator(pluginsOf(profile, plugins), this.#handle, random, nominations, percentage),
+        evaluator: new Evaluator(pluginsOf(profile, plugins), this.#handle, random, this.#nominations, percentage),
         events: new EventRecorder({
           client,
           clock,
@@ -298,7 +283,7 @@ class SchedulerImpl implements Scheduler {
       this.#event('AssignedPodAdd');
     } else if (this.#mine(pod)) {
       const nominated = pod.status?.nominatedNodeName ?? '';
-      if (nominated !== '') this.#nominate(podInfo(pod), nominated);
+      if (nominated !== '') this.#nominations.add(podInfo(pod), nominated);
       this.#queue.add(pod);
     }
   }
@@ -344,7 +329,7 @@ class SchedulerImpl implements Scheduler {
       if (at !== undefined) this.#assignedGone(pod);
       return;
     }
-    this.#unnominate(uid);
+    this.#nominations.remove(uid);
     if (at === undefined || at.node !== node) {
       this.#queue.remove(uid);
       this.#table.addPod(podInfo(pod), node);
@@ -357,7 +342,7 @@ class SchedulerImpl implements Scheduler {
 
   #podDeleted(pod: Pod): void {
     const uid = pod.metadata.uid ?? '';
-    this.#unnominate(uid);
+    this.#nominations.remove(uid);
     this.#queue.remove(uid);
     if (this.#table.find(uid) !== undefined) this.#assignedGone(pod);
   }
@@ -370,25 +355,7 @@ class SchedulerImpl implements Scheduler {
 
   #claimChanged(claim: PersistentVolumeClaim): void {
     this.#event('PvcChange');
-    for (const waiter of this.#claimWaiters.get(`${claim.metadata.namespace}/${claim.metadata.name}`) ?? [])
-      waiter(claim);
-  }
-
-  #nominate(info: PodInfo, node: string): void {
-    this.#unnominate(info.uid);
-    let on = this.#nominated.get(node);
-    if (on === undefined) this.#nominated.set(node, (on = new Map()));
-    on.set(info.uid, info);
-    this.#nominatedAt.set(info.uid, node);
-  }
-
-  #unnominate(uid: string): void {
-    const node = this.#nominatedAt.get(uid);
-    if (node === undefined) return;
-    this.#nominatedAt.delete(uid);
-    const on = this.#nominated.get(node)!;
-    on.delete(uid);
-    if (on.size === 0) this.#nominated.delete(node);
+    this.#claims.changed(claim);
   }
 
   // The loop.
@@ -430,7 +397,7 @@ class SchedulerImpl implements Scheduler {
     if (verdict.kind === 'placed') {
       const node = this.#table.nodes[verdict.row]!;
       this.#table.addPod(info, node.metadata.name!);
-      this.#unnominate(info.uid);
+      this.#nominations.remove(info.uid);
       void this.#bind(q, info, node);
       return;
     }
@@ -494,44 +461,6 @@ class SchedulerImpl implements Scheduler {
     }
   }
 
-  /** Tells a claim its node and waits until it is bound. */
-  async #bindClaim(claim: PersistentVolumeClaim, node: string): Promise<void> {
-    const { client, clock } = this.#o;
-    const { name, namespace } = claim.metadata;
-    const key = `${namespace}/${name}`;
-    if (claim.metadata.annotations?.[selectedNodeAnnotation] !== node)
-      await client.core.persistentvolumeclaims.patch(name!, namespace, 'merge', {
-        metadata: { annotations: { [selectedNodeAnnotation]: node } },
-      });
-    await new Promise<void>((resolve, reject) => {
-      let waiters = this.#claimWaiters.get(key);
-      if (waiters === undefined) this.#claimWaiters.set(key, (waiters = new Set()));
-      const end = (): void => {
-        timer.cancel();
-        waiters.delete(look);
-        if (waiters.size === 0) this.#claimWaiters.delete(key);
-        this.#abort.signal.removeEventListener('abort', aborted);
-      };
-      const aborted = (): void => {
-        end();
-        reject(this.#abort.signal.reason);
-      };
-      const look = (c: PersistentVolumeClaim): void => {
-        if (!isBound(c)) return;
-        end();
-        resolve();
-      };
-      const timer = clock.setTimer(bindVolumesWithin, () => {
-        end();
-        reject(new Error(`binding volumes: timed out waiting for claim ${key}`));
-      });
-      waiters.add(look);
-      this.#abort.signal.addEventListener('abort', aborted, { once: true });
-      const now = this.#handle.volumes.claim(namespace ?? '', name ?? '');
-      if (now !== undefined) look(now);
-    });
-  }
-
   // Pods without a place.
 
   #refused(q: QueuedPod, info: PodInfo, refused: Refused): void {
@@ -558,7 +487,7 @@ class SchedulerImpl implements Scheduler {
     this.#queue.unschedulable(q, refused.refusedBy);
     placing.events.event(podRef, info.pod, 'Warning', 'FailedScheduling', message);
     if ('victims' in outcome) {
-      this.#nominate(info, outcome.victims.node);
+      this.#nominations.add(info, outcome.victims.node);
       const done = this.#o.clock.activity.begin();
       void this.#evict(info, outcome.victims.pods, outcome.victims.node, message).finally(done);
     } else this.#report(info, 'Unschedulable', message, undefined);
@@ -638,32 +567,4 @@ class SchedulerImpl implements Scheduler {
       })
       .finally(done);
   }
-}
-
-interface OwnerListers {
-  readonly replicaSets: Lister<ReplicaSet>;
-  readonly statefulSets: Lister<StatefulSet>;
-  readonly replicationControllers: Lister<ReplicationController>;
-}
-
-/** The merged selector of the pod's Services and of its ReplicaSet, StatefulSet or ReplicationController. */
-function defaultSelector(info: PodInfo, services: Lister<Service>, owners: OwnerListers): Selector | undefined {
-  const labels: Record<string, string> = {};
-  for (const s of services.list(info.namespace)) {
-    const wanted = s.spec?.selector;
-    if (wanted === undefined || Object.entries(wanted).some(([k, v]) => info.labels[k] !== v)) continue;
-    Object.assign(labels, wanted);
-  }
-  const owner = controllerOf(info.pod);
-  if (owner?.kind === 'ReplicationController')
-    Object.assign(labels, owners.replicationControllers.get(owner.name, info.namespace)?.spec?.selector);
-  let selector = selectorFromSet(labels);
-  const set =
-    owner?.kind === 'ReplicaSet'
-      ? owners.replicaSets.get(owner.name, info.namespace)
-      : owner?.kind === 'StatefulSet'
-        ? owners.statefulSets.get(owner.name, info.namespace)
-        : undefined;
-  if (set !== undefined) selector = selector.add(...compileLabelSelector(set.spec?.selector).requirements);
-  return selector.empty ? undefined : selector;
 }

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import type * as http from 'node:http';
 import * as http2 from 'node:http2';
 import * as https from 'node:https';
+import * as tls from 'node:tls';
 import type { Readable } from 'node:stream';
 import { after, before, test } from 'node:test';
 import type { ApiServer } from '../../src/apiserver/server.ts';
@@ -226,7 +227,7 @@ test('logs, exec and proxies reach nodes and pods over both transports', async (
     await refuse(
       `${pods}/broken/log`,
       {},
-      /^404 the server could not find the requested resource \(get pods\/log broken\)$/,
+      /^404 the server could not find the requested resource \( pods\/log broken\)$/,
     );
     await refuse(`${pods}/none/log`, {}, /^404 pods "none" not found$/);
 
@@ -273,6 +274,32 @@ test('logs, exec and proxies reach nodes and pods over both transports', async (
   const slash = await local.request({ method: 'GET', path: `${pods}/p/proxy`, query: { a: 'b' } });
   assert.equal(slash.status, 301);
   assert.equal(slash.headers['location'], `${pods}/p/proxy/?a=b`);
+});
+
+test('an upgrade that a node refuses gets its answer, and the connection nothing more', async () => {
+  await makePod(world.local, 'refused', ['c']);
+  for (const how of ['chunked', 'sized']) {
+    world.seen.length = 0;
+    const socket = tls.connect({
+      host: '127.0.0.1',
+      port: Number(new URL(world.url).port),
+      ca: world.ca,
+      cert: world.pki.get('test-admin.crt')!,
+      key: world.pki.get('test-admin.key')!,
+    });
+    const upgrade = `POST /api/v1/namespaces/default/pods/refused/exec?command=ls&stdout=1 HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: SPDY/3.1\r\nx-how: ${how}\r\n\r\n`;
+    const another = 'GET /secret HTTP/1.1\r\nhost: x\r\n\r\n';
+    // One behind the other at once, and again when the answer is there.
+    socket.write(upgrade + another);
+    let text = '';
+    for await (const chunk of socket) {
+      text += String(chunk);
+      if (socket.writable) socket.write(another);
+    }
+    assert.match(text, /^HTTP\/1\.1 403 Forbidden\r\n/);
+    assert.match(text, how === 'chunked' ? /\r\n0\r\n\r\n$/ : /\r\n\r\nno way$/);
+    assert.deepEqual(world.seen, ['upgrade /exec/default/refused/c?output=1&command=ls no credentials']);
+  }
 });
 
 interface Raw {

@@ -10,6 +10,7 @@ import { StatusError } from '../../api/status.ts';
 import { ioTimer } from '../../base/io-time.ts';
 import type { Dialer } from '../dialer.ts';
 import type { Location } from './locations.ts';
+import { passRefusal } from './refused-upgrade.ts';
 
 /** How long a backend may take to answer an upgrade. */
 const upgradeTimeout = 30_000;
@@ -131,7 +132,7 @@ export function dialError(error: unknown): StatusError {
 
 /**
  * Sends the client's upgrade to the backend and, when it agrees, joins the two streams until one of them ends. An answer
- * of 400 and above goes to the client as it is. Resolves once the client's side has been taken over; `closed` then tells
+ * of 400 and above goes to the client as it is, and ends the connection. Resolves once the client's side has been taken over; `closed` then tells
  * when both are done with.
  */
 export function passUpgrade(
@@ -169,6 +170,7 @@ export async function passUpgradeOn(
     throw new StatusError(500, '', `invalid upgrade response: status code ${answer.status}`);
   }
   const { socket, head } = options.takeOver();
+  if (answer.status !== 101) return passRefusal(socket, backend, { method: options.method, ...answer });
   socket.write(answer.raw);
   if (head.length > 0) backend.write(head);
   return join(socket, backend);

@@ -64,7 +64,8 @@ async function refusal(response: IncomingMessage, name: string): Promise<StatusE
   const text = await bodyText(response);
   const code = response.statusCode ?? 500;
   const details = { name, kind: 'pods/log' };
-  const about = `(get pods/log ${name})`;
+  // Upstream names no verb here.
+  const about = `( pods/log ${name})`;
   switch (code) {
     case 500:
       return internalError(new Error(text));

@@ -14,6 +14,20 @@ export function fakeBackends(seen: string[]): { node: http.Server; pod: http.Ser
   const sockets = new WebSocketServer({ noServer: true, handleProtocols: (p) => [...p][0]! });
   node.on('upgrade', (request, socket, head) => {
     seen.push(`upgrade ${request.url} ${request.headers['authorization'] ?? 'no credentials'}`);
+    if (request.url!.includes('/refused/')) {
+      // Refused, and the connection kept for more.
+      const how = request.headers['x-how'] ?? '';
+      const body =
+        how === 'chunked'
+          ? 'transfer-encoding: chunked\r\n\r\n3\r\nno \r\n3\r\nway\r\n0\r\n\r\n'
+          : 'content-length: 6\r\n\r\nno way';
+      socket.write(`HTTP/1.1 403 Forbidden\r\n${body}`);
+      socket.on('data', (more: Buffer) => {
+        seen.push(`more ${more.toString()}`);
+        socket.write('HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nsecret');
+      });
+      return;
+    }
     sockets.handleUpgrade(request, socket, head, (ws) => {
       ws.on('message', (data: Buffer) => {
         ws.send(Buffer.concat([Buffer.from([1]), data.subarray(1)]));

@@ -16,9 +16,9 @@ import type { AddressInfo, Server } from 'node:net';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { request } from 'node:https';
+import { httpsText } from '../support/https.ts';
 import { bundle, startKnarr } from '../support/knarr.ts';
-import type { Ended } from '../support/processes.ts';
+import type { Ended } from '../support/run.ts';
 import { knarr, Running } from '../support/processes.ts';
 
 const commands = [
@@ -258,23 +258,10 @@ describe('what is wrong is said in one line, and nothing is changed', () => {
 function get(url: string, kubeconfig: string): Promise<{ status: number; body: string }> {
   const text = readFileSync(kubeconfig, 'utf8');
   const pem = (member: string): Buffer => Buffer.from(new RegExp(`${member}: (\\S+)`).exec(text)![1]!, 'base64');
-  return new Promise((resolve, reject) => {
-    const req = request(
-      url,
-      {
-        ca: pem('certificate-authority-data'),
-        cert: pem('client-certificate-data'),
-        key: pem('client-key-data'),
-        agent: false,
-      },
-      (res) => {
-        let body = '';
-        res.on('data', (d: Buffer) => (body += d.toString()));
-        res.on('end', () => resolve({ status: res.statusCode ?? 0, body }));
-      },
-    );
-    req.once('error', reject);
-    req.end();
+  return httpsText(url, {
+    ca: pem('certificate-authority-data'),
+    cert: pem('client-certificate-data'),
+    key: pem('client-key-data'),
   });
 }
 

@@ -5,10 +5,10 @@
 import assert from 'node:assert/strict';
 import { Resolver } from 'node:dns/promises';
 import { readFileSync } from 'node:fs';
-import { request } from 'node:https';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { cases } from '../kubectl/suite.ts';
+import { httpsText } from '../support/https.ts';
 import { Kubectl } from '../support/kubectl.ts';
 import { findPeer, output, requirePeer } from '../support/peers.ts';
 import { freePort, ProcessCluster } from '../support/processes.ts';
@@ -18,24 +18,11 @@ function ask(
   url: string,
   options: { readonly cert?: string; readonly key?: string; readonly token?: string } = {},
 ): Promise<{ status: number; body: string }> {
-  return new Promise((resolve, reject) => {
-    const { cert, key, token } = options;
-    const req = request(
-      url,
-      {
-        rejectUnauthorized: false,
-        agent: false,
-        ...(cert === undefined ? {} : { cert, key }),
-        ...(token === undefined ? {} : { headers: { authorization: `Bearer ${token}` } }),
-      },
-      (res) => {
-        let body = '';
-        res.on('data', (d: Buffer) => (body += d.toString()));
-        res.on('end', () => resolve({ status: res.statusCode ?? 0, body }));
-      },
-    );
-    req.once('error', reject);
-    req.end();
+  const { cert, key, token } = options;
+  return httpsText(url, {
+    rejectUnauthorized: false,
+    ...(cert === undefined ? {} : { cert, key }),
+    ...(token === undefined ? {} : { headers: { authorization: `Bearer ${token}` } }),
   });
 }
 

@@ -1,12 +1,7 @@
 /** Runs the real kubectl against a cluster; failures carry what it printed. */
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-
-export interface KubectlResult {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
+import { run, type Ended } from './run.ts';
 
 export class Kubectl {
   readonly #file: string;
@@ -19,30 +14,13 @@ export class Kubectl {
     this.#home = home;
   }
 
-  #env(): NodeJS.ProcessEnv {
-    return { ...process.env, KUBECONFIG: this.#kubeconfig, HOME: this.#home };
+  #env(): Record<string, string> {
+    return { KUBECONFIG: this.#kubeconfig, HOME: this.#home };
   }
 
   /** Runs to the end whatever the exit code. */
-  run(
-    args: readonly string[],
-    options: { readonly input?: string; readonly timeoutMs?: number } = {},
-  ): Promise<KubectlResult> {
-    return new Promise((resolve, reject) => {
-      const child = spawn(this.#file, args, { env: this.#env(), stdio: ['pipe', 'pipe', 'pipe'] });
-      let stdout = '';
-      let stderr = '';
-      child.stdout.on('data', (d: Buffer) => (stdout += d.toString()));
-      child.stderr.on('data', (d: Buffer) => (stderr += d.toString()));
-      const timer = setTimeout(() => child.kill('SIGKILL'), options.timeoutMs ?? 60_000);
-      child.once('error', reject);
-      child.once('close', (code) => {
-        clearTimeout(timer);
-        resolve({ code: code ?? -1, stdout, stderr });
-      });
-      child.stdin.on('error', () => {});
-      child.stdin.end(options.input ?? '');
-    });
+  run(args: readonly string[], options: { readonly input?: string; readonly timeoutMs?: number } = {}): Promise<Ended> {
+    return run(this.#file, args, { ...options, env: this.#env() });
   }
 
   /** Runs and gives standard output; an exit code other than 0 throws. */
@@ -72,7 +50,7 @@ export class Kubectl {
 
   /** Leaves a process running (port-forward, watch). */
   start(args: readonly string[]): ChildProcess {
-    return spawn(this.#file, args, { env: this.#env(), stdio: ['pipe', 'pipe', 'pipe'] });
+    return spawn(this.#file, args, { env: { ...process.env, ...this.#env() }, stdio: ['pipe', 'pipe', 'pipe'] });
   }
 }
 

@@ -7,6 +7,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { bundle } from './knarr.ts';
+import { run, type Ended, type RunOptions } from './run.ts';
 
 /** A port that nobody listens on now. */
 export function freePort(): Promise<number> {
@@ -20,38 +21,9 @@ export function freePort(): Promise<number> {
   });
 }
 
-export interface Ended {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
 /** Runs `knarr` to its end. */
-export function knarr(
-  args: readonly string[],
-  options: {
-    readonly cwd?: string;
-    readonly env?: Readonly<Record<string, string>>;
-    readonly timeoutMs?: number;
-  } = {},
-): Promise<Ended> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [bundle, ...args], {
-      stdio: ['ignore', 'pipe', 'pipe'],
-      cwd: options.cwd,
-      env: { ...process.env, ...options.env },
-    });
-    let stdout = '';
-    let stderr = '';
-    child.stdout.on('data', (d: Buffer) => (stdout += d.toString()));
-    child.stderr.on('data', (d: Buffer) => (stderr += d.toString()));
-    const timer = setTimeout(() => child.kill('SIGKILL'), options.timeoutMs ?? 30_000);
-    child.once('error', reject);
-    child.once('close', (code) => {
-      clearTimeout(timer);
-      resolve({ code: code ?? -1, stdout, stderr });
-    });
-  });
+export function knarr(args: readonly string[], options: Omit<RunOptions, 'input'> = {}): Promise<Ended> {
+  return run(process.execPath, [bundle, ...args], { timeoutMs: 30_000, ...options });
 }
 
 /** A process that goes on until it is stopped. */

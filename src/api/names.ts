@@ -241,6 +241,7 @@ export type NameRule = (name: string, prefix: boolean) => Messages;
 export const nameIsDNSSubdomain: NameRule = (name, prefix) =>
   isDNS1123Subdomain(prefix ? maskTrailingDash(name) : name);
 export const nameIsDNSLabel: NameRule = (name, prefix) => isDNS1123Label(prefix ? maskTrailingDash(name) : name);
+export const nameIsDNS1035Label: NameRule = (name, prefix) => isDNS1035Label(prefix ? maskTrailingDash(name) : name);
 
 /** A subdomain by the declarative rules, which count bytes and leave what a name is generated from alone. */
 export const isLongName: NameRule = (name, prefix) =>

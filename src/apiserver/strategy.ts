@@ -54,8 +54,18 @@ export interface Strategy {
   /** Runs inside a create, after validation and before commit; returns undo for a failed commit (Service IPs and ports). */
   beginCreate?(ctx: StrategyContext, object: Draft): Promise<(committed: boolean) => Promise<void>>;
   beginUpdate?(ctx: StrategyContext, object: Draft, old: KubeObject): Promise<(committed: boolean) => Promise<void>>;
+  /** How what earlier releases stored is to be read. */
+  readonly onRead?: OnRead;
   /** After the object is really gone from the store. */
   afterDelete?(ctx: StrategyContext, object: KubeObject): Promise<void>;
+}
+
+/** What an earlier release, or somebody by hand, may have stored without what is expected today. */
+export interface OnRead {
+  /** Whether this JSON may be such; asked of every object that somebody else stored, so it only looks for words. */
+  dated(json: Buffer): boolean;
+  /** Completes what has its kind's defaults already. */
+  complete?(object: KubeObject): KubeObject;
 }
 
 /** A strategy for the resource itself and one for each subresource that is written with the object's own kind. */

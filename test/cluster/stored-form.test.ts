@@ -201,6 +201,50 @@ test('definitions as upstream stores them, in v1beta1', async () => {
   assert.deepEqual(made.body.spec, { x: 'hi' });
 });
 
+test('objects of the time before members that all have today are read with them, and can be replaced by themselves', async () => {
+  const at = { namespace: 'default', uid: '7c0e3c2e-7f6c-4a0e-8a2e-4ed7a3d5f003', creationTimestamp: null };
+  const old = async (key: string, kind: string, name: string, rest: object): Promise<void> =>
+    seed(
+      key,
+      Buffer.from(`${JSON.stringify({ kind, apiVersion: 'v1', metadata: { name, ...at }, ...rest })}\n`, 'utf8'),
+    );
+  const ports = [{ port: 80 }];
+  await old('services/specs/default/old', 'Service', 'old', { spec: { ports, clusterIP: '10.0.0.77' } });
+  await old('services/specs/default/headless', 'Service', 'headless', { spec: { ports, clusterIP: 'None' } });
+  await old('services/specs/default/away', 'Service', 'away', {
+    spec: { type: 'ExternalName', externalName: 'a.example.com', internalTrafficPolicy: 'Cluster' },
+  });
+  const dataSource = { kind: 'PersistentVolumeClaim', name: 'other' };
+  await old('persistentvolumeclaims/default/old', 'PersistentVolumeClaim', 'old', {
+    spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1' } }, dataSource },
+  });
+  await using server = await startApiServer(work, etcd);
+  const { api } = server;
+  const specs = new Map<string, Json>();
+  for (const path of ['services/old', 'services/headless', 'services/away', 'persistentvolumeclaims/old']) {
+    const { body } = await api.get(`${core}/${path}`);
+    specs.set(path, body.spec);
+    const put = await api.request('PUT', `${core}/${path}`, body);
+    assert.equal(put.status, 200, put.text);
+    assert.deepEqual(put.body.spec, body.spec);
+  }
+  const { clusterIPs, ipFamilies, ipFamilyPolicy, internalTrafficPolicy } = specs.get('services/old')!;
+  assert.deepEqual(
+    [clusterIPs, ipFamilies, ipFamilyPolicy, internalTrafficPolicy],
+    [['10.0.0.77'], ['IPv4'], 'SingleStack', 'Cluster'],
+  );
+  const headless = specs.get('services/headless')!;
+  assert.deepEqual([headless.ipFamilies, headless.ipFamilyPolicy], [['IPv4', 'IPv6'], 'RequireDualStack']);
+  assert.equal(specs.get('services/away')!.internalTrafficPolicy, undefined);
+  const claim = specs.get('persistentvolumeclaims/old')!;
+  assert.deepEqual([claim.volumeMode, claim.dataSourceRef], ['Filesystem', { apiGroup: null, ...dataSource }]);
+  const away = await api.create(`${core}/services`, {
+    metadata: { name: 'away2' },
+    spec: { type: 'ExternalName', externalName: 'a.example.com', internalTrafficPolicy: 'Cluster' },
+  });
+  assert.deepEqual(away.body.spec.internalTrafficPolicy, undefined, 'taken, and dropped');
+});
+
 test('other media types are refused', async () => {
   await assert.rejects(
     startApiServer(work, etcd, ['--storage-media-type=text/plain']),

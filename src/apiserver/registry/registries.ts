@@ -247,6 +247,25 @@ export class RegistriesImpl implements Registries {
     return convert(object, apiVersionOf(hub));
   }
 
+  /** Built-in objects as they are expected today: with their kind's defaults, and with what its strategy adds. */
+  #readBuiltin(
+    stored: StoredResource,
+  ): Pick<ConstructorParameters<typeof StorageLayout>[0], 'fromProtobuf' | 'dated' | 'updated'> {
+    const { resource, versions, strategies } = stored;
+    const { onRead } = strategies.main;
+    const complete = (object: KubeObject): KubeObject => onRead?.complete?.(object) ?? object;
+    return {
+      fromProtobuf: (bytes) => complete(this.#fromProtobuf(bytes, resource, versions)),
+      ...(onRead === undefined
+        ? {}
+        : {
+            dated: (json) => onRead.dated(json),
+            updated: (object) =>
+              complete(versions.get(apiVersionOf(resource))!.decode(object, { strict: false, owned: true }).object),
+          }),
+    };
+  }
+
   #make(stored: StoredResource, ttlSeconds: number | undefined, kept?: WatchCache): GenericRegistry {
     const options = this.#options;
     const { resource, versions, strategies, store, embedded } = stored;
@@ -268,7 +287,7 @@ export class RegistriesImpl implements Registries {
         complete: stored.complete,
         finished: stored.finished,
         shown: stored.shown,
-        fromProtobuf: resource.custom ? undefined : (bytes) => this.#fromProtobuf(bytes, resource, versions),
+        ...(resource.custom ? {} : this.#readBuiltin(stored)),
         stored: resource.custom
           ? undefined
           : storedForm(options.storageMediaType ?? 'application/json', resource.group, () => this.#protobufObjects()),

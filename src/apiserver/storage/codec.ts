@@ -42,6 +42,10 @@ export interface LayoutOptions {
   readonly shown?: ((object: KubeObject) => KubeObject) | undefined;
   /** Reads what another API server has stored as protobuf; in the storage version, with defaults. */
   readonly fromProtobuf?: ((bytes: Buffer) => KubeObject) | undefined;
+  /** JSON of the storage version that may lack what its kind has today. */
+  readonly dated?: ((json: Buffer) => boolean) | undefined;
+  /** What is dated, with what it lacks. */
+  readonly updated?: ((object: KubeObject) => KubeObject) | undefined;
   /** What is stored in place of the JSON (`--storage-media-type`). */
   readonly stored?: ((object: KubeObject) => Buffer) | undefined;
 }
@@ -71,6 +75,8 @@ export class StorageLayout {
   readonly #finished: LayoutOptions['finished'];
   readonly #shown: LayoutOptions['shown'];
   readonly #fromProtobuf: LayoutOptions['fromProtobuf'];
+  readonly #dated: LayoutOptions['dated'];
+  readonly #updated: LayoutOptions['updated'];
   readonly #stored: LayoutOptions['stored'];
 
   constructor(options: LayoutOptions) {
@@ -79,6 +85,8 @@ export class StorageLayout {
     this.#finished = options.finished;
     this.#shown = options.shown;
     this.#fromProtobuf = options.fromProtobuf;
+    this.#dated = options.dated;
+    this.#updated = options.updated;
     this.prefix = `${options.root}/${options.keyPrefix}/`;
     this.namespaced = options.namespaced;
     this.apiVersion = options.apiVersion;
@@ -118,9 +126,12 @@ export class StorageLayout {
     const n = this.header.length;
     const ours = bytes.length > n && bytes.compare(this.header, 0, n, 0, n) === 0;
     if (this.#complete === undefined) {
-      if (ours) return bytes;
+      if (ours && this.#dated?.(bytes) !== true) return bytes;
       if (this.#fromProtobuf !== undefined && isProtobuf(bytes)) return this.encode(this.#fromProtobuf(bytes));
-      return this.encode(convert(parseTrustedJson(bytes) as KubeObject, this.apiVersion));
+      const object = convert(parseTrustedJson(bytes) as KubeObject, this.apiVersion);
+      if (this.#dated?.(bytes) !== true) return this.encode(object);
+      const updated = this.encode(this.#updated!(object));
+      return updated.equals(bytes) ? bytes : updated;
     }
     if (ours && this.#finished?.(bytes) === true) return bytes;
     const object = parseTrustedJson(bytes) as KubeObject;

@@ -141,7 +141,7 @@ function core(deps: StrategyDeps): Record<string, ResourceStrategies> {
       update: (object) => cleanSecretReferences(object),
       warnings: serviceAccountWarnings,
     }),
-    services: serviceStrategies(deps),
+    services: serviceStrategies(deps, deps.features ?? new FeatureGates()),
   };
 }
 

@@ -3,7 +3,8 @@
  * given back when it fails or the Service is gone.
  */
 import { invalid, invalidStatus, type FieldError } from '../../api/field-error.ts';
-import { nameIsDNSLabel } from '../../api/names.ts';
+import type { FeatureGates } from '../../api/features/feature-gates.ts';
+import { nameIsDNS1035Label, nameIsDNSLabel } from '../../api/names.ts';
 import type { KubeObject } from '../../api/object.ts';
 import { internalError } from '../../api/status.ts';
 import type { ServicePort, ServiceSpec } from '../../api/types/core-v1.gen.ts';
@@ -187,6 +188,32 @@ function initFamilies(name: string, spec: Spec, old: Spec | undefined, allocator
   spec.ipFamilies = given as Spec['ipFamilies'];
 }
 
+/** Members that every Service has today but those of the type ExternalName. */
+const expected = ['"clusterIPs":', '"ipFamilies":', '"internalTrafficPolicy":'] as const;
+const externalName = '"type":"ExternalName"';
+
+/** The type ExternalName has no use for internalTrafficPolicy, which earlier releases gave it; it is taken and dropped. */
+function withoutUnused(spec: Spec): Spec {
+  if (spec.type !== 'ExternalName' || spec.internalTrafficPolicy === undefined) return { ...spec };
+  const { internalTrafficPolicy: _, ...rest } = spec;
+  return rest;
+}
+
+/** What was stored before there were several addresses and families, as it would be stored today. */
+function asRead(object: KubeObject, allocator: ClusterIpAllocator): KubeObject {
+  const spec = withoutUnused(specOf<ServiceSpec>(object));
+  normalizeClusterIps(spec, undefined);
+  if (needsClusterIp(spec) && (spec.clusterIPs ?? []).length > 0 && (spec.ipFamilies ?? []).length === 0) {
+    const first = allocator.defaultFamily;
+    if (spec.clusterIP !== 'None') spec.ipFamilies = spec.clusterIPs!.map(familyOf);
+    // Nobody knows the families of endpoints that were given by hand.
+    else if (Object.keys(spec.selector ?? {}).length > 0) spec.ipFamilies = [first];
+    else spec.ipFamilies = first === 'IPv4' ? ['IPv4', 'IPv6'] : ['IPv6', 'IPv4'];
+    spec.ipFamilyPolicy = spec.ipFamilies.length === 1 ? 'SingleStack' : 'RequireDualStack';
+  }
+  return { ...object, spec };
+}
+
 function portError(name: string, path: string, value: unknown, error: unknown): unknown {
   return error instanceof AllocationError
     ? invalidStatus('', 'Service', name, [invalid(path, value, error.message)])
@@ -268,7 +295,7 @@ function allocateHealthCheck(spec: Spec, ports: PortOperation): void {
   }
 }
 
-export function serviceStrategies(deps: ServiceDeps): ResourceStrategies {
+export function serviceStrategies(deps: ServiceDeps, features: FeatureGates): ResourceStrategies {
   const { clusterIps, nodePorts, registries } = deps;
 
   /** Takes addresses for the families from `from` on; what was taken is given back when one fails. */
@@ -343,7 +370,7 @@ export function serviceStrategies(deps: ServiceDeps): ResourceStrategies {
 
   return {
     main: {
-      validateName: nameIsDNSLabel,
+      validateName: features.enabled('RelaxedServiceNameValidation') ? nameIsDNSLabel : nameIsDNS1035Label,
       allowCreateOnUpdate: true,
       resetFields: [['status']],
       prepareForCreate(_ctx, object) {
@@ -368,8 +395,13 @@ export function serviceStrategies(deps: ServiceDeps): ResourceStrategies {
       warningsOnCreate: (_ctx, object) => serviceWarnings(object),
       warningsOnUpdate: (_ctx, object) => serviceWarnings(object),
 
+      onRead: {
+        dated: (json) => !expected.every((member) => json.includes(member)) || json.includes(externalName),
+        complete: (object) => asRead(object, clusterIps),
+      },
+
       async beginCreate(ctx, object) {
-        const spec = { ...(object['spec'] as Spec) };
+        const spec = withoutUnused(object['spec'] as Spec);
         const name = object.metadata.name ?? '';
         const headless = spec.clusterIPs?.[0] === 'None';
         const ips = needsClusterIp(spec) && !headless ? await allocateIps(object, spec, 0, ctx.dryRun) : [];
@@ -395,7 +427,7 @@ export function serviceStrategies(deps: ServiceDeps): ResourceStrategies {
       },
 
       async beginUpdate(ctx, object, old) {
-        const spec = { ...(object['spec'] as Spec) };
+        const spec = withoutUnused(object['spec'] as Spec);
         const before = specOf<ServiceSpec>(old);
         const name = object.metadata.name ?? '';
         let ips: string[] = [];

@@ -1,4 +1,5 @@
 /** PersistentVolume and PersistentVolumeClaim. */
+import type { KubeObject } from '../../api/object.ts';
 import { formatTime } from '../../api/time.ts';
 import type { PersistentVolumeClaimSpec } from '../../api/types/core-v1.gen.ts';
 import type { Draft, ResourceStrategies } from '../strategy.ts';
@@ -11,18 +12,24 @@ import { validatePersistentVolume, validatePersistentVolumeUpdate } from '../val
 import { kindStrategy, statusStrategy } from './common.ts';
 import { claimWarnings, volumeWarnings } from './volume-warnings.ts';
 
+/** As it was stored before there were block devices. */
+const lacksMode = (json: Buffer): boolean => !json.includes('"volumeMode":');
+
 export function persistentVolumeStrategies(): ResourceStrategies {
   const phaseOf = (object: Draft): unknown => (object['status'] as Record<string, unknown> | undefined)?.['phase'];
   return {
-    main: kindStrategy({
-      status: true,
-      create(object, ctx) {
-        object['status'] = { phase: 'Pending', lastPhaseTransitionTime: formatTime(ctx.now) };
-      },
-      validate: (object) => validatePersistentVolume(object),
-      validateUpdate: (object, old) => validatePersistentVolumeUpdate(object, old),
-      warnings: volumeWarnings,
-    }),
+    main: {
+      ...kindStrategy({
+        status: true,
+        create(object, ctx) {
+          object['status'] = { phase: 'Pending', lastPhaseTransitionTime: formatTime(ctx.now) };
+        },
+        validate: (object) => validatePersistentVolume(object),
+        validateUpdate: (object, old) => validatePersistentVolumeUpdate(object, old),
+        warnings: volumeWarnings,
+      }),
+      onRead: { dated: lacksMode },
+    },
     subresources: {
       status: statusStrategy({
         update(object, old, ctx) {
@@ -70,19 +77,36 @@ function normalizeDataSources(object: Draft): void {
   }
 }
 
+/** What was stored when there was one of the two. */
+function bothDataSources(object: KubeObject): KubeObject {
+  const spec = (object['spec'] ?? {}) as Partial<PersistentVolumeClaimSpec>;
+  const { dataSource, dataSourceRef } = spec;
+  if (dataSource !== undefined && dataSourceRef === undefined)
+    return { ...object, spec: { ...spec, dataSourceRef: dataSource } };
+  if (dataSource !== undefined || dataSourceRef === undefined || dataSourceRef.namespace !== undefined) return object;
+  const { namespace: _, ...reference } = dataSourceRef;
+  return { ...object, spec: { ...spec, dataSource: reference } };
+}
+
 export function persistentVolumeClaimStrategies(): ResourceStrategies {
   return {
-    main: kindStrategy({
-      status: true,
-      create(object) {
-        normalizeDataSources(object);
-        object['status'] = { phase: 'Pending' };
+    main: {
+      ...kindStrategy({
+        status: true,
+        create(object) {
+          normalizeDataSources(object);
+          object['status'] = { phase: 'Pending' };
+        },
+        update: (object) => normalizeDataSources(object),
+        validate: (object) => validatePersistentVolumeClaim(object),
+        validateUpdate: (object, old) => validatePersistentVolumeClaimUpdate(object, old),
+        warnings: claimWarnings,
+      }),
+      onRead: {
+        dated: (json) => lacksMode(json) || json.includes('"dataSource":') !== json.includes('"dataSourceRef":'),
+        complete: bothDataSources,
       },
-      update: (object) => normalizeDataSources(object),
-      validate: (object) => validatePersistentVolumeClaim(object),
-      validateUpdate: (object, old) => validatePersistentVolumeClaimUpdate(object, old),
-      warnings: claimWarnings,
-    }),
+    },
     subresources: {
       status: statusStrategy({ validateUpdate: (object) => validatePersistentVolumeClaimStatusUpdate(object) }),
     },

@@ -63,6 +63,40 @@ test('plugins that look at pods', async () => {
   });
 });
 
+test('a pod on a node is changed only as far as the node declares to follow', async () => {
+  await withApi({}, async (api) => {
+    const container = (cpu: string): Json => ({ name: 'c', image: 'i', resources: { requests: { cpu } } });
+    for (const [name, declaredFeatures] of [
+      ['plain', []],
+      ['able', ['InPlacePodLevelResourcesVerticalScaling']],
+    ] as const) {
+      const node = await api.create('/api/v1/nodes', { metadata: { name } });
+      const allocatable = { cpu: '8', memory: '8Gi', pods: '10' };
+      const status = { ...node.body.status, declaredFeatures, allocatable, capacity: allocatable };
+      await api.request('PUT', `/api/v1/nodes/${name}/status`, { ...node.body, status });
+      const spec = { nodeName: name, resources: { requests: { cpu: '1' } }, containers: [container('100m')] };
+      const made = await api.create(pods, { metadata: { name }, spec });
+      assert.equal(made.status, 201, made.text);
+      const resize = async (change: Json): Promise<[number, string]> => {
+        const patch = { spec: change };
+        const type = { 'content-type': 'application/strategic-merge-patch+json' };
+        const { status: code, body } = await api.request('PATCH', `${pods}/${name}/resize`, patch, type);
+        return [code, body.message];
+      };
+      assert.deepEqual(
+        await resize({ resources: { requests: { cpu: '2' } } }),
+        name === 'able'
+          ? [200, undefined]
+          : [
+              403,
+              'pods "plain" is forbidden: pod update requires features InPlacePodLevelResourcesVerticalScaling which are not available on node "plain"',
+            ],
+      );
+      assert.equal((await resize({ containers: [container('200m')] }))[0], 200);
+    }
+  });
+});
+
 test('namespaces: made on demand, node selectors, tolerations', async () => {
   const enable = ['NamespaceAutoProvision', 'NamespaceExists', 'PodNodeSelector', 'PodTolerationRestriction'];
   const configuration = {

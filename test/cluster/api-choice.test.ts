@@ -131,6 +131,28 @@ test('an earlier release is emulated: its gates, and without the APIs that came 
   assert.ok((await names(server, path)).includes('mutatingadmissionpolicies'), 'a later version of one that is served');
 });
 
+test('what a gate switches that was off in the release that is emulated', async () => {
+  await using server = await startApiServer(work, store, [
+    '--emulated-version=1.33',
+    '--disable-admission-plugins=ServiceAccount',
+  ]);
+  const { api } = server;
+  const named = await api.create('/api/v1/namespaces/default/services', {
+    metadata: { name: '9-lives' },
+    spec: { ports: [{ port: 80 }] },
+  });
+  assert.match(named.text, /metadata\.name: Invalid value: .*a DNS-1035 label must consist of/);
+  const labels = { 'topology.kubernetes.io/zone': 'z' };
+  await api.create('/api/v1/nodes', { metadata: { name: 'zoned', labels } });
+  const pod = await api.create('/api/v1/namespaces/default/pods?dryRun=All', {
+    metadata: { name: 'p' },
+    spec: { nodeName: 'zoned', containers: [{ name: 'c', image: 'i' }] },
+  });
+  assert.equal(pod.status, 201, pod.text);
+  assert.equal(pod.body.metadata.labels, undefined);
+  await api.request('DELETE', '/api/v1/nodes/zoned');
+});
+
 test('what is not known is refused, in the words of upstream', async () => {
   assert.equal(await refused('--feature-gates=NoSuchThing=true'), 'unrecognized feature gate: NoSuchThing');
   assert.match(await refused('--feature-gates=DRAAdminAccess=false'), /feature is locked to true$/);

@@ -27,6 +27,7 @@ import { limitRanger } from './limit-ranger.ts';
 import { namespaceAutoProvision } from './namespace-auto-provision.ts';
 import { namespaceExists } from './namespace-exists.ts';
 import { namespaceLifecycle } from './namespace-lifecycle.ts';
+import { nodeDeclaredFeatureValidator } from './node-declared-feature-validator.ts';
 import { nodeRestriction } from './node-restriction.ts';
 import { ownerReferencesPermissionEnforcement } from './owner-references-permission-enforcement.ts';
 import { persistentVolumeClaimResize } from './persistent-volume-claim-resize.ts';
@@ -84,6 +85,7 @@ const byDefault: Readonly<Record<string, Make>> = {
   DefaultTolerationSeconds: ({ tolerationSeconds }) => defaultTolerationSeconds(tolerationSeconds),
   LimitRanger: limitRanger,
   NamespaceLifecycle: namespaceLifecycle,
+  NodeDeclaredFeatureValidator: nodeDeclaredFeatureValidator,
   PersistentVolumeClaimResize: persistentVolumeClaimResize,
   PodResizeValidator: podResizeValidator,
   PodSecurity: ({ registries, podSecurityMetrics: metrics, configuration }) =>

@@ -1,4 +1,5 @@
 /** PodTopologyLabels: a pod that is bound carries the zone and region of its node as labels. */
+import type { FeatureGates } from '../../api/features/feature-gates.ts';
 import type { Node, PodSpec } from '../../api/types/core-v1.gen.ts';
 import type { AdmissionPlugin } from '../context.ts';
 import type { Registries } from '../registry.ts';
@@ -6,10 +7,15 @@ import { cachedObject, metadataOf, withMetadata } from './attributes.ts';
 
 const topologyLabels = ['topology.kubernetes.io/zone', 'topology.kubernetes.io/region'] as const;
 
-export function podTopologyLabels(deps: { readonly registries: Registries }): AdmissionPlugin {
+export function podTopologyLabels(deps: {
+  readonly registries: Registries;
+  readonly features: FeatureGates;
+}): AdmissionPlugin {
+  const on = deps.features.enabled('PodTopologyLabelsAdmission');
   return {
     name: 'PodTopologyLabels',
     handles: (operation, group, resource, subresource) =>
+      on &&
       operation === 'CREATE' &&
       group === '' &&
       resource === 'pods' &&

@@ -3,6 +3,7 @@
  * handlers pass along.
  */
 import type { ResourceInfo } from '../api/catalog/resource.ts';
+import type { ListPath } from '../api/schema/empty-lists.ts';
 import type { Reinvocation } from './admission/reinvocation.ts';
 import type { IncomingRequest, UserInfo } from './request.ts';
 
@@ -40,6 +41,8 @@ export interface RequestContext {
   readonly signal: AbortSignal;
   /** Real milliseconds (`ioNow`) by which it is answered, whatever comes; undefined: there is no such time. */
   readonly deadline?: number | undefined;
+  /** Lists that the object to be written was given with empty, for validation to see; set as it is decoded. */
+  emptyLists?: readonly ListPath[] | undefined;
   /** Where the body is told to the audit log; undefined where nothing is told. */
   readonly audit?: RequestAudit | undefined;
 }

@@ -13,6 +13,7 @@ import { canonicalQuantity, quantityError, quantityFormatWrong } from '../quanti
 import { badRequest } from '../status.ts';
 import type { StatusError } from '../status.ts';
 import { canonicalDuration, canonicalMicroTime, canonicalTime, formatTime } from '../time.ts';
+import { maxEmptyLists, type ListPath } from './empty-lists.ts';
 import type { AnySchema, EitherSchema, ObjectSchema, ScalarSchema, Schema } from './schema.ts';
 
 /** The body does not fit the type; the message is what upstream's decoder says. */
@@ -36,6 +37,8 @@ export interface Decoded {
   readonly object: Record<string, unknown>;
   /** `unknown field "spec.x"`, at most a hundred, each once; empty unless `strict`. */
   readonly strictErrors: string[];
+  /** Where the input has empty lists; undefined: nowhere. */
+  readonly emptyLists: readonly ListPath[] | undefined;
 }
 
 type Members = Record<string, unknown>;
@@ -51,7 +54,7 @@ export function decode(schema: ObjectSchema, input: unknown, options: DecodeOpti
   }
   const object = decoder.object(schema, input as Members);
   if (decoder.error !== undefined) throw decoder.error;
-  return { object, strictErrors: decoder.strictErrors };
+  return { object, strictErrors: decoder.strictErrors, emptyLists: decoder.emptyLists };
 }
 
 /** The 400 that a request with an undecodable body gets; `actual` is what the body says it is, `kind` what was wanted. */
@@ -237,6 +240,7 @@ class Decoder {
   readonly strictErrors: string[] = [];
   /** The first wrong type; reported when the rest has been read, as Go does. */
   error: DecodeError | undefined;
+  emptyLists: ListPath[] | undefined;
   readonly #root: ObjectSchema;
   readonly #owned: boolean;
   readonly #prefix: string;
@@ -285,6 +289,10 @@ class Decoder {
         return this.object(schema, value as Members);
       case 'list': {
         if (!Array.isArray(value)) return this.#wrong(value, schema);
+        if (value.length === 0) {
+          this.#emptyList();
+          return [];
+        }
         const items = schema.items;
         const depth = this.#depth++;
         const out: unknown[] = [];
@@ -327,6 +335,11 @@ class Decoder {
     }
   }
 
+  #emptyList(): void {
+    const lists = (this.emptyLists ??= []);
+    if (lists.length < maxEmptyLists) lists.push(this.#path.slice(0, this.#depth));
+  }
+
   #any(value: unknown): unknown {
     return this.#owned ? value : copyJson(value);
   }
@@ -339,7 +352,8 @@ class Decoder {
     if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
       out = this.object(schema.object, value as Members);
     } else if (schema.other.kind === 'list') {
-      out = Array.isArray(value) ? this.#value(schema.other, value) : undefined;
+      // Neither of the two is a value all the same: it is there, with nothing in it.
+      out = Array.isArray(value) ? this.#value(schema.other, value) : null;
     } else {
       if (typeof value !== 'boolean') throw new DecodeError('boolean or JSON schema expected');
       out = value;

@@ -1,5 +1,6 @@
 /** RuntimeClass: a pod's RuntimeClass exists, and its overhead, node selector and tolerations go into the pod. */
 import { compareQuantityText } from '../../api/quantity.ts';
+import { StatusError } from '../../api/status.ts';
 import type { Pod, PodSpec } from '../../api/types/core-v1.gen.ts';
 import type { RuntimeClass } from '../../api/types/node-v1.gen.ts';
 import type { AdmissionAttributes, AdmissionPlugin } from '../context.ts';
@@ -23,6 +24,8 @@ export function runtimeClass(deps: { readonly registries: Registries }): Admissi
     const name = spec.runtimeClassName;
     if (name === undefined || name === null) return undefined;
     const found = cachedObject<RuntimeClass>(deps.registries, 'node.k8s.io', 'runtimeclasses', '', name);
+    // Upstream asks the API for what its cache does not have, and a client asks for no name that is empty.
+    if (found === undefined && name === '') throw new StatusError(500, '', 'resource name may not be empty');
     if (found === undefined) throw refuse(a, `pod rejected: RuntimeClass ${JSON.stringify(name)} not found`);
     return found;
   };

@@ -74,14 +74,14 @@ export class BuiltinTypeSupport implements TypeSupport {
   }
 
   decode(input: unknown, request: DecodeRequest): DecodedObject {
-    const { object, strictErrors } = decode(this.schema, input, request);
+    const { object, strictErrors, emptyLists } = decode(this.schema, input, request);
     object['kind'] = this.kind;
     object['apiVersion'] = this.apiVersion;
     applyDefaults(this.schema, object, this.#defaults);
     const metadata = (object['metadata'] ??= {}) as { managedFields?: unknown[] };
     // An empty list asks for a new start, as one empty entry does, and would not outlast the canonical form.
     if (metadata.managedFields?.length === 0) metadata.managedFields.push({});
-    return { object: canonicalize(this.schema, object) as KubeObject, strictErrors };
+    return { object: canonicalize(this.schema, object) as KubeObject, strictErrors, emptyLists };
   }
 
   canonicalize(object: KubeObject, previous?: KubeObject): KubeObject {

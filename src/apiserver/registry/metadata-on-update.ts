@@ -5,6 +5,7 @@
 import type { ResourceInfo } from '../../api/catalog/resource.ts';
 import type { FieldError } from '../../api/field-error.ts';
 import type { ObjectMeta } from '../../api/object.ts';
+import { metadataAgain } from '../validation/field.ts';
 import {
   metadataRulesOf,
   ownerAndLabelErrors,
@@ -15,7 +16,10 @@ import {
   type KindNameRule,
 } from './object-meta.ts';
 
-/** M: the rules of a new object's metadata, U: those of a changed one's, `.`: the kind's own errors. */
+/**
+ * M: the rules of a new object's metadata, U: those of a changed one's, `.`: the kind's own errors, with U where `metadataAgain`
+ * stands between them.
+ */
 const main: Readonly<Record<string, string>> = {
   'admissionregistration.k8s.io/mutatingadmissionpolicies': 'M.',
   'admissionregistration.k8s.io/mutatingadmissionpolicybindings': 'M.',
@@ -25,7 +29,7 @@ const main: Readonly<Record<string, string>> = {
   'admissionregistration.k8s.io/validatingwebhookconfigurations': 'M.',
   'apiregistration.k8s.io/apiservices': 'UM.',
   'apps/controllerrevisions': 'UM.',
-  'batch/jobs': 'MU.',
+  'batch/jobs': 'M.',
   'certificates.k8s.io/certificatesigningrequests': 'M.U',
   'certificates.k8s.io/clustertrustbundles': 'M.U',
   'discovery.k8s.io/endpointslices': 'M.',
@@ -99,12 +103,14 @@ export function updateErrors(
   const looks = looksOf(resource, subresource);
   const kube = metadataRulesOf(resource) === 'generic' ? [] : validateKubeFinalizers(meta);
   const named = looks.includes('M') ? validateObjectMeta(meta, namespaced, rule, 'metadata', general) : general;
-  if (general.length + changes.length + kube.length + named.length === 0) return own;
+  const again = own.indexOf(metadataAgain);
+  const [first, last] = again < 0 ? [own, []] : [own.slice(0, again), own.slice(again + 1)];
+  if (general.length + changes.length + kube.length + named.length === 0) return [...first, ...last];
   // What is wrong with labels and the like is also wrong with changed ones.
   const changed = [...changes, ...ownerAndLabelErrors(meta), ...validateManagedFields(meta, 'metadata.managedFields')];
   const errors = [...general, ...changed];
   for (const look of looks) {
-    if (look === '.') errors.push(...own);
+    if (look === '.') errors.push(...first, ...(again < 0 ? [] : [...changed, ...kube]), ...last);
     else errors.push(...(look === 'M' ? named : changed), ...kube);
   }
   return errors;

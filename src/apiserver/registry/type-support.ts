@@ -4,6 +4,7 @@
  */
 import type { FieldError } from '../../api/field-error.ts';
 import type { KubeObject } from '../../api/object.ts';
+import type { ListPath } from '../../api/schema/empty-lists.ts';
 import type { ObjectSchema } from '../../api/schema/schema.ts';
 
 export interface DecodedObject {
@@ -11,6 +12,8 @@ export interface DecodedObject {
   readonly object: KubeObject;
   /** `unknown field "spec.x"`, … */
   readonly strictErrors: readonly string[];
+  /** Lists of a built-in type that were given empty, which the canonical form has not. */
+  readonly emptyLists?: readonly ListPath[] | undefined;
 }
 
 export interface DecodeRequest {

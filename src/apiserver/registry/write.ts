@@ -5,6 +5,7 @@
 import type { Clock } from '../../base/clock.ts';
 import type { Random } from '../../base/random.ts';
 import type { ResourceInfo } from '../../api/catalog/resource.ts';
+import { withEmptyLists } from '../../api/schema/empty-lists.ts';
 import { convert, throughInternal } from '../../api/conversion/convert.ts';
 import { invalid, invalidStatus } from '../../api/field-error.ts';
 import { nameIsDNSSubdomain } from '../../api/names.ts';
@@ -141,6 +142,14 @@ function draftOf(object: KubeObject): KubeObject {
   return draft;
 }
 
+/** The object as validation sees it: with the lists that the client gave empty, where the subresource takes them. */
+function judged(ctx: RequestContext, subresource: string, object: KubeObject): KubeObject {
+  const { emptyLists } = ctx;
+  if (emptyLists === undefined) return object;
+  const taken = emptyLists.filter(([member]) => (member === 'status') === (subresource === 'status'));
+  return subresource === '' || subresource === 'status' ? withEmptyLists(object, taken) : object;
+}
+
 function strategyFor(support: WriteSupport, subresource: string): Strategy {
   if (subresource === '') return support.strategies.main;
   const strategy = support.strategies.subresources[subresource];
@@ -225,13 +234,15 @@ async function createOnce(
   const rule = strategy.validateName ?? nameIsDNSSubdomain;
   const warn = (text: string): void => ctx.warn(text);
   const general = support.hub.validate?.(object, undefined, warn, '') ?? [];
-  const particular = strategy.validate?.(context, object) ?? [];
+  const seenByRules = judged(ctx, '', object);
+  const particular = strategy.validate?.(context, seenByRules) ?? [];
   const errors = withMetadataErrors(object.metadata, ctx.resource ?? resource, rule, [
     ...general,
     ...(particular instanceof Promise ? await particular : particular),
   ]);
   if (errors.length > 0) throw invalidStatus(resource.group, resource.kind, name, errors);
-  if (strategy.warningsOnCreate !== undefined) for (const w of strategy.warningsOnCreate(context, object)) ctx.warn(w);
+  if (strategy.warningsOnCreate !== undefined)
+    for (const w of strategy.warningsOnCreate(context, seenByRules)) ctx.warn(w);
   if (authorize !== undefined) await authorize();
   if (support.admission !== undefined) {
     const seen = convert(object, support.types(ctx).apiVersion);
@@ -537,14 +548,15 @@ async function prepareUpdate(
   const warn = (text: string): void => ctx.warn(text);
   const rule = support.strategies.main.validateName ?? nameIsDNSSubdomain;
   const general = hub.validate?.(object, old, warn, options.subresource) ?? [];
-  const particular = strategy.validateUpdate?.(context, object, old) ?? [];
+  const seenByRules = judged(ctx, options.subresource, object);
+  const particular = strategy.validateUpdate?.(context, seenByRules, old) ?? [];
   const errors = updateErrors(object.metadata, old.metadata, ctx.resource ?? resource, options.subresource, rule, [
     ...general,
     ...(particular instanceof Promise ? await particular : particular),
   ]);
   if (errors.length > 0) throw invalidStatus(resource.group, resource.kind, name, errors);
   if (strategy.warningsOnUpdate !== undefined) {
-    for (const w of strategy.warningsOnUpdate(context, object, old)) ctx.warn(w);
+    for (const w of strategy.warningsOnUpdate(context, seenByRules, old)) ctx.warn(w);
   }
   if (!same) object = ignoreManagedFieldsTimes(object, old);
   if (support.admission !== undefined) {

@@ -1,6 +1,7 @@
 /** What the strategies share: who owns spec and status, when the generation counts, what a status write may change. */
 import { canonicalEqual } from '../../api/helpers/deep-equal.ts';
 import type { KubeObject, ObjectMeta } from '../../api/object.ts';
+import { withEmptyLists } from '../../api/schema/empty-lists.ts';
 import type { Draft, Findings, ResourceStrategies, Strategy, StrategyContext } from '../strategy.ts';
 
 /** Puts a member back to what it was. */
@@ -19,6 +20,17 @@ export function bump(object: Draft, old: KubeObject): void {
 /** Counts the generation when one of the members changed. */
 export function bumpWhenChanged(object: Draft, old: KubeObject, members: readonly string[]): void {
   if (members.some((m) => !canonicalEqual(object[m], old[m]))) bump(object, old);
+}
+
+/**
+ * An `update` for the few kinds whose generation also counts when a list of the member is given empty instead of not at all,
+ * because upstream compares them to the letter.
+ */
+export function bumpForEmptyLists(member: string): NonNullable<KindOptions['update']> {
+  return (object, old, ctx) => {
+    const given = ctx.request.emptyLists?.filter((path) => path[0] === member) ?? [];
+    if (withEmptyLists(object, given) !== object) bump(object, old);
+  };
 }
 
 /** A status write keeps all metadata but managedFields (metav1.ResetObjectMetaForStatus). */

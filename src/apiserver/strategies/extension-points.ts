@@ -20,7 +20,7 @@ import {
   validateWebhookConfigurationUpdate,
 } from '../validation/webhook-configuration.ts';
 import { withCheck } from './asynchronous.ts';
-import { plainKind, type KindOptions } from './common.ts';
+import { bumpForEmptyLists, plainKind, type KindOptions } from './common.ts';
 
 /** Well-formed objects are refused, too, where their author may not read the parameters. */
 function guarded(kind: ResourceStrategies, check: ParamCheck | undefined): ResourceStrategies {
@@ -37,6 +37,7 @@ function guarded(kind: ResourceStrategies, check: ParamCheck | undefined): Resou
 export function admissionRegistrationStrategies(access: ParamAccess | undefined): Record<string, ResourceStrategies> {
   const webhooks: KindOptions = {
     generation: ['webhooks'],
+    update: bumpForEmptyLists('webhooks'),
     allowUnconditionalUpdate: false,
     validate: validateWebhookConfiguration,
     validateUpdate: validateWebhookConfigurationUpdate,

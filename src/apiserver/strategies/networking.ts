@@ -28,7 +28,7 @@ import {
   validateServiceCidr,
   validateServiceCidrUpdate,
 } from '../validation/service-range.ts';
-import { bumpWhenChanged, plainKind } from './common.ts';
+import { bumpForEmptyLists, bumpWhenChanged, plainKind } from './common.ts';
 
 export function endpointsStrategies(): ResourceStrategies {
   return plainKind({
@@ -92,6 +92,7 @@ export function networkingStrategies(): Record<string, ResourceStrategies> {
     }),
     networkpolicies: plainKind({
       generation: ['spec'],
+      update: bumpForEmptyLists('spec'),
       validate: validateNetworkPolicy,
       validateUpdate: validateNetworkPolicyUpdate,
       warnings: networkPolicyWarnings,

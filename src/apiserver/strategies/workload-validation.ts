@@ -7,7 +7,7 @@ import type { PodTemplate, PodTemplateSpec } from '../../api/types/core-v1.gen.t
 import { required } from '../../api/field-error.ts';
 import * as apps from '../validation/apps.ts';
 import * as batch from '../validation/batch.ts';
-import { validateImmutable, validateNonnegative } from '../validation/field.ts';
+import { metadataAgain, validateImmutable, validateNonnegative } from '../validation/field.ts';
 import { validatePodTemplate } from '../validation/pod.ts';
 import { podSpecWarnings } from './pod-warnings.ts';
 
@@ -90,6 +90,7 @@ export const statefulSetWarnings: Warnings = (object, old) => {
 export const validateJob = create<Job>(batch.validateJob);
 export const validateJobUpdate = update<Job>((job, old) => [
   ...batch.validateJob(job),
+  metadataAgain,
   ...batch.validateJobUpdate(job, old),
 ]);
 export const validateJobStatusUpdate = update<Job>(batch.validateJobStatusUpdate);

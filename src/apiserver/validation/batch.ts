@@ -256,7 +256,9 @@ function generatedSelector(job: Job): Errors {
     else if (labels[key] !== expected[key]) errors.push(invalid(at, labels, `must be '${expected[key]}'`));
   }
   if (compiledSelector(spec.selector)?.matches(expected) === false)
-    errors.push(invalid('spec.selector', spec.selector, '`selector` not auto-generated'));
+    errors.push(
+      invalid('spec.selector', internalForm('LabelSelector', spec.selector), '`selector` not auto-generated'),
+    );
   return errors;
 }
 
@@ -327,7 +329,7 @@ export function validateJobUpdate(job: Job, old: Job): Errors {
   return [
     ...jobSpec(spec, 'spec'),
     ...completions(spec, was),
-    ...validateImmutable(spec.selector, was.selector, 'spec.selector'),
+    ...validateImmutable(spec.selector, was.selector, 'spec.selector', '*LabelSelector'),
     ...templateUpdate(job, old),
     ...validateImmutable(spec.completionMode, was.completionMode, 'spec.completionMode'),
     ...validateImmutable(
@@ -424,7 +426,13 @@ function cronJobSpec(job: CronJob, old: CronJob | undefined): Errors {
   errors.push(...jobRules(template, 'spec.jobTemplate.spec'));
   const selector = template.selector ?? undefined;
   if (selector !== undefined)
-    errors.push(invalid('spec.jobTemplate.spec.selector', selector, '`selector` will be auto-generated'));
+    errors.push(
+      invalid(
+        'spec.jobTemplate.spec.selector',
+        internalForm('LabelSelector', selector),
+        '`selector` will be auto-generated',
+      ),
+    );
   if (template.manualSelector === true)
     errors.push(notSupported('spec.jobTemplate.spec.manualSelector', true, ['nil', 'false']));
   errors.push(

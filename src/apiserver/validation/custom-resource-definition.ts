@@ -201,8 +201,12 @@ function selectablePart(v: VersionPart, field: string, old: VersionPart | undefi
 }
 
 /** The versions as upstream's internal type prints them, where all that can be common is. */
-function printedVersions(versions: readonly CustomResourceDefinitionVersion[], common: ReadonlySet<string>): unknown {
-  if (versions.length === 0) return null;
+function printedVersions(
+  given: readonly CustomResourceDefinitionVersion[] | null | undefined,
+  common: ReadonlySet<string>,
+): unknown {
+  const versions = given ?? [];
+  if (versions.length === 0) return given ?? null;
   if (common.size < versionParts.length) return versions;
   return versions.map((v) => ({
     Name: v.name,
@@ -376,12 +380,12 @@ export function validateCustomResourceDefinition(
     if (!common.has('selectableFields')) errors.push(...selectablePart(v, `${at}.selectableFields`, before));
   });
   if (new Set(versions.map((v) => v.name)).size !== versions.length)
-    errors.push(invalid('spec.versions', printedVersions(versions, common), 'must contain unique version names'));
+    errors.push(invalid('spec.versions', printedVersions(spec.versions, common), 'must contain unique version names'));
   if (versions.filter((v) => v.storage).length !== 1)
     errors.push(
       invalid(
         'spec.versions',
-        printedVersions(versions, common),
+        printedVersions(spec.versions, common),
         'must have exactly one version marked as storage version',
       ),
     );

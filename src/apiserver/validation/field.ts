@@ -17,6 +17,9 @@ import { internalForm } from './internal-form.ts';
 
 export type Errors = FieldError[];
 
+/** No error: it stands where, among the errors of an update, those of the changed metadata come once more. */
+export const metadataAgain: FieldError = Object.freeze({ type: 'InternalError', field: '', detail: '' });
+
 /** The spec of an object, typed by the caller. */
 export function specOf<T>(object: KubeObject): Partial<T> {
   return (object['spec'] ?? {}) as Partial<T>;

@@ -55,7 +55,8 @@ class InternalForm {
     const fields = this.#types.fields(type);
     // Types of the meta package show themselves as in the API.
     if (fields === undefined) {
-      Object.assign(out, value);
+      for (const [key, member] of Object.entries(value))
+        if (!Array.isArray(member) || member.length > 0) out[key] = member;
       return;
     }
     const from = type === 'core.PodSpec' ? withHostMembers(value) : value;

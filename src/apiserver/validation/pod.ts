@@ -420,8 +420,8 @@ export function validatePodUpdate(pod: Pod, old: Pod): Errors {
   const munged: PodSpec = {
     ...spec,
     containers: spec.containers.map((c, i) => ({ ...c, image: was.containers[i]!.image })),
-    ...(spec.initContainers === undefined
-      ? {}
+    ...(spec.initContainers === undefined || spec.initContainers.length === 0
+      ? { initContainers: undefined }
       : { initContainers: spec.initContainers.map((c, i) => ({ ...c, image: was.initContainers![i]!.image })) }),
     activeDeadlineSeconds: oldDeadline,
     schedulingGates: was.schedulingGates,

@@ -367,8 +367,8 @@ function validateSliceReach(spec: Given<ResourceSliceSpec>): FieldError[] {
   if (spec.nodeSelector !== undefined) {
     set.push('`nodeSelector`');
     errors.push(...validateNodeSelector(spec.nodeSelector, 'spec.nodeSelector'));
-    const terms = spec.nodeSelector.nodeSelectorTerms ?? [];
-    if (terms.length !== 1)
+    const terms = spec.nodeSelector.nodeSelectorTerms ?? null;
+    if (terms?.length !== 1)
       errors.push(invalid('spec.nodeSelector.nodeSelectorTerms', terms, 'must have exactly one node selector term'));
   }
   for (const member of ['allNodes', 'perDeviceNodeSelection'] as const) {

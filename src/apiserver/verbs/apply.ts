@@ -66,12 +66,15 @@ export function reportStrict(ctx: RequestContext, configuration: ApplyConfigurat
 
 /** What the field manager made, as a clean object of its type. */
 export function completeApplied(
+  ctx: RequestContext,
   types: TypeSupport,
   applied: KubeObject,
   configuration?: Partial<KubeObject>,
 ): KubeObject {
   try {
-    return types.decode(applied, { strict: false, owned: false, keepNulls: true }).object;
+    const { object, emptyLists } = types.decode(applied, { strict: false, owned: false, keepNulls: true });
+    ctx.emptyLists = emptyLists;
+    return object;
   } catch (error) {
     if (!(error instanceof DecodeError)) throw error;
     const { group, version } = parseApiVersion(types.apiVersion)!;
@@ -119,7 +122,7 @@ export const handleApply: VerbHandler = async (verbs, ctx) => {
         const { group, resource } = ctx.resource!;
         throw conflict({ group, resource }, name, why);
       }
-      const object = completeApplied(types, applied, configuration.patch);
+      const object = completeApplied(ctx, types, applied, configuration.patch);
       checkName(object, name);
       return object;
     },

@@ -195,7 +195,9 @@ export async function readObject(
   let strictErrors: readonly string[];
   try {
     const value = parsed.value ?? {};
-    ({ object, strictErrors } = types.decode(value, { strict, owned: parsed.owned }));
+    const decoded = types.decode(value, { strict, owned: parsed.owned });
+    ({ object, strictErrors } = decoded);
+    ctx.emptyLists = decoded.emptyLists;
   } catch (error) {
     if (error instanceof StatusError) throw error;
     const why = parsed.json && error instanceof DecodeError ? asWritten(error.message, parsed.bytes) : error;

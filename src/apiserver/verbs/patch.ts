@@ -210,7 +210,9 @@ export function readPatched(
   let object: KubeObject;
   let unknown: readonly string[];
   try {
-    ({ object, strictErrors: unknown } = types.decode(patched ?? {}, { strict, owned: false }));
+    const decoded = types.decode(patched ?? {}, { strict, owned: false });
+    ({ object, strictErrors: unknown } = decoded);
+    ctx.emptyLists = decoded.emptyLists;
   } catch (error) {
     if (error instanceof DecodeError) throw invalidPatch(patched, error.message, patch);
     throw error;

@@ -70,7 +70,7 @@ export async function handleApplyScale(
       );
       reportStrict(ctx, configuration, query);
       if (applied === current) return current;
-      const object = completeApplied(types, applied);
+      const object = completeApplied(ctx, types, applied);
       return replicas === undefined ? object : scaling.scaled(object, { metadata: {}, spec: { replicas } }, ctx);
     },
     {

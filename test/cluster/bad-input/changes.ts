@@ -14,6 +14,7 @@ import {
   pod,
   post,
   put,
+  required,
   service,
   template,
   wrongValue,
@@ -339,6 +340,37 @@ export const changes: readonly Case[] = [
     { addressType: 'IPv6' },
     invalid('EndpointSlice.discovery.k8s.io', 'sliced', wrongValue('addressType', '"IPv6"', immutable)),
   ),
+  change(
+    'a volume claim whose modes are given as an empty list',
+    `${core}/persistentvolumeclaims`,
+    {
+      metadata: { name: 'modes' },
+      spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1' } } },
+    },
+    { spec: { accessModes: [] } },
+    invalid(
+      'PersistentVolumeClaim',
+      'modes',
+      required('spec.accessModes', 'at least 1 access mode is required'),
+      notAllowed(
+        'spec',
+        'spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n@@ -1,7 +1,5 @@\n {\n- "AccessModes": [\n-  "ReadWriteOnce"\n- ],\n+ "AccessModes": [],\n  "Selector": null,\n  "Resources": {\n   "Limits": null,\n',
+      ),
+    ),
+  ),
+  {
+    name: 'an empty list in the place of none counts as a change of a network policy',
+    given: [
+      post('/apis/networking.k8s.io/v1/namespaces/bad/networkpolicies', {
+        metadata: { name: 'counted' },
+        spec: { podSelector: {}, policyTypes: ['Ingress'] },
+      }),
+    ],
+    send: patch('merge', '/apis/networking.k8s.io/v1/namespaces/bad/networkpolicies/counted', {
+      spec: { ingress: [] },
+    }),
+    expect: { code: 200, object: { 'metadata.generation': 2, 'spec.ingress': undefined } },
+  },
   {
     name: 'the status in a write of the object is not taken',
     given: [post(`${apps}/deployments`, deployment('quiet'))],

@@ -464,4 +464,17 @@ export const objects: readonly Case[] = [
       unsupported('spec.policyTypes[0]', '"Sideways"', 'Ingress', 'Egress'),
     ),
   ),
+  // An empty list is not stored, but validation tells it from none.
+  badPod(
+    'resources of the whole with an empty list of claims',
+    { resources: { claims: [] } },
+    {},
+    notAllowed('spec.resources.claims', 'claims may not be set for Resources at pod-level'),
+  ),
+  kind(
+    'a claim template with an empty list of finalizers',
+    '/apis/resource.k8s.io/v1/namespaces/bad/resourceclaimtemplates',
+    { metadata: { name: 'x' }, spec: { metadata: { finalizers: [] }, spec: {} } },
+    invalid('ResourceClaimTemplate.resource.k8s.io', 'x', notAllowed('spec.metadata.finalizers', 'cannot be set')),
+  ),
 ];

@@ -7,7 +7,7 @@ import type { Catalog } from './catalog/catalog.ts';
 import { goQuote } from './codec/json.ts';
 import { parseTrustedJson, stringifyJson } from './codec/json.ts';
 import type { GroupVersionKind, KubeObject } from './object.ts';
-import { parseApiVersion } from './object.ts';
+import { apiVersionOf, parseApiVersion } from './object.ts';
 import { setMember } from './patch/values.ts';
 import { makePlan } from './protobuf-plan.ts';
 import type { Plan } from './protobuf-plan.ts';
@@ -175,10 +175,15 @@ export class ProtobufObjects {
 
   /**
    * An enveloped object as JSON, with apiVersion and kind; not yet decoded by its schema, and with no more than its type where
-   * that is unknown. `defaults` is the type of an envelope that names none.
+   * that is unknown. `defaults` is the type of an envelope that names none; `hub` how other versions of its
+   * kind are read that are not known (members keep their numbers from version to version).
    * @throws {ProtobufError} with upstream's text, and with the type where the envelope could be read
    */
-  decode(bytes: Uint8Array, defaults?: { readonly apiVersion: string; readonly kind: string }): KubeObject {
+  decode(
+    bytes: Uint8Array,
+    defaults?: { readonly apiVersion: string; readonly kind: string },
+    hub?: { readonly group: string; readonly version: string; readonly kind: string },
+  ): KubeObject {
     if (bytes.length === 0) throw new ProtobufError('empty data');
     const envelope = readEnvelope(bytes);
     if (envelope === undefined)
@@ -188,7 +193,10 @@ export class ProtobufObjects {
     if (bytes.length === protobufMagic.length) throw new ProtobufError('empty body');
     const apiVersion = envelope.apiVersion || (defaults?.apiVersion ?? '');
     const kind = envelope.kind || (defaults?.kind ?? '');
-    const schema = this.#schemaOf(apiVersion, kind);
+    let schema = this.#schemaOf(apiVersion, kind);
+    if (schema === undefined && hub !== undefined && kind === hub.kind) {
+      if (parseApiVersion(apiVersion)?.group === hub.group) schema = this.#schemaOf(apiVersionOf(hub), kind);
+    }
     if (schema === undefined) return { apiVersion, kind, metadata: {} };
     try {
       return { apiVersion, kind, metadata: {}, ...this.decodeMessage(schema, envelope.raw) };

@@ -245,6 +245,35 @@ test('objects of the time before members that all have today are read with them,
   assert.deepEqual(away.body.spec.internalTrafficPolicy, undefined, 'taken, and dropped');
 });
 
+test('protobuf of versions that are served no more', async () => {
+  const budget = async (name: string, selector: Json): Promise<void> => {
+    const schema = loadCatalog().schemaForKind({ group: 'policy', version: 'v1', kind: 'PodDisruptionBudget' })!;
+    const field = (n: number, bytes: Buffer): Buffer => {
+      const length = [(bytes.length & 127) | 128, bytes.length >> 7];
+      return Buffer.concat([Buffer.from([(n << 3) | 2, ...length]), bytes]);
+    };
+    const type = [field(1, Buffer.from('policy/v1beta1')), field(2, Buffer.from('PodDisruptionBudget'))];
+    const metadata = { name, namespace: 'default', uid: 'u' };
+    const raw = protobuf.encodeMessage(schema, { metadata, spec: { minAvailable: 1, selector } });
+    const value = Buffer.concat([Buffer.from('k8s\0'), field(1, Buffer.concat(type)), field(2, raw)]);
+    await seed(`poddisruptionbudgets/default/${name}`, value);
+  };
+  const marker = 'pdb.kubernetes.io/deprecated-v1beta1-empty-selector-match';
+  await budget('none', {});
+  await budget('all', { matchExpressions: [{ key: marker, operator: 'DoesNotExist' }] });
+  await budget('some', { matchLabels: { a: 'b' } });
+  await using server = await startApiServer(work, etcd);
+  const { items } = (await server.api.get('/apis/policy/v1/namespaces/default/poddisruptionbudgets')).body;
+  assert.deepEqual(
+    items.map((item: Json) => [item.metadata.name, item.spec.minAvailable, item.spec.selector]),
+    [
+      ['all', 1, {}],
+      ['none', 1, { matchExpressions: [{ key: marker, operator: 'Exists' }] }],
+      ['some', 1, { matchLabels: { a: 'b' } }],
+    ],
+  );
+});
+
 test('other media types are refused', async () => {
   await assert.rejects(
     startApiServer(work, etcd, ['--storage-media-type=text/plain']),

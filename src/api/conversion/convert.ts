@@ -6,6 +6,7 @@ import type { KubeObject } from '../object.ts';
 import { oldDefinitionToV1 } from './custom-resource-definition.ts';
 import { dynamicResourceConversions } from './dynamic-resources.ts';
 import { coreEventToEvents, eventsToCoreEvent } from './event.ts';
+import { oldBudgetToV1 } from './pod-disruption-budget.ts';
 import { autoscalingV1ToV2, autoscalingV2ToV1 } from './horizontal-pod-autoscaler.ts';
 
 type Conversion = (object: KubeObject) => KubeObject;
@@ -17,6 +18,7 @@ const conversions: ReadonlyMap<string, Conversion> = new Map<string, Conversion>
   ['autoscaling/v1 HorizontalPodAutoscaler autoscaling/v2', autoscalingV1ToV2],
   ['autoscaling/v2 HorizontalPodAutoscaler autoscaling/v1', autoscalingV2ToV1],
   ['apiextensions.k8s.io/v1beta1 CustomResourceDefinition apiextensions.k8s.io/v1', oldDefinitionToV1],
+  ['policy/v1beta1 PodDisruptionBudget policy/v1', oldBudgetToV1],
   ...dynamicResourceConversions.map(([kind, from, to, fn]): [string, Conversion] => [`${from} ${kind} ${to}`, fn]),
 ]);
 

@@ -241,10 +241,15 @@ export class RegistriesImpl implements Registries {
   }
 
   #fromProtobuf(bytes: Buffer, hub: ResourceInfo, versions: ReadonlyMap<string, TypeSupport>): KubeObject {
-    const value = this.#protobufObjects().decode(bytes);
-    const types = versions.get(value.apiVersion!) ?? versions.get(apiVersionOf(hub))!;
-    const { object } = types.decode(value, { strict: false, owned: true });
-    return convert(object, apiVersionOf(hub));
+    const hubVersion = apiVersionOf(hub);
+    const value = this.#protobufObjects().decode(bytes, undefined, hub);
+    const types = versions.get(value.apiVersion!);
+    if (types === undefined) {
+      // Of a version that is served no more.
+      const current = convert(value, hubVersion);
+      return versions.get(hubVersion)!.decode(current, { strict: false, owned: true }).object;
+    }
+    return convert(types.decode(value, { strict: false, owned: true }).object, hubVersion);
   }
 
   /** Built-in objects as they are expected today: with their kind's defaults, and with what its strategy adds. */

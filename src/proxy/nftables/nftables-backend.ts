@@ -3,6 +3,7 @@
  * is replaced in one transaction (nobody ever sees it half made); after that only what changed is written. Rules stay when the proxy
  * stops, so that traffic goes on; `cleanUp` removes them.
  */
+import { InTurn } from '../../base/in-turn.ts';
 import type { Clock, Timer } from '../../base/clock.ts';
 import { ioNow } from '../../base/io-time.ts';
 import { cidrContains, parseCidr, parseIp } from '../../base/ip.ts';
@@ -39,7 +40,8 @@ export class NftablesBackend implements ProxyBackend {
   #place: Place = { node: undefined, addresses: [], podCIDRs: [], serviceCIDRs: [] };
   #placeDirty = false;
   #leftovers: Timer | undefined;
-  #last: Promise<void> = Promise.resolve();
+  /** One after the other. */
+  readonly #transactions = new InTurn();
   #cleaning: Promise<void> = Promise.resolve();
   #localhost: Promise<void> | undefined;
   #closed = false;
@@ -60,18 +62,11 @@ export class NftablesBackend implements ProxyBackend {
   }
 
   replace(all: ReadonlyMap<string, Frontend>): Promise<void> {
-    return this.#alone(() => this.#replace(all));
+    return this.#transactions.run(() => this.#replace(all));
   }
 
   apply(changes: FrontendChanges): Promise<void> {
-    return this.#alone(() => this.#apply(changes));
-  }
-
-  /** One transaction after the other. */
-  #alone(work: () => Promise<void>): Promise<void> {
-    const done = this.#last.then(work);
-    this.#last = done.catch(() => {});
-    return done;
+    return this.#transactions.run(() => this.#apply(changes));
   }
 
   async #replace(all: ReadonlyMap<string, Frontend>): Promise<void> {
@@ -158,7 +153,7 @@ export class NftablesBackend implements ProxyBackend {
     if (this.#closed || this.#leftovers !== undefined) return;
     this.#leftovers = this.#o.clock.setTimer(leftoversAfterMs, () => {
       this.#leftovers = undefined;
-      void this.#alone(() => this.#deleteLeftovers());
+      void this.#transactions.run(() => this.#deleteLeftovers());
     });
   }
 
@@ -185,7 +180,7 @@ export class NftablesBackend implements ProxyBackend {
   async close(): Promise<void> {
     this.#closed = true;
     this.#leftovers?.cancel();
-    await this.#last;
+    await this.#transactions.ended();
     await this.#cleaning;
   }
 }

@@ -47,7 +47,7 @@ const restartMs = 1000;
 export function startDnsThread(options: Omit<DnsThreadData, 'logLevel'> & { readonly logger: Logger }): DnsThread {
   const { logger, ...rest } = options;
   const address = Promise.withResolvers<DnsThreadAddress>();
-  address.promise.catch(() => {});
+  address.promise.catch(() => {}); // who waits for the address hears of it
   let bind = options.bind;
   let stopping = false;
   let cancelRestart = (): void => {};

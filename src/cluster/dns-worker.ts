@@ -56,7 +56,7 @@ dns.start().then(
   },
   async (error: unknown) => {
     tell({ failed: message(error) });
-    await stop().catch(() => {});
+    await stop().catch(() => {}); // why it could not start has been told
     parent.close();
   },
 );

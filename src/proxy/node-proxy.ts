@@ -92,7 +92,7 @@ export function createNodeProxy(options: NodeProxyOptions): NodeProxy {
       const waited = new AbortController();
       await Promise.race([
         policed.then(() => (ready = true)),
-        clock.sleep(policyWaitMs, waited.signal).catch(() => {}),
+        clock.sleep(policyWaitMs, waited.signal).catch(() => {}), // rejects when nobody waits any more
       ]);
       waited.abort();
       if (!ready && !stopped) logger.warn('network policies could not be read yet');

@@ -86,7 +86,7 @@ async function writeGzip(
     for await (const chunk of chunks) {
       await before;
       before = compress(chunk);
-      before.catch(() => {});
+      before.catch(() => {}); // awaited before the next is given
     }
     await before;
     gzip.end();

@@ -131,7 +131,7 @@ export async function runDns(flags: DnsFlags, env: ComponentEnvironment): Promis
 /** Starts it, or tells in one line what is wrong. */
 async function begin(dns: Dns, flags: DnsFlags, env: ComponentEnvironment, bindAddress: string): Promise<void> {
   const started = dns.start();
-  started.catch(() => {});
+  started.catch(() => {}); // one that the signal cut short is no news
   try {
     await Promise.race([started, aborted(env.signal)]);
   } catch (error) {

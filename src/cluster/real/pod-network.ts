@@ -135,6 +135,7 @@ export class PodNetwork {
     // Whoever may not read nodes has pods all the same.
     if (!this.#settled) {
       const waited = new AbortController();
+      // One rejects when nobody waits any more, the other when this stops, which is looked at next.
       const patience = this.#o.clock.sleep(nodesWaitMs, waited.signal).catch(() => {});
       await Promise.race([this.#nodes.synced.catch(() => {}), patience]);
       waited.abort();

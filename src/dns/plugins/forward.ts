@@ -188,6 +188,7 @@ function fromFile(file: string): string[] {
   try {
     text = readFileSync(file, 'utf8');
   } catch {
+    // No such system has this file.
     return getServers();
   }
   return [...text.matchAll(/^\s*nameserver\s+(\S+)/gm)].map((m) => m[1]!.split('%')[0]!).filter((a) => isIP(a) > 0);

@@ -25,6 +25,7 @@ export async function imageCredentials(
   const namespace = pod.metadata.namespace!;
   for (const ref of pod.spec?.imagePullSecrets ?? []) {
     if (ref.name === undefined || ref.name === '') continue;
+    // The pull is tried without it, as upstream's is; which could not be had is told below.
     const secret = await objects.secret(namespace, ref.name).catch(() => undefined);
     if (secret === undefined) {
       absent.push(ref.name);
@@ -53,6 +54,7 @@ function matchingAuth(json: string, image: string, name: ReturnType<typeof parse
     const parsed = JSON.parse(json) as { auths?: typeof auths } & typeof auths;
     auths = parsed.auths ?? parsed;
   } catch {
+    // The API server takes no such secret of these types; one of another type holds no credentials.
     return [];
   }
   const first = image.split('/')[0]!;

@@ -118,6 +118,7 @@ export class KmsV1Provider implements Transformer {
           try {
             return cbc.decrypt(data, at);
           } catch {
+            // Neither: what is wrong by the newer way is told.
             throw error;
           }
         }

@@ -287,7 +287,7 @@ export class CsiVolumes {
       });
     } catch (error) {
       if (error instanceof PluginError && error.final && this.#usersOf(dataOf(source)).size === 0)
-        await host.remove(block ? path : parent).catch(() => undefined);
+        await host.remove(block ? path : parent).catch(() => undefined); // what led here is told
       throw error;
     }
     this.#staged.add(key);

@@ -221,3 +221,18 @@ test('removing and re-adding nodes keeps the accounts', () => {
 test('looks at fewer nodes the more there are', () => {
   assert.deepEqual([50, 100, 1000, 5000, 15_000].map(enoughNodes), [50, 100, 420, 500, 750]);
 });
+
+test('nodes that are gone leave nothing behind, and those that stay keep their places', () => {
+  const taints = (value: string) => [{ key: 'only', value, effect: 'NoSchedule' }];
+  const { table, place } = world([node('stays', { taints: taints('stays') })]);
+  table.topology('kubernetes.io/hostname');
+  for (let i = 0; i < 1000; i++) {
+    const { metadata, ...rest } = node(`n${i}`, { taints: taints(`n${i}`) });
+    table.setNode({ ...rest, metadata: { ...metadata, labels: { 'kubernetes.io/hostname': `n${i}` } } });
+    table.removeNode(`n${i}`);
+  }
+  assert.ok(table.topology('kubernetes.io/hostname').count < 100);
+  assert.ok(table.taintSets.length < 100);
+  assert.equal(place(pod({ tolerations: [{ key: 'only', value: 'stays' }] })), 'stays');
+  assert.match(place(pod({ tolerations: [{ key: 'only', value: 'n999' }] })), /1 node\(s\) had untolerated taint/);
+});

@@ -52,6 +52,13 @@ function grow32(a: Int32Array, n: number): Int32Array<ArrayBuffer> {
   return b;
 }
 
+/** Values of a node label, interned: `ids` by row. */
+interface Topology {
+  ids: Int32Array;
+  readonly values: string[];
+  readonly byValue: Map<string, number>;
+}
+
 export class NodeTable {
   /** Rows in use and free ones; a free row has no node. */
   readonly nodes: (Node | undefined)[] = [];
@@ -85,7 +92,7 @@ export class NodeTable {
   /** On how many nodes an image is. */
   readonly imageNodes = new Map<string, number>();
   /** Values of a label by node row, interned: -1 where the node lacks it. */
-  readonly #topology = new Map<string, { ids: Int32Array; values: string[]; byValue: Map<string, number> }>();
+  readonly #topology = new Map<string, Topology>();
   readonly #tracked = new Map<string, TrackedSelector>();
   #tick = 0;
   /** Pods with required anti-affinity, and with any (anti-)affinity: usually empty, which spares most work. */
@@ -101,6 +108,11 @@ export class NodeTable {
   /** Nodes there are. */
   get size(): number {
     return this.#index.size;
+  }
+
+  /** Pods that are on nodes. */
+  get placed(): number {
+    return this.#where.size;
   }
 
   /** Rows to iterate over, free ones included. */
@@ -193,9 +205,13 @@ export class NodeTable {
     if (before === undefined || before.status?.allocatable !== alloc) this.#setAllocatable(row, alloc ?? {});
     this.unschedulable[row] = node.spec?.unschedulable === true ? 1 : 0;
     this.#setTaints(row, node.spec?.taints);
+    if (this.taintSets.length > this.#mostNumbers) this.#renumberTaints();
     if (before === undefined || before.status?.images !== node.status?.images) this.#setImages(row, node);
     if (before === undefined || before.metadata.labels !== node.metadata.labels) {
-      for (const [key, t] of this.#topology) this.#setTopology(row, key, t);
+      for (const [key, t] of this.#topology) {
+        this.#setTopology(row, key, t);
+        if (t.values.length > this.#mostNumbers) this.#renumberTopology(key, t);
+      }
       this.#orderStale = true;
     }
     const waiting = this.#homeless.get(name);
@@ -279,7 +295,6 @@ export class NodeTable {
     }
     for (const image of this.#images[row]?.keys() ?? []) this.#countImage(image, -1);
     this.#images[row] = undefined;
-    for (const t of this.#topology.values()) t.ids[row] = -1;
     this.#index.delete(name);
     this.nodes[row] = undefined;
     this.names[row] = '';
@@ -287,6 +302,24 @@ export class NodeTable {
     this.taintSet[row] = 0;
     this.#free.push(row);
     this.#orderStale = true;
+    for (const t of this.#topology.values()) t.ids[row] = -1;
+  }
+
+  /** Nodes come and go, with host names and taints of their own: what none has any more is forgotten when it is the larger part. */
+  get #mostNumbers(): number {
+    return 64 + 2 * this.#index.size;
+  }
+
+  #renumberTopology(key: string, t: Topology): void {
+    t.values.length = 0;
+    t.byValue.clear();
+    for (const row of this.#index.values()) this.#setTopology(row, key, t);
+  }
+
+  #renumberTaints(): void {
+    this.taintSets.length = 1;
+    this.#taintIds.clear();
+    for (const row of this.#index.values()) this.#setTaints(row, this.nodes[row]?.spec?.taints);
   }
 
   #homelessAt(node: string): Map<string, PodInfo> {
@@ -385,7 +418,7 @@ export class NodeTable {
     return { ids: t.ids, count: t.values.length };
   }
 
-  #setTopology(row: number, key: string, t: { ids: Int32Array; values: string[]; byValue: Map<string, number> }): void {
+  #setTopology(row: number, key: string, t: Topology): void {
     const value = this.nodes[row]?.metadata.labels?.[key];
     if (value === undefined) {
       t.ids[row] = -1;

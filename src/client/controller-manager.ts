@@ -8,6 +8,7 @@ import type { Random } from '../base/random.ts';
 import { EventRecorder } from './event-recorder.ts';
 import { InformerFactory } from './informer-factory.ts';
 import type { TypedClient } from './typed-client.ts';
+import type { WorkQueueMetrics } from './work-queue-metrics.ts';
 
 /** What every controller is given; each manager adds what its own ones need. */
 export interface SharedContext {
@@ -20,6 +21,8 @@ export interface SharedContext {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  /** Where the queues of its controllers are measured; undefined: nowhere. */
+  readonly queueMetrics: WorkQueueMetrics | undefined;
   /** A recorder that is stopped with the manager. `component`: the source of the events. */
   recorder(component: string, client: TypedClient): EventRecorder;
 }
@@ -55,6 +58,7 @@ export interface ManagerOptions {
   readonly controllers?: readonly string[];
   /** `--controller-start-interval`, default 0. */
   readonly startIntervalMs?: number;
+  readonly queueMetrics?: WorkQueueMetrics;
   /** Ends the waiting between them. */
   readonly signal?: AbortSignal;
 }
@@ -114,6 +118,7 @@ export function manageControllers<C extends SharedContext>(
     clock,
     random,
     logger,
+    queueMetrics: options.queueMetrics,
     recorder: (component, recorderClient) => {
       const recorder = new EventRecorder({ client: recorderClient, clock, random, logger, component });
       recorders.push(recorder);

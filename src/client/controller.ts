@@ -7,6 +7,7 @@ import type { Logger } from '../base/logger.ts';
 import { Slice } from '../base/yield.ts';
 import { isConflict, isNotFound } from './errors.ts';
 import { WorkQueue } from './work-queue.ts';
+import type { WorkQueueMetrics } from './work-queue-metrics.ts';
 
 /** So many tries, a third of a second, may find something gone that the cache still has. */
 const patience = 6;
@@ -23,6 +24,8 @@ export interface ControllerOptions {
   readonly maxRetries?: number;
   readonly baseDelayMs?: number;
   readonly maxDelayMs?: number;
+  /** Where its queue is measured. */
+  readonly queueMetrics?: WorkQueueMetrics | undefined;
 }
 
 export class Controller {
@@ -41,6 +44,7 @@ export class Controller {
       clock: options.clock,
       ...(options.baseDelayMs === undefined ? {} : { baseDelayMs: options.baseDelayMs }),
       ...(options.maxDelayMs === undefined ? {} : { maxDelayMs: options.maxDelayMs }),
+      observer: options.queueMetrics?.queue(options.name),
     });
     this.queue.onReady = () => this.#spawn();
   }

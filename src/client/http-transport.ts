@@ -16,8 +16,26 @@ import type { ConnectionConfig, Credentials } from './kubeconfig.ts';
 import type { ApiRequest, ApiResponse, MessageChannel, Transport, WatchEvent, WatchStream } from './transport.ts';
 import { errorFromResponse } from './typed-client.ts';
 
+/** Told of each request that was sent, tries again among them. */
+export interface RequestMeter {
+  /** The head of an answer is there, or there will be none. */
+  done(request: {
+    readonly host: string;
+    readonly method: string;
+    /** Undefined: there was no answer. */
+    readonly code: number | undefined;
+    readonly seconds: number;
+    readonly sent: number;
+  }): void;
+  /** An answer has been read, so many bytes of it. */
+  received(host: string, method: string, bytes: number): void;
+  /** The same request is going to be sent again. */
+  retried(host: string, method: string, code: number | undefined): void;
+}
+
 export interface HttpTransportOptions {
   readonly random: Random;
+  readonly meter?: RequestMeter | undefined;
   /** `kube-scheduler/v1.36.2 …`: `User-Agent` and thereby the default field manager. */
   readonly userAgent?: string;
 }
@@ -137,6 +155,12 @@ export class HttpTransport implements Transport {
     let refreshed = false;
     for (let attempt = 0; ; attempt++) {
       const authentication = await this.#authentication(refreshed);
+      const { host } = this.#url;
+      const { method } = request;
+      const { meter } = this.#options;
+      const began = ioNow();
+      const done = (code: number | undefined): void =>
+        meter?.done({ host, method, code, seconds: (ioNow() - began) / 1000, sent: body?.length ?? 0 });
       let response: RawResponse;
       try {
         response = await this.#connections.send({
@@ -152,12 +176,15 @@ export class HttpTransport implements Transport {
           body,
           signal: request.signal,
         });
+        done(response.status);
       } catch (error) {
+        done(undefined);
         // Nobody knows whether a write arrived, so only reads are sent again.
         const safe = request.method === 'GET' || request.method === 'HEAD' || request.method === 'OPTIONS';
         if (!safe || attempt >= 3 || request.signal?.aborted === true || !isConnectionLost(error)) {
           throw connectionError(request, this.#url, error);
         }
+        meter?.retried(host, method, undefined);
         await ioSleep(50 * 2 ** attempt * (1 + this.#options.random.float()), request.signal);
         continue;
       }
@@ -172,6 +199,7 @@ export class HttpTransport implements Transport {
         const seconds = Number(after);
         if (Number.isFinite(seconds) && seconds >= 0) {
           response.stream.resume();
+          meter?.retried(host, method, response.status);
           await ioSleep(Math.min(seconds * 1000, maxRetryWaitMs) + 100 * this.#options.random.float(), request.signal);
           continue;
         }
@@ -185,6 +213,7 @@ export class HttpTransport implements Transport {
     const raw = await this.#send(request, accept);
     try {
       const bytes = await collect(raw.stream);
+      this.#options.meter?.received(this.#url.host, request.method, bytes.length);
       return { status: raw.status, headers: raw.headers, body: parseBody(bytes, raw.headers['content-type'] ?? '') };
     } catch (error) {
       throw connectionError(request, this.#url, error);

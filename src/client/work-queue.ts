@@ -5,6 +5,7 @@
 import type { Clock, Timer } from '../base/clock.ts';
 import type { Done } from '../base/activity.ts';
 import { Heap } from '../base/heap.ts';
+import type { QueueObserver } from './work-queue-metrics.ts';
 
 export interface WorkQueueOptions {
   readonly clock: Clock;
@@ -12,6 +13,7 @@ export interface WorkQueueOptions {
   readonly baseDelayMs?: number;
   /** Default 1,000 s. */
   readonly maxDelayMs?: number;
+  readonly observer?: QueueObserver | undefined;
 }
 
 interface Delayed {
@@ -24,6 +26,7 @@ export class WorkQueue {
   readonly #clock: Clock;
   readonly #baseDelay: number;
   readonly #maxDelay: number;
+  readonly #observer: QueueObserver | undefined;
   /** Ready keys in order; `#head` is the first one not taken. */
   #ready: string[] = [];
   #head = 0;
@@ -46,6 +49,7 @@ export class WorkQueue {
     this.#clock = options.clock;
     this.#baseDelay = options.baseDelayMs ?? 5;
     this.#maxDelay = options.maxDelayMs ?? 1_000_000;
+    this.#observer = options.observer;
   }
 
   /** Keys ready to be taken. */
@@ -76,6 +80,7 @@ export class WorkQueue {
   add(key: string): void {
     if (this.#closed || this.#dirty.has(key)) return;
     this.#adds++;
+    this.#observer?.added(key);
     this.#dirty.add(key);
     this.#busy ??= this.#clock.activity.begin();
     if (this.#processing.has(key)) return;
@@ -104,6 +109,7 @@ export class WorkQueue {
     const failures = this.#failures.get(key) ?? 0;
     this.#failures.set(key, failures + 1);
     this.#retriesTotal++;
+    this.#observer?.retried();
     this.addAfter(key, Math.min(this.#baseDelay * 2 ** Math.min(failures, 60), this.#maxDelay));
   }
 
@@ -131,12 +137,14 @@ export class WorkQueue {
     }
     this.#dirty.delete(key);
     this.#processing.add(key);
+    this.#observer?.taken(key);
     return key;
   }
 
   /** Ends the processing of a key; it is ready at once when it was added meanwhile. */
   done(key: string): void {
     this.#processing.delete(key);
+    this.#observer?.done(key);
     if (this.#dirty.has(key)) {
       this.#ready.push(key);
       this.onReady?.();
@@ -147,6 +155,7 @@ export class WorkQueue {
   /** Drops what waits; keys in processing may finish. */
   close(): void {
     this.#closed = true;
+    this.#observer?.closed();
     this.#timer?.cancel();
     this.#timer = undefined;
     this.#timerAt = Infinity;

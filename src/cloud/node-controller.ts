@@ -48,6 +48,7 @@ class NodeController implements RunningController {
     this.#nodes = context.informers.informer(resources.core.nodes);
     const { clock, logger, options } = context;
     this.#controller = new Controller({
+      queueMetrics: context.queueMetrics,
       name: 'cloud-node',
       clock,
       logger,

@@ -55,6 +55,7 @@ class RouteController implements RunningController {
     this.#nodes = context.informers.informer(resources.core.nodes);
     const { clock, logger, options } = context;
     this.#controller = new Controller({
+      queueMetrics: context.queueMetrics,
       name: 'route',
       clock,
       logger,

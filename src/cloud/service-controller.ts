@@ -121,6 +121,7 @@ class ServiceController implements RunningController {
     const { clock, logger, options } = context;
     const delays = { baseDelayMs: 5000, maxDelayMs: 300_000 };
     this.#serviceWork = new Controller({
+      queueMetrics: context.queueMetrics,
       name: 'service',
       clock,
       logger,
@@ -129,6 +130,7 @@ class ServiceController implements RunningController {
       ...delays,
     });
     this.#nodeWork = new Controller({
+      queueMetrics: context.queueMetrics,
       name: 'service-nodes',
       clock,
       logger,

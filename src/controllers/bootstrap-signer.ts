@@ -45,6 +45,7 @@ function start(context: ControllerContext): RunningController {
   };
 
   const controller = new Controller({
+    queueMetrics: context.queueMetrics,
     name: 'bootstrap_signer_queue',
     clock: context.clock,
     logger: context.logger,

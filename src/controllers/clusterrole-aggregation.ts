@@ -10,6 +10,7 @@ function start(context: ControllerContext): RunningController {
   const client = context.clientFor('clusterrole-aggregation-controller');
   const roles = context.informers.informer(resources.rbac.clusterroles);
   const controller = new Controller({
+    queueMetrics: context.queueMetrics,
     name: 'clusterrole-aggregation',
     clock: context.clock,
     logger: context.logger,

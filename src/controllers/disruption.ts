@@ -78,8 +78,15 @@ class DisruptionController implements RunningController {
     this.#deployments = informers.informer(resources.apps.deployments);
     this.#statefulSets = informers.informer(resources.apps.statefulsets);
     this.#replicationControllers = informers.informer(resources.core.replicationcontrollers);
-    this.#controller = new Controller({ name: 'disruption', clock, logger, reconcile: (key) => this.#reconcile(key) });
+    this.#controller = new Controller({
+      queueMetrics: context.queueMetrics,
+      name: 'disruption',
+      clock,
+      logger,
+      reconcile: (key) => this.#reconcile(key),
+    });
     this.#stale = new Controller({
+      queueMetrics: context.queueMetrics,
       name: 'stale_pod_disruption',
       clock,
       logger,

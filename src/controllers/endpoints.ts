@@ -234,6 +234,7 @@ function start(context: ControllerContext): RunningController {
     }
   };
   const controller = new Controller({
+    queueMetrics: context.queueMetrics,
     name: 'endpoints',
     clock,
     logger,

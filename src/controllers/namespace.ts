@@ -98,6 +98,7 @@ class NamespaceController implements RunningController {
     this.#namespaces = context.informers.informer(resources.core.namespaces);
     this.#pods = context.informers.informer(resources.core.pods);
     this.#controller = new Controller({
+      queueMetrics: context.queueMetrics,
       name: 'namespace',
       workers: context.options.concurrency?.['namespace'] ?? 10,
       clock: context.clock,

@@ -41,6 +41,7 @@ function start(context: ControllerContext): RunningController | undefined {
   };
 
   const controller = new Controller({
+    queueMetrics: context.queueMetrics,
     name: 'node-ipam',
     clock,
     logger,
@@ -65,8 +66,8 @@ function start(context: ControllerContext): RunningController | undefined {
       try {
         await client.core.nodes.patch(name, undefined, 'strategic', { spec: { podCIDR: texts[0], podCIDRs: texts } });
       } catch (error) {
+        // The answer may have been lost while the patch was not; where that cannot be told either, it is all tried again.
         const fresh = isNotFound(error) ? undefined : await client.core.nodes.get(name).catch(() => undefined);
-        // The answer may have been lost while the patch was not.
         if (fresh !== undefined && rangesOf(fresh).map(formatCidr).join() === texts.join()) return;
         for (const [i, r] of ranges.entries()) sets[i]!.release(r);
         if (fresh !== undefined && rangesOf(fresh).length > 0) {

@@ -24,6 +24,7 @@ function start(context: ControllerContext): RunningController {
   const nodes = context.informers.informer(resources.core.nodes);
   let step = 0;
   const controller = new Controller({
+    queueMetrics: context.queueMetrics,
     name: 'ttl',
     clock: context.clock,
     logger: context.logger,

@@ -128,6 +128,7 @@ class ReplicaSetController implements RunningController {
       return owner === undefined ? [] : [owner.uid];
     });
     this.#controller = new Controller({
+      queueMetrics: context.queueMetrics,
       name: kind.controllerName,
       workers: context.options.concurrency?.[kind.flag],
       clock: context.clock,

@@ -73,8 +73,22 @@ class ResourceQuotaController implements RunningController {
     this.#quotas = context.informers.informer(resources.core.resourcequotas);
     const reconcile = (key: string): Promise<void> => this.#reconcile(key);
     const workers = context.options.concurrency?.['resource-quota'];
-    this.#controller = new Controller({ name: 'resourcequota_primary', clock, logger, workers, reconcile });
-    this.#priority = new Controller({ name: 'resourcequota_priority', clock, logger, workers, reconcile });
+    this.#controller = new Controller({
+      queueMetrics: context.queueMetrics,
+      name: 'resourcequota_primary',
+      clock,
+      logger,
+      workers,
+      reconcile,
+    });
+    this.#priority = new Controller({
+      queueMetrics: context.queueMetrics,
+      name: 'resourcequota_priority',
+      clock,
+      logger,
+      workers,
+      reconcile,
+    });
     this.#quotas.addHandler({
       onAdd: (quota) => this.#changed(quota),
       onUpdate: (old, quota) => {

@@ -19,6 +19,7 @@ function start(context: ControllerContext): RunningController | undefined {
   });
   const namespaces = context.informers.informer(resources.core.namespaces);
   const controller = new Controller({
+    queueMetrics: context.queueMetrics,
     name: 'root-ca-certificate-publisher',
     clock: context.clock,
     logger: context.logger,

@@ -66,6 +66,7 @@ function start(context: ControllerContext): RunningController {
   };
 
   const controller = new Controller({
+    queueMetrics: context.queueMetrics,
     name: 'service-cidrs',
     clock,
     logger,

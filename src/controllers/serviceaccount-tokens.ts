@@ -98,6 +98,7 @@ function start(context: ControllerContext): RunningController | undefined {
   /** Keys are `namespace/name` of the secret; what it named last is remembered for its deletion. */
   const deleted = new Map<string, Secret>();
   const secretController = new Controller({
+    queueMetrics: context.queueMetrics,
     name: 'serviceaccount-tokens-secret',
     workers: context.options.concurrency?.['serviceaccount-token'],
     clock,
@@ -130,6 +131,7 @@ function start(context: ControllerContext): RunningController | undefined {
     },
   });
   const accountController = new Controller({
+    queueMetrics: context.queueMetrics,
     name: 'serviceaccount-tokens-account',
     workers: context.options.concurrency?.['serviceaccount-token'],
     clock,

@@ -12,6 +12,7 @@ function start(context: ControllerContext): RunningController {
   const accounts = context.informers.informer(resources.core.serviceaccounts);
   const namespaces = context.informers.informer(resources.core.namespaces);
   const controller = new Controller({
+    queueMetrics: context.queueMetrics,
     name: 'serviceaccount',
     clock: context.clock,
     logger: context.logger,

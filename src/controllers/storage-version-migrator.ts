@@ -225,6 +225,7 @@ function start(context: ControllerContext): RunningController | undefined {
   };
 
   const controller = new Controller({
+    queueMetrics: context.queueMetrics,
     name: 'storage-version-migrator',
     clock,
     logger: context.logger,

@@ -14,6 +14,7 @@ function start(context: ControllerContext): RunningController {
     fieldSelector: `type=${bootstrapTokenSecretType}`,
   });
   const controller = new Controller({
+    queueMetrics: context.queueMetrics,
     name: 'token_cleaner',
     clock: context.clock,
     logger: context.logger,

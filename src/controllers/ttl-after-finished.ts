@@ -20,6 +20,7 @@ class TtlAfterFinishedController implements RunningController {
     this.#client = context.clientFor('ttl-after-finished-controller').batch.jobs;
     this.#jobs = context.informers.informer(resources.batch.jobs);
     this.#controller = new Controller({
+      queueMetrics: context.queueMetrics,
       name: 'ttl_jobs_to_delete',
       workers: context.options.concurrency?.['ttl-after-finished'],
       clock: context.clock,

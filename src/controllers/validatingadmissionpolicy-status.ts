@@ -53,6 +53,7 @@ function start(context: ControllerContext): RunningController {
   const policies = context.informers.informer(resources.admissionregistration.validatingadmissionpolicies);
   let catalog: Catalog | undefined;
   const controller = new Controller({
+    queueMetrics: context.queueMetrics,
     name: 'validatingadmissionpolicy-status',
     workers: context.options.concurrency?.['validating-admission-policy-status'],
     clock: context.clock,

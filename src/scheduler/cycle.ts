@@ -2,9 +2,11 @@
  * One scheduling cycle: filters and scores the nodes for one pod, synchronously, over the live table. It decides; assuming and
  * binding are the scheduler's.
  */
+import { ioNow } from '../base/io-time.ts';
 import type { Random } from '../base/random.ts';
 import type { Cycle, Handle, Plugin, PreparedFilter, Rejection } from './framework.ts';
 import { isRejection } from './framework.ts';
+import type { ExtensionPoint, ExtensionStatus } from './metrics.ts';
 import type { Nominations } from './nominations.ts';
 import type { PodInfo } from './pod-info.ts';
 
@@ -49,6 +51,8 @@ export class Evaluator {
   readonly #random: Random;
   readonly #nominations: Nominations;
   readonly #percentage: number;
+  /** Told how long the plugins of an extension point took. */
+  observer: ((point: ExtensionPoint, status: ExtensionStatus, seconds: number) => void) | undefined = undefined;
   #start = 0;
   #rows = new Int32Array(64);
   #scores = new Float64Array(64);
@@ -113,7 +117,10 @@ export class Evaluator {
 
   schedule(info: PodInfo): Verdict {
     const { table } = this.#handle;
+    const began = this.observer === undefined ? 0 : ioNow();
     const prepared = this.prepare(info);
+    const filtering = this.observer === undefined ? 0 : ioNow();
+    this.observer?.('PreFilter', isRejectionList(prepared) ? 'Success' : 'Unschedulable', (filtering - began) / 1000);
     if (!isRejectionList(prepared))
       return { kind: 'refused', whole: prepared, byRow: new Map(), refusedBy: new Set([prepared.plugin]) };
     const order = table.order;
@@ -154,8 +161,12 @@ export class Evaluator {
       for (let i = 0; i < n && feasible < enough; i++) look(order[(start + i) % n]!);
       this.#start = n === 0 ? 0 : (start + evaluated) % n;
     }
+    this.observer?.('Filter', feasible === 0 ? 'Unschedulable' : 'Success', (ioNow() - filtering) / 1000);
     if (feasible === 0) return { kind: 'refused', whole: undefined, byRow: refusals, refusedBy };
-    const row = feasible === 1 ? rows[0]! : this.#best(info, rows, feasible);
+    if (feasible === 1) return { kind: 'placed', row: rows[0]!, evaluated, feasible };
+    const scoring = this.observer === undefined ? 0 : ioNow();
+    const row = this.#best(info, rows, feasible);
+    this.observer?.('Score', 'Success', (ioNow() - scoring) / 1000);
     return { kind: 'placed', row, evaluated, feasible };
   }
 

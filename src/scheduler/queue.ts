@@ -6,6 +6,7 @@ import type { Clock, Timer } from '../base/clock.ts';
 import { Heap } from '../base/heap.ts';
 import type { Pod } from '../api/types/index.gen.ts';
 import type { ClusterEvent } from './framework.ts';
+import type { QueueEvent } from './metrics.ts';
 
 export interface QueuedPod {
   readonly key: string;
@@ -13,6 +14,8 @@ export interface QueuedPod {
   pod: Pod;
   readonly priority: number;
   readonly addedAt: number;
+  /** When it first could be tried. */
+  readyAt: number | undefined;
   readonly seq: number;
   attempts: number;
   /** Plugins that refused it last time. */
@@ -35,6 +38,8 @@ export interface QueueOptions {
   readonly gate: (pod: Pod) => string | undefined;
   /** There is something to do. */
   readonly wake: () => void;
+  /** A pod came into a queue. */
+  readonly incoming?: ((queue: 'active' | 'backoff' | 'unschedulable', event: QueueEvent) => void) | undefined;
   /** `podInitialBackoffSeconds`, `podMaxBackoffSeconds`, `--pod-max-in-unschedulable-pods-duration`; milliseconds. */
   readonly initialBackoffMs?: number | undefined;
   readonly maxBackoffMs?: number | undefined;
@@ -68,8 +73,20 @@ export class SchedulingQueue {
   }
 
   /** Pods by where they wait, for metrics. */
-  get depth(): { readonly active: number; readonly backoff: number; readonly unschedulable: number } {
-    return { active: this.#active.size, backoff: this.#timers.size, unschedulable: this.#unschedulable.size };
+  get depth(): {
+    readonly active: number;
+    readonly backoff: number;
+    readonly unschedulable: number;
+    readonly gated: number;
+  } {
+    let gated = 0;
+    for (const q of this.#pods.values()) if (q.where === 'gated') gated++;
+    return { active: this.#active.size, backoff: this.#timers.size, unschedulable: this.#unschedulable.size, gated };
+  }
+
+  /** Pods that no node would have. */
+  refused(): Iterable<QueuedPod> {
+    return this.#unschedulable;
   }
 
   get hasActive(): boolean {
@@ -90,6 +107,7 @@ export class SchedulingQueue {
       pod,
       priority: pod.spec?.priority ?? 0,
       addedAt: now,
+      readyAt: undefined,
       seq: this.#seq++,
       attempts: 0,
       refusedBy: new Set(),
@@ -98,7 +116,7 @@ export class SchedulingQueue {
     };
     this.#pods.set(uid, q);
     if (this.#o.gate(pod) !== undefined) q.where = 'gated';
-    else this.#activate(q);
+    else this.#activate(q, 'UnschedulablePodAdd');
   }
 
   /** A newer state of a waiting pod. `changed`: more than its status. */
@@ -107,8 +125,8 @@ export class SchedulingQueue {
     if (q === undefined) return;
     q.pod = pod;
     if (q.where === 'gated') {
-      if (this.#o.gate(pod) === undefined) this.#activate(q);
-    } else if (changed && q.where === 'unschedulable') this.#retry(q);
+      if (this.#o.gate(pod) === undefined) this.#activate(q, 'UnschedulablePodUpdate');
+    } else if (changed && q.where === 'unschedulable') this.#retry(q, 'UnschedulablePodUpdate');
   }
 
   remove(uid: string): void {
@@ -150,54 +168,59 @@ export class SchedulingQueue {
     q.where = 'unschedulable';
     q.since = this.#o.clock.now();
     this.#unschedulable.add(q);
+    this.#o.incoming?.('unschedulable', 'ScheduleAttemptFailure');
   }
 
   /** Something went wrong; it is tried again after its back-off. */
   failed(q: QueuedPod): void {
     if (q.where === 'gone') return;
     q.since = this.#o.clock.now();
-    this.#backoff(q);
+    this.#backoff(q, 'ScheduleAttemptFailure');
   }
 
   /** Brings back the unschedulable pods that one of the events may help. */
   happened(events: ReadonlySet<ClusterEvent>): void {
     if (this.#unschedulable.size === 0) return;
     for (const q of this.#unschedulable) {
-      let helps = q.refusedBy.size === 0;
-      for (const plugin of q.refusedBy) {
-        if (helps) break;
-        for (const e of events) if (this.#o.interested(plugin, e)) helps = true;
+      let helps: ClusterEvent | undefined;
+      for (const e of events) {
+        if (q.refusedBy.size === 0) helps = e;
+        for (const plugin of q.refusedBy) if (this.#o.interested(plugin, e)) helps = e;
+        if (helps !== undefined) break;
       }
-      if (helps) this.#retry(q);
+      if (helps !== undefined) this.#retry(q, helps);
     }
   }
 
-  #retry(q: QueuedPod): void {
+  #retry(q: QueuedPod, event: QueueEvent): void {
     this.#unschedulable.delete(q);
-    this.#backoff(q);
+    this.#backoff(q, event);
   }
 
-  #backoff(q: QueuedPod): void {
+  #backoff(q: QueuedPod, event: QueueEvent): void {
     const { initialBackoffMs = initialBackoff, maxBackoffMs = maxBackoff } = this.#o;
     const wait = q.attempts === 0 ? 0 : Math.min(initialBackoffMs * 2 ** (q.attempts - 1), maxBackoffMs);
     const left = q.since + wait - this.#o.clock.now();
     if (left <= 0) {
-      this.#activate(q);
+      this.#activate(q, event);
       return;
     }
     q.where = 'backoff';
+    this.#o.incoming?.('backoff', event);
     this.#timers.set(
       q,
       this.#o.clock.setTimer(left, () => {
         this.#timers.delete(q);
-        if (q.where === 'backoff') this.#activate(q);
+        if (q.where === 'backoff') this.#activate(q, 'BackoffComplete');
       }),
     );
   }
 
-  #activate(q: QueuedPod): void {
+  #activate(q: QueuedPod, event: QueueEvent): void {
     this.#unschedulable.delete(q);
     q.where = 'active';
+    q.readyAt ??= this.#o.clock.now();
+    this.#o.incoming?.('active', event);
     this.#active.push(q);
     this.#o.wake();
   }
@@ -205,6 +228,6 @@ export class SchedulingQueue {
   #flush(): void | 'idle' {
     if (this.#unschedulable.size === 0) return 'idle';
     const before = this.#o.clock.now() - (this.#o.unschedulableMs ?? unschedulableFor);
-    for (const q of this.#unschedulable) if (q.since <= before) this.#retry(q);
+    for (const q of this.#unschedulable) if (q.since <= before) this.#retry(q, 'UnschedulableTimeout');
   }
 }

@@ -4,6 +4,7 @@
  */
 import type { Done } from '../base/activity.ts';
 import type { Clock } from '../base/clock.ts';
+import { ioNow } from '../base/io-time.ts';
 import type { Logger } from '../base/logger.ts';
 import type { Random } from '../base/random.ts';
 import { macrotask, Slice } from '../base/yield.ts';
@@ -20,6 +21,7 @@ import type { Refused } from './cycle.ts';
 import { Evaluator, explain } from './cycle.ts';
 import { defaultSelector, type OwnerListers } from './default-selector.ts';
 import type { ClusterEvent, Handle, Plugin, VolumeView } from './framework.ts';
+import type { AttemptResult, SchedulerMetrics } from './metrics.ts';
 import { NodeTable } from './node-table.ts';
 import { Nominations } from './nominations.ts';
 import { defaultPlugins } from './plugins/default-plugins.ts';
@@ -43,6 +45,7 @@ export interface SchedulerOptions {
   readonly initialBackoffMs?: number | undefined;
   readonly maxBackoffMs?: number | undefined;
   readonly unschedulableMs?: number | undefined;
+  readonly metrics?: SchedulerMetrics;
   /** More plugins, after the default ones. */
   readonly plugins?: readonly Plugin[];
 }
@@ -52,12 +55,15 @@ export interface Scheduler {
   stop(): Promise<void>;
   /** Pods waiting, by queue. */
   readonly depth: { readonly active: number; readonly backoff: number; readonly unschedulable: number };
+  /** Those that have not ended. */
+  pods(): Iterable<Pod>;
 }
 
 /** Binds under way at a time; past this the loop waits for one to end. */
 const maxBinding = 64;
 const podRef = resources.core.pods;
 const attachmentNodeIndex = 'node';
+const livePods = { fieldSelector: 'status.phase!=Succeeded,status.phase!=Failed' };
 
 function terminal(pod: Pod): boolean {
   return pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed';
@@ -99,6 +105,7 @@ class SchedulerImpl implements Scheduler {
   readonly #claims: ClaimBinding;
   readonly #abort = new AbortController();
   #binding = 0;
+  #assumed = 0;
   #bindingEnded: (() => void) | undefined;
   #running = false;
   #busy: Done | undefined;
@@ -171,6 +178,10 @@ class SchedulerImpl implements Scheduler {
     };
     const profiles = options.profiles ?? [{ schedulerName: defaultSchedulerName }];
     this.#placing = new Map(profiles.map((p) => [p.schedulerName, placing(p)]));
+    const { metrics } = options;
+    if (metrics !== undefined)
+      for (const { name, evaluator } of this.#placing.values())
+        evaluator.observer = (point, status, seconds) => metrics.ran(name, point, status, seconds);
     this.#queue = new SchedulingQueue({
       clock,
       interested: (plugin, event) => this.#interest.get(plugin)?.has(event) ?? true,
@@ -182,10 +193,52 @@ class SchedulerImpl implements Scheduler {
         return undefined;
       },
       wake: () => this.#wake(),
+      incoming: metrics === undefined ? undefined : (queue, event) => metrics.incoming(queue, event),
       initialBackoffMs: options.initialBackoffMs,
       maxBackoffMs: options.maxBackoffMs,
       unschedulableMs: options.unschedulableMs,
     });
+    if (metrics !== undefined) metrics.state = this.#state();
+  }
+
+  #state(): SchedulerMetrics['state'] {
+    const queue = this.#queue;
+    const table = this.#table;
+    const assumed = (): number => this.#assumed;
+    return {
+      get pending() {
+        return queue.depth;
+      },
+      get nodes() {
+        return table.size;
+      },
+      get pods() {
+        return table.placed;
+      },
+      get assumed() {
+        return assumed();
+      },
+      refusals() {
+        const counts = new Map<string, [labels: { plugin: string; profile: string }, pods: number]>();
+        for (const { pod, refusedBy } of queue.refused())
+          for (const plugin of refusedBy) {
+            const profile = pod.spec?.schedulerName ?? defaultSchedulerName;
+            const found = counts.get(`${profile} ${plugin}`);
+            if (found === undefined) counts.set(`${profile} ${plugin}`, [{ plugin, profile }, 1]);
+            else found[1]++;
+          }
+        return counts.values();
+      },
+    };
+  }
+
+  pods(): Iterable<Pod> {
+    return this.#informers.informer(podRef, livePods).lister.list();
+  }
+
+  /** `began`: by `ioNow`. */
+  #attempted(info: PodInfo, result: AttemptResult, began: number): void {
+    this.#o.metrics?.attempted(this.#placingOf(info.pod).name, result, (ioNow() - began) / 1000);
   }
 
   get depth(): { readonly active: number; readonly backoff: number; readonly unschedulable: number } {
@@ -202,7 +255,7 @@ class SchedulerImpl implements Scheduler {
       onUpdate: (old, node) => this.#nodeUpdated(old, node),
       onDelete: (node) => this.#table.removeNode(node.metadata.name!),
     });
-    const pods = this.#informers.informer(podRef, { fieldSelector: 'status.phase!=Succeeded,status.phase!=Failed' });
+    const pods = this.#informers.informer(podRef, livePods);
     pods.addHandler({
       onAdd: (pod) => this.#podAdded(pod),
       onUpdate: (old, pod) => this.#podUpdated(old, pod),
@@ -386,22 +439,27 @@ class SchedulerImpl implements Scheduler {
 
   #scheduleOne(q: QueuedPod): void {
     const info = podInfo(q.pod);
+    const began = ioNow();
     let verdict;
     try {
       verdict = this.#placingOf(q.pod).evaluator.schedule(info);
     } catch (e) {
       this.#o.logger.error('scheduling failed', { pod: q.key, err: e });
+      this.#attempted(info, 'error', began);
       this.#failed(q, info, 'SchedulerError', e instanceof Error ? e.message : String(e));
       return;
     }
+    this.#o.metrics?.algorithm((ioNow() - began) / 1000);
     if (verdict.kind === 'placed') {
       const node = this.#table.nodes[verdict.row]!;
       this.#table.addPod(info, node.metadata.name!);
       this.#nominations.remove(info.uid);
-      void this.#bind(q, info, node);
+      this.#assumed++;
+      void this.#bind(q, info, node, began).finally(() => this.#assumed--);
       return;
     }
     this.#refused(q, info, verdict);
+    this.#attempted(info, 'unschedulable', began);
   }
 
   /** Takes one of the places of bindings under way; the answer gives it back. */
@@ -419,12 +477,14 @@ class SchedulerImpl implements Scheduler {
     };
   }
 
-  async #bind(q: QueuedPod, info: PodInfo, node: Node): Promise<void> {
-    const { client, logger } = this.#o;
-    const { evaluator, events } = this.#placingOf(info.pod);
+  async #bind(q: QueuedPod, info: PodInfo, node: Node, began: number): Promise<void> {
+    const { client, clock, logger, metrics } = this.#o;
+    const { evaluator, events, name: profile } = this.#placingOf(info.pod);
     let leave = this.#enterBinding();
     const name = info.pod.metadata.name!;
     const nodeName = node.metadata.name!;
+    let point: 'PreBind' | 'Bind' = 'PreBind';
+    let since = ioNow();
     try {
       if (claimNames(info.pod).length > 0) {
         // A claim may be waited for as long as its provisioner likes, which holds up nobody else.
@@ -432,20 +492,28 @@ class SchedulerImpl implements Scheduler {
         for (const p of evaluator.plugins) if (p.preBind !== undefined) await p.preBind(info, node);
         leave = this.#enterBinding();
       } else for (const p of evaluator.plugins) if (p.preBind !== undefined) await p.preBind(info, node);
+      metrics?.ran(profile, 'PreBind', 'Success', (ioNow() - since) / 1000);
+      point = 'Bind';
+      since = ioNow();
       // Its event bears this time: a kubelet of another process may be at work before the answer is here.
-      const at = this.#o.clock.now();
+      const at = clock.now();
       await client.core.pods.createSubresource(name, info.namespace, 'binding', {
         apiVersion: 'v1',
         kind: 'Binding',
         metadata: { name, namespace: info.namespace, uid: info.uid },
         target: { kind: 'Node', name: nodeName },
       });
+      metrics?.ran(profile, 'Bind', 'Success', (ioNow() - since) / 1000);
+      this.#attempted(info, 'scheduled', began);
+      metrics?.placed(q.attempts, (clock.now() - (q.readyAt ?? q.addedAt)) / 1000);
       this.#queue.done(q);
       events.event(podRef, info.pod, 'Normal', 'Scheduled', `Successfully assigned ${info.key} to ${nodeName}`, {
         at,
       });
     } catch (e) {
       if (this.#abort.signal.aborted) return;
+      metrics?.ran(profile, point, 'Error', (ioNow() - since) / 1000);
+      this.#attempted(info, 'error', began);
       // The pod may have been bound or deleted by somebody else; the informer knows.
       const known = this.#table.find(info.uid);
       if (known?.info === info) this.#table.removePod(info.uid);
@@ -466,19 +534,26 @@ class SchedulerImpl implements Scheduler {
   #refused(q: QueuedPod, info: PodInfo, refused: Refused): void {
     const placing = this.#placingOf(info.pod);
     const budgets = this.#informers.informer(resources.policy.poddisruptionbudgets).lister;
-    const outcome =
-      this.#table.size === 0 || !placing.preempts
-        ? { message: '' }
-        : preempt(
-            {
-              table: this.#table,
-              evaluator: placing.evaluator,
-              random: this.#o.random,
-              budgets: (ns) => budgets.list(ns),
-            },
-            info,
-            refused,
-          );
+    const { metrics } = this.#o;
+    const began = ioNow();
+    const tries = this.#table.size > 0 && placing.preempts;
+    const outcome = !tries
+      ? { message: '' }
+      : preempt(
+          {
+            table: this.#table,
+            evaluator: placing.evaluator,
+            random: this.#o.random,
+            budgets: (ns) => budgets.list(ns),
+          },
+          info,
+          refused,
+        );
+    if (tries) {
+      const found = 'victims' in outcome;
+      metrics?.ran(placing.name, 'PostFilter', found ? 'Success' : 'Unschedulable', (ioNow() - began) / 1000);
+      metrics?.preempted(found ? outcome.victims.pods.length : 0);
+    }
     const message = explain(
       this.#table.size,
       refused,

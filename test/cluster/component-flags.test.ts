@@ -21,6 +21,7 @@ import {
   type Workspace,
 } from '../support/api-server.ts';
 import { connectApi, type Api, type Caller, type Json } from '../support/api.ts';
+import { metricsIn, wrongFamilies, type ExpectedFamilies, type Metric } from '../support/metrics.ts';
 import { freePort } from '../support/processes.ts';
 
 let work: Workspace;
@@ -167,6 +168,133 @@ test('the port: proxies speak for others, certificates in a folder, versions of 
       reject(new Error('TLS 1.2 was taken')),
     ).once('error', () => resolve());
   });
+});
+
+/** What every process measures, and what rules and dashboards ask of these two. */
+const ofBoth: ExpectedFamilies = {
+  kubernetes_build_info: [
+    'gauge',
+    'build_date,compiler,git_commit,git_tree_state,git_version,go_version,major,minor,platform',
+  ],
+  leader_election_master_status: ['gauge', 'name'],
+  process_cpu_seconds_total: ['counter', ''],
+  process_open_fds: ['gauge', ''],
+  process_resident_memory_bytes: ['gauge', ''],
+  process_start_time_seconds: ['gauge', ''],
+  rest_client_request_duration_seconds: ['histogram', 'host,verb'],
+  rest_client_request_size_bytes: ['histogram', 'host,verb'],
+  rest_client_requests_total: ['counter', 'code,host,method'],
+  rest_client_response_size_bytes: ['histogram', 'host,verb'],
+};
+
+const ofManager: ExpectedFamilies = {
+  ...ofBoth,
+  workqueue_adds_total: ['counter', 'name'],
+  workqueue_depth: ['gauge', 'name'],
+  workqueue_longest_running_processor_seconds: ['gauge', 'name'],
+  workqueue_queue_duration_seconds: ['histogram', 'name'],
+  workqueue_retries_total: ['counter', 'name'],
+  workqueue_unfinished_work_seconds: ['gauge', 'name'],
+  workqueue_work_duration_seconds: ['histogram', 'name'],
+};
+
+const ofScheduler: ExpectedFamilies = {
+  ...ofBoth,
+  scheduler_cache_size: ['gauge', 'type'],
+  scheduler_framework_extension_point_duration_seconds: ['histogram', 'extension_point,profile,status'],
+  scheduler_pending_pods: ['gauge', 'queue'],
+  scheduler_pod_scheduling_attempts: ['histogram', ''],
+  scheduler_pod_scheduling_sli_duration_seconds: ['histogram', 'attempts'],
+  scheduler_preemption_attempts_total: ['counter', ''],
+  scheduler_preemption_victims: ['histogram', ''],
+  scheduler_queue_incoming_pods_total: ['counter', 'event,queue'],
+  scheduler_schedule_attempts_total: ['counter', 'profile,result'],
+  scheduler_scheduling_algorithm_duration_seconds: ['histogram', ''],
+  scheduler_scheduling_attempt_duration_seconds: ['histogram', 'profile,result'],
+  scheduler_unschedulable_pods: ['gauge', 'plugin,profile'],
+};
+
+test('what scheduler and controller manager measure', async () => {
+  const { api } = server;
+  const reviews = ['authentication', 'authorization'].map((what) => `--${what}-kubeconfig=${kubeconfig}`);
+  const flags = [`--kubeconfig=${kubeconfig}`, ...reviews, ...alone, `--client-ca-file=${work.path('pki/ca.crt')}`];
+  const ports = [await freePort(), await freePort()];
+  await using scheduler = await start('kube-scheduler', [...flags, `--secure-port=${ports[0]}`]);
+  await using manager = await start('kube-controller-manager', [
+    ...flags,
+    `--secure-port=${ports[1]}`,
+    '--controllers=deployment-controller,replicaset-controller',
+  ]);
+  const text = async ({ url }: RunningComponent, path = '/metrics'): Promise<string> => {
+    const asked = connectApi({ adminCredentials: { server: url, certificateAuthority: '' } } as never, {
+      certificate: work.pki.get('admin.crt')!,
+      key: work.pki.get('admin.key')!,
+      insecure: true,
+    });
+    const answer = await asked.get(path);
+    asked.close();
+    assert.equal(answer.status, 200, answer.text);
+    return answer.text;
+  };
+  const value = (all: ReadonlyMap<string, Metric>, name: string, labels: Record<string, string>): number =>
+    all
+      .get(name)!
+      .samples.filter((s) => Object.entries(labels).every(([k, v]) => s.labels[k] === v))
+      .reduce((sum, s) => sum + s.value, 0);
+
+  await api.create('/api/v1/nodes', {
+    metadata: { name: 'measured' },
+    status: { allocatable: { cpu: '1', memory: '1Gi', pods: '10' }, capacity: { cpu: '1', memory: '1Gi', pods: '10' } },
+  });
+  // Nobody tells that it is ready.
+  await api.merge('/api/v1/nodes/measured', { spec: { taints: [] } });
+  const resources = { requests: { cpu: '600m' }, limits: { cpu: '1' } };
+  await api.create('/apis/apps/v1/namespaces/default/deployments', {
+    metadata: { name: 'measured' },
+    spec: {
+      replicas: 2,
+      selector: { matchLabels: { app: 'measured' } },
+      template: {
+        metadata: { labels: { app: 'measured' } },
+        spec: { containers: [{ name: 'c', image: 'i', resources }] },
+      },
+    },
+  });
+  const profile = 'default-scheduler';
+  const placed = await eventually(
+    async () => metricsIn(await text(scheduler)),
+    (all) => value(all, 'scheduler_unschedulable_pods', { plugin: 'NodeResourcesFit' }) === 1,
+  );
+  assert.deepEqual(wrongFamilies(placed, ofScheduler), []);
+  const attempts = (result: string): number => value(placed, 'scheduler_schedule_attempts_total', { profile, result });
+  assert.equal(attempts('scheduled'), 1);
+  assert.ok(attempts('unschedulable') >= 1);
+  assert.equal(value(placed, 'scheduler_pending_pods', { queue: 'unschedulable' }), 1);
+  assert.equal(value(placed, 'scheduler_cache_size', { type: 'pods' }), 1);
+  assert.equal(value(placed, 'scheduler_queue_incoming_pods_total', { event: 'UnschedulablePodAdd' }), 2);
+  const bound = placed.get('scheduler_framework_extension_point_duration_seconds')!.samples;
+  assert.ok(bound.some((s) => s.labels['extension_point'] === 'Bind' && s.labels['status'] === 'Success'));
+  const asked = await text(scheduler, '/metrics/resources');
+  assert.match(asked, /^# TYPE kube_pod_resource_request gauge$/m);
+  assert.match(
+    asked,
+    /^kube_pod_resource_limit\{namespace="default",node="measured",pod="measured-\S+",priority="0",resource="cpu",scheduler="default-scheduler",unit="cores"\} 1$/m,
+  );
+  assert.equal(asked.match(/^kube_pod_resource_request\{.*\} 0\.6$/gm)?.length, 2);
+
+  const managed = metricsIn(await text(manager));
+  assert.deepEqual(wrongFamilies(managed, ofManager), []);
+  assert.ok(value(managed, 'workqueue_adds_total', { name: 'replicaset' }) >= 1);
+  const worked = managed.get('workqueue_work_duration_seconds')!.samples;
+  assert.ok(worked.some((s) => s.labels['name'] === 'deployment' && s.labels['le'] === '+Inf' && s.value >= 1));
+  assert.ok(value(managed, 'rest_client_requests_total', { code: '201', method: 'POST' }) >= 3);
+
+  await manager[Symbol.asyncDispose]();
+  await scheduler[Symbol.asyncDispose]();
+  const apps = '/apis/apps/v1/namespaces/default';
+  const core = '/api/v1/namespaces/default';
+  const left = [`${apps}/deployments`, `${apps}/replicasets`, `${core}/pods`, `${core}/events`, '/api/v1/nodes'];
+  for (const path of left) assert.equal((await api.delete(`${path}?gracePeriodSeconds=0`)).status, 200);
 });
 
 test('profiles: a scheduler of another name, without some of the plugins', async () => {

@@ -8,6 +8,8 @@ import { openRemoteStore } from '../../src/etcd/remote-store.ts';
 import { createWorkspace, startApiServer, startStore } from '../support/api-server.ts';
 import type { TestStore, Workspace } from '../support/api-server.ts';
 import type { Api, Json } from '../support/api.ts';
+import { metricsIn as parse, wrongFamilies } from '../support/metrics.ts';
+import type { ExpectedFamilies } from '../support/metrics.ts';
 import { startTlsServer } from '../support/tls-server.ts';
 
 let work: Workspace;
@@ -33,7 +35,7 @@ async function until<T>(look: () => T | undefined | Promise<T | undefined>): Pro
 }
 
 /** Stable and beta metrics of upstream's API server: type and labels. */
-const expected: Readonly<Record<string, readonly [type: string, labels: string]>> = {
+const expected: ExpectedFamilies = {
   apiserver_request_slo_duration_seconds: ['histogram', 'component,group,resource,scope,subresource,verb,version'],
   apiserver_request_body_size_bytes: ['histogram', 'group,resource,verb'],
   apiserver_cache_list_fetched_objects_total: ['counter', 'group,index,resource'],
@@ -126,35 +128,6 @@ const expected: Readonly<Record<string, readonly [type: string, labels: string]>
   process_start_time_seconds: ['gauge', ''],
 };
 
-interface Metric {
-  readonly type: string;
-  readonly help: string;
-  readonly samples: { readonly labels: Readonly<Record<string, string>>; readonly value: number }[];
-}
-
-function parse(text: string): Map<string, Metric> {
-  const all = new Map<string, Metric>();
-  let help = '';
-  for (const line of text.split('\n')) {
-    const h = /^# HELP (\S+) (.*)$/.exec(line);
-    if (h !== null) help = h[2]!;
-    const t = /^# TYPE (\S+) (\S+)$/.exec(line);
-    if (t !== null) {
-      assert.equal(all.has(t[1]!), false, `${t[1]} stands twice`);
-      all.set(t[1]!, { type: t[2]!, help, samples: [] });
-    }
-    const s = /^([a-zA-Z_:]+)(?:\{(.*)\})? (\S+)$/.exec(line);
-    if (line.startsWith('#') || s === null) continue;
-    const metric = all.get(s[1]!) ?? all.get(s[1]!.replace(/_(?:bucket|sum|count)$/, ''));
-    assert.ok(metric !== undefined, line);
-    const labels = Object.fromEntries(
-      [...(s[2] ?? '').matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)].map((m) => [m[1]!, m[2]!]),
-    );
-    metric.samples.push({ labels, value: Number(s[3]) });
-  }
-  return all;
-}
-
 /** A bit of everything that is measured. */
 async function live(api: Api, url: string, caBundle: string): Promise<void> {
   const admission = '/apis/admissionregistration.k8s.io/v1';
@@ -231,27 +204,7 @@ test('metrics: names, types, labels and levels of upstream', async () => {
   const answer = await api.get('/metrics');
   assert.equal(answer.headers['content-type'], 'text/plain; version=0.0.4; charset=utf-8; escaping=underscores');
   const metrics = parse(answer.text);
-  const wrong: string[] = [];
-  for (const [name, [type, labels]] of Object.entries(expected)) {
-    const metric = metrics.get(name);
-    if (metric === undefined) {
-      wrong.push(`${name} is missing`);
-      continue;
-    }
-    if (metric.type !== type) wrong.push(`${name} is a ${metric.type}, not a ${type}`);
-    if (metric.samples.length === 0 && labels !== '') wrong.push(`${name} has no samples`);
-    for (const { labels: own } of metric.samples) {
-      const names = Object.keys(own)
-        .filter((l) => l !== 'le' || type !== 'histogram')
-        .sort()
-        .join(',');
-      if (names !== labels) {
-        wrong.push(`${name} has the labels ${names}, not ${labels}`);
-        break;
-      }
-    }
-  }
-  assert.deepEqual(wrong, []);
+  assert.deepEqual(wrongFamilies(metrics, expected), []);
   assert.match(metrics.get('apiserver_request_total')!.help, /^\[STABLE\] Counter of apiserver requests/);
   assert.match(metrics.get('apiserver_watch_list_duration_seconds')!.help, /^\[BETA\] /);
   assert.match(metrics.get('etcd_request_duration_seconds')!.help, /^\[ALPHA\] /);
@@ -332,7 +285,8 @@ test('statusz, flagz, profiles', async () => {
   assert.equal(object.body.kind, 'Statusz');
   assert.equal(object.body.apiVersion, 'config.k8s.io/v1beta1');
   assert.equal(object.body.metadata.name, 'apiserver');
-  assert.ok(object.body.paths.includes('/healthz'));
+  const folders = ['/flagz', '/healthz', '/livez', '/metrics', '/readyz', '/statusz', '/version'];
+  assert.deepEqual(object.body.paths, folders);
   const old = await api.request('GET', '/flagz', undefined, as('Flagz', 'v1alpha1'));
   assert.deepEqual(old.warnings, ['This version of the flagz endpoint is deprecated. Please use a newer version.']);
   assert.equal(old.body.flags['goaway-chance'], '0.001');

@@ -79,6 +79,32 @@ export function processFamilies(clock: Clock): Family[] {
 }
 
 /** `gitVersion`: `v1.36.2+knarr.0.1.0` */
+export function buildInfo(gitVersion: string): Family {
+  const [, major = '', minor = ''] = /^v(\d+)\.(\d+)/.exec(gitVersion) ?? [];
+  return computed(
+    'gauge',
+    'kubernetes_build_info',
+    "A metric with a constant '1' value labeled by major, minor, git version, git commit, git tree state, build date, Go version, and compiler from which Kubernetes was built, and platform on which it is running.",
+    () => [
+      [
+        {
+          build_date: '1970-01-01T00:00:00Z',
+          compiler: 'v8',
+          git_commit: '',
+          git_tree_state: 'clean',
+          git_version: gitVersion,
+          go_version: `node${process.version}`,
+          major,
+          minor,
+          platform: `${process.platform}/${process.arch === 'x64' ? 'amd64' : process.arch}`,
+        },
+        1,
+      ],
+    ],
+  );
+}
+
+/** The versions that it is, and which features it has. */
 export function buildFamilies(
   gitVersion: string,
   features: FeatureGates,
@@ -96,27 +122,7 @@ export function buildFamilies(
       'Provides the compatibility version info of the component. The component label is the name of the component, usually kube, but is relevant for aggregated-apiservers.',
       () => [[{ binary: `${major}.${minor}`, component: 'kube', emulation, min_compat: minCompatibility }, 1]],
     ),
-    computed(
-      'gauge',
-      'kubernetes_build_info',
-      "A metric with a constant '1' value labeled by major, minor, git version, git commit, git tree state, build date, Go version, and compiler from which Kubernetes was built, and platform on which it is running.",
-      () => [
-        [
-          {
-            build_date: '1970-01-01T00:00:00Z',
-            compiler: 'v8',
-            git_commit: '',
-            git_tree_state: 'clean',
-            git_version: gitVersion,
-            go_version: `node${process.version}`,
-            major,
-            minor,
-            platform: `${process.platform}/${process.arch === 'x64' ? 'amd64' : process.arch}`,
-          },
-          1,
-        ],
-      ],
-    ),
+    buildInfo(gitVersion),
     computed(
       'gauge',
       'kubernetes_feature_enabled',

@@ -1,4 +1,4 @@
-/** What the server measures of its own requests to webhooks, with the names of upstream's client. */
+/** What a component measures of the requests that it sends (the API server: to webhooks), with the names of upstream's client. */
 import { HistogramVector, Vector, type Family } from './exposition.ts';
 
 const seconds = [0.005, 0.025, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60];
@@ -11,7 +11,8 @@ export interface RestClientRequest {
   readonly code: number | undefined;
   readonly seconds: number;
   readonly sent: number;
-  readonly received: number;
+  /** Undefined: told by `received` later. */
+  readonly received?: number;
 }
 
 export class RestClientMetrics {
@@ -35,7 +36,12 @@ export class RestClientMetrics {
     'Response size in bytes. Broken down by verb and host.',
     sizes,
   );
-  readonly families: readonly Family[] = [this.#requests, this.#seconds, this.#sent, this.#received];
+  readonly #retries = new Vector(
+    'counter',
+    'rest_client_request_retries_total',
+    'Number of request retries, partitioned by status code, verb, and host.',
+  );
+  readonly families: readonly Family[] = [this.#requests, this.#seconds, this.#sent, this.#received, this.#retries];
 
   done(request: RestClientRequest): void {
     const { host, method } = request;
@@ -45,6 +51,16 @@ export class RestClientMetrics {
     const labels = (): { host: string; verb: string } => ({ host, verb: method });
     this.#seconds.series(key, labels).observe(request.seconds);
     this.#sent.series(key, labels).observe(request.sent);
-    if (request.code !== undefined) this.#received.series(key, labels).observe(request.received);
+    if (request.code !== undefined && request.received !== undefined)
+      this.#received.series(key, labels).observe(request.received);
+  }
+
+  received(host: string, method: string, bytes: number): void {
+    this.#received.series(`${host} ${method}`, () => ({ host, verb: method })).observe(bytes);
+  }
+
+  retried(host: string, method: string, status: number | undefined): void {
+    const code = status === undefined ? '<error>' : String(status);
+    this.#retries.series(`${host} ${method} ${code}`, () => ({ code, host, verb: method })).inc();
   }
 }

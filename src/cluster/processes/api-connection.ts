@@ -56,7 +56,7 @@ export function userAgent(component: string, suffix?: string): string {
 
 /** A client over the network. Close its `transport` in the end. */
 export function connect(config: ConnectionConfig, env: ComponentEnvironment, agent: string): TypedClient {
-  return createClient(new HttpTransport(config, { random: env.random, userAgent: agent }));
+  return createClient(new HttpTransport(config, { random: env.random, userAgent: agent, meter: env.requests }));
 }
 
 /**

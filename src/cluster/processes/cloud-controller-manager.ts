@@ -1,5 +1,6 @@
 /** `knarr cloud-controller-manager`: the cloud controllers alone, over the `local` provider. */
 import { readFile } from 'node:fs/promises';
+import { WorkQueueMetrics } from '../../client/work-queue-metrics.ts';
 import type { CloudControllerOptions } from '../../cloud/context.ts';
 import { createCloudControllerManager, selectCloudControllers } from '../../cloud/manager.ts';
 import type { LocalProviderOptions } from '../../cloud/providers/local/local.ts';
@@ -8,7 +9,7 @@ import { loadYaml } from '../yaml.ts';
 import type { ControlPlaneFlags } from './control-plane-component.ts';
 import { runControlPlaneComponent } from './control-plane-component.ts';
 import type { ComponentEnvironment } from './environment.ts';
-import { StartError } from './environment.ts';
+import { measured, StartError } from './environment.ts';
 import { serviceAccountClients } from './service-account-clients.ts';
 
 export interface CloudControllerManagerFlags extends ControlPlaneFlags {
@@ -49,8 +50,10 @@ async function providerOptions(file: string | undefined): Promise<LocalProviderO
 
 export async function runCloudControllerManager(
   flags: CloudControllerManagerFlags,
-  env: ComponentEnvironment,
+  given: ComponentEnvironment,
 ): Promise<void> {
+  const env = measured(given);
+  const queueMetrics = new WorkQueueMetrics();
   const { clock, random, logger } = env;
   if (flags.cloudProvider !== 'local')
     throw new StartError(
@@ -73,6 +76,7 @@ export async function runCloudControllerManager(
     component: 'cloud-controller-manager',
     flags,
     env,
+    metrics: queueMetrics.families,
     make: (client, base) => {
       const accounts = flags.useServiceAccountCredentials
         ? serviceAccountClients({ component: 'cloud-controller-manager', base, client, env })
@@ -85,6 +89,7 @@ export async function runCloudControllerManager(
         logger,
         provider: createLocalProvider(options),
         controllers: flags.controllers,
+        queueMetrics,
         options: flags.options,
       });
       return {

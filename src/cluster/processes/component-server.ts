@@ -7,7 +7,9 @@ import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'n
 import type { AddressInfo, Socket } from 'node:net';
 import { StatusError } from '../../api/status.ts';
 import type { Family } from '../../apiserver/metrics/exposition.ts';
-import { computed, expose } from '../../apiserver/metrics/exposition.ts';
+import { expose } from '../../apiserver/metrics/exposition.ts';
+import { buildInfo, processFamilies } from '../../apiserver/metrics/process-metrics.ts';
+import { helpOf } from '../../apiserver/metrics/stability.ts';
 import { NamedContexts, type NamedCertificate, type TlsSettings } from '../../apiserver/http/tls-settings.ts';
 import type { Clock } from '../../base/clock.ts';
 import { everyFamily } from '../../base/listen-address.ts';
@@ -70,23 +72,7 @@ const healthPaths = ['/healthz', '/livez', '/readyz'];
 
 /** What every process tells of itself. */
 export function processMetrics(clock: Clock, version = gitVersion): Family[] {
-  const started = clock.now() / 1000;
-  const [, major, minor] = /^v(\d+)\.(\d+)/.exec(kubernetesVersion)!;
-  return [
-    computed('gauge', 'kubernetes_build_info', 'A constant that tells the version of the program.', () => [
-      [{ git_version: version, major: major!, minor: minor!, platform: `${process.platform}/${process.arch}` }, 1],
-    ]),
-    computed('counter', 'process_cpu_seconds_total', 'User and system CPU time spent, in seconds.', () => {
-      const { user, system } = process.cpuUsage();
-      return [[{}, (user + system) / 1e6]];
-    }),
-    computed('gauge', 'process_resident_memory_bytes', 'Resident memory in bytes.', () => [
-      [{}, process.memoryUsage.rss()],
-    ]),
-    computed('gauge', 'process_start_time_seconds', 'Start of the process since the Unix epoch, in seconds.', () => [
-      [{}, started],
-    ]),
-  ];
+  return [buildInfo(version), ...processFamilies(clock)];
 }
 
 function answer(response: ServerResponse, status: number, type: string, text: string): void {
@@ -132,7 +118,7 @@ class Handler {
           response,
           200,
           'text/plain; version=0.0.4; charset=utf-8',
-          expose(chosenMetrics(this.#families, this.#o.metricChoice)),
+          expose(chosenMetrics(this.#families, this.#o.metricChoice), helpOf),
         );
       if (path === '/version') {
         const [, major, minor] = /^v(\d+)\.(\d+)/.exec(kubernetesVersion)!;

@@ -7,7 +7,7 @@ import { computed } from '../../apiserver/metrics/exposition.ts';
 import type { ConnectionConfig } from '../../client/kubeconfig.ts';
 import type { TypedClient } from '../../client/typed-client.ts';
 import { connect, connectionOf, userAgent, waitForServer } from './api-connection.ts';
-import type { ComponentServer } from './component-server.ts';
+import type { ComponentServer, ComponentServerOptions } from './component-server.ts';
 import { serveComponent } from './component-server.ts';
 import type { RequestHeaderOptions } from '../../apiserver/authentication/request-header.ts';
 import { certificateOfDirectory } from './certificate-directory.ts';
@@ -54,6 +54,7 @@ export interface ControlPlaneComponent {
   readonly flags: ControlPlaneFlags;
   readonly env: ComponentEnvironment;
   readonly metrics?: readonly Family[];
+  readonly routes?: ComponentServerOptions['routes'];
   /** Called when the work is to begin. */
   make(client: TypedClient, config: ConnectionConfig): Work;
 }
@@ -156,10 +157,12 @@ export async function runControlPlaneComponent(c: ControlPlaneComponent): Promis
         }),
         alwaysAllow: flags.authorizationAlwaysAllowPaths,
         checks: new Map(),
+        ...(c.routes === undefined ? {} : { routes: c.routes }),
         metrics: [
           computed('gauge', 'leader_election_master_status', 'Whether this process is the leader of the lease.', () => [
             [{ name: flags.election.resourceName }, leadership.leads ? 1 : 0],
           ]),
+          ...(env.requests?.families ?? []),
           ...(c.metrics ?? []),
         ],
       });

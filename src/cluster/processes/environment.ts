@@ -9,6 +9,7 @@ import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { createSecureContext } from 'node:tls';
+import { RestClientMetrics } from '../../apiserver/metrics/rest-client-metrics.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { Random } from '../../base/random.ts';
@@ -21,8 +22,15 @@ export interface ComponentEnvironment {
   readonly signal: AbortSignal;
   /** `--version=vX.Y.Z…`: what is told as the version; undefined: what it is. */
   readonly version?: string;
+  /** Where the requests to the API server are measured. */
+  readonly requests?: RestClientMetrics;
   /** A line for the person (or program) who started it. */
   say(line: string): void;
+}
+
+/** The same with its requests measured. */
+export function measured(env: ComponentEnvironment): ComponentEnvironment & { readonly requests: RestClientMetrics } {
+  return { ...env, requests: env.requests ?? new RestClientMetrics() };
 }
 
 /** What can be mended by whoever started the component; the message is one line that says how. */

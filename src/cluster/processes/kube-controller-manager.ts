@@ -1,5 +1,6 @@
 /** `knarr kube-controller-manager`: the controllers alone, each under its own service account where that is asked for. */
 import { ioTimer } from '../../base/io-time.ts';
+import { WorkQueueMetrics } from '../../client/work-queue-metrics.ts';
 import { createControllerManager, selectControllers } from '../../controllers/manager.ts';
 import type { ControllerOptions } from '../../controllers/options.ts';
 import { certificateSigner } from '../certificate-signer.ts';
@@ -7,6 +8,7 @@ import { legacyTokenSigner } from '../legacy-token-signer.ts';
 import type { ControlPlaneFlags } from './control-plane-component.ts';
 import { runControlPlaneComponent } from './control-plane-component.ts';
 import type { ComponentEnvironment } from './environment.ts';
+import { measured } from './environment.ts';
 import { readCertificates, readKeyPair, readPrivateKey, StartError } from './environment.ts';
 import type { ServiceAccountClients } from './service-account-clients.ts';
 import { serviceAccountClients } from './service-account-clients.ts';
@@ -83,7 +85,35 @@ function within(ms: number, work: Promise<void>): Promise<boolean> {
   });
 }
 
-export async function runControllerManager(flags: ControllerManagerFlags, env: ComponentEnvironment): Promise<void> {
+/** What upstream's queues are called where the ones here have other names. */
+const queueNames: Readonly<Record<string, string>> = {
+  'clusterrole-aggregation': 'ClusterRoleAggregator',
+  'csr-approving': 'certificate',
+  'csr-signing': 'certificate',
+  endpoints: 'endpoint',
+  endpointslice: 'endpoint_slice',
+  'endpointslice-mirroring': 'endpoint_slice_mirroring',
+  'ephemeral-volume': 'ephemeral_volume',
+  expand: 'volume_expand',
+  'garbage-collector': 'garbage_collector_attempt_to_delete',
+  'garbage-collector-orphan': 'garbage_collector_attempt_to_orphan',
+  'node-lifecycle-pods': 'node_lifecycle_controller_pods',
+  'node-lifecycle-taints': 'node_lifecycle_controller',
+  'persistentvolume-binder': 'claims',
+  'pv-protection': 'pvprotection',
+  'pvc-protection': 'pvcprotection',
+  replicationcontroller: 'replicationmanager',
+  'root-ca-certificate-publisher': 'root_ca_cert_publisher',
+  'serviceaccount-tokens-account': 'serviceaccount_tokens_service',
+  'serviceaccount-tokens-secret': 'serviceaccount_tokens_secret',
+  'taint-eviction': 'noexec_taint_pod',
+  ttl: 'ttlcontroller',
+  'vac-protection': 'vacprotection',
+};
+
+export async function runControllerManager(flags: ControllerManagerFlags, given: ComponentEnvironment): Promise<void> {
+  const env = measured(given);
+  const queueMetrics = new WorkQueueMetrics(queueNames);
   const { clock, random, logger } = env;
   try {
     selectControllers(flags.controllers);
@@ -105,6 +135,7 @@ export async function runControllerManager(flags: ControllerManagerFlags, env: C
     component: 'kube-controller-manager',
     flags,
     env,
+    metrics: queueMetrics.families,
     make: (client, base) => {
       const accounts: ServiceAccountClients | undefined = flags.useServiceAccountCredentials
         ? serviceAccountClients({ component: 'kube-controller-manager', base, client, env })
@@ -118,6 +149,7 @@ export async function runControllerManager(flags: ControllerManagerFlags, env: C
         controllers: flags.controllers,
         startIntervalMs: flags.startIntervalMs,
         signal: env.signal,
+        queueMetrics,
         options,
       });
       let starting: Promise<void> = Promise.resolve();

@@ -1,12 +1,14 @@
 /** `knarr kube-scheduler`: the scheduler alone. */
-import { computed } from '../../apiserver/metrics/exposition.ts';
+import { SchedulerMetrics } from '../../scheduler/metrics.ts';
 import { defaultSchedulerName } from '../../scheduler/profile.ts';
 import type { Scheduler } from '../../scheduler/scheduler.ts';
 import { createScheduler } from '../../scheduler/scheduler.ts';
 import type { ControlPlaneFlags } from './control-plane-component.ts';
 import { runControlPlaneComponent } from './control-plane-component.ts';
 import type { ComponentEnvironment } from './environment.ts';
+import { measured } from './environment.ts';
 import type { LeaderElectionFlags } from './leading.ts';
+import { podResourceMetrics } from './pod-resource-metrics.ts';
 import { readSchedulerConfig, writeSchedulerConfig, type SchedulerConfig } from './scheduler-config.ts';
 
 export interface SchedulerFlags extends ControlPlaneFlags {
@@ -33,7 +35,9 @@ function electionOf(flags: SchedulerFlags, config: SchedulerConfig): LeaderElect
   return { ...usual, ...config.election, ...Object.fromEntries(said) };
 }
 
-export async function runScheduler(given: SchedulerFlags, env: ComponentEnvironment): Promise<void> {
+export async function runScheduler(given: SchedulerFlags, environment: ComponentEnvironment): Promise<void> {
+  const env = measured(environment);
+  const metrics = new SchedulerMetrics();
   const { clock, random, logger } = env;
   const file = given.config ?? '';
   const config = file === '' ? nothing : await readSchedulerConfig(file, logger);
@@ -50,16 +54,18 @@ export async function runScheduler(given: SchedulerFlags, env: ComponentEnvironm
     component: 'kube-scheduler',
     flags,
     env,
-    metrics: [
-      computed('gauge', 'scheduler_pending_pods', 'Pending pods by the queue they are in.', () => {
-        const depth = scheduler?.depth ?? { active: 0, backoff: 0, unschedulable: 0 };
-        return Object.entries(depth).map(([queue, n]) => [{ queue }, n] as const);
-      }),
-    ],
+    metrics: metrics.families,
+    routes: new Map([
+      [
+        '/metrics/resources',
+        () => Promise.resolve({ status: 200, body: podResourceMetrics(() => scheduler?.pods() ?? []) }),
+      ],
+    ]),
     make: (client) =>
       (scheduler = createScheduler({
         ...{ client, clock, random, logger, profiles, initialBackoffMs, maxBackoffMs },
         unschedulableMs: given.unschedulableMs,
+        metrics,
       })),
   });
 }

@@ -106,7 +106,11 @@ export function serviceAccountClients(options: {
           ...(base.tlsServerName === undefined ? {} : { tlsServerName: base.tlsServerName }),
           credentials: (force) => token.credentials(force),
         },
-        { random: env.random, userAgent: userAgent(component, `system:serviceaccount:${namespace}:${name}`) },
+        {
+          random: env.random,
+          meter: env.requests,
+          userAgent: userAgent(component, `system:serviceaccount:${namespace}:${name}`),
+        },
       );
       transports.push(transport);
       return createClient(transport);

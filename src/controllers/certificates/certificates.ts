@@ -34,6 +34,7 @@ function watchRequests(
 ): RunningController {
   const requests = context.informers.informer(resources.certificates.certificatesigningrequests);
   const controller = new Controller({
+    queueMetrics: context.queueMetrics,
     name,
     clock: context.clock,
     logger: context.logger,

@@ -35,6 +35,7 @@ function start(context: ControllerContext): RunningController | undefined {
   const bundles = context.informers.informer(clusterTrustBundles, { fieldSelector: `spec.signerName=${signerName}` });
   const name = bundleName(rootCA);
   const controller = new Controller({
+    queueMetrics: context.queueMetrics,
     name: 'kube-apiserver-serving-clustertrustbundle-publisher',
     clock: context.clock,
     logger: context.logger,

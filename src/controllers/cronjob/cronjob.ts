@@ -60,6 +60,7 @@ class CronJobController implements RunningController {
       return owner?.kind === ref.kind ? [owner.uid] : [];
     });
     this.#controller = new Controller({
+      queueMetrics: context.queueMetrics,
       name: 'cronjob',
       workers: context.options.concurrency?.['cron-job'],
       clock: context.clock,

@@ -76,6 +76,7 @@ class DaemonSetController implements RunningController {
       hash: (template, count) => computeHash(template, count === 0 ? undefined : count),
     });
     this.#controller = new Controller({
+      queueMetrics: context.queueMetrics,
       name: 'daemonset',
       workers: context.options.concurrency?.['daemonset'],
       clock: context.clock,

@@ -86,6 +86,7 @@ class DeploymentController implements RunningController {
     addPodControllerIndex(this.#pods);
     this.#sets.addIndex(ownerIndex, (rs) => [controllerOf(rs)?.uid ?? `orphan/${rs.metadata.namespace ?? ''}`]);
     this.#controller = new Controller({
+      queueMetrics: context.queueMetrics,
       name: 'deployment',
       workers: context.options.concurrency?.['deployment'],
       clock: context.clock,

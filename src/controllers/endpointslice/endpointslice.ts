@@ -49,6 +49,7 @@ class EndpointSliceController implements RunningController {
     this.#slices = informers.informer(resources.discovery.endpointslices);
     this.#slices.addIndex(serviceIndex, (s) => [sliceService(s)]);
     this.#controller = new Controller({
+      queueMetrics: context.queueMetrics,
       name: 'endpointslice',
       workers: context.options.concurrency?.['service-endpoint'],
       clock: context.clock,

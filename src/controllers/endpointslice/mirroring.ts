@@ -224,6 +224,7 @@ function start(context: ControllerContext): RunningController {
   };
 
   const controller = new Controller({
+    queueMetrics: context.queueMetrics,
     name: 'endpointslice-mirroring',
     workers: context.options.concurrency?.['mirroring'],
     clock,

@@ -64,6 +64,7 @@ class GarbageCollector implements RunningController {
     this.#recorder = context.recorder('garbage-collector-controller', this.#client);
     const workers = context.options.concurrency?.['gc'] ?? usualWorkers;
     this.#deleting = new Controller({
+      queueMetrics: context.queueMetrics,
       name: 'garbage-collector',
       clock: context.clock,
       logger: context.logger,
@@ -71,6 +72,7 @@ class GarbageCollector implements RunningController {
       reconcile: (uid) => this.#attemptToDelete(uid),
     });
     this.#orphaning = new Controller({
+      queueMetrics: context.queueMetrics,
       name: 'garbage-collector-orphan',
       clock: context.clock,
       logger: context.logger,
@@ -78,6 +80,7 @@ class GarbageCollector implements RunningController {
       reconcile: (uid) => this.#attemptToOrphan(uid),
     });
     this.#sync = new Controller({
+      queueMetrics: context.queueMetrics,
       name: 'garbage-collector-sync',
       clock: context.clock,
       logger: context.logger,

@@ -69,12 +69,14 @@ class JobController implements RunningController {
     });
     const queueOptions = { clock: context.clock, logger: context.logger, baseDelayMs: 1000, maxDelayMs: 60_000 };
     this.#controller = new Controller({
+      queueMetrics: context.queueMetrics,
       ...queueOptions,
       name: 'job',
       workers: context.options.concurrency?.['job'],
       reconcile: (key) => this.#reconcile(key),
     });
     this.#orphans = new Controller({
+      queueMetrics: context.queueMetrics,
       ...queueOptions,
       name: 'job_orphan_pod',
       workers: 20,

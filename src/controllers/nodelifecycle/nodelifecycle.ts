@@ -97,6 +97,7 @@ class NodeLifecycleController implements RunningController {
     addPodNodeIndex(this.#pods);
     const base = { clock, logger };
     this.#taints = new Controller({
+      queueMetrics: context.queueMetrics,
       ...base,
       name: 'node-lifecycle-taints',
       workers: updateWorkers,
@@ -106,12 +107,14 @@ class NodeLifecycleController implements RunningController {
       },
     });
     this.#evictions = new Controller({
+      queueMetrics: context.queueMetrics,
       ...base,
       name: 'node-lifecycle-noexecute',
       baseDelayMs: 50,
       reconcile: (name) => this.#taintNoExecute(name),
     });
     this.#podUpdates = new Controller({
+      queueMetrics: context.queueMetrics,
       ...base,
       name: 'node-lifecycle-pods',
       workers: 4,

@@ -63,6 +63,7 @@ class TaintEvictionController implements RunningController {
     this.#pods = context.informers.informer(resources.core.pods);
     addPodNodeIndex(this.#pods);
     this.#evictions = new Controller({
+      queueMetrics: context.queueMetrics,
       name: 'taint-eviction',
       clock: context.clock,
       logger: context.logger,

@@ -102,6 +102,7 @@ class HorizontalPodAutoscalerController implements RunningController {
     this.#autoscalers = informers.informer(ref);
     this.#pods = informers.informer(resources.core.pods);
     this.#controller = new Controller({
+      queueMetrics: context.queueMetrics,
       name: 'horizontalpodautoscaler',
       workers: context.options.concurrency?.['horizontal-pod-autoscaler'],
       clock,

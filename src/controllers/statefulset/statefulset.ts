@@ -107,6 +107,7 @@ class StatefulSetController implements RunningController {
     const claims = context.informers.informer(resources.core.persistentvolumeclaims);
     this.#claims = new StatefulClaims(claims, this.#client.core.persistentvolumeclaims, this.#recorder);
     this.#controller = new Controller({
+      queueMetrics: context.queueMetrics,
       name: 'statefulset',
       workers: context.options.concurrency?.['statefulset'],
       clock: context.clock,

@@ -38,6 +38,7 @@ function start(context: ControllerContext): RunningController {
     (c.metadata.deletionTimestamp !== undefined) === (c.metadata.finalizers ?? []).includes(finalizer);
 
   const controller = new Controller({
+    queueMetrics: context.queueMetrics,
     name: 'vac-protection',
     clock: context.clock,
     logger: context.logger,

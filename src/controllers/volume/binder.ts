@@ -94,6 +94,7 @@ class PersistentVolumeBinder implements RunningController {
     addPodClaimIndex(this.#pods);
     this.#claims.addIndex(unboundIndex, (claim) => (isBindCompleted(claim) ? [] : [unbound]));
     this.#controller = new Controller({
+      queueMetrics: context.queueMetrics,
       name: 'persistentvolume-binder',
       clock,
       logger,

@@ -42,6 +42,7 @@ function start(context: ControllerContext): RunningController {
   };
 
   const controller = new Controller({
+    queueMetrics: context.queueMetrics,
     name: 'ephemeral-volume',
     workers: context.options.concurrency?.['ephemeralvolume'],
     clock: context.clock,

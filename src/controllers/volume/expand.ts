@@ -21,6 +21,7 @@ function start(context: ControllerContext): RunningController {
   const recorder = context.recorder('volume_expand', client);
   const claims = context.informers.informer(resources.core.persistentvolumeclaims);
   const controller = new Controller({
+    queueMetrics: context.queueMetrics,
     name: 'expand',
     clock: context.clock,
     logger: context.logger,

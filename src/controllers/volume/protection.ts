@@ -45,6 +45,7 @@ function startClaims(context: ControllerContext): RunningController {
   const pods = context.informers.informer(resources.core.pods);
   addPodClaimIndex(pods);
   const controller = new Controller({
+    queueMetrics: context.queueMetrics,
     name: 'pvc-protection',
     clock: context.clock,
     logger: context.logger,
@@ -88,6 +89,7 @@ function startVolumes(context: ControllerContext): RunningController {
   const client = context.clientFor('pv-protection-controller');
   const volumes = context.informers.informer(resources.core.persistentvolumes);
   const controller = new Controller({
+    queueMetrics: context.queueMetrics,
     name: 'pv-protection',
     clock: context.clock,
     logger: context.logger,

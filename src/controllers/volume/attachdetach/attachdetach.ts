@@ -102,6 +102,7 @@ class AttachDetachController implements RunningController {
     const sync = options.attachDetachReconcileSyncPeriodMs ?? defaultSyncMs;
     this.#syncMs = options.disableAttachDetachReconcileSync === true || sync < 1000 ? 0 : sync;
     this.#controller = new Controller({
+      queueMetrics: context.queueMetrics,
       name: 'attachdetach',
       clock,
       logger,

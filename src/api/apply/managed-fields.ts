@@ -27,17 +27,11 @@ import {
   setOfFields,
   unionSets,
 } from './field-set.ts';
-import type { Comparison } from './typed.ts';
-import {
-  compareValues,
-  mergeValues,
-  noChange,
-  reconcileWithSchema,
-  removeItems,
-  toFieldSet,
-  TypedError,
-  withNamedFields,
-} from './typed.ts';
+import type { Comparison } from './typed-compare.ts';
+import { TypedError } from './typed.ts';
+import { compareValues, noChange } from './typed-compare.ts';
+import { reconcileWithSchema, toFieldSet, withNamedFields } from './typed-fields.ts';
+import { mergeValues, removeItems } from './typed-merge.ts';
 import { validateTyped } from './typed-validate.ts';
 
 export interface FieldManagerOptions {

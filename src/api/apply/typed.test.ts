@@ -17,7 +17,9 @@ import {
   readFieldSet,
   unionSets,
 } from './field-set.ts';
-import { compareValues, mergeValues, reconcileWithSchema, removeItems, toFieldSet } from './typed.ts';
+import { compareValues } from './typed-compare.ts';
+import { reconcileWithSchema, toFieldSet } from './typed-fields.ts';
+import { mergeValues, removeItems } from './typed-merge.ts';
 
 const podSchema = loadCatalog().schema('io.k8s.api.core.v1.Pod');
 const texts = (set: Parameters<typeof pathsOf>[0]): string[] => pathsOf(set).map(pathText).sort();

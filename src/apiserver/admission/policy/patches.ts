@@ -1,5 +1,6 @@
 /** What the mutations of a policy do to an object: apply configurations are merged into it, JSON patches applied to it. */
-import { deduced, associative, mergeValues, shapeOf, TypedError } from '../../../api/apply/typed.ts';
+import { mergeValues } from '../../../api/apply/typed-merge.ts';
+import { associative, deduced, shapeOf, TypedError } from '../../../api/apply/typed.ts';
 import { validateTyped } from '../../../api/apply/typed-validate.ts';
 import { Failure } from '../../../api/cel/errors.ts';
 import { typeNameMismatches } from '../../../api/cel/mutation.ts';

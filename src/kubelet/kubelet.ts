@@ -3,44 +3,36 @@
  * seams, and serves the kubelet's HTTP API on any stream it is handed.
  */
 import type { Duplex } from 'node:stream';
-import { TokenBucket } from '../base/token-bucket.ts';
 import type { KubeObject } from '../api/object.ts';
 import { parseQuantity, quantityMilli, quantityValue } from '../api/quantity.ts';
 import { parseDuration } from '../api/time.ts';
 import { gitVersion } from '../api/version.ts';
 import type { Node, Pod } from '../api/types/index.gen.ts';
-import { EventRecorder } from '../client/event-recorder.ts';
+import type { EventRecorder } from '../client/event-recorder.ts';
 import { dropManagedFields, Informer } from '../client/informer.ts';
 import type { ResourceClient } from '../client/client.ts';
 import type { Refusal } from './admission.ts';
 import { appArmorFault, infeasible, NodeAdmission } from './admission.ts';
-import { Backoff } from './backoff.ts';
-import { CgroupManager, podCgroup } from './cgroup-manager.ts';
-import { FeatureGates } from '../api/features/feature-gates.ts';
+import { podCgroup } from './cgroup-manager.ts';
 import type { KubeletConfiguration } from './configuration/configuration.ts';
-import { containerSettings } from './containers/container-settings.ts';
 import { kubeletConfiguration, reserved } from './configuration/configuration.ts';
 import { podUidLabel } from './containers/container-config.ts';
-import type { KubeletContext, KubeletEvents, ServiceSource } from './context.ts';
+import type { KubeletContext, ServiceSource } from './context.ts';
+import { createContext } from './create-context.ts';
 import type { NodeHost } from './host/node-host.ts';
-import { ImageManager } from './images/image-manager.ts';
 import type { KubeletOptions } from './kubelet-options.ts';
-import { serviceSource } from './service-source.ts';
 import { KubeletManagers } from './managers.ts';
 import { KubeletMetrics } from './metrics/kubelet-metrics.ts';
 import { meteredRuntime } from './metrics/metered-runtime.ts';
 import { gaugePods } from './metrics/pod-gauges.ts';
 import { deleteMirrorPod } from './mirror-pods.ts';
 import { NodeStatusManager } from './node-status.ts';
-import { errorText, ObjectCache } from './object-cache.ts';
+import { errorText } from './object-cache.ts';
 import type { RuntimeView } from './runtime-view.ts';
 import { isCriticalPod, isMirrorPod } from './pod-util.ts';
 import type { Holder, Shortage } from './preemption.ts';
 import { podsToPreempt, preemption } from './preemption.ts';
 import type { PodMirror, WorkerHome } from './pod-worker.ts';
-import { ProbeMetrics } from './probes/probe-metrics.ts';
-import { PullLimits } from './images/pull-limits.ts';
-import { PullRecords } from './images/pull-records.ts';
 import { PodWorker } from './pod-worker.ts';
 import type { ContainerRuntime, PodSandboxStatus } from './runtime/container-runtime.ts';
 import type { KubeletListenOptions, KubeletServer, Place } from './server/server.ts';
@@ -49,12 +41,8 @@ import { managerMetrics } from './server/metrics.ts';
 import { createKubeletServer } from './server/server.ts';
 import type { PodDisk } from './server/stats.ts';
 import { podSource } from './server/worker-pods.ts';
-import { ShapeCache } from './shapes.ts';
-import { StatusManager } from './status-manager.ts';
-import { UserNamespaces } from './user-namespaces.ts';
 import { claimName } from './volumes/layout.ts';
-import { VolumeManager } from './volumes/volume-manager.ts';
-import { WriteGate } from './write-gate.ts';
+import type { VolumeManager } from './volumes/volume-manager.ts';
 
 export interface Kubelet {
   readonly nodeName: string;
@@ -80,15 +68,8 @@ export function createKubelet(options: KubeletOptions): Kubelet {
   return new KubeletImpl(options);
 }
 
-/** The longest wait before a container is started again. */
-function restartMs(c: KubeletConfiguration | undefined): number {
-  return c === undefined ? 300_000 : parseDuration(c.crashLoopBackOff.maxContainerRestartPeriod);
-}
-
 /** How often a real host is searched for what is left of pods. */
 const housekeepingMs = 60_000;
-
-const podRef = { group: '', version: 'v1', kind: 'Pod' };
 
 class KubeletImpl implements Kubelet, WorkerHome {
   readonly nodeName: string;
@@ -122,106 +103,26 @@ class KubeletImpl implements Kubelet, WorkerHome {
     this.host = o.host;
     const { client, clock, random } = o;
     const logger = o.logger.with({ node: o.nodeName });
-    const gate = o.writeGate ?? new WriteGate(clock);
     const configuration = o.configuration === undefined ? undefined : kubeletConfiguration(o.configuration);
     this.#configuration = configuration;
     const metrics = configuration === undefined ? undefined : new KubeletMetrics();
     const runtime = metrics === undefined ? o.runtime : meteredRuntime(o.runtime, metrics, clock);
     if (metrics !== undefined) gaugePods(metrics, () => this.#workers.values());
-    const settings = containerSettings(configuration);
     const maxPods = o.maxPods ?? configuration?.maxPods ?? 110;
-    const bucket =
-      configuration === undefined
-        ? undefined
-        : new TokenBucket(configuration.eventRecordQPS || 5, configuration.eventBurst || 10, () => clock.monotonic());
-    const slow = (): Promise<void> | undefined =>
-      bucket === undefined || bucket.tryTake() ? undefined : clock.sleep(bucket.waitMs);
-    if (o.services === undefined) this.#ownServices = serviceSource({ client, clock, random, logger });
-    if (o.events === undefined)
-      this.#recorder = new EventRecorder({
-        client,
-        clock,
-        random,
-        logger,
-        component: 'kubelet',
-        host: o.nodeName,
-        hold: () => gate.wait() ?? slow(),
-      });
-    const events = o.events ?? recorderEvents(this.#recorder!, o.nodeName);
-    const objects = new ObjectCache({ client, clock, random, logger });
     this.#admission = new NodeAdmission(configuration?.allowedUnsafeSysctls);
-    const ctx: Omit<KubeletContext, 'volumes'> & { volumes?: VolumeManager } = {
-      nodeName: o.nodeName,
-      onPodAddresses: o.onPodAddresses,
-      client,
-      clock,
-      random,
-      logger,
-      runtime,
-      host: o.host,
-      events,
-      services: o.services ?? this.#ownServices!,
-      objects,
-      statuses: new StatusManager({ client, clock, logger, gate, metrics }),
-      images: new ImageManager({
-        runtime,
-        clock,
-        metrics,
-        events,
-        objects,
-        limits: new PullLimits(configuration, () => clock.monotonic()),
-        credentials: o.imageCredentials,
-        records: new PullRecords({
-          configuration,
-          host: o.host,
-          rootDir: o.rootDir ?? '/var/lib/kubelet',
-          clock,
-          logger,
-        }),
-      }),
-      shapes: o.shapes ?? new ShapeCache(),
-      cgroups: new CgroupManager({
-        cgroups: o.host.cgroups,
-        logger,
-        events,
-        settings,
-        podPidsLimit: Math.max(configuration?.podPidsLimit ?? 0, 0),
-        ...(metrics === undefined
-          ? {}
-          : {
-              timed: (operation, ms) => metrics.observe('cgroup_manager_duration_seconds', ms / 1000, [operation]),
-              now: () => clock.monotonic(),
-            }),
-        enforceAllocatable: configuration?.enforceNodeAllocatable.includes('pods') ?? true,
-        hasExclusiveCpus: (pod) => ctx.resources?.podHasExclusiveCpus(pod) === true,
-      }),
-      settings,
-      features: o.features ?? new FeatureGates(configuration?.featureGates),
-      probeMetrics: new ProbeMetrics(),
+    const shared = createContext(o, {
+      configuration,
       metrics,
-      userNamespaces: new UserNamespaces({
-        runtime,
-        host: o.host,
-        rootDir: o.rootDir ?? '/var/lib/kubelet',
-        maxPods,
-        idsPerPod: configuration?.userNamespaces.idsPerPod ?? 65_536,
-      }),
-      resources: undefined,
-      serviceVariables: o.services?.variables ?? new Map(),
-      crashLoop: new Backoff(10_000, o.crashLoopBackoffMaxMs ?? restartMs(configuration), () => clock.now()),
-      rootDir: o.rootDir ?? '/var/lib/kubelet',
-      podLogsDir: o.podLogsDir ?? configuration?.podLogsDir ?? '/var/log/pods',
-      runtimeName: 'unknown',
-      clusterDns: o.clusterDns ?? [],
-      clusterDomain: o.clusterDomain ?? 'cluster.local',
-      masterServiceNamespace: 'default',
+      runtime,
+      logger,
+      maxPods,
       node: () => this.#node,
       nodeIps: () => this.#ips,
-      runtimeHandlers: () => this.nodeStatus.runtimeHandlers,
-      networkError: () => this.nodeStatus.networkError,
-    };
-    ctx.volumes = new VolumeManager(ctx as KubeletContext);
-    this.ctx = ctx as KubeletContext;
+      nodeStatus: () => this.nodeStatus,
+    });
+    this.#ownServices = shared.ownServices;
+    this.#recorder = shared.recorder;
+    this.ctx = shared.ctx;
     this.nodeStatus = new NodeStatusManager(
       this.ctx,
       {
@@ -606,21 +507,4 @@ class KubeletImpl implements Kubelet, WorkerHome {
       this.#recorder?.stop(),
     ]);
   }
-}
-
-/** Events of a kubelet through a recorder. */
-export function recorderEvents(recorder: EventRecorder, nodeName: string): KubeletEvents {
-  return {
-    pod: (pod, type, reason, message, fieldPath) =>
-      recorder.event(
-        podRef,
-        pod as unknown as KubeObject,
-        type,
-        reason,
-        message,
-        fieldPath === undefined ? undefined : { fieldPath },
-      ),
-    node: (type, reason, message) =>
-      recorder.eventFor({ kind: 'Node', name: nodeName, uid: nodeName, apiVersion: 'v1' }, type, reason, message),
-  };
 }

@@ -64,6 +64,19 @@ function reduced(object: KubeObjectLike, output: Negotiated): KubeObjectLike {
   return output.as === 'PodAddresses' ? podAddresses(object) : partialMetadata(object, output.asVersion);
 }
 
+/** Whether no items are null: upstream's transformations append to nothing, but its printers and lists begin with an empty list. */
+function nullWhenEmpty(output: Negotiated, resource: ResourceInfo): boolean {
+  switch (output.as) {
+    case '':
+    case 'PodAddresses':
+      return false;
+    case 'Table':
+      return !resource.custom && resource.columns.length === 0;
+    default:
+      return true;
+  }
+}
+
 /** The items, in the order of a table's rows where that is not the order of the keys. */
 function ordered(encoder: Encoder, resource: ResourceInfo, body: ListBody, table: boolean): Iterable<Committed> {
   const order = table ? encoder.tables.order(resource) : undefined;
@@ -135,7 +148,10 @@ export function* listChunks(
     }
     first = false;
   }
-  const full = put(tail);
+  // Nothing but the head is there then, which ends with the bracket.
+  const none = first && nullWhenEmpty(output, resource);
+  if (none) at--;
+  const full = put(none ? nullTail : tail);
   if (full !== undefined) yield full;
   yield target.subarray(0, at);
 }
@@ -143,6 +159,7 @@ export function* listChunks(
 const comma = 0x2c;
 const commaBytes = Buffer.from(',');
 const tail = Buffer.from(']}\n');
+const nullTail = Buffer.from('null}\n');
 
 /** The list as one parsed object. */
 export async function listObject(
@@ -162,10 +179,11 @@ export async function listObject(
     else items.push(output.as === '' ? object : reduced(object, output));
   }
   const list: KubeObjectLike = { ...listType(output, resource), metadata: listMeta(body) };
-  if (table === undefined) list['items'] = items;
+  const shown = items.length === 0 && nullWhenEmpty(output, resource) ? null : items;
+  if (table === undefined) list['items'] = shown;
   else {
     list['columnDefinitions'] = table.columns;
-    list['rows'] = items;
+    list['rows'] = shown;
   }
   return list;
 }

@@ -150,6 +150,12 @@ function judged(ctx: RequestContext, subresource: string, object: KubeObject): K
   return subresource === '' || subresource === 'status' ? withEmptyLists(object, taken) : object;
 }
 
+/** Where a list is written even when there is none, upstream's field managers still tell an empty one from null. */
+function withWrittenEmptyLists(ctx: RequestContext, object: KubeObject): KubeObject {
+  const { emptyLists } = ctx;
+  return emptyLists === undefined ? object : withEmptyLists(object, emptyLists, true);
+}
+
 function strategyFor(support: WriteSupport, subresource: string): Strategy {
   if (subresource === '') return support.strategies.main;
   const strategy = support.strategies.subresources[subresource];
@@ -180,7 +186,7 @@ export async function createObject(
   object = dedupOwnerReferences(ctx, object, false);
   const types = support.types(ctx);
   object = throughInternal(object, support.hub.apiVersion);
-  const managed = types.fields.update(undefined, object, {
+  const managed = types.fields.update(undefined, withWrittenEmptyLists(ctx, object), {
     manager: options.fieldManager,
     subresource: options.subresource,
     now: support.clock.now(),
@@ -437,7 +443,7 @@ async function createByUpdate(
   if (!options.apply) {
     object = dedupOwnerReferences(ctx, object, false);
     object = throughInternal(object, support.hub.apiVersion);
-    const managed = types.fields.update(undefined, object, {
+    const managed = types.fields.update(undefined, withWrittenEmptyLists(ctx, object), {
       manager: options.fieldManager,
       subresource: options.subresource,
       now: support.clock.now(),
@@ -516,7 +522,7 @@ async function prepareUpdate(
   }
   if (next !== live && !options.apply) next = throughInternal(next, hub.apiVersion);
   if (!options.apply && options.keepManagedFields !== true) {
-    const managed = types.fields.update(live, next, {
+    const managed = types.fields.update(live, withWrittenEmptyLists(ctx, next), {
       manager: options.fieldManager,
       subresource: options.subresource,
       now: support.clock.now(),

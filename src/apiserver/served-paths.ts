@@ -191,3 +191,4 @@ export function installServedPaths(routes: Routes, o: ServedPaths): void {
   routes.add('/', index, false);
   routes.add('/index.html', index, false);
 }
+    cbor: o.features.enabled('CBORServingAndStorage'),

@@ -391,3 +391,16 @@ test('tables and metadata are given for every verb, and for watches', async () =
   const none = await api.request('GET', `${configMaps}/long?includeObject=None`, undefined, { accept: table });
   assert.equal(none.body.rows[0].object, null);
 });
+
+test('pages about the server as CBOR', async () => {
+  for (const [path, kind] of [
+    ['/statusz', 'Statusz'],
+    ['/flagz', 'Flagz'],
+  ] as const) {
+    const headers = { accept: `application/cbor;as=${kind};v=v1beta1;g=config.k8s.io` };
+    assert.equal((await plain.api.request('GET', path, undefined, headers)).status, 406);
+    const answer = await withCbor.api.request('GET', path, undefined, headers);
+    assert.equal(answer.headers['content-type'], 'application/cbor');
+    assert.equal((decodeCbor(answer.bytes) as Json).kind, kind);
+  }
+});

@@ -1,4 +1,5 @@
 /** `/statusz` and `/flagz`: what runs here and with which flags, as text for people or as objects of config.k8s.io. */
+import { encodeCbor } from '../../api/codec/cbor.ts';
 import { stringifyJson } from '../../api/codec/json.ts';
 import { stringifyYaml } from '../../api/codec/yaml.ts';
 import { StatusError } from '../../api/status.ts';
@@ -21,6 +22,8 @@ export interface ZPagesOptions {
   readonly emulationVersion?: string | undefined;
   readonly paths: () => readonly string[];
   readonly statusz: boolean;
+  /** Whether objects come as CBOR, too. */
+  readonly cbor: boolean;
   /** Values by flag; undefined: no `/flagz`. */
   readonly flags: Readonly<Record<string, string>> | undefined;
 }
@@ -54,10 +57,11 @@ function folders(paths: readonly string[]): string[] {
   return [...found].sort();
 }
 
-type Form = { readonly type: 'text' } | { readonly type: 'json' | 'yaml'; readonly version: 'v1alpha1' | 'v1beta1' };
+type ObjectType = 'json' | 'yaml' | 'cbor';
+type Form = { readonly type: 'text' } | { readonly type: ObjectType; readonly version: 'v1alpha1' | 'v1beta1' };
 
-/** What the client takes: text without more, JSON and YAML as one of the kind's versions. */
-function formOf(scope: Scope, kind: string): Form {
+/** What the client takes: text without more, objects as one of the kind's versions. */
+function formOf(scope: Scope, kind: string, cbor: boolean): Form {
   const accept = scope.request.headers['accept'] ?? '';
   if (accept.trim() === '') return { type: 'text' };
   for (const { type, subtype, params } of parseAccept(accept)) {
@@ -70,11 +74,12 @@ function formOf(scope: Scope, kind: string): Form {
     if (version !== 'v1alpha1' && version !== 'v1beta1') continue;
     if (any || (type === 'application' && (subtype === 'json' || subtype === '*'))) return { type: 'json', version };
     if (type === 'application' && subtype === 'yaml') return { type: 'yaml', version };
+    if (cbor && type === 'application' && subtype === 'cbor') return { type: 'cbor', version };
   }
   throw new StatusError(
     406,
     'NotAcceptable',
-    'only the following media types are accepted: application/json, application/yaml, text/plain',
+    `only the following media types are accepted: application/json, application/yaml, text/plain${cbor ? ', application/cbor' : ''}`,
   );
 }
 
@@ -82,8 +87,15 @@ function text(body: string): OutgoingResponse {
   return { status: 200, body: { kind: 'bytes', contentType: 'text/plain; charset=utf-8', bytes: Buffer.from(body) } };
 }
 
+const encoders: Readonly<Record<ObjectType, (object: object) => Buffer>> = {
+  json: (object) => Buffer.from(`${stringifyJson(object)}\n`),
+  yaml: (object) => Buffer.from(stringifyYaml(object)),
+  cbor: encodeCbor,
+};
+
 /** A page as text, or as an object with `fields`. */
 function page(
+  cbor: boolean,
   component: string,
   name: string,
   kind: string,
@@ -92,21 +104,18 @@ function page(
 ): Handler {
   return (scope) => {
     if (scope.request.method !== 'GET' && scope.request.method !== 'HEAD') throw noSuchMethod();
-    const form = formOf(scope, kind);
+    const form = formOf(scope, kind, cbor);
     if (form.type === 'text') return text(plain());
     if (form.version === 'v1alpha1')
       scope.warn(`This version of the ${name} endpoint is deprecated. Please use a newer version.`);
     const object = { kind, apiVersion: `config.k8s.io/${form.version}`, metadata: { name: component }, ...fields() };
-    const body = form.type === 'json' ? `${stringifyJson(object)}\n` : stringifyYaml(object);
-    return {
-      status: 200,
-      body: { kind: 'bytes', contentType: `application/${form.type}`, bytes: Buffer.from(body) },
-    };
+    const bytes = encoders[form.type](object);
+    return { status: 200, body: { kind: 'bytes', contentType: `application/${form.type}`, bytes } };
   };
 }
 
 export function installZPages(routes: Routes, options: ZPagesOptions): void {
-  const { component, clock, random, flags } = options;
+  const { component, clock, random, flags, cbor } = options;
   const started = clock.now();
   const binaryVersion = /^v?(\d+\.\d+)/.exec(options.gitVersion)?.[1] ?? options.gitVersion;
   const emulationVersion = options.emulationVersion ?? binaryVersion;
@@ -116,6 +125,7 @@ export function installZPages(routes: Routes, options: ZPagesOptions): void {
     routes.add(
       '/statusz',
       page(
+        cbor,
         component,
         'statusz',
         'Statusz',
@@ -149,6 +159,7 @@ export function installZPages(routes: Routes, options: ZPagesOptions): void {
   routes.add(
     '/flagz',
     page(
+      cbor,
       component,
       'flagz',
       'Flagz',

@@ -143,7 +143,7 @@ const detailHeaders = ['UserName', 'Verb', 'APIPath', 'Namespace', 'Name', 'APIV
 
 export function installFlowControlDebug(routes: Routes, control: FlowControl, clock: Clock): void {
   const root = '/debug/api_priority_and_fairness';
-  const add = (name: string, handler: Handler): void => routes.add(`${root}/${name}`, handler);
+  const add = (name: string, handler: Handler): void => routes.add(`${root}/${name}`, handler, false);
   add('dump_priority_levels', () => text([levelHeaders, ...priorityLevels(control)]));
   add('dump_queues', () => text([queueHeaders, ...queues(control)]));
   add('dump_requests', (scope) => {

@@ -73,7 +73,7 @@ async function plainProxy(
 }
 
 const selections = (...egressSelections: Json[]): Json => ({
-  apiVersion: 'apiserver.config.k8s.io/v1beta1',
+  apiVersion: 'apiserver.k8s.io/v1beta1',
   kind: 'EgressSelectorConfiguration',
   egressSelections,
 });

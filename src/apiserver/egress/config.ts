@@ -1,5 +1,5 @@
 /**
- * EgressSelectorConfiguration (`--egress-selector-config-file`, apiserver.config.k8s.io v1beta1, v1alpha1): over which proxies the API server
+ * EgressSelectorConfiguration (`--egress-selector-config-file`, apiserver.k8s.io v1beta1, v1alpha1): over which proxies the API server
  * reaches the control plane and the cluster. Decoding, and upstream's validation.
  */
 import { duplicate, invalid, notSupported, required } from '../../api/field-error.ts';
@@ -28,6 +28,7 @@ export interface EgressSelection {
 
 const kind: ConfigKind = {
   kind: 'EgressSelectorConfiguration',
+  group: 'apiserver.k8s.io',
   versions: ['v1beta1', 'v1alpha1'],
   fields: {
     egressSelections: {

@@ -140,10 +140,14 @@ export class NodePortAllocator {
       const next = Uint8Array.from(taken);
       const done: { waiting: Waiting; value: unknown }[] = [];
       const failed: { waiting: Waiting; error: unknown }[] = [];
+      let unknown = false;
+      const notTaken = (): void => {
+        unknown = true;
+      };
       for (const waiting of batch) {
         const before = Uint8Array.from(next);
         try {
-          done.push({ waiting, value: this.#apply(next, waiting.run) });
+          done.push({ waiting, value: this.#apply(next, waiting.run, notTaken) });
         } catch (error) {
           next.set(before);
           failed.push({ waiting, error });
@@ -160,8 +164,8 @@ export class NodePortAllocator {
           continue;
         }
         this.#known = { revision: result.revision, taken: next };
-      } else if (failed.length > 0 && attempt === 0) {
-        // Refused on what we remember: look again before saying so.
+      } else if ((failed.length > 0 || unknown) && attempt === 0) {
+        // Refused on what we remember, or another server may have taken what is given back: look again before saying so.
         await this.#load();
         continue;
       }
@@ -172,7 +176,8 @@ export class NodePortAllocator {
     throw new Error('node port allocation: too many conflicts');
   }
 
-  #apply<T>(taken: Uint8Array, operation: (ports: PortOperation) => T): T {
+  /** `notTaken`: told of a port that is given back and was not taken. */
+  #apply<T>(taken: Uint8Array, operation: (ports: PortOperation) => T, notTaken?: () => void): T {
     const first = this.#first;
     const find = (from: number, to: number): number | undefined => {
       const count = to - from;
@@ -204,7 +209,9 @@ export class NodePortAllocator {
       },
       release: (port) => {
         const at = port - first;
-        if (at >= 0 && at < this.#size) taken[at] = 0;
+        if (at < 0 || at >= this.#size) return;
+        if (taken[at] === 0) notTaken?.();
+        taken[at] = 0;
       },
     });
   }

@@ -44,6 +44,12 @@ test('what managedFields make too large goes without them, unless it is applied'
   assert.ok(!('managedFields' in patched.body.metadata));
   const applied = await api.apply(`${configMaps}/large?fieldManager=applier`, name);
   assert.equal(`${applied.status} ${applied.body.message}`, '413 etcdserver: request is too large');
+  const finalizers = Array.from({ length: 60_000 }, () => 'sample0123456789/sample0123456789');
+  const larger = await api.create(configMaps, { ...name, metadata: { name: 'larger', finalizers } });
+  assert.match(
+    `${larger.status} ${larger.body.message}`,
+    /^413 rpc error: code = ResourceExhausted desc = trying to send message larger than max \(2\d{6} vs\. 2097152\)$/,
+  );
 });
 
 test('of a list that goes on, the token is looked at before the resource version', async () => {

@@ -9,6 +9,8 @@ import type { WatchCache } from '../storage/watch-cache.ts';
 
 /** etcd's limit on a request. */
 const maxObjectBytes = 1.5 * 1024 * 1024;
+/** What upstream's client of etcd sends at most: more does not even get there. */
+const maxSentBytes = 2 * 1024 * 1024;
 
 export interface Current {
   readonly object: StoredObject | undefined;
@@ -64,7 +66,12 @@ export class ObjectStore {
   async put(key: string, expected: number, object: KubeObject, bytes: Buffer, lease?: string): Promise<Written> {
     const stored = this.layout.stored(object, bytes);
     if (stored.length > maxObjectBytes) {
-      throw new StatusError(413, 'RequestEntityTooLarge', 'etcdserver: request is too large');
+      const sent = stored.length + 2 * key.length;
+      const message =
+        sent > maxSentBytes
+          ? `rpc error: code = ResourceExhausted desc = trying to send message larger than max (${sent} vs. ${maxSentBytes})`
+          : 'etcdserver: request is too large';
+      throw new StatusError(413, 'RequestEntityTooLarge', message);
     }
     // What is read otherwise than it is written comes as if somebody else had written it.
     const shown = this.layout.shown(object);

@@ -17,6 +17,7 @@ import { timeMs } from '../../api/time.ts';
 import type { CustomResourceDefinition, CustomResourceDefinitionCondition } from '../../api/types/index.gen.ts';
 import type { JSONSchemaProps } from '../../api/schema/json-schema.ts';
 import type { ObjectSchema } from '../../api/schema/schema.ts';
+import { structuralErrors } from '../../api/schema/structural.ts';
 import type { WebhookClients } from '../connect/webhook-client.ts';
 import { loopbackContext, loopbackDeleteOptions, loopbackUpdateOptions } from '../loopback.ts';
 import type { CustomVersions } from '../registry/builtin-types.ts';
@@ -411,7 +412,7 @@ export class CustomResources {
     this.#o.directory.setCustom(
       name,
       versions.filter((v) => v.served).map((v) => v.resource),
-      (r) => this.#schema(name, r.version),
+      (r) => this.#published(name, r.version),
     );
     const served = crd.spec.versions.filter((v) => v.served).map((v) => v.name);
     this.metrics.documented(name, group, served, was === undefined ? 'add' : 'update');
@@ -421,6 +422,12 @@ export class CustomResources {
   /** The schema of a version as the definition has it now. */
   #schema(name: string, version: string): JSONSchemaProps | undefined {
     return this.#definition(name)?.spec.versions.find((v) => v.name === version)?.schema?.openAPIV3Schema;
+  }
+
+  /** What clients are told of it: nothing, where it is not structural, which it may be only in what older API versions have stored. */
+  #published(name: string, version: string): JSONSchemaProps | undefined {
+    const schema = this.#schema(name, version);
+    return schema === undefined || structuralErrors(schema, '').length > 0 ? undefined : schema;
   }
 
   #versions(

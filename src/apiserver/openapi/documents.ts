@@ -184,12 +184,17 @@ export class OpenAPIDocuments {
   wholeDocument(groups: readonly ServedGroup[]): Json {
     const paths: Json = {};
     for (const name of rootNames) Object.assign(paths, this.#rootPaths(name, 'v2'));
-    const resources: ResourceInfo[] = [];
+    const { catalog } = this.#options;
+    const custom: Record<string, OpenAPIObject> = {};
     for (const g of groups) {
       if (g.group !== '' && !g.custom) Object.assign(paths, this.#groupPaths(g.group, 'v2'));
       for (const v of g.versions) {
-        Object.assign(paths, this.#versionPaths(v, 'v2'));
-        resources.push(...v.resources);
+        const own = this.#custom(v.resources, 'v2');
+        const clashing = Object.keys(own).filter((name) => catalog.schema(name) !== undefined);
+        const rename = renamer(clashing);
+        Object.assign(paths, rename(this.#versionPaths(v, 'v2')));
+        for (const [name, definition] of Object.entries(own))
+          custom[clashing.includes(name) ? `${name}_v2` : name] = rename(definition);
       }
     }
     const ordered = sorted(paths);
@@ -197,7 +202,7 @@ export class OpenAPIDocuments {
       swagger: '2.0',
       info: { title: 'Kubernetes', version: this.#options.gitVersion },
       paths: ordered,
-      definitions: this.#definitions(ordered, this.#custom(resources, 'v2'), 'v2', true),
+      definitions: this.#definitions(ordered, custom, 'v2', true),
       securityDefinitions: {
         BearerToken: {
           description: 'Bearer Token authentication',
@@ -220,6 +225,23 @@ function ofVersion(definition: OpenAPIObject, group: string, version: string): O
     (k) => (k.group === group && k.version === version) || (k.group === '' && k.version === 'v1'),
   );
   return { ...definition, [key]: own };
+}
+
+/** A custom kind whose definition would be called as a built-in one has it under another name where all are in one document. */
+function renamer(names: readonly string[]): <T>(part: T) => T {
+  if (names.length === 0) return (part) => part;
+  const references = new Set(names.map((name) => `#/definitions/${name}`));
+  const rename = (part: unknown): unknown => {
+    if (typeof part !== 'object' || part === null) return part;
+    if (Array.isArray(part)) return part.map(rename);
+    return Object.fromEntries(
+      Object.entries(part).map(([key, value]) => [
+        key,
+        key === '$ref' && references.has(value as string) ? `${value as string}_v2` : rename(value),
+      ]),
+    );
+  };
+  return rename as <T>(part: T) => T;
 }
 
 function sorted(paths: Json): Json {

@@ -65,6 +65,22 @@ test('custom resources appear with their schema', () => {
   assert.ok('com.example.stable.v1.CronTab' in doc.components.schemas);
 });
 
+test('a custom kind whose definition would be called as a built-in one does not take its place', () => {
+  const served = new ResourceDirectory(catalog, (r) => catalog.isEnabled(r.group, r.version));
+  const group = 'apps.api.k8s.io';
+  served.setCustom(`deployments.${group}`, [
+    { ...catalog.resource('apps', 'v1', 'deployments')!, group, custom: true },
+  ]);
+  const doc = documents.wholeDocument(served.groups()) as unknown as Doc;
+  const name = 'io.k8s.api.apps.v1.Deployment';
+  const plain = documents.wholeDocument(directory.groups()) as unknown as Doc;
+  assert.deepEqual(doc.definitions[name], plain.definitions[name]);
+  assert.ok(`${name}_v2` in doc.definitions);
+  const refs = (path: string): string => JSON.stringify(doc.paths[path]);
+  assert.ok(refs(`/apis/${group}/v1/namespaces/{namespace}/deployments/{name}`).includes(`${name}_v2"`));
+  assert.ok(!refs('/apis/apps/v1/namespaces/{namespace}/deployments/{name}').includes('_v2'));
+});
+
 test('the protobuf form of v2 starts with the version and holds every path', () => {
   const doc = documents.wholeDocument(directory.groups());
   const bytes = encodeDocumentV2(doc);

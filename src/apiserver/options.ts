@@ -73,6 +73,8 @@ export interface ApiServerOptions {
   readonly kubernetesNodePort?: number;
   /** `--endpoint-reconciler-type`: who keeps the addresses of the `kubernetes` Service; default lease. */
   readonly endpointReconciler?: EndpointReconciler;
+  /** `--apiserver-count`: how many servers the reconciler master-count knows of; default 1. */
+  readonly apiServerCount?: number;
   /** `--external-hostname`: what clients are told that this server is called. */
   readonly externalHost?: string;
   /** `--service-cluster-ip-range`, default 10.96.0.0/12. */

@@ -302,7 +302,14 @@ class ApiServerImpl implements ApiServer {
     this.#endpoints =
       options.embedded || reconciler === 'none'
         ? undefined
-        : new ServerEndpoints({ store, registries, clock, logger, advertised, alone: reconciler === 'master-count' });
+        : new ServerEndpoints({
+            store,
+            registries,
+            clock,
+            logger,
+            advertised,
+            count: reconciler === 'master-count' ? (options.apiServerCount ?? 1) : undefined,
+          });
 
     const protobuf = new ProtobufObjects(catalog);
     const cbor = this.#features.enabled('CBORServingAndStorage') ? new CborObjects(catalog) : undefined;
@@ -547,7 +554,6 @@ class ApiServerImpl implements ApiServer {
 
   async #bootstrap(): Promise<void> {
     const options = this.#options;
-    const addresses = await this.#endpoints?.join();
     await this.registries.warm(bootstrapped);
     const writes = this.#startWrites;
     const own = writes.attempt(() => this.#aggregation.register());
@@ -559,6 +565,7 @@ class ApiServerImpl implements ApiServer {
       logger: this.#logger,
       authentication: this.#authenticationFiles(this.#certificates ?? options.certificates),
       serviceCidrs: serviceRanges(options),
+    const addresses = await this.#endpoints?.join();
       advertised: { ...kubernetesService(options, this.#listening), ...(addresses === undefined ? {} : { addresses }) },
       endpoints: options.endpointReconciler !== 'none',
       writes,

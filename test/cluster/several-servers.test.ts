@@ -1,6 +1,7 @@
 /** Several API servers on one store: the `kubernetes` Service leads to all that are there, and no longer to those that have gone. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { apiServerId } from '../../src/apiserver/bootstrap/identity-lease.ts';
 import { createWorkspace, startApiServer, startStore } from '../support/api-server.ts';
 import type { Api, Json } from '../support/api.ts';
 
@@ -40,4 +41,46 @@ test('servers come and go', async () => {
     slice: ['192.0.2.1', '192.0.2.9'],
   });
   work.dispose();
+});
+
+test('a known number of servers', async () => {
+  const work = await createWorkspace();
+  await using etcd = await startStore();
+  const start = (address: string) =>
+    startApiServer(work, etcd, [
+      `--advertise-address=${address}`,
+      '--endpoint-reconciler-type=master-count',
+      '--apiserver-count=2',
+    ]);
+  await using first = await start('192.0.2.1');
+  await using second = await start('192.0.2.2');
+  const named = async (): Promise<string[]> => (await addresses(second.api)).endpoints;
+  assert.deepEqual(await named(), ['192.0.2.1', '192.0.2.2']);
+  await using third = await start('192.0.2.3');
+  assert.deepEqual(await named(), ['192.0.2.2', '192.0.2.3'], 'the one after the third goes');
+  await third.stop();
+  assert.deepEqual(await named(), ['192.0.2.2']);
+  await first.stop();
+  work.dispose();
+});
+
+test('a node port that one server gives out and another takes back is free', async () => {
+  const work = await createWorkspace();
+  await using etcd = await startStore();
+  await using first = await startApiServer(work, etcd, ['--advertise-address=192.0.2.1']);
+  await using second = await startApiServer(work, etcd, ['--advertise-address=192.0.2.2']);
+  const services = '/api/v1/namespaces/default/services';
+  for (let i = 0; i < 2; i++) {
+    const made = await first.api.create(services, {
+      metadata: { name: 'a' },
+      spec: { type: 'NodePort', ports: [{ port: 443, nodePort: 32_080 }] },
+    });
+    assert.equal(made.status, 201, made.text);
+    assert.equal((await second.api.delete(`${services}/a`)).status, 200);
+  }
+  work.dispose();
+});
+
+test('the name of a server is made of its host and of what it is', () => {
+  assert.equal(apiServerId('node-1'), 'apiserver-lgabes5ywnaqeagh5dny4zlzs4');
 });

@@ -19,9 +19,13 @@ const collectMs = 3_600_000;
 
 const base32 = 'abcdefghijklmnopqrstuvwxyz234567';
 
-/** `apiserver-` and 26 characters of the hash of the host's name, as upstream derives it. */
+/** `apiserver-` and 26 characters of the hash of the host's name and the component's, each behind its length, as upstream derives it. */
 export function apiServerId(hostname: string): string {
-  const hash = createHash('sha256').update(hostname).digest().subarray(0, 16);
+  const parts = [hostname, 'kube-apiserver'].flatMap((text) => {
+    const bytes = Buffer.from(text);
+    return [Uint8Array.of(bytes.length >> 8, bytes.length & 0xff), bytes];
+  });
+  const hash = createHash('sha256').update(Buffer.concat(parts)).digest().subarray(0, 16);
   let bits = 0;
   let value = 0;
   let out = '';

@@ -3,6 +3,7 @@
  * (upstream's `masterleases`, so that ours and upstream's see each other), and the `kubernetes` Service leads to all of them.
  */
 import type { Clock, Timer } from '../../base/clock.ts';
+import type { Endpoints } from '../../api/types/index.gen.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { KeyValueStore } from '../../etcd/store.ts';
 import type { Registries } from '../registry.ts';
@@ -21,8 +22,8 @@ export interface ServerEndpointsOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly advertised: () => AdvertisedAddress;
-  /** Only this server is told of, and no record is kept (`--endpoint-reconciler-type=master-count`, a count of one). */
-  readonly alone?: boolean;
+  /** No records are kept: of those whom the Endpoints name so many stay (`--endpoint-reconciler-type=master-count`, `--apiserver-count`). */
+  readonly count?: number | undefined;
 }
 
 export class ServerEndpoints {
@@ -40,7 +41,7 @@ export class ServerEndpoints {
   async join(): Promise<readonly string[]> {
     const { store } = this.#o;
     const { address } = this.#o.advertised();
-    if (this.#o.alone === true) return [address];
+    if (this.#o.count !== undefined) return this.#counted(address, this.#o.count);
     const key = `${prefix}${address}`;
     let renewed = false;
     if (this.#lease !== undefined)
@@ -61,6 +62,23 @@ export class ServerEndpoints {
       await store.commit({ key, expectModRevision: undefined, value, lease: this.#lease });
     }
     return this.#all(address);
+  }
+
+  /** Those that the Endpoints name. */
+  #named(): string[] {
+    const metadata = { name: 'kubernetes', namespace: 'default' };
+    const endpoints = new BootstrapWriter(this.#o.registries).current('', 'endpoints', metadata) as
+      | Endpoints
+      | undefined;
+    const subsets = endpoints?.subsets ?? [];
+    return subsets.length === 1 ? (subsets[0]!.addresses ?? []).map((a) => a.ip) : [];
+  }
+
+  /** With our own; where these are more than there are servers, those that follow it have gone. */
+  #counted(own: string, count: number): string[] {
+    const addresses = [...new Set([...this.#named(), own])].sort();
+    while (addresses.length > count) addresses.splice((addresses.indexOf(own) + 1) % addresses.length, 1);
+    return addresses;
   }
 
   /** Those of the family of our own. */
@@ -101,9 +119,10 @@ export class ServerEndpoints {
     if (this.#left) return;
     this.#left = true;
     this.#ticker?.cancel();
-    if (this.#lease === undefined) return;
     const { address } = this.#o.advertised();
     try {
+      if (this.#o.count !== undefined) return await this.#write(this.#named().filter((a) => a !== address));
+      if (this.#lease === undefined) return;
       await this.#o.store.commit({ key: `${prefix}${address}`, expectModRevision: undefined, value: undefined });
       await this.#write(await this.#all(address));
       await this.#o.store.revokeLease(this.#lease);

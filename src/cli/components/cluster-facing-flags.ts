@@ -46,7 +46,13 @@ export const clusterFacingFlags: readonly Flag[] = [
     kind: 'string',
     value: 'lease|master-count|none',
     default: 'lease',
-    help: 'who keeps the addresses behind the kubernetes Service: all servers of the same etcd (lease), this one alone (master-count), somebody else (none)',
+    help: 'who keeps the addresses behind the kubernetes Service: all servers of the same etcd (lease), as many as --apiserver-count says (master-count), somebody else (none)',
+  },
+  {
+    name: 'apiserver-count',
+    kind: 'int',
+    default: 1,
+    help: 'how many API servers there are, for --endpoint-reconciler-type=master-count',
   },
   {
     name: 'external-hostname',
@@ -66,6 +72,7 @@ export function clusterFacingValues(v: Values): ClusterFacingFlags {
     connectionBytesPerSecond: v.int('max-connection-bytes-per-sec'),
     kubernetesNodePort: v.int('kubernetes-service-node-port'),
     endpointReconciler: v.text('endpoint-reconciler-type'),
+    apiServerCount: v.int('apiserver-count'),
     externalHostname: v.string('external-hostname'),
   };
 }

@@ -7,7 +7,6 @@ const windows = 'the windows of watches have the size they need';
 const peers = 'a request is answered by the server that gets it, whatever the release of the others';
 
 export const idleApiServerFlags: IdleFlags = [
-  ['apiserver-count', 'int', '--endpoint-reconciler-type=master-count tells of this server alone'],
   ['contention-profiling', 'bool', 'there are no locks to wait for'],
   ['coordinated-leadership-lease-duration', 'duration', elections],
   ['coordinated-leadership-renew-deadline', 'duration', elections],

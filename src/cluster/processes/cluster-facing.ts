@@ -14,6 +14,7 @@ export interface ClusterFacingFlags {
   /** 0: none. */
   readonly kubernetesNodePort: number;
   readonly endpointReconciler: string;
+  readonly apiServerCount: number;
   readonly externalHostname: string | undefined;
 }
 
@@ -36,6 +37,8 @@ export function clusterFacing(
   const reconciler = flags.endpointReconciler === '' ? 'lease' : flags.endpointReconciler;
   const endpointReconciler = reconcilers.find((r) => r === reconciler);
   if (endpointReconciler === undefined) throw new StartError(`Reconciler not implemented: ${reconciler}`);
+  if (flags.apiServerCount <= 0)
+    throw new StartError(`--apiserver-count should be a positive number, but value '${flags.apiServerCount}' provided`);
   const host = flags.externalHostname ?? '';
   return {
     allowPrivileged: flags.allowPrivileged,
@@ -43,6 +46,7 @@ export function clusterFacing(
     kubeletAddressTypes: flags.kubeletAddressTypes,
     connectionBytesPerSecond: flags.connectionBytesPerSecond,
     endpointReconciler,
+    apiServerCount: flags.apiServerCount,
     ...(port === 0 ? {} : { kubernetesNodePort: port }),
     ...(host === '' ? {} : { externalHost: host }),
   };

@@ -555,6 +555,7 @@ class ApiServerImpl implements ApiServer {
   async #bootstrap(): Promise<void> {
     const options = this.#options;
     await this.registries.warm(bootstrapped);
+    const addresses = await this.#endpoints?.join();
     const writes = this.#startWrites;
     const own = writes.attempt(() => this.#aggregation.register());
     // Told below, with what else goes wrong.
@@ -565,7 +566,6 @@ class ApiServerImpl implements ApiServer {
       logger: this.#logger,
       authentication: this.#authenticationFiles(this.#certificates ?? options.certificates),
       serviceCidrs: serviceRanges(options),
-    const addresses = await this.#endpoints?.join();
       advertised: { ...kubernetesService(options, this.#listening), ...(addresses === undefined ? {} : { addresses }) },
       endpoints: options.endpointReconciler !== 'none',
       writes,

@@ -185,10 +185,10 @@ export function installServedPaths(routes: Routes, o: ServedPaths): void {
     emulationVersion: options.effectiveVersion?.emulation,
     paths,
     statusz: o.features.enabled('ComponentStatusz'),
+    cbor: o.features.enabled('CBORServingAndStorage'),
     flags: o.features.enabled('ComponentFlagz') ? operations.flags : undefined,
   });
   const index = indexHandler(paths);
   routes.add('/', index, false);
   routes.add('/index.html', index, false);
 }
-    cbor: o.features.enabled('CBORServingAndStorage'),

@@ -517,8 +517,6 @@ async function prepareUpdate(
   let next = await updater(live);
   if (next !== live) {
     next = withRequestNamespace(next, resource.namespaced ? namespace : '');
-    // What was put has none any more; upstream looks at what a patch made when admission has seen it.
-    if (!options.apply) next = dedupOwnerReferences(ctx, next, true);
   }
   if (next !== live && !options.apply) next = throughInternal(next, hub.apiVersion);
   if (!options.apply && options.keepManagedFields !== true) {
@@ -535,10 +533,12 @@ async function prepareUpdate(
     const a = viewed(attributes(ctx, support, 'UPDATE', scope, name, next, live, options), view);
     const mutated = (await support.admission.mutate(a)) as KubeObject | undefined;
     if (mutated !== undefined && mutated !== a.object) {
-      if (view === undefined) next = dedupOwnerReferences(ctx, mutated, true);
+      if (view === undefined) next = mutated;
       else if (view.merge !== undefined) next = view.merge(next, mutated);
     }
   }
+  // What was put had none before; what a patch made is looked at when admission has seen it.
+  if (next !== live) next = dedupOwnerReferences(ctx, next, true);
   checkResourceVersion(support, strategy, name, next.metadata, current);
   const old = objectIn(current, hub.apiVersion);
   // Canonical already, so that members which did not change are the old ones, and an empty struct is told from none.

@@ -21,10 +21,12 @@ import type {
   ResourceClaimTemplateSpec,
   ResourceSliceSpec,
 } from '../../api/types/resource-v1.gen.ts';
+import type { Namespace } from '../../api/types/core-v1.gen.ts';
+import { Namespaces } from '../admission/namespaces.ts';
 import type { Authorizer } from '../context.ts';
 import { forbiddenByAuthorizer } from '../filters/authorization.ts';
 import type { Registries } from '../registry.ts';
-import type { Draft, ResourceStrategies, StrategyContext } from '../strategy.ts';
+import type { Draft, Findings, ResourceStrategies, StrategyContext } from '../strategy.ts';
 import {
   resourceSliceWarnings,
   validateDeviceTaintRule,
@@ -48,7 +50,7 @@ import { bumpWhenChanged, plainKind, type StatusOptions } from './common.ts';
 
 export interface DynamicResourceDeps {
   readonly features: FeatureGates;
-  readonly registries: Pick<Registries, 'cachedGet'>;
+  readonly registries: Registries;
   /** undefined: nothing is held against what the caller may do. */
   readonly authorizer?: Authorizer | undefined;
 }
@@ -126,17 +128,29 @@ function cleanClaimSpec(
 }
 
 /** `adminAccess` reaches into what others use: the namespace must be marked for it. */
-function adminErrors(deps: DynamicResourceDeps, object: KubeObject, path: string | undefined): FieldError[] {
+function adminErrors(deps: DynamicResourceDeps, object: KubeObject, path: string | undefined): Findings {
   if (path === undefined) return [];
-  const namespace = deps.registries.cachedGet('', 'namespaces', '', object.metadata.namespace ?? '');
-  if ((namespace?.object().metadata['labels'] as Record<string, string> | undefined)?.[adminLabel] === 'true')
-    return [];
-  return [
-    forbiddenField(
-      path,
-      `admin access to devices requires the \`${adminLabel}: true\` label on the containing namespace`,
-    ),
-  ];
+  const judge = (namespace: Namespace): FieldError[] =>
+    namespace.metadata?.labels?.[adminLabel] === 'true'
+      ? []
+      : [
+          forbiddenField(
+            path,
+            `admin access to devices requires the \`${adminLabel}: true\` label on the containing namespace`,
+          ),
+        ];
+  const namespace = new Namespaces(deps.registries).get(object.metadata.namespace ?? '');
+  if (!(namespace instanceof Promise)) return judge(namespace);
+  return namespace.then(judge, (error: unknown) => {
+    const why = error instanceof Error ? error.message : String(error);
+    const detail = `could not retrieve namespace to verify admin access: ${why}`;
+    return [{ type: 'InternalError', field: path, detail }];
+  });
+}
+
+/** Both, the ones of `first` before the others. */
+function together(first: Findings, others: readonly FieldError[]): Findings {
+  return first instanceof Promise ? first.then((errors) => [...errors, ...others]) : [...first, ...others];
 }
 
 function adminRequested(spec: ResourceClaimSpec | undefined): string | undefined {
@@ -306,10 +320,11 @@ function claims(deps: DynamicResourceDeps, rules: DeviceRules): ResourceStrategi
       status: true,
       create: (object) => clean(object, undefined),
       update: clean,
-      validate: (object) => [
-        ...adminErrors(deps, object, adminRequested(object['spec'] as ResourceClaimSpec | undefined)),
-        ...validateResourceClaim(rules, object),
-      ],
+      validate: (object) =>
+        together(
+          adminErrors(deps, object, adminRequested(object['spec'] as ResourceClaimSpec | undefined)),
+          validateResourceClaim(rules, object),
+        ),
       validateUpdate: validateResourceClaimUpdate,
     },
     {
@@ -325,7 +340,7 @@ function claims(deps: DynamicResourceDeps, rules: DeviceRules): ResourceStrategi
         ? adminErrors(deps, object, adminGranted(statusOf<ResourceClaimStatus>(object).allocation))
         : [];
     return granular
-      ? statusAccess(authorizer, features, ctx, object, old).then((errors) => [...admin, ...errors])
+      ? statusAccess(authorizer, features, ctx, object, old).then((errors) => together(admin, errors))
       : admin;
   });
   return { ...kind, subresources: { status } };
@@ -342,10 +357,11 @@ function templates(deps: DynamicResourceDeps, rules: DeviceRules): ResourceStrat
   return plainKind({
     create: (object) => clean(object, undefined),
     update: clean,
-    validate: (object) => [
-      ...adminErrors(deps, object, adminRequested(specIn(object)?.spec)),
-      ...validateResourceClaimTemplate(rules, object),
-    ],
+    validate: (object) =>
+      together(
+        adminErrors(deps, object, adminRequested(specIn(object)?.spec)),
+        validateResourceClaimTemplate(rules, object),
+      ),
     validateUpdate: (object, old) => [
       ...validateResourceClaimTemplate(rules, object),
       ...validateImmutable(object['spec'], old['spec'], 'spec', 'resource.ResourceClaimTemplateSpec'),

@@ -4,7 +4,7 @@
  * another folder inside the repository.
  */
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import * as http from 'node:http';
 import { join, resolve } from 'node:path';
 import { build } from 'esbuild';
@@ -90,6 +90,18 @@ if (!process.argv.includes('--quick')) {
     join(dist, 'types-all'),
   ]);
   cpSync(join(dist, 'types-all', 'src'), join(dist, 'types'), { recursive: true });
+  // Who uses the package need not be able to import JSON: the names of the gates stand in the declarations themselves.
+  const gates = join(dist, 'types/api/features/feature-gates.d.ts');
+  const names = Object.keys(
+    JSON.parse(readFileSync(join(root, 'src/api/features/feature-gates.json'), 'utf8')) as object,
+  );
+  writeFileSync(
+    gates,
+    readFileSync(gates, 'utf8').replace(
+      /^import gatesJson from .*$/m,
+      `declare const gatesJson: Readonly<Record<${names.map((n) => JSON.stringify(n)).join(' | ')}, unknown>>;`,
+    ),
+  );
   rmSync(join(dist, 'types-all'), { recursive: true, force: true });
 }
 

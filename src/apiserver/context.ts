@@ -41,6 +41,8 @@ export interface RequestContext {
   readonly signal: AbortSignal;
   /** Real milliseconds (`ioNow`) by which it is answered, whatever comes; undefined: there is no such time. */
   readonly deadline?: number | undefined;
+  /** Real milliseconds in which it waited for others: its turn, webhooks. */
+  waitedMs?: number;
   /** Lists that the object to be written was given with empty, for validation to see; set as it is decoded. */
   emptyLists?: readonly ListPath[] | undefined;
   /** Where the body is told to the audit log; undefined where nothing is told. */

@@ -38,6 +38,8 @@ export interface RequestObserver {
   /** `bytes` of the answer where they are known. */
   finished(scope: Scope, status: number, bytes: number): void;
   dropped(scope: Scope): void;
+  /** Ended in self-defence: it took too long, or who should answer it cannot. */
+  terminated(scope: Scope, code: number, component: 'apiserver' | 'aggregator'): void;
   watchStarted(scope: Scope): void;
   watchEnded(scope: Scope): void;
   /** A request that lasts, other than a watch, begins or ends. */
@@ -111,14 +113,20 @@ export class GenericServer implements Serve {
         ? undefined
         : auditFilters(options.audit, options.clock, (scope, response) => this.encoder.objects(scope, response));
     const onDropped = (scope: Scope): void => this.#observer?.dropped(scope);
+    const { access } = options;
+    const timed = (name: string, filter: Filter): Filter =>
+      access === undefined ? filter : access.timed(name, filter);
     const filters = [
       withRequestInfo(),
-      withDeadline(this.#deadlines),
+      withDeadline(this.#deadlines, (scope) => this.#observer?.terminated(scope, 504, 'apiserver')),
       withAuthentication(options.authenticator, options.logger, audit?.refused, options.access),
       ...(options.untilReady === undefined ? [] : [options.untilReady]),
       ...(options.tracing === undefined ? [] : [options.tracing]),
-      ...(audit === undefined ? [] : [audit.filter]),
-      withImpersonation(options.authorizer, observe, options.impersonation),
+      ...(audit === undefined ? [] : [timed('audit', audit.filter)]),
+      timed(
+        options.impersonation?.constrained === true ? 'constrainedimpersonation' : 'impersonation',
+        withImpersonation(options.authorizer, observe, options.impersonation),
+      ),
       options.flowControl === undefined
         ? withMaxInFlight(
             options.maxRequestsInFlight ?? 400,
@@ -126,12 +134,15 @@ export class GenericServer implements Serve {
             this.inFlight,
             onDropped,
           )
-        : withPriorityAndFairness({
-            control: options.flowControl,
-            inFlight: this.inFlight,
-            requestTimeoutMs: this.#deadlines.limit,
-            onDropped,
-          }),
+        : timed(
+            'priorityandfairness',
+            withPriorityAndFairness({
+              control: options.flowControl,
+              inFlight: this.inFlight,
+              requestTimeoutMs: this.#deadlines.limit,
+              onDropped,
+            }),
+          ),
       withAuthorization(options.authorizer, observe, options.access),
       // What a handler refuses is known as a response to every filter around it.
       withPanicRecovery(options.logger),

@@ -114,6 +114,13 @@ export function installServedPaths(routes: Routes, o: ServedPaths): void {
             [{ resource: r.group === '' ? r.resource : `${r.resource}.${r.group}` }, objects] as const,
         ),
     ),
+    computed(
+      'gauge',
+      'apiserver_storage_db_total_size_in_bytes',
+      'Total size of the storage database file physically allocated in bytes.',
+      () => (storage.sizeMetrics === false ? [] : [[{ endpoint: storage.endpoint ?? 'embedded' }, storeBytes]]),
+    ),
+    ...registries.families,
     ...cacheFamilies(() => registries.counts()),
     computed(
       'gauge',

@@ -175,6 +175,7 @@ class ApiServerImpl implements ApiServer {
       storageMediaType: options.storageMediaType,
       storesCbor: this.#features.enabled('CBORServingAndStorage'),
       storage: options.storage,
+      detectCacheInconsistency: this.#features.enabled('DetectCacheInconsistency'),
     });
     const registries = this.registries;
     this.#allocation = new Allocation(registries, this.#options, logger);
@@ -360,6 +361,7 @@ class ApiServerImpl implements ApiServer {
       services,
       proxyClient: options.proxyClientCertificate,
       rejectRedirects: options.rejectRedirects ?? true,
+      onUnavailable: (scope) => this.metrics.terminated(scope, 503, 'aggregator'),
       computed,
       sessionStarted,
       trace: tracer,

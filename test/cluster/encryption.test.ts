@@ -317,6 +317,12 @@ test('KMS v2: the seed by the plugin, a key for each value, another key id, heal
     assert.equal((await server.api.get(`${secrets}/one`)).body.data.p, Buffer.from('hush-hush').toString('base64'));
     assert.equal(plugin.decrypts, 1);
     const metrics = (await server.api.get('/metrics')).text;
+    assert.match(metrics, /^apiserver_storage_data_key_generation_duration_seconds_count [1-9]/m);
+    assert.match(metrics, /^apiserver_storage_envelope_transformation_cache_misses_total 1$/m);
+    assert.match(
+      metrics,
+      /^apiserver_envelope_encryption_key_id_hash_status_last_timestamp_seconds\{apiserver_id_hash="sha256:\w+",key_id_hash="sha256:\w+",provider_name="plug"\} \d/m,
+    );
     assert.match(
       metrics,
       /^apiserver_envelope_encryption_kms_operations_latency_seconds_count\{grpc_status_code="OK",method_name="\/v2\.KeyManagementService\/Decrypt",provider_name="plug"\} 1$/m,
@@ -442,6 +448,13 @@ test('KMS v1: behind its gate, a key for each value by the plugin; refused witho
     const text = Buffer.concat([d.update(sealed.subarray(12, -16)), d.final()]).toString();
     assert.match(text, /^\{"kind":"Secret"/);
     assert.equal((await server.api.get('/healthz/kms-providers')).text, 'ok');
+    const metrics = (await server.api.get('/metrics')).text;
+    assert.match(metrics, /^apiserver_storage_data_key_generation_duration_seconds_count [1-9]/m);
+    assert.match(metrics, /^apiserver_envelope_encryption_dek_cache_fill_percent 0\.00\d/m);
+    assert.match(
+      metrics,
+      /^apiserver_envelope_encryption_dek_cache_inter_arrival_time_seconds_count\{transformation_type="to_storage"\} [1-9]/m,
+    );
     await server.stop();
   }
   asked.length = 0;

@@ -59,6 +59,10 @@ const expected: ExpectedFamilies = {
   apiserver_admission_step_admission_duration_seconds: ['histogram', 'operation,rejected,type'],
   apiserver_admission_webhook_admission_duration_seconds: ['histogram', 'name,operation,rejected,type'],
   apiserver_request_filter_duration_seconds: ['histogram', 'filter'],
+  apiserver_storage_consistency_checks_total: ['counter', ''],
+  apiserver_storage_db_total_size_in_bytes: ['gauge', 'endpoint'],
+  apiserver_terminated_watchers_total: ['counter', 'group,resource'],
+  etcd_lease_object_counts: ['histogram', ''],
   apiserver_watch_cache_read_wait_seconds: ['histogram', 'group,resource'],
   apiserver_watch_events_sizes: ['histogram', 'group,resource,version'],
   apiserver_audit_event_total: ['counter', ''],
@@ -112,7 +116,7 @@ const expected: ExpectedFamilies = {
   // Without a promise, but looked at by everybody.
   apiserver_registered_watchers: ['gauge', 'group,kind,version'],
   apiserver_request_sli_duration_seconds: ['histogram', 'component,group,resource,scope,subresource,verb,version'],
-  apiserver_request_terminations_total: ['counter', ''],
+  apiserver_request_terminations_total: ['counter', 'code,component,group,resource,scope,subresource,verb,version'],
   apiserver_tls_handshake_errors_total: ['counter', ''],
   apiserver_watch_events_total: ['counter', 'group,resource,version'],
   authenticated_user_requests: ['counter', 'username'],
@@ -159,6 +163,8 @@ async function live(api: Api, url: string, caBundle: string): Promise<void> {
     return tried.status === 422 ? true : undefined;
   });
   await api.create(maps, { metadata: { name: 'a' }, data: { k: 'v' } });
+  const involvedObject = { kind: 'ConfigMap', namespace: 'default', name: 'a' };
+  await api.create('/api/v1/namespaces/default/events', { metadata: { name: 'e' }, involvedObject });
   await api.merge(`${maps}/a`, { data: { k: 'w' } });
   await api.apply(`${maps}/b`, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'b' } });
   await api.request('GET', `${maps}/a`, undefined, { 'user-agent': 'kube-scheduler/v1.36.2' });
@@ -188,6 +194,15 @@ test('metrics: names, types, labels and levels of upstream', async () => {
   const { api } = server;
   await live(api, hook.url, hook.caBundle);
   await server.as('alice').get('/api/v1/nodes');
+  await server.as('alice').get('/apis/made.up/v7/namespaces/x/things');
+  await api.create('/apis/apiregistration.k8s.io/v1/apiservices', {
+    metadata: { name: 'v1.gone.example.com' },
+    spec: {
+      ...{ group: 'gone.example.com', version: 'v1', groupPriorityMinimum: 100, versionPriority: 10 },
+      ...{ service: { namespace: 'default', name: 'gone' }, insecureSkipTLSVerify: true },
+    },
+  });
+  await until(async () => ((await api.get('/apis/gone.example.com/v1/things')).status === 503 ? true : undefined));
   await api.get('/api/v1/namespaces/default/pods/none/log');
   const aggregated = 'application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList';
   await api.request('GET', '/apis', undefined, { accept: aggregated });
@@ -227,7 +242,13 @@ test('metrics: names, types, labels and levels of upstream', async () => {
   assert.equal(total({ resource: 'configmaps', verb: 'APPLY', code: '201' }), 1);
   assert.equal(total({ resource: 'configmaps', verb: 'WATCH' }), 1);
   assert.equal(total({ verb: 'GET', system_client: 'kube-scheduler' }), 1);
-  assert.equal(total({ verb: 'LIST', code: '403' }), 1);
+  // Who is refused before anything is done for them counts as a decision, and makes no series of names that they chose.
+  assert.equal(total({ code: '403' }), 0);
+  assert.equal(total({ group: 'made.up' }), 0);
+  assert.match(
+    answer.text,
+    /^apiserver_request_terminations_total\{code="503",component="aggregator",group="gone.example.com",.*verb="LIST",version="v1"\} \d+$/m,
+  );
 });
 
 test('health: checks by name, verbose, excluded; their outcomes; component statuses', async () => {

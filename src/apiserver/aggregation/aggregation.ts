@@ -34,6 +34,7 @@ export interface AggregationOptions {
   readonly trace?: OutgoingTrace | undefined;
   /** `--aggregator-reject-forwarding-redirect` */
   readonly rejectRedirects: boolean;
+  readonly onUnavailable: (scope: Scope) => void;
 }
 
 export class Aggregation {
@@ -57,6 +58,7 @@ export class Aggregation {
       sessionStarted: options.sessionStarted,
       trace: options.trace,
       rejectRedirects: options.rejectRedirects,
+      onUnavailable: options.onUnavailable,
     });
     this.families = this.#availability.families;
   }

@@ -71,6 +71,8 @@ export interface AggregationProxyOptions {
   readonly trace?: OutgoingTrace | undefined;
   /** Redirections are refused instead of passed on. */
   readonly rejectRedirects: boolean;
+  /** A request that the server behind cannot be given. */
+  readonly onUnavailable: (scope: Scope) => void;
 }
 
 export interface AggregationProxy {
@@ -79,14 +81,18 @@ export interface AggregationProxy {
 }
 
 export function createAggregationProxy(options: AggregationProxyOptions): AggregationProxy {
-  const { services, sessionStarted, trace, rejectRedirects } = options;
+  const { services, sessionStarted, trace, rejectRedirects, onUnavailable } = options;
+  const unavailable = (scope: Scope, text: string): OutgoingResponse => {
+    onUnavailable(scope);
+    return textResponse(503, text);
+  };
 
   const pass = async (scope: Scope, remote: RemoteService, discovery: boolean): Promise<OutgoingResponse> => {
-    if (!remote.available) return textResponse(503, 'service unavailable');
+    if (!remote.available) return unavailable(scope, 'service unavailable');
     try {
       remote.resolve();
     } catch {
-      return textResponse(503, 'service unavailable');
+      return unavailable(scope, 'service unavailable');
     }
     const { request } = scope;
     const query = request.rawQuery ?? request.query.toString();
@@ -124,7 +130,7 @@ export function createAggregationProxy(options: AggregationProxyOptions): Aggreg
       span?.end(undefined);
       if (!(error instanceof RemoteError)) throw error;
       const why = late?.signal.aborted === true ? 'context deadline exceeded' : error.message;
-      return textResponse(503, `error trying to reach service: ${why}`);
+      return unavailable(scope, `error trying to reach service: ${why}`);
     } finally {
       cancel?.();
     }

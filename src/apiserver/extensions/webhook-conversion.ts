@@ -41,7 +41,7 @@ export class ConversionMetrics {
   readonly #latency = new HistogramVector(
     'apiserver_conversion_webhook_duration_seconds',
     'Conversion webhook request latency',
-    [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60],
+    [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 45, 60],
   );
   readonly #openapi2 = new Vector(
     'counter',

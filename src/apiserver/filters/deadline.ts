@@ -84,7 +84,7 @@ export function requestedTimeout(scope: Scope): number | undefined {
   }
 }
 
-export function withDeadline(deadlines: Deadlines): Filter {
+export function withDeadline(deadlines: Deadlines, onExpired: (scope: Scope) => void = () => {}): Filter {
   return (next) => (scope) => {
     if (scope.longRunning) return next(scope);
     const asked = requestedTimeout(scope);
@@ -95,6 +95,7 @@ export function withDeadline(deadlines: Deadlines): Filter {
     return new Promise<OutgoingResponse>((resolve, reject) => {
       const expire = (): void => {
         scope.expire();
+        onExpired(scope);
         resolve(timedOut());
       };
       if (sooner) {

@@ -55,7 +55,9 @@ export class Scope implements RequestContext {
   audit: AuditRecord | undefined = undefined;
   /** Its handling threw what is no Status. */
   panicked = false;
-  /** Real milliseconds that it waited for its turn. */
+  /** When the filter that it is in began with it (`ioNow`); where that is measured. */
+  filterBegan = 0;
+  /** Real milliseconds that it waited for its turn and for webhooks. */
   waitedMs = 0;
   #deadline: AbortController | undefined = undefined;
   #signal: AbortSignal | undefined = undefined;

@@ -1,6 +1,7 @@
 /** How requests were authenticated and authorized, with upstream's names. */
 import { ioNow } from '../../base/io-time.ts';
 import type { Decision } from '../context.ts';
+import type { Filter } from '../filters/scope.ts';
 import { HistogramVector, Vector } from './exposition.ts';
 import type { Distribution, Family, Value } from './exposition.ts';
 
@@ -95,6 +96,21 @@ export class AccessMetrics {
     const took = since === undefined ? 0 : (ioNow() - since) / 1000;
     seconds.observe(took);
     this.#authenticating.observe(took);
+  }
+
+  /** The filter with its time measured, from when a request comes to it until it hands the request on. */
+  timed(name: string, filter: Filter): Filter {
+    const seconds = this.#filters.series(name, () => ({ filter: name }));
+    return (next) => {
+      const handle = filter((scope) => {
+        seconds.observe((ioNow() - scope.filterBegan) / 1000);
+        return next(scope);
+      });
+      return (scope) => {
+        scope.filterBegan = ioNow();
+        return handle(scope);
+      };
+    };
   }
 
   authorized(decision: Decision, error: Error | undefined, since: number): void {

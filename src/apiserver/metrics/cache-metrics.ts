@@ -79,6 +79,22 @@ export function cacheFamilies(caches: () => Iterable<Cached>): Family[] {
       'Estimated size of stored objects in database. Estimate is based on sum of last observed sizes of serialized objects. In case of a fetching error, the value will be -1.',
       (c) => c.bytes,
     ),
+    of(
+      'counter',
+      'apiserver_terminated_watchers_total',
+      'Watchers that were ended because they took too long over what they were sent.',
+      (c) => c.counted.terminated,
+    ),
+    computed(
+      'counter',
+      'apiserver_storage_consistency_checks_total',
+      'Comparisons of a watch cache with the store, by what came of them.',
+      function* () {
+        for (const { resource: r, cache } of caches())
+          for (const [status, n] of Object.entries(cache.counted.checks))
+            if (n > 0) yield [{ group: r.group, resource: r.resource, status }, n] as const;
+      },
+    ),
     distributions(
       'apiserver_watch_cache_read_wait_seconds',
       'Histogram of time spent waiting for a watch cache to become fresh.',

@@ -22,6 +22,7 @@ export function requestLog(inner: RequestObserver, logger: Logger): RequestObser
       });
     },
     dropped: (scope) => inner.dropped(scope),
+    terminated: (scope, code, component) => inner.terminated(scope, code, component),
     watchStarted: (scope) => inner.watchStarted(scope),
     watchEnded: (scope) => inner.watchEnded(scope),
     lasting: (scope, by) => inner.lasting(scope, by),

@@ -29,7 +29,8 @@ const methodVerbs: Readonly<Record<string, string>> = {
   update: 'PUT',
   patch: 'PATCH',
   delete: 'DELETE',
-  deletecollection: 'DELETECOLLECTION',
+  // As the method says.
+  deletecollection: 'DELETE',
   proxy: 'CONNECT',
 };
 
@@ -245,9 +246,12 @@ export class RequestMetrics implements RequestObserver {
     const dry = dryRun(scope);
     const known = scope.resource === undefined ? undefined : this.#counted.get(scope.resource);
     const seconds = (ioNow() - scope.receivedAt) / 1000;
+    // As upstream: refused before it came to a resource, passed on, or of what there is not. Nobody can make series of any name.
+    if (info.isResourceRequest && scope.resource === undefined) return;
     const length = scope.request.headers['content-length'];
     if (length !== undefined && info.isResourceRequest) {
-      const { group, resource, verb: asked } = info;
+      const { group, resource } = info;
+      const asked = info.verb === 'deletecollection' ? 'delete_collection' : info.verb;
       const sizes = this.#bodies.series(`${group} ${resource} ${asked}`, () => ({ group, resource, verb: asked }));
       sizes.observe(Number(length));
     }
@@ -321,17 +325,29 @@ export class RequestMetrics implements RequestObserver {
   }
 
   dropped(scope: Scope): void {
-    const info = scope.info;
-    this.#dropped
-      .series(`${info.group} ${info.version} ${info.resource} ${info.subresource} ${info.verb}`, () => ({
+    this.terminated(scope, 429, 'apiserver');
+    const { group, version, resource, subresource, isResourceRequest } = scope.info;
+    if (!isResourceRequest) return;
+    const dry = dryRun(scope);
+    const verb = verbOf(scope);
+    const where = scopeOf(scope);
+    this.#requests
+      .series(`${verb} ${group} ${version} ${resource} ${subresource} ${where} 429 ${dry} `, () => ({
+        ...{ component: 'apiserver', dry_run: dry, group, resource, scope: where, subresource, verb, version },
         code: '429',
-        component: 'apiserver',
-        group: info.group,
-        resource: info.resource,
-        scope: scopeOf(scope),
-        subresource: info.subresource,
-        verb: verbOf(scope),
-        version: info.version,
+        system_client: '',
+      }))
+      .inc();
+  }
+
+  terminated(scope: Scope, code: number, component: 'apiserver' | 'aggregator'): void {
+    const { group, version, resource, isResourceRequest, path } = scope.info;
+    const subresource = isResourceRequest ? scope.info.subresource : pathOf(path);
+    const verb = verbOf(scope);
+    const where = scopeOf(scope);
+    this.#dropped
+      .series(`${component} ${code} ${verb} ${group} ${version} ${resource} ${subresource} ${where}`, () => ({
+        ...{ code: String(code), component, group, resource, scope: where, subresource, verb, version },
       }))
       .inc();
   }

@@ -46,7 +46,7 @@ const beta = new Set([
 ]);
 
 /** Those that are nobody's promise: of the process. */
-const bare = /^(?:process|nodejs)_/;
+const bare = /^(?:process|nodejs|grpc_client)_/;
 /** Upstream says nothing of these. */
 const unsaid = new Set([
   'apiserver_flowcontrol_demand_seats',

@@ -4,6 +4,7 @@
  */
 import type { Clock } from '../../base/clock.ts';
 import type { KeyValueStore } from '../../etcd/store.ts';
+import type { Distribution } from '../metrics/exposition.ts';
 
 const maxObjects = 1000;
 
@@ -11,13 +12,15 @@ export class Leases {
   readonly #store: KeyValueStore;
   readonly #clock: Clock;
   readonly #reuseSeconds: number;
+  readonly #counts: Distribution | undefined;
   #current: { lease: Promise<string>; ttl: number; until: number; objects: number } | undefined;
 
-  /** `reuseSeconds`: `--lease-reuse-duration-seconds` */
-  constructor(store: KeyValueStore, clock: Clock, reuseSeconds = 60) {
+  /** `reuseSeconds`: `--lease-reuse-duration-seconds`; `counts`: told how many objects a lease has had when the next one begins. */
+  constructor(store: KeyValueStore, clock: Clock, reuseSeconds = 60, counts?: Distribution) {
     this.#store = store;
     this.#clock = clock;
     this.#reuseSeconds = reuseSeconds;
+    this.#counts = counts;
   }
 
   /** A lease under which an object lives for at least `ttlSeconds`. */
@@ -29,6 +32,8 @@ export class Leases {
       current.objects++;
       return current.lease;
     }
+    // As upstream counts: the one that the last lease was not taken for with it.
+    this.#counts?.observe((current?.objects ?? 0) + 1);
     const lease = this.#store.grantLease(ttlSeconds + reuse);
     this.#current = { lease, ttl: ttlSeconds, until: now + reuse * 1000, objects: 1 };
     lease.catch(() => {

@@ -33,6 +33,7 @@ import { fieldManagingFactory } from './field-managing.ts';
 import { GenericRegistry } from './generic.ts';
 import { Leases } from './leases.ts';
 import { ObjectStore } from './object-store.ts';
+import { HistogramVector, type Family } from '../metrics/exposition.ts';
 import { fieldsOf, fieldsWanted } from './selectable-fields.ts';
 import { completeStrategies } from './subresource-strategies.ts';
 import type { TypeSupport } from './type-support.ts';
@@ -64,6 +65,8 @@ export interface RegistriesOptions {
   /** Custom resources are stored as CBOR. */
   readonly storesCbor?: boolean;
   readonly storage?: StorageOptions | undefined;
+  /** The gate DetectCacheInconsistency: caches of a store that others write, too, are held against it now and then. */
+  readonly detectCacheInconsistency?: boolean;
 }
 
 /** One version of a custom resource. */
@@ -128,6 +131,12 @@ export class RegistriesImpl implements Registries {
   readonly #parsed: ParsedCache;
   /** By store. */
   readonly #leases = new WeakMap<KeyValueStore, Leases>();
+  readonly #leaseObjects = new HistogramVector(
+    'etcd_lease_object_counts',
+    'Objects that one lease of the store was taken for.',
+    [10, 50, 100, 500, 1000, 2500, 5000],
+  );
+  readonly families: readonly Family[] = [this.#leaseObjects];
   /** Those of the built-in resources: one, unless some are kept elsewhere. */
   readonly #stores: Set<KeyValueStore>;
   readonly #deadlines: Deadlines;
@@ -230,7 +239,12 @@ export class RegistriesImpl implements Registries {
   #leasesOf(store: KeyValueStore): Leases {
     let found = this.#leases.get(store);
     if (found === undefined) {
-      found = new Leases(store, this.#options.clock, this.#options.storage?.leaseReuseSeconds);
+      found = new Leases(
+        store,
+        this.#options.clock,
+        this.#options.storage?.leaseReuseSeconds,
+        this.#leaseObjects.series('', () => ({})),
+      );
       this.#leases.set(store, found);
     }
     return found;
@@ -308,6 +322,11 @@ export class RegistriesImpl implements Registries {
         embedded,
         windowBytes: options.windowBytes ?? 24 << 20,
         windowMs: options.windowMs ?? 5 * 60_000,
+        // As upstream: every five minutes, and up to half as long again.
+        checkEveryMs:
+          options.detectCacheInconsistency === true && !embedded
+            ? 5 * 60_000 * (1 + options.random.float() / 2)
+            : undefined,
       });
       this.#caches.add(cache);
     }

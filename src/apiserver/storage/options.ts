@@ -17,4 +17,6 @@ export interface StorageOptions {
   readonly countMetrics?: boolean;
   /** False: metrics tell no size of the store (`--etcd-db-metric-poll-interval=0`). */
   readonly sizeMetrics?: boolean;
+  /** Where the store is, as metrics name it; default `embedded`. */
+  readonly endpoint?: string | undefined;
 }

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { VirtualClock } from '../../base/clock.ts';
+import type { RangeRequest, RangeResult } from '../../etcd/store.ts';
 import type { Harness, Json } from '../verbs/harness.ts';
 import { startHarness, take, told } from '../verbs/harness.ts';
+import { DelegatingStore } from './delegating-store.ts';
 
 const cms = '/api/v1/namespaces/default/configmaps';
 const pods = '/api/v1/namespaces/default/pods';
@@ -223,5 +225,36 @@ test('a watcher that does not read is ended', async () => {
   for (let batch = await watch.next(); batch !== undefined; batch = await watch.next()) seen += batch.length;
   assert.ok(seen < 12);
   assert.equal(h.registries.registry('', 'configmaps')!.cache.watcherCount, 0);
+  await h.close();
+});
+
+test('a cache of a store that others write, too, is held against it, and read anew where it is wrong', async () => {
+  let lost = false;
+  class Forgetful extends DelegatingStore {
+    readonly stale = undefined;
+
+    override async range(request: RangeRequest): Promise<RangeResult> {
+      const found = await super.range(request);
+      return lost && request.keysOnly === true ? { ...found, kvs: found.kvs.slice(0, -1) } : found;
+    }
+  }
+  const clock = new VirtualClock();
+  const h = await startHarness({ clock, remote: (store) => new Forgetful(store) });
+  await fill(h, 3);
+  const { counted } = h.registries.registry('', 'configmaps')!.cache;
+  await h.request('GET', cms);
+  const minutes = async (n: number): Promise<void> => {
+    for (let i = 0; i < n; i++) await clock.advance(60_000);
+  };
+  await minutes(20);
+  assert.ok(counted.checks.success >= 1);
+  assert.equal(counted.checks.failure, 0);
+  lost = true;
+  await minutes(9);
+  assert.ok(counted.checks.failure >= 1);
+  lost = false;
+  assert.deepEqual(names((await h.request('GET', cms)).body), ['c000', 'c001', 'c002']);
+  assert.equal(counted.initializations, 1 + counted.checks.failure);
+  assert.equal(counted.checks.error, 0);
   await h.close();
 });

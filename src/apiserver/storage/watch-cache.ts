@@ -26,6 +26,7 @@ import {
   tooLargeResourceVersion,
 } from './continue.ts';
 import { Dispatcher } from './dispatch.ts';
+import { firstDifference } from './consistency.ts';
 import { EventLog, LogEvent } from './event-log.ts';
 import { prefixEnd } from './keys.ts';
 import type { Selection } from './selection.ts';
@@ -48,6 +49,8 @@ export interface WatchCacheOptions {
   readonly embedded: boolean;
   readonly windowBytes: number;
   readonly windowMs: number;
+  /** How often it is held against the store, cluster time; undefined: never. */
+  readonly checkEveryMs?: number | undefined;
 }
 
 export interface ListQuery {
@@ -91,6 +94,7 @@ export const readWaitBounds = [0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1
 export class WatchCache implements WatcherHost {
   readonly layout: StorageLayout;
   readonly clock: Clock;
+  readonly #options: WatchCacheOptions;
   readonly #store: KeyValueStore;
   readonly #logger: Logger;
   readonly #embedded: boolean;
@@ -112,6 +116,7 @@ export class WatchCache implements WatcherHost {
   #closed = false;
   #starting: Promise<void> | undefined;
   #watch: StoreWatch | undefined;
+  #nextCheck = 0;
   #waiters: Waiter[] = [];
   /**
    * For metrics: how often it was filled, events that came and went on, lists that it answered with what they looked at and gave,
@@ -127,12 +132,17 @@ export class WatchCache implements WatcherHost {
     initial: 0,
     consistent: 0,
     inconsistent: 0,
+    /** Comparisons with the store by what came of them. */
+    checks: { success: 0, failure: 0, error: 0 },
+    /** Watchers that could not keep up. */
+    terminated: 0,
   };
 
   /** How long consistent reads waited; undefined before the first. */
   waits: Distribution | undefined;
 
   constructor(options: WatchCacheOptions) {
+    this.#options = options;
     this.layout = options.layout;
     this.clock = options.clock;
     this.#store = options.store;
@@ -385,6 +395,40 @@ export class WatchCache implements WatcherHost {
       watcher.offerBookmark(this.#revision);
       if (slice.spent) await slice.turn();
     }
+    await this.#checkConsistency();
+  }
+
+  // Consistency ----------------------------------------------------------------------------------------------------------
+
+  /**
+   * Every few minutes what is cached of a store that others write, too, is held against the store at the same revision, key by key.
+   * A cache that is wrong is told of and reads everything again.
+   */
+  async #checkConsistency(): Promise<void> {
+    const { checkEveryMs } = this.#options;
+    if (this.#embedded || checkEveryMs === undefined || this.clock.monotonic() < this.#nextCheck) return;
+    const first = this.#nextCheck === 0;
+    this.#nextCheck = this.clock.monotonic() + checkEveryMs;
+    if (first) return;
+    const watch = this.#watch;
+    let difference: string | undefined;
+    try {
+      const cached = this.#tree.snapshot().range('', undefined);
+      difference = await firstDifference(this.#store, this.layout.prefix, this.#revision, cached);
+    } catch (error) {
+      this.counted.checks.error++;
+      this.#logger.warn('a watch cache could not be compared with the store', { prefix: this.layout.prefix, error });
+      return;
+    }
+    if (difference === undefined) {
+      this.counted.checks.success++;
+      return;
+    }
+    this.counted.checks.failure++;
+    this.#logger.error('a watch cache is not what the store has', { prefix: this.layout.prefix, key: difference });
+    if (watch === undefined || watch !== this.#watch) return;
+    watch.close();
+    this.#broken(new Error('the watch cache is not what the store has'));
   }
 
   // Freshness ------------------------------------------------------------------------------------------------------------

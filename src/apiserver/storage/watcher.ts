@@ -27,7 +27,7 @@ export interface WatcherHost {
   /** The revision up to which the cache knows everything. */
   readonly revision: number;
   /** Told how many objects a watch began with. */
-  readonly counted: { initial: number };
+  readonly counted: { initial: number; terminated: number };
   /** From now on live events are pushed. */
   join(watcher: Watcher): void;
   leave(watcher: Watcher): void;
@@ -233,6 +233,7 @@ export class Watcher implements WatchSource {
 
   /** Fallen behind: what waits is dropped, the client starts again from what it has. */
   #drop(): void {
+    if (!this.#closed) this.#host.counted.terminated++;
     this.#buffer = [];
     this.#bufferedBytes = 0;
     this.#end();

@@ -81,6 +81,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     strategies: options.strategies ?? plainStrategies(),
     freeze: options.freeze ?? true,
     windowBytes: options.windowBytes,
+    detectCacheInconsistency: true,
   });
   if (options.admission !== undefined) registries.setAdmission(options.admission);
   const verbs = createVerbs({ registries, catalog, clock, admission: () => options.admission });

@@ -132,6 +132,7 @@ export class ApiServerStores {
       readyTimeoutMs: flags.readycheckTimeoutMs,
       countMetrics: flags.countMetricPollPeriodMs > 0,
       sizeMetrics: flags.dbMetricPollIntervalMs > 0,
+      endpoint: this.#opened[0]?.[0][0],
     };
   }
 

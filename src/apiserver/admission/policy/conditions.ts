@@ -15,7 +15,7 @@ import { authorizeWith, requestAuthorizer, Subject } from './subject.ts';
 export interface ConditionFacts {
   readonly name: string;
   readonly kind: 'webhook' | 'policy';
-  readonly type: StepType;
+  readonly type: StepType | 'validating';
   readonly ignoresFailure: boolean;
 }
 

@@ -30,7 +30,7 @@ export type ConditionCompiler = (
   facts: {
     readonly name: string;
     readonly kind: 'webhook' | 'policy';
-    readonly type: StepType;
+    readonly type: StepType | 'validating';
     readonly ignoresFailure: boolean;
   },
 ) => ConditionMatcher;
@@ -110,7 +110,8 @@ export class WebhookCaller {
       matcher = this.deps.conditions(webhook.matchConditions, {
         name,
         kind: 'webhook',
-        type: this.#type,
+        // As upstream names it here.
+        type: this.#type === 'validate' ? 'validating' : 'admit',
         ignoresFailure,
       });
       this.#matchers.set(webhook, matcher);
@@ -119,7 +120,7 @@ export class WebhookCaller {
     const fits = await matcher.match(a, matched, object, oldObject);
     if (fits instanceof Error) throw forbidden({ group: a.group, resource: a.resource }, a.name, fits.message);
     if (fits) return matched;
-    metrics.conditionExcluded(webhook.name, 'webhook', this.#type, a.operation);
+    metrics.conditionExcluded(webhook.name, 'webhook', this.#type === 'validate' ? 'validating' : 'admit', a.operation);
     return undefined;
   }
 

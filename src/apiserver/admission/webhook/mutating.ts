@@ -172,6 +172,7 @@ export function mutatingAdmissionWebhook(deps: MutatingWebhookDeps): AdmissionPl
             `${annotationPrefix}${at}`,
             JSON.stringify({ configuration: webhook.configuration, webhook: webhook.name, mutated: changed }),
           );
+          a.context.waitedMs = (a.context.waitedMs ?? 0) + (ioNow() - began);
           observe(webhook, a, began, failure);
           if (changed) {
             a = { ...a, object };

@@ -78,6 +78,7 @@ export function validatingAdmissionWebhook(deps: ValidatingWebhookDeps): Admissi
       if (relevant.length === 0) return;
       if (a.context.signal.aborted) throw requestTimedOut();
       const errors: Error[] = [];
+      const began = ioNow();
       // In the order in which they come back, of which the first counts.
       await Promise.all(
         relevant.map(async ({ webhook, matched }, index) => {
@@ -85,6 +86,7 @@ export function validatingAdmissionWebhook(deps: ValidatingWebhookDeps): Admissi
           if (error !== undefined) errors.push(error);
         }),
       );
+      a.context.waitedMs = (a.context.waitedMs ?? 0) + (ioNow() - began);
       if (errors.length > 0) throw errors[0]!;
     },
   };

@@ -101,7 +101,10 @@ export class Encryption {
     'gauge',
     'apiserver_envelope_encryption_dek_source_cache_size',
     '[ALPHA] Number of records in data encryption key (DEK) source cache. On a restart, this value is an approximation of the number of decrypt RPC calls the server will make to the KMS plugin.',
-    () => this.#active.kms.map((p) => [{ provider_name: p.name }, p.cacheSize] as const),
+    () =>
+      this.#active.kms
+        .filter((p) => p.prefix.startsWith('k8s:enc:kms:v2:'))
+        .map((p) => [{ provider_name: p.name }, p.cacheSize] as const),
   );
   readonly #reloads = new Vector(
     'counter',
@@ -250,6 +253,7 @@ export class Encryption {
         cacheSize: config.cachesize,
         clock,
         random,
+        observer: this.#kmsMetrics,
       });
     }
     if ((config.apiVersion ?? 'v1') === 'v1')

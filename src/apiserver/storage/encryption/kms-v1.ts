@@ -3,9 +3,11 @@
  * socket, so that each write and each first read asks the plugin. Calls of `v1beta1.KeyManagementService`.
  */
 import type { Clock } from '../../../base/clock.ts';
+import { ioNow } from '../../../base/io-time.ts';
 import type { Random } from '../../../base/random.ts';
 import { messageTypes, type MessageTable, type UnixClient, unixClient } from '../../connect/unix-grpc.ts';
 import { aesCbc, aesGcm } from './aes.ts';
+import type { KmsObserver } from './kms.ts';
 import type { Decrypted, Transformer } from './transformer.ts';
 
 const messages: MessageTable = {
@@ -32,6 +34,7 @@ export interface KmsV1Options {
   readonly cacheSize: number | undefined;
   readonly clock: Clock;
   readonly random: Random;
+  readonly observer?: KmsObserver;
 }
 
 export class KmsV1Provider implements Transformer {
@@ -128,12 +131,17 @@ export class KmsV1Provider implements Transformer {
     if (size > 0) {
       if (this.#keys.size >= size) this.#keys.delete(this.#keys.keys().next().value!);
       this.#keys.set(encrypted.toString('base64'), transformer);
+      this.#options.observer?.filled(this.#keys.size / size);
     }
     return transformer;
   }
 
   async encrypt(value: Buffer, at: string): Promise<Buffer> {
-    const key = this.#options.random.bytes(keySize);
+    const { observer, random } = this.#options;
+    observer?.arrived('to_storage');
+    const making = ioNow();
+    const key = random.bytes(keySize);
+    observer?.generated((ioNow() - making) / 1000);
     const encrypted = await this.#wrap(key);
     const length = Buffer.alloc(2);
     length.writeUInt16BE(encrypted.length);
@@ -147,8 +155,11 @@ export class KmsV1Provider implements Transformer {
     const end = 2 + data.readUInt16BE(0);
     if (data.length < end) throw invalid();
     const encrypted = data.subarray(2, end);
+    const { observer } = this.#options;
+    observer?.arrived('from_storage');
     const known = this.#keys.get(encrypted.toString('base64'));
     if (known !== undefined) return known.decrypt(data.subarray(end), at);
+    observer?.missed();
     return this.#unwrap(encrypted).then((key) => this.#withKey(encrypted, key).decrypt(data.subarray(end), at));
   }
 

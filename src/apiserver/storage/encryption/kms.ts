@@ -122,6 +122,14 @@ export interface KmsObserver {
   called(provider: string, method: string, code: string, seconds: number): void;
   /** A value was written or read with a key of this name. */
   used(provider: string, type: 'to_storage' | 'from_storage', keyId: string): void;
+  /** The plugin has named its key; undefined: the name is none. */
+  named(provider: string, keyId: string | undefined, error?: 'empty' | 'too_long'): void;
+  /** A key or seed was made. */
+  generated(seconds: number): void;
+  /** v1 alone: a value came to be written or read. */
+  arrived(type: 'to_storage' | 'from_storage'): void;
+  /** v1 alone: which part of the cache of keys is full. */
+  filled(part: number): void;
 }
 
 export interface KmsProviderOptions {
@@ -232,7 +240,7 @@ export class KmsProvider implements KmsPlugin {
         );
     }
     try {
-      checkKeyId(status.keyId);
+      this.#named(status.keyId);
       await this.#rotate(status.keyId);
     } catch (error) {
       errors.push((error as Error).message);
@@ -241,6 +249,16 @@ export class KmsProvider implements KmsPlugin {
       const text = errors.length === 1 ? errors[0]! : `[${errors.join(', ')}]`;
       throw new Error(`kmsv2 Provider ${this.name} is not healthy, error: ${text}`);
     }
+  }
+
+  #named(keyId: string): void {
+    try {
+      checkKeyId(keyId);
+    } catch (error) {
+      this.#options.observer?.named(this.name, undefined, keyId === '' ? 'empty' : 'too_long');
+      throw error;
+    }
+    this.#options.observer?.named(this.name, keyId);
   }
 
   /** Keeps the seed while the plugin's key stays the same; otherwise a new one is made. */
@@ -253,7 +271,9 @@ export class KmsProvider implements KmsPlugin {
       this.#remember(state.cacheKey, state.transformer);
       return;
     }
+    const making = ioNow();
     const seed = Buffer.from(random.bytes(seedSize));
+    this.#options.observer?.generated((ioNow() - making) / 1000);
     const transformer = hkdfGcm(seed, random);
     const uid = random.uuid();
     let problem: string;

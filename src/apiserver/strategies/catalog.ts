@@ -187,7 +187,7 @@ export function createStrategies(deps: StrategyDeps): StrategyCatalog {
   const groups: Readonly<Record<string, Readonly<Record<string, ResourceStrategies>>>> = {
     '': core(deps),
     apps,
-    batch: { cronjobs: cronJobStrategies(), jobs: jobStrategies() },
+    batch: { cronjobs: cronJobStrategies(), jobs: jobStrategies(features) },
     autoscaling: {
       horizontalpodautoscalers: plainKind(
         {

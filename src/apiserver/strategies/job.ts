@@ -1,8 +1,9 @@
 /** Job: gets its selector and the labels that tie its pods to it, unless it chooses its own selector. */
 import { deepEqual } from '../../api/helpers/deep-equal.ts';
+import type { FeatureGates } from '../../api/features/feature-gates.ts';
 import type { JobSpec } from '../../api/types/batch-v1.gen.ts';
 import type { Draft, ResourceStrategies } from '../strategy.ts';
-import { jobWarnings, validateJob, validateJobStatusUpdate, validateJobUpdate } from './workload-validation.ts';
+import { jobStatusUpdate, jobWarnings, validateJob, validateJobUpdate } from './workload-validation.ts';
 import { kindStrategy, statusStrategy } from './common.ts';
 
 const nameLabels = ['job-name', 'batch.kubernetes.io/job-name'];
@@ -34,7 +35,7 @@ function defaultLabels(object: Draft): void {
   object.metadata.labels = labels;
 }
 
-export function jobStrategies(): ResourceStrategies {
+export function jobStrategies(features: FeatureGates): ResourceStrategies {
   return {
     main: {
       // Otherwise they are given after everything has been looked at.
@@ -59,12 +60,12 @@ export function jobStrategies(): ResourceStrategies {
         },
         update: (object) => defaultLabels(object),
         validate: (object) => validateJob(object),
-        validateUpdate: (object, old) => validateJobUpdate(object, old),
+        validateUpdate: validateJobUpdate(features),
         warnings: (object, old) => jobWarnings(object, old),
       }),
     },
     subresources: {
-      status: statusStrategy({ validateUpdate: (object, old) => validateJobStatusUpdate(object, old) }),
+      status: statusStrategy({ validateUpdate: jobStatusUpdate(features) }),
     },
   };
 }

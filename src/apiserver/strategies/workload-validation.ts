@@ -6,6 +6,8 @@ import type { CronJob, Job } from '../../api/types/batch-v1.gen.ts';
 import type { PodTemplate, PodTemplateSpec } from '../../api/types/core-v1.gen.ts';
 import { required } from '../../api/field-error.ts';
 import * as apps from '../validation/apps.ts';
+import type { FeatureGates } from '../../api/features/feature-gates.ts';
+import { validateJobStatusUpdate } from '../validation/job-status.ts';
 import * as batch from '../validation/batch.ts';
 import { metadataAgain, validateImmutable, validateNonnegative } from '../validation/field.ts';
 import { validatePodTemplate } from '../validation/pod.ts';
@@ -88,12 +90,10 @@ export const statefulSetWarnings: Warnings = (object, old) => {
 };
 
 export const validateJob = create<Job>(batch.validateJob);
-export const validateJobUpdate = update<Job>((job, old) => [
-  ...batch.validateJob(job),
-  metadataAgain,
-  ...batch.validateJobUpdate(job, old),
-]);
-export const validateJobStatusUpdate = update<Job>(batch.validateJobStatusUpdate);
+export const validateJobUpdate = (features: FeatureGates): OnUpdate =>
+  update<Job>((job, old) => [...batch.validateJob(job), metadataAgain, ...batch.validateJobUpdate(job, old, features)]);
+export const jobStatusUpdate = (features: FeatureGates): OnUpdate =>
+  update<Job>((job, old) => validateJobStatusUpdate(job, old, features));
 export const jobWarnings = warnings(template, true);
 
 export const validateCronJob = create<CronJob>(batch.validateCronJob);

@@ -1,8 +1,17 @@
 /** Jobs and CronJobs (pkg/apis/batch/validation). The schedule's grammar is upstream's cron: five fields, @every and names. */
+import type { FeatureGates } from '../../api/features/feature-gates.ts';
 import { duplicate, invalid, notSupported, omitted, required, tooLong, tooMany } from '../../api/field-error.ts';
 import { isDNS1123Label, isQualifiedName } from '../../api/names.ts';
 import { validateLabelSelector } from '../../api/selector.ts';
-import type { Container, CronJob, Job, JobSpec, PodFailurePolicyRule, PodSpec } from '../../api/types/index.gen.ts';
+import type {
+  Container,
+  CronJob,
+  Job,
+  JobSpec,
+  PodFailurePolicyRule,
+  PodSpec,
+  PodTemplateSpec,
+} from '../../api/types/index.gen.ts';
 import { cronScheduleError, timeZoneError } from '../../api/helpers/cron.ts';
 import { internalForm } from './internal-form.ts';
 import { validatePodTemplate } from './pod.ts';
@@ -297,40 +306,54 @@ function withResources(old: Container[] | undefined, now: readonly Container[] |
   return old.map((c, i) => (now![i]!.name === c.name ? { ...c, resources: now![i]!.resources } : c));
 }
 
-/** The template of a suspended job without pods may still change where its pods go (KEP-2926), and what they ask for (KEP-5440). */
-function templateUpdate(job: Job, old: Job): Errors {
+/** The old template with what says where its pods go (KEP-2926) as it is now. */
+function redirected(before: PodTemplateSpec, now: PodTemplateSpec): PodTemplateSpec {
+  const { nodeAffinity: _, ...others } = before.spec?.affinity ?? {};
+  const nodeAffinity = now.spec?.affinity?.nodeAffinity;
+  const affinity = { ...others, ...(nodeAffinity === undefined ? {} : { nodeAffinity }) };
+  const none = Object.keys(affinity).length === 0 && now.spec?.affinity === undefined;
+  return {
+    ...before,
+    metadata: { ...before.metadata, annotations: now.metadata?.annotations, labels: now.metadata?.labels },
+    spec: {
+      ...before.spec!,
+      affinity: none ? undefined : affinity,
+      nodeSelector: now.spec?.nodeSelector,
+      tolerations: now.spec?.tolerations,
+      schedulingGates: now.spec?.schedulingGates,
+    },
+  };
+}
+
+/** The template of a suspended job without pods may still change where its pods go, and what they ask for (KEP-5440). */
+function templateUpdate(job: Job, old: Job, features: FeatureGates): Errors {
   const was = old.spec!;
   const { status } = old;
   const suspended = was.suspend === true;
   const started = status?.startTime !== undefined;
   const told = status?.conditions?.some((c) => c.type === 'Suspended' && c.status === 'True') === true;
+  const open = suspended && (!started || told) && (status?.active ?? 0) === 0;
+  const directions = features.enabled('MutableSchedulingDirectivesForSuspendedJobs') ? open : suspended && !started;
+  const resources = open && features.enabled('MutablePodResourcesForSuspendedJobs');
   const now = job.spec!.template;
-  if (!suspended || (started && !told) || (status?.active ?? 0) !== 0)
-    return validateImmutable(now, was.template, 'spec.template', 'core.PodTemplateSpec');
-  const before = was.template.spec!;
-  const { nodeAffinity: _, ...others } = before.affinity ?? {};
-  const nodeAffinity = now.spec?.affinity?.nodeAffinity;
-  const affinity = { ...others, ...(nodeAffinity === undefined ? {} : { nodeAffinity }) };
+  const before = directions ? redirected(was.template, now) : was.template;
+  if (!resources) return validateImmutable(now, before, 'spec.template', 'core.PodTemplateSpec');
   const allowed: PodSpec = {
-    ...before,
-    affinity: Object.keys(affinity).length === 0 ? undefined : affinity,
-    nodeSelector: now.spec?.nodeSelector,
-    tolerations: now.spec?.tolerations,
-    schedulingGates: now.spec?.schedulingGates,
-    containers: withResources(before.containers, now.spec?.containers)!,
-    initContainers: withResources(before.initContainers, now.spec?.initContainers),
+    ...before.spec!,
+    containers: withResources(before.spec!.containers, now.spec?.containers)!,
+    initContainers: withResources(before.spec!.initContainers, now.spec?.initContainers),
   };
   return validateImmutable(now.spec, allowed, 'spec.template.spec', 'core.PodSpec');
 }
 
-export function validateJobUpdate(job: Job, old: Job): Errors {
+export function validateJobUpdate(job: Job, old: Job, features: FeatureGates): Errors {
   const spec = job.spec!;
   const was = old.spec!;
   return [
     ...jobSpec(spec, 'spec'),
     ...completions(spec, was),
     ...validateImmutable(spec.selector, was.selector, 'spec.selector', '*LabelSelector'),
-    ...templateUpdate(job, old),
+    ...templateUpdate(job, old, features),
     ...validateImmutable(spec.completionMode, was.completionMode, 'spec.completionMode'),
     ...validateImmutable(
       spec.podFailurePolicy,
@@ -342,61 +365,6 @@ export function validateJobUpdate(job: Job, old: Job): Errors {
     ...validateImmutable(spec.managedBy, was.managedBy, 'spec.managedBy'),
     ...validateImmutable(spec.successPolicy, was.successPolicy, 'spec.successPolicy', '*batch.SuccessPolicy'),
   ];
-}
-
-export function validateJobStatusUpdate(job: Job, old: Job): Errors {
-  const errors: Errors = [];
-  const status = job.status ?? {};
-  const before = old.status ?? {};
-  for (const n of ['active', 'succeeded', 'failed', 'ready', 'terminating'] as const)
-    errors.push(...validateNonnegative(status[n], `status.${n}`));
-  const is = (s: typeof status, type: string): boolean =>
-    s.conditions?.some((c) => c.type === type && c.status === 'True') ?? false;
-  const complete = is(status, 'Complete');
-  const failed = is(status, 'Failed');
-  const at = 'status.conditions';
-  if (complete && failed) errors.push(invalid(at, omitted, 'cannot set Complete=True and Failed=true conditions'));
-  if (complete && is(status, 'FailureTarget'))
-    errors.push(invalid(at, omitted, 'cannot set Complete=True and FailureTarget=true conditions'));
-  if (status.completionTime !== undefined && !complete)
-    errors.push(
-      invalid(
-        'status.completionTime',
-        status.completionTime,
-        'cannot set completionTime when there is no Complete=True condition',
-      ),
-    );
-  if (status.completionTime === undefined && complete)
-    errors.push(required('status.completionTime', 'completionTime is required for Complete jobs'));
-  if (failed && !is(status, 'FailureTarget'))
-    errors.push(invalid(at, omitted, 'cannot set Failed=True condition without the FailureTarget=true condition'));
-  if (complete && !is(status, 'SuccessCriteriaMet'))
-    errors.push(
-      invalid(at, omitted, 'cannot set Complete=True condition without the SuccessCriteriaMet=true condition'),
-    );
-  if (complete || failed) {
-    if ((status.active ?? 0) > 0)
-      errors.push(invalid('status.active', status.active, 'active>0 is invalid for finished job'));
-    if (status.startTime === undefined)
-      errors.push(required('status.startTime', 'startTime is required for finished job'));
-    const u = status.uncountedTerminatedPods;
-    if (u !== undefined && (u.failed ?? []).length + (u.succeeded ?? []).length > 0)
-      errors.push(invalid('status.uncountedTerminatedPods', u, 'must be empty for finished job'));
-    if ((status.terminating ?? 0) > 0)
-      errors.push(invalid('status.terminating', status.terminating, 'terminating>0 is invalid for finished job'));
-  }
-  if ((status.ready ?? 0) > (status.active ?? 0))
-    errors.push(invalid('status.ready', status.ready, 'cannot set more ready pods than active'));
-  for (const type of ['Failed', 'Complete', 'FailureTarget'])
-    if (is(before, type) && !is(status, type))
-      errors.push(invalid(at, omitted, `cannot disable the terminal ${type}=True condition`));
-  if (is(before, 'SuccessCriteriaMet') && !is(status, 'SuccessCriteriaMet'))
-    errors.push(invalid(at, omitted, 'cannot disable the SuccessCriteriaMet=True condition'));
-  if ((status.failed ?? 0) < (before.failed ?? 0))
-    errors.push(invalid('status.failed', status.failed ?? 0, 'cannot decrease the failed counter'));
-  if ((status.succeeded ?? 0) < (before.succeeded ?? 0))
-    errors.push(invalid('status.succeeded', status.succeeded ?? 0, 'cannot decrease the succeeded counter'));
-  return errors;
 }
 
 function cronJobSpec(job: CronJob, old: CronJob | undefined): Errors {

@@ -8,6 +8,7 @@ import type { RequestContext, RequestInfo } from './context.ts';
 import type { Encoder } from './encode/encoder.ts';
 import { textResponse } from './filters/panic.ts';
 import type { Handler, Scope } from './filters/scope.ts';
+import type { WriteDeadlines } from './filters/write-deadline.ts';
 import type { OutgoingResponse } from './request.ts';
 import type { Routes } from './routes.ts';
 import { applyCborType } from './verbs/apply.ts';
@@ -34,6 +35,7 @@ export interface DirectorOptions {
   readonly connect: Handler;
   /** Who passes a request on to another API server; asked first. */
   readonly remote?: (scope: Scope) => Handler | undefined;
+  readonly writeDeadlines: WriteDeadlines;
 }
 
 /** 404 for what no route fits: `the server could not find the requested resource`. */
@@ -116,7 +118,7 @@ async function refusedAfter(answer: ReturnType<Handler>, error: StatusError): Pr
 }
 
 export function createDirector(options: DirectorOptions): Handler {
-  const { resources, verbs, routes, encoder, connect, remote } = options;
+  const { resources, verbs, routes, encoder, connect, remote, writeDeadlines } = options;
   return (scope) => {
     const info = scope.info;
     const elsewhere = remote?.(scope);
@@ -133,7 +135,8 @@ export function createDirector(options: DirectorOptions): Handler {
         if (info.subresource !== '' && connectSubresources.has(info.subresource)) return connect(scope);
         if (!resource.custom) checkMediaTypes(scope, info, encoder.cbor !== undefined);
         const wrongForm = encoder.negotiate(scope, resource);
-        return wrongForm === undefined ? verbs.handle(scope) : refusedAfter(verbs.handle(scope), wrongForm);
+        const answer = writeDeadlines.run(scope, (s) => verbs.handle(s));
+        return wrongForm === undefined ? answer : refusedAfter(answer, wrongForm);
       }
       if (resources.builtIn(info.group, info.version)) throw noSuchRoute();
     }

@@ -53,11 +53,13 @@ import { FlowControl } from './flowcontrol/flow-control.ts';
 import { registrySource } from './flowcontrol/source.ts';
 import { ImpersonationMetrics } from './filters/impersonation.ts';
 import { retryUntil } from './filters/not-ready.ts';
+import { WriteDeadlines } from './filters/write-deadline.ts';
 import { GenericServer } from './generic-server.ts';
 import { Health } from './health.ts';
 import type { ListenerCertificates, Listening } from './http/listener.ts';
 import { HttpsListener } from './http/listener.ts';
 import { LocalTransport } from './local-transport.ts';
+import { loopbackUser } from './loopback.ts';
 import { AccessMetrics } from './metrics/access-metrics.ts';
 import { buildFamilies } from './metrics/process-metrics.ts';
 import { requestLog } from './metrics/request-log.ts';
@@ -116,6 +118,9 @@ class ApiServerImpl implements ApiServer {
   readonly #server: GenericServer;
   readonly #security: ReturnType<typeof createSecurity>;
   readonly #reviewClients: WebhookClients;
+  readonly #writeDeadlines = new WriteDeadlines();
+  /** To itself, for webhooks that are served through its own Service. */
+  #self: Transport | undefined;
   readonly #startWrites: StartWrites;
   readonly #lease: IdentityLease;
   readonly #legacyTokens: LegacyTokenTracking;
@@ -192,6 +197,7 @@ class ApiServerImpl implements ApiServer {
     const outside = options.security ?? {};
     const dialUrl = outside.egress?.dial('controlplane');
     const clientMetrics = new RestClientMetrics();
+    const self = (): Transport => (this.#self ??= this.localTransport(loopbackUser, `kube-apiserver/${gitVersion}`));
     this.#reviewClients = createWebhookClients({
       dialer: options.dialer,
       dialUrl,
@@ -249,6 +255,7 @@ class ApiServerImpl implements ApiServer {
       dialer: options.dialer,
       dialUrl,
       services,
+      self,
       metrics: admissionMetrics,
       conditions: webhookConditions({ authorizer, metrics: admissionMetrics }),
       trace: tracer,
@@ -414,6 +421,7 @@ class ApiServerImpl implements ApiServer {
         encoder,
         connect,
         remote: (scope) => this.#aggregation.proxy.find(scope),
+        writeDeadlines: this.#writeDeadlines,
       }),
       observer: options.operations?.logRequests === true ? requestLog(this.metrics, logger) : this.metrics,
       ...(options.operations?.browsers === undefined ? {} : { browsers: options.operations.browsers }),
@@ -614,6 +622,7 @@ class ApiServerImpl implements ApiServer {
     await this.#server.close(grace, watchGrace);
     tell('InFlightRequestsDrained');
     await (stopped ?? stopListening(lastWordsMs));
+    this.#writeDeadlines.close();
     this.#flowControl?.close();
     await Promise.all([...this.#transports].map((t) => t.close()));
     this.#aggregation.close();

@@ -13,6 +13,7 @@ import { goNetworkError } from './go-errors.ts';
 import { dialHost, PlainAgent, SecureAgent } from './secure-agent.ts';
 import type { ClientCertificate } from './secure-agent.ts';
 import type { Dialer } from '../dialer.ts';
+import type { Transport } from '../../client/transport.ts';
 import type { Dial } from '../egress/selector.ts';
 import type { RestClientMetrics } from '../metrics/rest-client-metrics.ts';
 import type { OutgoingSpan, OutgoingTrace } from '../tracing/outgoing.ts';
@@ -86,12 +87,17 @@ export interface WebhookClientsOptions {
   /** How the hosts of URLs are reached, where that is not by the dialer. */
   readonly dialUrl?: Dial | undefined;
   readonly services: ServiceResolver;
+  /** The API server itself, to which its own Service leads: it is asked as it asks itself, with all its rights. */
+  readonly self?: (() => Pick<Transport, 'request'>) | undefined;
   readonly identityOf?: WebhookIdentityOf | undefined;
   /** `kube-apiserver-admission`, … */
   readonly userAgent: string;
   readonly trace?: OutgoingTrace | undefined;
   readonly metrics?: RestClientMetrics | undefined;
 }
+
+/** Where webhooks that are served through the API server itself are. */
+const ownService = 'kubernetes.default.svc:443';
 
 /** Clients that are kept, as upstream's. */
 const maxClients = 200;
@@ -110,6 +116,8 @@ interface Client {
   readonly path: string;
   readonly token: string | undefined;
   readonly identity: WebhookIdentity | undefined;
+  /** It is the API server itself. */
+  readonly own: boolean;
 }
 
 /** Go's `time.Duration` of whole seconds: `10s`, `1m5s`. */
@@ -248,6 +256,7 @@ export function createWebhookClients(options: WebhookClientsOptions): WebhookCli
             return dialHost(dialer, to.host, to.port);
           },
         }),
+        own: joinHostPort(serverName, port) === ownService,
         url: `https://${joinHostPort(serverName, port)}${path}`,
         host: serverName,
         port,
@@ -262,6 +271,7 @@ export function createWebhookClients(options: WebhookClientsOptions): WebhookCli
     const dial = (): ReturnType<Dial> => dialUrl(host, port);
     const identity = options.identityOf?.(/:\d+$/.test(authority) ? authority : `${authority}:${port}`);
     return {
+      own: scheme === 'https' && `${host}:${port}` === ownService,
       agent:
         scheme === 'http'
           ? new PlainAgent(dial)
@@ -295,6 +305,16 @@ export function createWebhookClients(options: WebhookClientsOptions): WebhookCli
     return client;
   };
 
+  const askSelf = async (self: Pick<Transport, 'request'>, path: string, call: WebhookCall, signal: AbortSignal) => {
+    const answer = await self.request({ method: 'POST', path, body: Buffer.from(call.body), signal });
+    const text = typeof answer.body === 'string';
+    return {
+      status: answer.status,
+      headers: { 'content-type': text ? 'text/plain' : 'application/json', ...answer.headers },
+      body: Buffer.from(text ? (answer.body as string) : JSON.stringify(answer.body)),
+    };
+  };
+
   const send = (
     client: Client,
     path: string,
@@ -304,6 +324,11 @@ export function createWebhookClients(options: WebhookClientsOptions): WebhookCli
     shown: Readonly<Record<string, string | readonly string[]>> | undefined,
   ): Promise<Received> =>
     new Promise((resolve, reject) => {
+      const { self } = options;
+      if (client.own && self !== undefined) {
+        askSelf(self(), path, call, signal).then(resolve, reject);
+        return;
+      }
       const body = Buffer.from(call.body);
       const secure = client.agent instanceof SecureAgent;
       const request = (secure ? https : http).request({

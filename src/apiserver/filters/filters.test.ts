@@ -5,6 +5,7 @@ import type { RequestInfo } from '../context.ts';
 import { Negotiator, parseAccept } from '../encode/negotiate.ts';
 import { parseBundle } from '../http/peer.ts';
 import type { IncomingRequest, OutgoingResponse } from '../request.ts';
+import { StatusError } from '../../api/status.ts';
 import { Deadlines, withDeadline } from './deadline.ts';
 import { withImpersonation } from './impersonation.ts';
 import { withMaxInFlight } from './max-in-flight.ts';
@@ -12,6 +13,7 @@ import { withPanicRecovery } from './panic.ts';
 import { parseRequestInfo, withRequestInfo } from './request-info.ts';
 import { Scope } from './scope.ts';
 import { WarningRecorder } from './warnings.ts';
+import { WriteDeadlines } from './write-deadline.ts';
 
 function incoming(method: string, target: string, headers: Record<string, string> = {}): IncomingRequest {
   const [path, query = ''] = target.split('?') as [string, string?];
@@ -150,6 +152,28 @@ test('a request past its deadline is answered 504 and told to stop', async () =>
   assert.equal(told['message'], 'Timeout: request did not complete within the allotted timeout');
   assert.ok(aborted instanceof Error);
   deadlines.close();
+});
+
+test('writes are bounded sooner than other requests, and it is told differently', async () => {
+  const writes = new WriteDeadlines(5);
+  const never = (): Promise<OutgoingResponse> => new Promise(() => {});
+  const scope = scopeOf('POST', '/api/v1/namespaces/x/configmaps');
+  scope.info = parseRequestInfo(scope.request);
+  await assert.rejects(Promise.resolve(writes.run(scope, never)), (error) => {
+    assert.ok(error instanceof StatusError);
+    assert.equal(error.code, 504);
+    assert.equal(
+      error.message,
+      'Timeout: request did not complete within requested timeout - context deadline exceeded',
+    );
+    return true;
+  });
+  assert.ok(scope.expired);
+  const read = scopeOf('GET', '/api/v1/namespaces/x/configmaps/y');
+  read.info = parseRequestInfo(read.request);
+  assert.equal(await writes.run(read, () => ok), ok);
+  assert.equal(read.deadline, undefined);
+  writes.close();
 });
 
 test('what a handler throws by mistake is answered 500 and never escapes', async () => {

@@ -18,6 +18,7 @@ import { ObjectVersions } from '../object-versions.ts';
 import type { ConditionCompiler } from './call.ts';
 import { mutatingAdmissionWebhook } from './mutating.ts';
 import { validatingAdmissionWebhook } from './validating.ts';
+import type { Transport } from '../../../client/transport.ts';
 import type { RestClientMetrics } from '../../metrics/rest-client-metrics.ts';
 import type { OutgoingTrace } from '../../tracing/outgoing.ts';
 import { Webhooks } from './webhooks.ts';
@@ -39,6 +40,8 @@ export interface WebhookAdmissionOptions {
   /** How the hosts of URLs are reached, where that is not by the dialer. */
   readonly dialUrl?: Dial | undefined;
   readonly services: ServiceResolver;
+  /** For webhooks that the API server's own Service leads to. */
+  readonly self?: (() => Pick<Transport, 'request'>) | undefined;
   readonly metrics: AdmissionMetrics;
   readonly conditions: ConditionCompiler;
   readonly trace?: OutgoingTrace | undefined;
@@ -65,6 +68,7 @@ export function createWebhookAdmission(options: WebhookAdmissionOptions): Webhoo
       dialer,
       dialUrl,
       services,
+      self: options.self,
       identityOf,
       userAgent: 'kube-apiserver-admission',
       trace,

@@ -42,13 +42,13 @@ export function securityFlags(defaults: { readonly issuer?: string; readonly mod
     ),
     {
       name: 'service-account-issuer',
-      kind: 'list',
+      kind: 'array',
       value: 'URL',
       help: `issuer of service account tokens; the first one signs, all are accepted${defaults.issuer === undefined ? '' : ` (default ${defaults.issuer})`}`,
     },
     {
       name: 'service-account-key-file',
-      kind: 'list',
+      kind: 'array',
       value: 'FILE',
       help: 'keys that verify tokens, besides the signing key',
     },

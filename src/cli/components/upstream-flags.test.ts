@@ -81,12 +81,17 @@ test("kubeadm's static pods", async () => {
     '--secure-port=6443',
     '--service-account-issuer=https://kubernetes.default.svc.cluster.local',
     '--service-account-key-file=/etc/kubernetes/pki/sa.pub',
+    '--service-account-key-file=/etc/kubernetes/pki/old,older.pub',
     '--service-account-signing-key-file=/etc/kubernetes/pki/sa.key',
     '--service-cluster-ip-range=10.96.0.0/12',
     '--tls-cert-file=/etc/kubernetes/pki/apiserver.crt',
     '--tls-private-key-file=/etc/kubernetes/pki/apiserver.key',
   ]);
   assert.equal(server['allow-privileged'], true);
+  assert.deepEqual(server['service-account-key-file'], [
+    '/etc/kubernetes/pki/sa.pub',
+    '/etc/kubernetes/pki/old,older.pub',
+  ]);
   const scheduler = await parsed('kube-scheduler', [
     '--authentication-kubeconfig=/etc/kubernetes/scheduler.conf',
     '--authorization-kubeconfig=/etc/kubernetes/scheduler.conf',

@@ -119,7 +119,7 @@ for (const suite of suites) {
       ...files,
     ],
     // Every test file is a process that loads the sources anew: what was compiled once serves the others.
-    { KNARR_FREEZE: '1', NODE_COMPILE_CACHE: join(root, '.cache/compile') },
+    { NODE_COMPILE_CACHE: join(root, '.cache/compile') },
   );
   const seconds = (Date.now() - started) / 1000;
   const seen = existsSync(counts)

@@ -62,12 +62,13 @@ export const subresources: readonly Case[] = [
         ...pod('guarded', { nodeSelector: { no: 'where' } }),
         metadata: { name: 'guarded', labels: { app: 'guarded' } },
       }),
+      // Before the budget: its controller, which counts as well, comes to the same.
+      patch('merge', `${pods}/guarded/status`, {
+        status: { phase: 'Running', conditions: [{ type: 'Ready', status: 'True' }] },
+      }),
       post('/apis/policy/v1/namespaces/bad/poddisruptionbudgets', {
         metadata: { name: 'guard' },
         spec: { minAvailable: 1, selector: { matchLabels: { app: 'guarded' } } },
-      }),
-      patch('merge', `${pods}/guarded/status`, {
-        status: { phase: 'Running', conditions: [{ type: 'Ready', status: 'True' }] },
       }),
       {
         method: 'PATCH',

@@ -335,20 +335,28 @@ class Parser {
     return this.#deep(this.#macroOr(open!.at, text, undefined, args), args, false);
   }
 
+  /** The `?` before an element or an entry, where there is one. */
+  #optional(): Token | undefined {
+    const question = this.#take('?');
+    if (question !== undefined && !this.#options.optionalSyntax)
+      this.#issues.report(question.at, "unsupported syntax '?'");
+    return question;
+  }
+
+  /** Takes a comma that is all there is between the brackets. */
+  #loneComma(close: string): boolean {
+    const alone = this.#is(',') && this.#peek(1).text === close;
+    if (alone) this.#i++;
+    return alone;
+  }
+
   #list(): Node {
     const open = this.#tokens[this.#i++]!;
     const elements: Node[] = [];
     const optional = new Set<number>();
     while (!this.#is(']')) {
-      if (elements.length === 0 && this.#is(',') && this.#peek(1).text === ']') {
-        this.#i++;
-        break;
-      }
-      const question = this.#take('?');
-      if (question !== undefined) {
-        if (!this.#options.optionalSyntax) this.#issues.report(question.at, "unsupported syntax '?'");
-        optional.add(elements.length);
-      }
+      if (elements.length === 0 && this.#loneComma(']')) break;
+      if (this.#optional() !== undefined) optional.add(elements.length);
       elements.push(this.#expression());
       if (this.#take(',') === undefined) break;
     }
@@ -360,14 +368,8 @@ class Parser {
     const open = this.#tokens[this.#i++]!;
     const entries: MapEntry[] = [];
     while (!this.#is('}')) {
-      if (entries.length === 0 && this.#is(',') && this.#peek(1).text === '}') {
-        this.#i++;
-        break;
-      }
-      const question = this.#take('?');
-      if (question !== undefined && !this.#options.optionalSyntax) {
-        this.#issues.report(question.at, "unsupported syntax '?'");
-      }
+      if (entries.length === 0 && this.#loneComma('}')) break;
+      const question = this.#optional();
       const key = this.#expression();
       const colon = this.#expect(':');
       const value = this.#expression();
@@ -389,14 +391,8 @@ class Parser {
     const open = this.#tokens[this.#i++]!;
     const entries: StructEntry[] = [];
     while (!this.#is('}')) {
-      if (entries.length === 0 && this.#is(',') && this.#peek(1).text === '}') {
-        this.#i++;
-        break;
-      }
-      const question = this.#take('?');
-      if (question !== undefined && !this.#options.optionalSyntax) {
-        this.#issues.report(question.at, "unsupported syntax '?'");
-      }
+      if (entries.length === 0 && this.#loneComma('}')) break;
+      const question = this.#optional();
       const field = this.#token;
       if (field.kind !== 'ident' && field.kind !== 'escapedIdent') {
         const expecting =

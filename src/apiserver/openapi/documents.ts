@@ -185,12 +185,13 @@ export class OpenAPIDocuments {
     const paths: Json = {};
     for (const name of rootNames) Object.assign(paths, this.#rootPaths(name, 'v2'));
     const { catalog } = this.#options;
+    const builtIn = new Set(catalog.definitions());
     const custom: Record<string, OpenAPIObject> = {};
     for (const g of groups) {
       if (g.group !== '' && !g.custom) Object.assign(paths, this.#groupPaths(g.group, 'v2'));
       for (const v of g.versions) {
         const own = this.#custom(v.resources, 'v2');
-        const clashing = Object.keys(own).filter((name) => catalog.schema(name) !== undefined);
+        const clashing = Object.keys(own).filter((name) => builtIn.has(name));
         const rename = renamer(clashing);
         Object.assign(paths, rename(this.#versionPaths(v, 'v2')));
         for (const [name, definition] of Object.entries(own))

@@ -28,8 +28,9 @@ import { deleteObject, removeObject, warnOfOrphans } from './delete.ts';
 import type { Deleted } from './delete.ts';
 import { readFieldSelector, readLabelSelector } from './selectable-fields.ts';
 import type { TypeSupport } from './type-support.ts';
-import { createObject, groupResource, updateObject } from './write.ts';
-import type { UpdateOptions, WriteSupport } from './write.ts';
+import { createObject } from './create.ts';
+import { updateObject, type UpdateOptions } from './update.ts';
+import { groupResource, type WriteSupport } from './write.ts';
 
 /** Objects of a collection that are deleted at the same time, where nothing else is said. */
 const defaultDeleteWorkers = 64;

@@ -186,6 +186,18 @@ test('tokens are signed and verified by the keys of the signer, which come and g
   assert.match(text, /^apiserver_externaljwt_request_duration_seconds_count\{code="OK",method="Sign"\} 2$/m);
 });
 
+test('a signer at an abstract socket, which Linux has', { skip: process.platform !== 'linux' }, async () => {
+  const name = `knarr-signer-${process.pid}.sock`;
+  const abstract = new Signer();
+  await abstract.listen(`\0${name}`);
+  try {
+    await using server = await startApiServer(work, etcd, [...flags(), `--service-account-signing-endpoint=@${name}`]);
+    assert.equal((await ask(server.api)).status, 201);
+  } finally {
+    abstract.close();
+  }
+});
+
 test('what a signer says that it should not', async () => {
   await using server = await startApiServer(work, etcd, flags());
   const { api } = server;

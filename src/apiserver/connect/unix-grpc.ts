@@ -56,7 +56,7 @@ export const messageObjects: protobuf.IConversionOptions = {
 /** `unix:///path`, `unix://@abstract`, or the path or the abstract name alone. */
 function address(endpoint: string): string {
   const path = endpoint.replace(/^unix:(?:\/\/)?/, '');
-  return path.startsWith('@') ? `unix-abstract:${path.slice(1)}` : `unix:${path}`;
+  return path.startsWith('@') ? `unix:\0${path.slice(1)}` : `unix:${path}`;
 }
 
 export interface UnixClient {

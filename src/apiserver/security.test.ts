@@ -54,6 +54,7 @@ before(async () => {
     serviceCidrs: ['10.96.0.0/16'],
     advertised: undefined,
     writes: new StartWrites({ clock, logger: silentLogger }),
+    now: 0,
   });
   security = secure(pem('ec'));
   await security.start();

@@ -26,12 +26,13 @@ import { externalAddress, kubernetesService, serviceRanges } from './advertised.
 import { Allocation } from './allocators/allocation.ts';
 import { createParamAccess } from './authorization/param-access.ts';
 import { defaultRequestHeaders } from './authentication/request-header.ts';
-import { bootstrap, publishAuthentication } from './bootstrap/bootstrap.ts';
+import { bootstrap, ensureStanding, publishAuthentication } from './bootstrap/bootstrap.ts';
 import { bootstrapped, warmed } from './bootstrap/first-reads.ts';
 import type { AuthenticationFiles } from './bootstrap/objects.ts';
 import type { AdvertisedAddress } from './bootstrap/objects.ts';
 import { StartWrites } from './bootstrap/start-writes.ts';
 import { ServerEndpoints } from './bootstrap/server-endpoints.ts';
+import { StandingObjects } from './bootstrap/standing-objects.ts';
 import { LegacyTokenTracking } from './bootstrap/legacy-token-tracking.ts';
 import { apiServerId, IdentityLease } from './bootstrap/identity-lease.ts';
 import { createConnectHandler, type Session } from './connect/connect.ts';
@@ -126,6 +127,7 @@ class ApiServerImpl implements ApiServer {
   readonly #legacyTokens: LegacyTokenTracking;
   /** Where other servers may be on the same store. */
   readonly #endpoints: ServerEndpoints | undefined;
+  readonly #standing: StandingObjects | undefined;
   readonly #webhooks: WebhookAdmission;
   readonly #policies: PolicyAdmission;
   readonly #aggregation: Aggregation;
@@ -318,6 +320,16 @@ class ApiServerImpl implements ApiServer {
             advertised,
             count: reconciler === 'master-count' ? (options.apiServerCount ?? 1) : undefined,
           });
+
+    const standing = (): Promise<void> =>
+      ensureStanding({
+        registries,
+        serviceCidrs: serviceRanges(options),
+        advertised: advertised(),
+        authentication: this.#authenticationFiles(this.#certificates ?? options.certificates),
+        now: clock.now(),
+      });
+    this.#standing = options.embedded ? undefined : new StandingObjects({ clock, logger, ensure: standing });
 
     const protobuf = new ProtobufObjects(catalog);
     const cbor = this.#features.enabled('CBORServingAndStorage') ? new CborObjects(catalog) : undefined;
@@ -540,7 +552,8 @@ class ApiServerImpl implements ApiServer {
   async updateCertificates(certificates: ListenerCertificates): Promise<void> {
     for (const listener of this.#listeners) listener.update(certificates);
     this.#certificates = certificates;
-    if (this.#bootstrapped) await publishAuthentication(this.registries, this.#authenticationFiles(certificates));
+    if (this.#bootstrapped)
+      await publishAuthentication(this.registries, this.#authenticationFiles(certificates), this.#options.clock.now());
   }
 
   #authenticationFiles(certificates: ListenerCertificates | undefined): AuthenticationFiles {
@@ -579,6 +592,7 @@ class ApiServerImpl implements ApiServer {
       advertised: { ...kubernetesService(options, this.#listening), ...(addresses === undefined ? {} : { addresses }) },
       endpoints: options.endpointReconciler !== 'none',
       writes,
+      now: options.clock.now(),
     });
     await own;
     if (this.#closing !== undefined) return;
@@ -586,6 +600,7 @@ class ApiServerImpl implements ApiServer {
     if (this.#features.enabled('APIServerIdentity')) await writes.attempt(() => this.#lease.start());
     await writes.attempt(() => this.#legacyTokens.start());
     this.#endpoints?.start();
+    this.#standing?.start();
     this.#bootstrapped = true;
   }
 
@@ -602,6 +617,7 @@ class ApiServerImpl implements ApiServer {
     const tell = (name: string): void => this.#logger.info('[graceful-termination] shutdown event', { name });
     tell('ShutdownInitiated');
     const left = this.#endpoints?.leave();
+    this.#standing?.close();
     if (delay > 0) await ioSleep(delay);
     tell('AfterShutdownDelayDuration');
     await left;

@@ -1,6 +1,7 @@
 /** Several API servers on one store: the `kubernetes` Service leads to all that are there, and no longer to those that have gone. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { apiServerId } from '../../src/apiserver/bootstrap/identity-lease.ts';
 import { createWorkspace, startApiServer, startStore } from '../support/api-server.ts';
 import type { Api, Json } from '../support/api.ts';
@@ -78,6 +79,51 @@ test('a node port that one server gives out and another takes back is free', asy
     assert.equal(made.status, 201, made.text);
     assert.equal((await second.api.delete(`${services}/a`)).status, 200);
   }
+  work.dispose();
+});
+
+test('what every cluster has comes back', async () => {
+  const work = await createWorkspace();
+  await using etcd = await startStore();
+  const ranges = (range: string): string[] => [`--service-cluster-ip-range=${range}`, '--advertise-address=192.0.2.1'];
+  const cidr = '/apis/networking.k8s.io/v1/servicecidrs/kubernetes';
+  const services = '/api/v1/namespaces/default/services';
+  {
+    await using server = await startApiServer(work, etcd, ranges('10.9.0.0/24'));
+    await server.stop();
+  }
+  await using server = await startApiServer(work, etcd, ranges('10.9.0.0/24,2001:db8::/112'));
+  const { api } = server;
+  assert.deepEqual(
+    (await api.get(cidr)).body.spec.cidrs,
+    ['10.9.0.0/24', '2001:db8::/112'],
+    'a second family is added',
+  );
+  const create = async (name: string): Promise<string> => {
+    const made = await api.create(services, { metadata: { name }, spec: { ports: [{ port: 80 }] } });
+    return made.body.spec?.clusterIP ?? made.body.message;
+  };
+  assert.match(await create('a'), /^10\.9\./);
+  await api.create('/apis/networking.k8s.io/v1/servicecidrs', {
+    metadata: { name: 'next' },
+    spec: { cidrs: ['10.8.0.0/24'] },
+  });
+  // One that is going gives no addresses, although the server is told of it.
+  await api.merge(cidr, { metadata: { finalizers: ['networking.k8s.io/service-cidr-finalizer'] } });
+  await api.delete(cidr);
+  for (const name of ['b', 'c', 'd']) assert.match(await create(name), /^10\.8\./);
+  await api.merge(cidr, { metadata: { finalizers: null } });
+  await api.delete(`${services}/kubernetes`);
+  await api.delete('/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication');
+  for (const path of [
+    cidr,
+    `${services}/kubernetes`,
+    '/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication',
+  ])
+    for (let i = 0; (await api.get(path)).status !== 200; i++) {
+      assert.ok(i < 200, path);
+      await sleep(100);
+    }
   work.dispose();
 });
 

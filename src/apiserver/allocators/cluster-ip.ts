@@ -22,6 +22,8 @@ import {
 } from './address.ts';
 
 const group = 'networking.k8s.io';
+/** Of the ServiceCIDR that every cluster has. */
+const defaultName = 'kubernetes';
 
 /** Why an address could not be had; the text goes into the field error. */
 export class AllocationError extends Error {
@@ -56,6 +58,13 @@ function boundsOf(range: Range): Bounds {
   else if (offset > 256n) offset = 256n;
   const dynamic = first + offset;
   return { first, dynamic: dynamic > last ? first : dynamic, last };
+}
+
+/** One that nobody has judged is ready. */
+function isReady(cidr: KubeObject): boolean {
+  const { conditions = [] } = (cidr['status'] ?? {}) as { conditions?: { type: string; status: string }[] };
+  const ready = conditions.find((c) => c.type === 'Ready');
+  return ready === undefined || ready.status === 'True';
 }
 
 /** A random number below n, also where n is beyond what a double holds. */
@@ -96,18 +105,23 @@ export class ClusterIpAllocator {
     return [...new Set(this.#configured.map((r) => r.family))];
   }
 
-  /** Ranges to give addresses out of: the configured ones and those of ServiceCIDR objects that are not being deleted. */
+  /**
+   * Ranges to give addresses out of: those of ServiceCIDR objects that are ready and not being deleted, and until there is the
+   * default one those that are configured.
+   */
   #ranges(): Range[] {
-    const ranges = new Map(this.#configured.map((r) => [r.text, r]));
-    if (this.#registries.registry(group, 'servicecidrs') !== undefined)
-      for (const committed of this.#registries.cached(group, 'servicecidrs')) {
-        const object = committed.object();
-        if (object.metadata['deletionTimestamp'] !== undefined) continue;
-        for (const text of (object['spec'] as { cidrs?: string[] } | undefined)?.cidrs ?? []) {
-          const range = parseRange(text);
-          if (range !== undefined) ranges.set(range.text, range);
-        }
+    if (this.#registries.registry(group, 'servicecidrs') === undefined) return [...this.#configured];
+    const ranges = new Map<string, Range>();
+    if (this.#registries.cachedGet(group, 'servicecidrs', '', defaultName) === undefined)
+      for (const range of this.#configured) ranges.set(range.text, range);
+    for (const committed of this.#registries.cached(group, 'servicecidrs')) {
+      const object = committed.object();
+      if (object.metadata['deletionTimestamp'] !== undefined || !isReady(object)) continue;
+      for (const text of (object['spec'] as { cidrs?: string[] } | undefined)?.cidrs ?? []) {
+        const range = parseRange(text);
+        if (range !== undefined) ranges.set(range.text, range);
       }
+    }
     return [...ranges.values()];
   }
 

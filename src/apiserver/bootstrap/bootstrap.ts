@@ -21,6 +21,7 @@ import {
 import { policyObjects, type PolicyObject } from './policy.ts';
 import { reconcileBinding, reconcileRole, splitBinding, splitOff } from './reconcile-rbac.ts';
 import type { StartWrites } from './start-writes.ts';
+import { joinedTrust } from './trust.ts';
 import { BootstrapWriter } from './writer.ts';
 
 const rbacGroup = 'rbac.authorization.k8s.io';
@@ -36,6 +37,8 @@ export interface BootstrapOptions {
   /** undefined: no `kubernetes` Service (a server that nobody reaches over the network). */
   readonly advertised: AdvertisedAddress | undefined;
   readonly writes: StartWrites;
+  /** What the time is, in milliseconds. */
+  readonly now: number;
   /** False: its addresses are somebody else's business. */
   readonly endpoints?: boolean;
 }
@@ -127,8 +130,39 @@ async function ensurePolicy(
 }
 
 /** What aggregated API servers authenticate callers with, once it has changed. */
-export function publishAuthentication(registries: Registries, files: AuthenticationFiles): Promise<void> {
-  return ensureMembers(new BootstrapWriter(registries), authenticationConfigMap(files), ['data']);
+export function publishAuthentication(registries: Registries, files: AuthenticationFiles, now: number): Promise<void> {
+  return ensureAuthentication(new BootstrapWriter(registries), files, now);
+}
+
+function ensureAuthentication(writer: BootstrapWriter, files: AuthenticationFiles, now: number): Promise<void> {
+  const o = authenticationConfigMap(files);
+  const current = writer.current(o.group, o.resource, o.object.metadata);
+  const data = joinedTrust(current, o.object['data'] as Record<string, string>, now);
+  return ensureMembers(writer, { ...o, object: { ...o.object, data } }, ['data']);
+}
+
+/** The default ServiceCIDR; one of a single family gets the second one when the server is told of two. */
+async function ensureServiceCidr(writer: BootstrapWriter, cidrs: readonly string[]): Promise<void> {
+  const o = serviceCidrObject(cidrs);
+  if (!writer.serves(o.group, o.resource)) return;
+  const current = writer.current(o.group, o.resource, o.object.metadata);
+  if (current === undefined) {
+    await writer.create(o.group, o.resource, o.object);
+    return;
+  }
+  const there = (current['spec'] as { readonly cidrs?: readonly string[] } | undefined)?.cidrs ?? [];
+  if (cidrs.length !== 2 || there.length !== 1 || there[0] !== cidrs[0]) return;
+  await writer.update(o.group, o.resource, o.object.metadata, (c) => ({ ...c, spec: o.object['spec'] }));
+}
+
+/** What comes back while the server runs. */
+export async function ensureStanding(
+  options: Pick<BootstrapOptions, 'registries' | 'authentication' | 'serviceCidrs' | 'advertised' | 'now'>,
+): Promise<void> {
+  const writer = new BootstrapWriter(options.registries);
+  await ensureServiceCidr(writer, options.serviceCidrs);
+  if (options.advertised !== undefined) await ensure(writer, kubernetesServiceObjects(options.advertised)[0]!);
+  await ensureAuthentication(writer, options.authentication, options.now);
 }
 
 /** Resolves when all of it is stored, or will be as soon as the API lets it. The registries' caches must be filled; RBAC indexes follow by themselves. */
@@ -136,9 +170,8 @@ export async function bootstrap(options: BootstrapOptions): Promise<void> {
   const writer = new BootstrapWriter(options.registries);
   const attempt = (write: () => Promise<void>): Promise<void> => options.writes.attempt(write);
   await Promise.all(namespaceObjects().map((o) => attempt(() => ensure(writer, o))));
-  const cidr = serviceCidrObject(options.serviceCidrs);
   const addresses = async (): Promise<void> => {
-    await attempt(() => ensure(writer, cidr));
+    await attempt(() => ensureServiceCidr(writer, options.serviceCidrs));
     if (options.advertised === undefined) return;
     const [service, endpoints, slice] = kubernetesServiceObjects(options.advertised);
     await Promise.all([
@@ -160,7 +193,7 @@ export async function bootstrap(options: BootstrapOptions): Promise<void> {
     ),
     ...priorityClassObjects().map((o) => attempt(() => ensure(writer, o))),
     attempt(() => ensureFlowControl(options.registries)),
-    attempt(() => ensureMembers(writer, authenticationConfigMap(options.authentication), ['data'])),
+    attempt(() => ensureAuthentication(writer, options.authentication, options.now)),
     addresses(),
   ]);
   options.logger.debug('bootstrap objects are in place');

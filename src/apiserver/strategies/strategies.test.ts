@@ -63,6 +63,7 @@ before(async () => {
     serviceCidrs: ranges,
     advertised: { address: '192.0.2.1', port: 6443, serviceIp: '10.96.0.1' },
     writes: new StartWrites({ clock, logger: silentLogger }),
+    now: 0,
   });
   took = clock.monotonic() - start;
 });
@@ -102,6 +103,7 @@ test('bootstrap makes what every cluster has, and finds nothing to do the second
     serviceCidrs: ['10.96.0.0/24'],
     advertised: { address: '192.0.2.1', port: 6443, serviceIp: '10.96.0.1' },
     writes: new StartWrites({ clock: new SystemClock(), logger: silentLogger }),
+    now: 0,
   });
   assert.equal((await h.request('GET', '/api/v1/configmaps')).body.metadata.resourceVersion, before);
   assert.ok(took < 2000, `bootstrap took ${took} ms`);

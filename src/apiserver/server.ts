@@ -344,6 +344,7 @@ class ApiServerImpl implements ApiServer {
       protobuf,
       cbor: cbor !== undefined,
       watchList: this.#features.enabled('WatchList'),
+      clearsNomination: this.#features.enabled('ClearingNominatedNodeNameAfterBinding'),
       registries,
       catalog,
       clock,

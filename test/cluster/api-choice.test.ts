@@ -150,6 +150,13 @@ test('what a gate switches that was off in the release that is emulated', async 
   });
   assert.equal(pod.status, 201, pod.text);
   assert.equal(pod.body.metadata.labels, undefined);
+  const pods = '/api/v1/namespaces/default/pods';
+  const made = await api.create(pods, { metadata: { name: 'n' }, spec: { containers: [{ name: 'c', image: 'i' }] } });
+  const status = { ...made.body.status, nominatedNodeName: 'zoned' };
+  assert.equal((await api.request('PUT', `${pods}/n/status`, { ...made.body, status })).status, 200);
+  const target = { kind: 'Node', name: 'zoned' };
+  assert.equal((await api.create(`${pods}/n/binding`, { metadata: { name: 'n' }, target })).status, 201);
+  assert.equal((await api.get(`${pods}/n`)).body.status.nominatedNodeName, 'zoned', 'ClearingNominatedNodeName is off');
   await api.request('DELETE', '/api/v1/nodes/zoned');
 });
 

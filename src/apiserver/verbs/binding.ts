@@ -89,7 +89,8 @@ export const handleBinding: VerbHandler = async (verbs, ctx) => {
       if (Array.isArray(schedulingGates) && schedulingGates.length > 0) {
         throw refuse(`pod ${name} has non-empty .spec.schedulingGates`);
       }
-      const { nominatedNodeName: _nominated, ...status } = (pod['status'] ?? {}) as Record<string, unknown>;
+      const status = { ...(pod['status'] as Record<string, unknown> | undefined) };
+      if (verbs.clearsNomination ?? true) delete status['nominatedNodeName'];
       return {
         ...pod,
         metadata: {

@@ -20,6 +20,8 @@ export interface VerbDeps {
   readonly protobuf?: ProtobufReader;
   /** WatchList is on, which it is by default. */
   readonly watchList?: boolean;
+  /** ClearingNominatedNodeNameAfterBinding is on, which it is by default. */
+  readonly clearsNomination?: boolean;
   /** CBORServingAndStorage is on. */
   readonly cbor?: boolean;
 }

@@ -1,4 +1,4 @@
-/** Calls to an etcd cluster, counted with the names that gRPC's own middleware for Prometheus has. */
+/** Calls to an etcd cluster, or of its clients, counted with the names that gRPC's own middleware for Prometheus has. */
 import { Vector } from '../base/metric-families.ts';
 import type { Family, Value } from '../base/metric-families.ts';
 
@@ -17,24 +17,29 @@ const codes = [
 ];
 
 export class CallMetrics {
-  readonly #started = new Vector('counter', 'grpc_client_started_total', 'Total number of RPCs started on the client.');
-  readonly #handled = new Vector(
-    'counter',
-    'grpc_client_handled_total',
-    'Total number of RPCs completed by the client, regardless of success or failure.',
-  );
-  readonly #sent = new Vector(
-    'counter',
-    'grpc_client_msg_sent_total',
-    'Total number of gRPC stream messages sent by the client.',
-  );
-  readonly #received = new Vector(
-    'counter',
-    'grpc_client_msg_received_total',
-    'Total number of RPC stream messages received by the client.',
-  );
-  readonly families: readonly Family[] = [this.#started, this.#handled, this.#sent, this.#received];
+  readonly #started: Vector;
+  readonly #handled: Vector;
+  readonly #sent: Vector;
+  readonly #received: Vector;
+  readonly families: readonly Family[];
   readonly #methods = new Map<string, Method>();
+
+  /** Whose calls: those that are made, or those that are answered. */
+  constructor(side: 'client' | 'server' = 'client') {
+    const made = side === 'client';
+    const family = (name: string, help: string): Vector => new Vector('counter', `grpc_${side}_${name}`, help);
+    this.#started = family('started_total', `Total number of RPCs started on the ${side}.`);
+    this.#handled = family(
+      'handled_total',
+      `Total number of RPCs completed ${made ? 'by the client' : 'on the server'}, regardless of success or failure.`,
+    );
+    this.#sent = family('msg_sent_total', `Total number of gRPC stream messages sent by the ${side}.`);
+    this.#received = family(
+      'msg_received_total',
+      `Total number of RPC stream messages received ${made ? 'by the client' : 'on the server'}.`,
+    );
+    this.families = [this.#started, this.#handled, this.#sent, this.#received];
+  }
 
   /** `path`: `/etcdserverpb.KV/Range` */
   of(path: string, type: 'unary' | 'bidi_stream'): Method {

@@ -14,10 +14,12 @@ import * as grpc from '@grpc/grpc-js';
 import * as x509 from '@peculiar/x509';
 import { SystemClock } from '../base/clock.ts';
 import { silentLogger as logger } from '../base/logger.ts';
+import { expose } from '../base/metric-families.ts';
 import { openEmbeddedStore } from './embedded-store.ts';
 import type { EmbeddedStore } from './embedded-store.ts';
 import { serveEtcd } from './grpc-server.ts';
 import type { EtcdServer } from './grpc-server.ts';
+import { EtcdMetrics } from './server-metrics.ts';
 import { openRemoteStore } from './remote-store.ts';
 import type { RemoteStoreError } from './remote-store.ts';
 import { loadEtcdProto, toId, toKey, toNumber } from './wire.ts';
@@ -78,6 +80,40 @@ class RawWatch {
 
 const text = (r: WatchResponseMessage): string[] =>
   (r.events ?? []).map((e) => `${e.type === 1 ? 'delete' : 'put'} ${toKey(e.kv?.key)} ${toKey(e.prev_kv?.value)}`);
+
+describe('what is measured', () => {
+  it('are calls by method and code, flushes, and what there is', { timeout: 10_000 }, async () => {
+    const store = await openEmbeddedStore({ engine: 'memory', clock, logger });
+    const measures = new EtcdMetrics(store.mvcc, '3.6.8');
+    const metrics = (): string => expose(measures.families);
+    const server = await serveEtcd({ mvcc: store.mvcc, logger, port: 0, measures, metrics });
+    const remote = await openRemoteStore({ endpoints: [server.url], logger });
+    await remote.commit({ key: 'k', value: Buffer.from('v'), expectModRevision: 0 });
+    await assert.rejects(remote.range({ key: 'k', revision: 99 }));
+    const watch = new RawWatch(server);
+    watch.send({ create_request: { key: Buffer.from('a') } });
+    await watch.next();
+    await watch.close();
+    await remote.close();
+    const told = await (await fetch(`${server.url}/metrics`)).text();
+    const kv = 'grpc_service="etcdserverpb.KV",grpc_type="unary"';
+    for (const line of [
+      'etcd_server_has_leader 1',
+      'etcd_server_proposals_pending 0',
+      `etcd_server_proposals_committed_total ${store.mvcc.revision}`,
+      'etcd_debugging_mvcc_keys_total 1',
+      'etcd_disk_wal_fsync_duration_seconds_count 1',
+      `grpc_server_handled_total{grpc_code="OK",grpc_method="Txn",${kv}} 1`,
+      `grpc_server_handled_total{grpc_code="OutOfRange",grpc_method="Range",${kv}} 1`,
+      `grpc_server_handling_seconds_count{grpc_method="Txn",${kv}} 1`,
+      'grpc_server_started_total{grpc_method="Watch",grpc_service="etcdserverpb.Watch",grpc_type="bidi_stream"} 1',
+      'grpc_server_handled_total{grpc_code="OK",grpc_method="Watch",grpc_service="etcdserverpb.Watch",grpc_type="bidi_stream"} 1',
+    ])
+      assert.ok(told.split('\n').includes(line), `${line} is not in\n${told}`);
+    await server.close();
+    await store.close();
+  });
+});
 
 describe('the watch service', () => {
   it('carries several watches on a stream, with filters, progress and cancellation', { timeout: 10_000 }, async () => {

@@ -5,6 +5,7 @@
  */
 import type { Logger } from '../base/logger.ts';
 import type { Mvcc } from './mvcc.ts';
+import type { EtcdMetrics } from './server-metrics.ts';
 
 export interface EtcdServerOptions {
   readonly mvcc: Mvcc;
@@ -24,6 +25,8 @@ export interface EtcdServerOptions {
   readonly advertiseClientUrls?: readonly string[];
   /** What `/metrics` on the same port shows, in Prometheus' text; without it the page is not there. */
   readonly metrics?: () => string;
+  /** Where its calls are counted. */
+  readonly measures?: EtcdMetrics;
 }
 
 export interface EtcdServer {

@@ -8,12 +8,11 @@ import type { ServerContext } from './grpc-context.ts';
 import { kvHandlers } from './grpc-kv.ts';
 import { leaseHandlers } from './grpc-lease.ts';
 import type { EtcdServer, EtcdServerOptions } from './grpc-server.ts';
+import { etcdVersion } from './etcd-version.ts';
+import { EtcdMetrics } from './server-metrics.ts';
 import { watchHandlers } from './grpc-watch.ts';
 import { fromId, loadEtcdProto } from './wire.ts';
 import type { AlarmMessage, HeaderMessage, MemberListMessage, StatusMessage } from './wire.ts';
-
-/** What this server says it is: the etcd release whose protocol and behaviour it follows. */
-const etcdVersion = '3.6.8';
 
 /** See `serveEtcd`. */
 export async function startServer(options: EtcdServerOptions): Promise<EtcdServer> {
@@ -26,6 +25,7 @@ export async function startServer(options: EtcdServerOptions): Promise<EtcdServe
   const ctx: ServerContext = {
     mvcc,
     log: logger,
+    metrics: options.measures ?? new EtcdMetrics(mvcc, etcdVersion),
     header: (revision) => ({
       cluster_id: clusterId,
       member_id: memberId,

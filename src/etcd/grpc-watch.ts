@@ -4,6 +4,7 @@
  */
 import type { ServerDuplexStream } from '@grpc/grpc-js';
 import { ioTimer } from '../base/io-time.ts';
+import type { CallMetrics } from './call-metrics.ts';
 import type { ServerContext } from './grpc-context.ts';
 import { maxRequestBytes } from './mvcc.ts';
 import { CompactedError } from './store.ts';
@@ -42,6 +43,7 @@ class WatchStream {
   readonly #proto: EtcdProto;
   readonly #call: Stream;
   readonly #ended: () => void;
+  readonly #counted: ReturnType<CallMetrics['of']>;
   readonly #watches = new Map<number, Watching>();
   #nextId = 0;
   #unsent = 0;
@@ -55,7 +57,11 @@ class WatchStream {
     this.#proto = proto;
     this.#call = call;
     this.#ended = ended;
+    const counted = ctx.metrics.calls.of(call.getPath(), 'bidi_stream');
+    counted.started.inc();
+    this.#counted = counted;
     call.on('data', (request: WatchRequestMessage) => {
+      counted.received.inc();
       if (request.create_request) this.#create(request.create_request);
       else if (request.cancel_request) this.#cancel(toNumber(request.cancel_request.watch_id));
       else if (request.progress_request) {
@@ -64,10 +70,14 @@ class WatchStream {
       }
     });
     call.on('end', () => {
+      if (!this.#closed) counted.handled('OK').inc();
       this.close();
       call.end();
     });
-    call.on('cancelled', () => this.close());
+    call.on('cancelled', () => {
+      if (!this.#closed) counted.handled('Canceled').inc();
+      this.close();
+    });
     call.on('error', (error: Error) => {
       ctx.log.debug('a watch stream ended', { error });
       this.close();
@@ -76,6 +86,7 @@ class WatchStream {
 
   #send(response: WatchResponseMessage, bytes = 64): void {
     if (this.#closed) return;
+    this.#counted.sent.inc();
     this.#unsent += bytes;
     this.#call.write(response, () => {
       this.#unsent -= bytes;

@@ -4,6 +4,7 @@
  * acknowledgements see them, in that order. So nothing that anybody saw can be taken back by a crash.
  */
 import type { Clock } from '../base/clock.ts';
+import { ioNow } from '../base/io-time.ts';
 import type { Logger } from '../base/logger.ts';
 import type { Random } from '../base/random.ts';
 import { Slice } from '../base/yield.ts';
@@ -93,6 +94,8 @@ export class Mvcc {
   readonly #hub: WatchHub;
   readonly #compactor: Compactor;
   readonly #writer: RecordWriter;
+  /** Told how long each flush took. */
+  onFlush: ((seconds: number) => void) | undefined = undefined;
   /** The newest revision, flushed or not. */
   #pending = 1;
   #durable = 1;
@@ -186,6 +189,11 @@ export class Mvcc {
     return this.#durable;
   }
 
+  /** Revisions that are not flushed yet. */
+  get unflushed(): number {
+    return this.#pending - this.#durable;
+  }
+
   get compactRevision(): number {
     return this.#compacted;
   }
@@ -235,7 +243,9 @@ export class Mvcc {
         this.#flight = batch;
         if (batch.ops.length > 0) {
           this.#engine.applyBatch(batch.ops);
+          const began = this.onFlush === undefined ? 0 : ioNow();
           await this.#engine.durable(alone);
+          this.onFlush?.((ioNow() - began) / 1000);
         }
         this.#flight = undefined;
         this.#settle(batch);

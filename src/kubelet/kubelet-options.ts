@@ -46,6 +46,8 @@ export interface KubeletOptions {
   /** What the node reports as its kubelet's port; default 10250. */
   readonly port?: number;
   readonly rootDir?: string;
+  /** What the process that it runs in measures, in Prometheus' text format, for `/metrics`. */
+  readonly processMetrics?: () => string;
   readonly podLogsDir?: string;
   readonly leaseDurationSeconds?: number;
   readonly statusReportMs?: number;

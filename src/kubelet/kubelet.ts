@@ -321,7 +321,8 @@ class KubeletImpl implements Kubelet, WorkerHome {
   /** What `/metrics` tells beside the server's own: evictions, and what claims' volumes hold. */
   async #moreMetrics(): Promise<string> {
     const managers = this.#managers;
-    if (managers === undefined) return '';
+    const process = this.#o.processMetrics?.() ?? '';
+    if (managers === undefined) return process;
     const claims: ClaimUsage[] = [];
     for (const w of this.#workers.values()) {
       const usage = await this.ctx.volumes.claimUsage(w.uid);
@@ -332,7 +333,7 @@ class KubeletImpl implements Kubelet, WorkerHome {
           claims.push({ namespace: w.apiPod.metadata.namespace ?? '', claim, usage: own });
       }
     }
-    return managerMetrics(managers.eviction.counts, claims) + this.ctx.metrics!.text();
+    return managerMetrics(managers.eviction.counts, claims) + this.ctx.metrics!.text() + process;
   }
 
   async #diskOf(pod: Pod): Promise<PodDisk> {

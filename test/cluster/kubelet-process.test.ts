@@ -18,6 +18,7 @@ import { createCluster } from '../../src/cluster/create-cluster.ts';
 import { createToken } from '../../src/cluster/joining/tokens.ts';
 import { renderKubeconfig } from '../../src/cluster/kubeconfig.ts';
 import { runKubelet } from '../../src/cluster/processes/kubelet.ts';
+import { metricsIn, wrongFamilies, type ExpectedFamilies } from '../support/metrics.ts';
 import { MovableClock } from '../support/movable-clock.ts';
 
 const random = new SystemRandom();
@@ -202,7 +203,8 @@ test('what a configuration says is what the node does', async () => {
     const node = await start(
       cluster,
       dir,
-      'maxPods: 7\nregisterWithTaints: [{key: k, value: v, effect: NoSchedule}]\nnodeLeaseDurationSeconds: 20\n',
+      'maxPods: 7\nregisterWithTaints: [{key: k, value: v, effect: NoSchedule}]\nnodeLeaseDurationSeconds: 20\n' +
+        'authentication: {anonymous: {enabled: true}}\nauthorization: {mode: AlwaysAllow}\n',
     );
     const { status, spec } = await cluster.client.core.nodes.get('n1');
     assert.equal(status?.capacity?.['pods'], '7');
@@ -210,6 +212,19 @@ test('what a configuration says is what the node does', async () => {
       spec?.taints?.filter((t) => t.key === 'k').map((t) => [t.value, t.effect]),
       [['v', 'NoSchedule']],
     );
+    const metrics = metricsIn(String((await cluster.client.raw('GET', '/api/v1/nodes/n1/proxy/metrics')).body));
+    const expected: ExpectedFamilies = {
+      kubelet_node_name: ['gauge', 'node'],
+      kubelet_running_pods: ['gauge', ''],
+      kubernetes_build_info: [
+        'gauge',
+        'build_date,compiler,git_commit,git_tree_state,git_version,go_version,major,minor,platform',
+      ],
+      process_resident_memory_bytes: ['gauge', ''],
+      rest_client_request_duration_seconds: ['histogram', 'host,verb'],
+      rest_client_requests_total: ['counter', 'code,host,method'],
+    };
+    assert.deepEqual(wrongFamilies(metrics, expected), []);
     await node.stop();
     await assert.rejects(
       start(cluster, dir, 'maxPods: -1\n'),

@@ -46,7 +46,7 @@ const beta = new Set([
 ]);
 
 /** Those that are nobody's promise: of the process. */
-const bare = /^(?:process|nodejs|grpc_client)_/;
+const bare = /^(?:process|nodejs|grpc_client|grpc_server|etcd_server|etcd_disk|etcd_mvcc|etcd_debugging_mvcc|knarr)_/;
 /** Upstream says nothing of these. */
 const unsaid = new Set([
   'apiserver_flowcontrol_demand_seats',

@@ -1,9 +1,11 @@
 /** `knarr etcd`: the embedded store as a process of its own, speaking etcd's v3 API. A cluster of one member. */
 import { join } from 'node:path';
-import { computed, expose } from '../../apiserver/metrics/exposition.ts';
+import { expose } from '../../apiserver/metrics/exposition.ts';
+import { etcdVersion } from '../../etcd/etcd-version.ts';
 import { openEmbeddedStore } from '../../etcd/embedded-store.ts';
 import type { EtcdServer } from '../../etcd/grpc-server.ts';
 import { serveEtcd } from '../../etcd/grpc-server.ts';
+import { EtcdMetrics } from '../../etcd/server-metrics.ts';
 import type { ComponentServer } from './component-server.ts';
 import { processMetrics, serveComponent } from './component-server.ts';
 import type { ComponentEnvironment } from './environment.ts';
@@ -73,12 +75,8 @@ export async function runEtcd(flags: EtcdFlags, env: ComponentEnvironment): Prom
     logger,
     historyAgeMs: flags.autoCompactionRetentionMs,
   });
-  const metrics = [
-    computed('gauge', 'etcd_server_has_leader', 'Whether or not a leader exists.', () => [[{}, 1]]),
-    computed('gauge', 'etcd_mvcc_db_total_size_in_bytes', 'Size of the database in bytes.', () => [
-      [{}, store.mvcc.size()],
-    ]),
-  ];
+  const measures = new EtcdMetrics(store.mvcc, etcdVersion);
+  const metrics = measures.families;
   const servers: EtcdServer[] = [];
   const metricsServers: ComponentServer[] = [];
   try {
@@ -91,6 +89,7 @@ export async function runEtcd(flags: EtcdFlags, env: ComponentEnvironment): Prom
           port,
           name: flags.name,
           metrics: () => expose([...processMetrics(clock), ...metrics]),
+          measures,
           ...(flags.advertiseClientUrls === undefined ? {} : { advertiseClientUrls: flags.advertiseClientUrls }),
           ...(tls
             ? {

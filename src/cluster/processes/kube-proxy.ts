@@ -26,7 +26,7 @@ import { connect, connectionOf, userAgent, waitForServer } from './api-connectio
 import type { ComponentServer } from './component-server.ts';
 import { serveComponent } from './component-server.ts';
 import type { ComponentEnvironment } from './environment.ts';
-import { aborted, isWildcard, splitHostPort, StartError } from './environment.ts';
+import { aborted, measured, isWildcard, splitHostPort, StartError } from './environment.ts';
 import { defaultProxyConfiguration, flagsOfFile } from './kube-proxy-config.ts';
 
 export interface ProxyFlags {
@@ -213,7 +213,7 @@ async function serve(
     'Addresses and ports that Services are reached at.',
     () => [[{}, plane.proxy.frontends.size]],
   );
-  const families: readonly Family[] = [frontends, ...plane.metrics.families];
+  const families: readonly Family[] = [frontends, ...plane.metrics.families, ...(env.requests?.families ?? [])];
   let at = '';
   const open = async (what: string, serve: () => Promise<ComponentServer>): Promise<ComponentServer | undefined> => {
     try {
@@ -255,7 +255,8 @@ async function setOomScore(score: number, logger: Logger): Promise<void> {
   );
 }
 
-export async function runProxy(given: ProxyFlags, env: ComponentEnvironment): Promise<void> {
+export async function runProxy(given: ProxyFlags, environment: ComponentEnvironment): Promise<void> {
+  const env = measured(environment);
   const { signal, logger } = env;
   if (given.writeConfigTo !== undefined) {
     const text = await dumpYaml(defaultProxyConfiguration());

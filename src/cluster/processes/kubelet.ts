@@ -9,6 +9,8 @@ import { SimulatedHost } from '../../kubelet/host/simulated/host.ts';
 import type { KubeletConfiguration } from '../../kubelet/configuration/configuration.ts';
 import type { PlainObject } from '../../kubelet/configuration/configuration-fields.ts';
 import type { Kubelet } from '../../kubelet/kubelet.ts';
+import { expose } from '../../apiserver/metrics/exposition.ts';
+import { helpOf } from '../../apiserver/metrics/stability.ts';
 import { createKubelet } from '../../kubelet/kubelet.ts';
 import type { CriRuntime } from '../../kubelet/runtime/cri/open.ts';
 import { SimulatedImages } from '../../kubelet/runtime/simulated/images.ts';
@@ -23,7 +25,7 @@ import type { OverlayMode } from '../real/routes.ts';
 import { NoRuntimeError, openNodeRuntime } from '../real/runtime.ts';
 import { connect, connectionOf, userAgent, waitForServer } from './api-connection.ts';
 import type { ComponentServer } from './component-server.ts';
-import { serveComponent } from './component-server.ts';
+import { processMetrics, serveComponent } from './component-server.ts';
 import type { ComponentEnvironment, KeyPair } from './environment.ts';
 import { openCredentialProviders } from './credential-providers.ts';
 import {
@@ -32,6 +34,7 @@ import {
   freePort,
   isWildcard,
   listenError,
+  measured,
   probeAddress,
   readCertificates,
   readKeyPair,
@@ -95,9 +98,10 @@ async function nodeIdentity(
 /** @param onRunning told when the node is registered and works */
 export async function runKubelet(
   flags: KubeletFlags,
-  env: ComponentEnvironment,
+  given: ComponentEnvironment,
   onRunning?: () => void,
 ): Promise<void> {
+  const env = measured(given);
   const { clock, random, logger, signal } = env;
   checkNodeLabels(flags.nodeLabels);
   const anyPort = flags.configuration['port'] === 0;
@@ -147,6 +151,7 @@ export async function runKubelet(
       random,
       logger,
       rootDir: flags.rootDir,
+      processMetrics: () => expose([...processMetrics(clock, env.version), ...env.requests.families], helpOf),
       clusterDns: c.clusterDNS,
       clusterDomain: c.clusterDomain === '' ? 'cluster.local' : c.clusterDomain,
     };

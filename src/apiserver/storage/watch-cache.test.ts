@@ -188,6 +188,30 @@ test('bookmarks come every minute, watches end in time, the window gets 410', as
   await h.close();
 });
 
+test('a watch from what came before anybody read the resource', async () => {
+  const h = await startHarness();
+  const events = '/api/v1/namespaces/default/events';
+  const versions: string[] = [];
+  for (const name of ['a', 'b', 'c']) {
+    const made = await h.request('POST', events, {
+      metadata: { name },
+      involvedObject: { kind: 'Pod', namespace: 'default', name: 'p' },
+    });
+    versions.push(made.body.metadata.resourceVersion);
+  }
+  const watch = await h.watch(`${events}?watch=1&resourceVersion=${versions[0]}`);
+  const seen = await take(watch, 2);
+  assert.deepEqual(
+    seen.map((e) => [e.type, e.committed.object().metadata.name]),
+    [
+      ['ADDED', 'b'],
+      ['ADDED', 'c'],
+    ],
+  );
+  watch.close();
+  await h.close();
+});
+
 test('pods are listed and watched by node', async () => {
   const h = await startHarness();
   for (let i = 0; i < 6; i++) {

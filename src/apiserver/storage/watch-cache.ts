@@ -91,6 +91,9 @@ interface Waiter {
 /** Buckets of the time that reads wait for a cache, seconds. */
 export const readWaitBounds = [0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3];
 
+/** Revisions that are gone through at most for a watch that begins in the past. */
+const maxReplayed = 10_000;
+
 export class WatchCache implements WatcherHost {
   readonly layout: StorageLayout;
   readonly clock: Clock;
@@ -201,25 +204,43 @@ export class WatchCache implements WatcherHost {
 
   // Feeding --------------------------------------------------------------------------------------------------------------
 
-  /** Reads the resource and begins to follow it; the same promise for everybody who asks meanwhile. */
-  start(): Promise<void> {
+  /**
+   * Reads the resource and begins to follow it; the same promise for everybody who asks meanwhile. `since`: a watch from that
+   * revision waits, so that what came after it has to be known, where it is not too much.
+   */
+  start(since = 0): Promise<void> {
     if (this.#ready) return Promise.resolve();
     if (this.#closed) return Promise.reject(serviceUnavailable('the server is shutting down'));
     this.#starting ??= this.clock.activity.track(
-      this.#load().finally(() => {
+      this.#load(since).finally(() => {
         this.#starting = undefined;
       }),
     );
     return this.#starting;
   }
 
-  async #load(): Promise<void> {
+  async #load(since: number): Promise<void> {
+    if (since > 0) {
+      const now = await this.#store.currentRevision();
+      if (since < now && now - since <= maxReplayed)
+        try {
+          await this.#loadAt(since);
+          return;
+        } catch (error) {
+          if (!(error instanceof CompactedError)) throw error;
+        }
+    }
+    await this.#loadAt(0);
+  }
+
+  /** `at`: the revision to begin with; 0: the newest. */
+  async #loadAt(at: number): Promise<void> {
     const { prefix } = this.layout;
     const end = prefixEnd(prefix);
     const slice = new Slice();
     const entries: StoredObject[] = [];
     const arena = new Arena();
-    let revision = 0;
+    let revision = at;
     for (let from = prefix; ;) {
       const page = await this.#store.range({ key: from, end, limit: loadPage, revision, uncounted: true });
       revision ||= page.revision;
@@ -629,8 +650,8 @@ export class WatchCache implements WatcherHost {
 
   /** A watch with upstream's meaning of resourceVersion and sendInitialEvents. What fails after this is an ERROR event. */
   async watch(selection: Selection, query: WatchQuery): Promise<Watcher> {
-    if (!this.#ready) await this.start();
     const asked = parseResourceVersion(query.resourceVersion, '');
+    if (!this.#ready) await this.start(asked);
     const { sendInitialEvents: initial } = query;
     let failure: StatusError | undefined;
     if (query.resourceVersion === '') await this.consistent();

@@ -1,7 +1,7 @@
 /** `--runtime-config`, `--feature-gates` and `--emulated-version`, on an API server started with them. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import type { Json } from '../support/api.ts';
+import type { Answer, Json } from '../support/api.ts';
 import { createWorkspace, startApiServer, startStore } from '../support/api-server.ts';
 import type { RunningApiServer, TestStore, Workspace } from '../support/api-server.ts';
 
@@ -131,6 +131,10 @@ test('an earlier release is emulated: its gates, and without the APIs that came 
   assert.ok((await names(server, path)).includes('mutatingadmissionpolicies'), 'a later version of one that is served');
 });
 
+const affinity = (key: string, zone: string): Json => ({
+  required: { nodeSelectorTerms: [{ matchExpressions: [{ key, operator: 'In', values: [zone] }] }] },
+});
+
 test('what a gate switches that was off in the release that is emulated', async () => {
   await using server = await startApiServer(work, store, [
     '--emulated-version=1.33',
@@ -157,7 +161,27 @@ test('what a gate switches that was off in the release that is emulated', async 
   const target = { kind: 'Node', name: 'zoned' };
   assert.equal((await api.create(`${pods}/n/binding`, { metadata: { name: 'n' }, target })).status, 201);
   assert.equal((await api.get(`${pods}/n`)).body.status.nominatedNodeName, 'zoned', 'ClearingNominatedNodeName is off');
-  await api.request('DELETE', '/api/v1/nodes/zoned');
+  const spec = {
+    capacity: { storage: '1' },
+    accessModes: ['ReadWriteOnce'],
+    hostPath: { path: '/x' },
+    nodeAffinity: affinity('failure-domain.beta.kubernetes.io/zone', 'a'),
+  };
+  let volume = (await api.create('/api/v1/persistentvolumes', { metadata: { name: 'v' }, spec })).body;
+  const move = async (nodeAffinity: Json): Promise<Answer> => {
+    const moved = { ...volume, spec: { ...volume.spec, nodeAffinity } };
+    return api.request('PUT', '/api/v1/persistentvolumes/v', moved);
+  };
+  const renamed = await move(affinity('topology.kubernetes.io/zone', 'a'));
+  assert.equal(renamed.status, 200, 'a label under its new name is the same');
+  volume = renamed.body;
+  const elsewhere = affinity('topology.kubernetes.io/zone', 'b');
+  assert.match((await move(elsewhere)).text, /field is immutable, except for updating from beta label to GA/);
+  await server.stop();
+  await using now = await startApiServer(work, store, ['--feature-gates=MutablePVNodeAffinity=true']);
+  const put = { ...volume, spec: { ...volume.spec, nodeAffinity: elsewhere } };
+  assert.equal((await now.api.request('PUT', '/api/v1/persistentvolumes/v', put)).status, 200);
+  await now.api.request('DELETE', '/api/v1/nodes/zoned');
 });
 
 test('what is not known is refused, in the words of upstream', async () => {

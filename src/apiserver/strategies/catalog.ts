@@ -98,7 +98,7 @@ function events(): ResourceStrategies {
   });
 }
 
-function core(deps: StrategyDeps): Record<string, ResourceStrategies> {
+function core(deps: StrategyDeps, features: FeatureGates): Record<string, ResourceStrategies> {
   return {
     configmaps: plainKind({ validate: validateConfigMap, validateUpdate: validateConfigMapUpdate }),
     endpoints: endpointsStrategies(),
@@ -115,7 +115,7 @@ function core(deps: StrategyDeps): Record<string, ResourceStrategies> {
     namespaces: namespaceStrategies(),
     nodes: nodeStrategies(),
     persistentvolumeclaims: persistentVolumeClaimStrategies(),
-    persistentvolumes: persistentVolumeStrategies(),
+    persistentvolumes: persistentVolumeStrategies(features),
     pods: podStrategies(),
     podtemplates: podTemplateStrategies(),
     replicationcontrollers: replicationControllerStrategies(),
@@ -141,7 +141,7 @@ function core(deps: StrategyDeps): Record<string, ResourceStrategies> {
       update: (object) => cleanSecretReferences(object),
       warnings: serviceAccountWarnings,
     }),
-    services: serviceStrategies(deps, deps.features ?? new FeatureGates()),
+    services: serviceStrategies(deps, features),
   };
 }
 
@@ -185,7 +185,7 @@ const definitions: Record<string, ResourceStrategies> = {
 export function createStrategies(deps: StrategyDeps): StrategyCatalog {
   const features = deps.features ?? new FeatureGates();
   const groups: Readonly<Record<string, Readonly<Record<string, ResourceStrategies>>>> = {
-    '': core(deps),
+    '': core(deps, features),
     apps,
     batch: { cronjobs: cronJobStrategies(), jobs: jobStrategies(features) },
     autoscaling: {

@@ -1,4 +1,5 @@
 /** PersistentVolume and PersistentVolumeClaim. */
+import type { FeatureGates } from '../../api/features/feature-gates.ts';
 import type { KubeObject } from '../../api/object.ts';
 import { formatTime } from '../../api/time.ts';
 import type { PersistentVolumeClaimSpec } from '../../api/types/core-v1.gen.ts';
@@ -15,7 +16,7 @@ import { claimWarnings, volumeWarnings } from './volume-warnings.ts';
 /** As it was stored before there were block devices. */
 const lacksMode = (json: Buffer): boolean => !json.includes('"volumeMode":');
 
-export function persistentVolumeStrategies(): ResourceStrategies {
+export function persistentVolumeStrategies(features: FeatureGates): ResourceStrategies {
   const phaseOf = (object: Draft): unknown => (object['status'] as Record<string, unknown> | undefined)?.['phase'];
   return {
     main: {
@@ -25,7 +26,8 @@ export function persistentVolumeStrategies(): ResourceStrategies {
           object['status'] = { phase: 'Pending', lastPhaseTransitionTime: formatTime(ctx.now) };
         },
         validate: (object) => validatePersistentVolume(object),
-        validateUpdate: (object, old) => validatePersistentVolumeUpdate(object, old),
+        validateUpdate: (object, old) =>
+          validatePersistentVolumeUpdate(object, old, features.enabled('MutablePVNodeAffinity')),
         warnings: volumeWarnings,
       }),
       onRead: { dated: lacksMode },

@@ -4,7 +4,7 @@ import { canonicalEqual } from '../../api/helpers/deep-equal.ts';
 import { isDNS1123Subdomain } from '../../api/names.ts';
 import type { KubeObject } from '../../api/object.ts';
 import { parseQuantity, quantitySign, quantityValue } from '../../api/quantity.ts';
-import type { PersistentVolumeSpec, SecretReference } from '../../api/types/core-v1.gen.ts';
+import type { PersistentVolumeSpec, SecretReference, VolumeNodeAffinity } from '../../api/types/core-v1.gen.ts';
 import { internalDifference } from './difference.ts';
 import { internalForm } from './internal-form.ts';
 import { validateNodeSelector } from './pod-scheduling.ts';
@@ -332,7 +332,43 @@ function sourceOf(spec: Spec): Record<string, unknown> {
   return out;
 }
 
-export function validatePersistentVolumeUpdate(object: KubeObject, old: KubeObject): FieldError[] {
+/** Labels of nodes that were renamed. */
+const renamedLabels: ReadonlyMap<string, string> = new Map([
+  ['failure-domain.beta.kubernetes.io/zone', 'topology.kubernetes.io/zone'],
+  ['failure-domain.beta.kubernetes.io/region', 'topology.kubernetes.io/region'],
+  ['beta.kubernetes.io/os', 'kubernetes.io/os'],
+  ['beta.kubernetes.io/arch', 'kubernetes.io/arch'],
+  ['beta.kubernetes.io/instance-type', 'node.kubernetes.io/instance-type'],
+]);
+
+function sameAffinity(now: VolumeNodeAffinity | undefined, old: VolumeNodeAffinity): boolean {
+  return canonicalEqual(now, old) || canonicalEqual(now, withRenamed(old, now));
+}
+
+/** The old affinity, with the new names of labels where the new one has them. */
+function withRenamed(old: VolumeNodeAffinity, now: VolumeNodeAffinity | undefined): VolumeNodeAffinity {
+  const terms = now?.required?.nodeSelectorTerms ?? [];
+  return {
+    ...old,
+    required: {
+      ...old.required!,
+      nodeSelectorTerms: (old.required?.nodeSelectorTerms ?? []).map((term, i) => ({
+        ...term,
+        matchExpressions: term.matchExpressions?.map((e, j) => {
+          const key = terms[i]?.matchExpressions?.[j]?.key;
+          return key !== undefined && renamedLabels.get(e.key) === key ? { ...e, key } : e;
+        }),
+      })),
+    },
+  };
+}
+
+/** `mutableAffinity`: the nodes that reach it may change (MutablePVNodeAffinity). */
+export function validatePersistentVolumeUpdate(
+  object: KubeObject,
+  old: KubeObject,
+  mutableAffinity: boolean,
+): FieldError[] {
   // Looked at twice, the mount options once.
   const errors = [
     ...validatePersistentVolume(object),
@@ -355,7 +391,8 @@ export function validatePersistentVolumeUpdate(object: KubeObject, old: KubeObje
       ),
     );
   errors.push(...validateImmutable(spec.volumeMode, before.volumeMode, 'volumeMode'));
-  if (before.nodeAffinity !== undefined && !canonicalEqual(spec.nodeAffinity, before.nodeAffinity))
+  const affinity = before.nodeAffinity;
+  if (!mutableAffinity && affinity !== undefined && !sameAffinity(spec.nodeAffinity, affinity))
     errors.push(
       invalid(
         'nodeAffinity',

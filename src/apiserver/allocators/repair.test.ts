@@ -72,6 +72,12 @@ test('addresses and node ports that nobody has are found, and those that belong 
   });
   await clock.advance(200_000);
   assert.equal((await client.core.services.create(service('fourth', '10.96.0.201'))).spec?.clusterIP, '10.96.0.201');
+
+  // The address of a Service that is deleted by hand comes back.
+  const ip = kept.spec!.clusterIP!;
+  await client.networking.ipaddresses.delete(ip);
+  await clock.advance(2000);
+  assert.equal((await client.networking.ipaddresses.get(ip)).spec?.parentRef?.name, 'kept');
   await server.close();
   await store.close();
 });

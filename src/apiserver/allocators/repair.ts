@@ -1,7 +1,8 @@
 /**
  * What a server leaves behind that ends in the middle of creating or deleting a Service: addresses and node ports that
  * nobody has, and Services whose address or port is not written down. Looked for at the start and every three minutes, as
- * upstream's repair controllers do. A server that shares its store lets what is new be, since another one may be at work on it.
+ * upstream's repair controllers do; and soon when an address turns out to be missing: an IPAddress was deleted, or a Service came
+ * by another way than through here. A server that shares its store lets what is new be, since another one may be at work on it.
  */
 import type { Clock, Timer } from '../../base/clock.ts';
 import type { Logger } from '../../base/logger.ts';
@@ -11,9 +12,12 @@ import type { Registries } from '../registry.ts';
 import { AllocationError, type ClusterIpAllocator } from './cluster-ip.ts';
 import type { NodePortAllocator, PortOperation } from './node-port.ts';
 
+const addressGroup = 'networking.k8s.io';
 const everyMs = 180_000;
 /** An IPAddress younger than that may belong to a Service that is being created. */
 const youngMs = 60_000;
+/** Events of Services and of addresses may come in either order. */
+const soonMs = 1000;
 /** A port that has no Service in so many passes has leaked. */
 const passesToLeak = 3;
 
@@ -37,7 +41,10 @@ export class AllocationRepair {
   /** Ports without a Service, and in how many passes they were seen so. */
   #idle = new Map<number, number>();
   #ticker: Timer | undefined;
+  #soon: Timer | undefined;
+  #unfollow: (() => void)[] = [];
   #busy = false;
+  #closed = false;
 
   constructor(options: AllocationRepairOptions) {
     this.#o = options;
@@ -46,24 +53,69 @@ export class AllocationRepair {
   /** `alone`: no other server uses the store, and this one serves nobody yet. */
   async start(alone: boolean): Promise<void> {
     await this.#pass(alone);
-    this.#ticker = this.#o.clock.setTicker(everyMs, () => {
-      if (this.#busy) return;
-      this.#busy = true;
-      void this.#o.clock.activity.track(
-        this.#pass(false)
-          .catch((error: unknown) => {
-            this.#o.onFailure?.();
-            this.#o.logger.warn('repairing Service addresses and ports failed', { error });
-          })
-          .finally(() => {
-            this.#busy = false;
-          }),
-      );
+    if (this.#closed) return;
+    this.#ticker = this.#o.clock.setTicker(everyMs, () => this.#again());
+    const { registries } = this.#o;
+    let filled = false;
+    if (registries.registry(addressGroup, 'ipaddresses') === undefined) return;
+    const unfollow = await Promise.all([
+      registries.follow('', 'services', (type, service) => {
+        if (filled && type === 'put' && this.#lacks(service.object())) this.#repairSoon();
+      }),
+      registries.follow(addressGroup, 'ipaddresses', (type, address) => {
+        if (filled && type === 'delete' && this.#isMissed(address.object())) this.#repairSoon();
+      }),
+    ]);
+    filled = true;
+    if (this.#closed) for (const end of unfollow) end();
+    else this.#unfollow = unfollow;
+  }
+
+  #again(): void {
+    if (this.#busy || this.#closed) return;
+    this.#busy = true;
+    void this.#o.clock.activity.track(
+      this.#pass(false)
+        .catch((error: unknown) => {
+          if (this.#closed) return;
+          this.#o.onFailure?.();
+          this.#o.logger.warn('repairing Service addresses and ports failed', { error });
+        })
+        .finally(() => {
+          this.#busy = false;
+        }),
+    );
+  }
+
+  #repairSoon(): void {
+    if (this.#closed) return;
+    this.#soon ??= this.#o.clock.setTimer(soonMs, () => {
+      this.#soon = undefined;
+      this.#again();
     });
   }
 
+  /** Whether an address of the Service is not known to be taken. */
+  #lacks(service: KubeObject): boolean {
+    const { clusterIPs = [] } = (service['spec'] ?? {}) as ServiceSpec;
+    return clusterIPs.some(
+      (ip) => ip !== 'None' && this.#o.registries.cachedGet(addressGroup, 'ipaddresses', '', ip) === undefined,
+    );
+  }
+
+  /** Whether the Service that had the address has it still. */
+  #isMissed(address: KubeObject): boolean {
+    const { parentRef } = (address['spec'] ?? {}) as { readonly parentRef?: ObjectMeta };
+    const { namespace = '', name = '' } = parentRef ?? {};
+    const service = this.#o.registries.cachedGet('', 'services', namespace, name)?.object() as KubeObject | undefined;
+    return service !== undefined && this.#lacks(service);
+  }
+
   close(): void {
+    this.#closed = true;
     this.#ticker?.cancel();
+    this.#soon?.cancel();
+    for (const end of this.#unfollow.splice(0)) end();
   }
 
   async #pass(alone: boolean): Promise<void> {
@@ -78,7 +130,7 @@ export class AllocationRepair {
     for (const service of services)
       for (const ip of (service['spec'] as ServiceSpec | undefined)?.clusterIPs ?? [])
         if (ip !== 'None') owners.set(ip, service);
-    for (const stored of registries.cached('networking.k8s.io', 'ipaddresses')) {
+    for (const stored of registries.cached(addressGroup, 'ipaddresses')) {
       const { metadata } = stored.object() as { metadata: ObjectMeta };
       const name = metadata.name ?? '';
       if (owners.delete(name)) continue;

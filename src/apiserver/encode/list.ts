@@ -71,7 +71,7 @@ function nullWhenEmpty(output: Negotiated, resource: ResourceInfo): boolean {
     case 'PodAddresses':
       return false;
     case 'Table':
-      return !resource.custom && resource.columns.length === 0;
+      return !resource.custom && resource.columns.every(({ name }) => name === 'Name' || name === 'Created At');
     default:
       return true;
   }

@@ -79,6 +79,7 @@ const subresources: Readonly<Record<string, string>> = {
   'internal.apiserver.k8s.io/storageversions/status': '.',
   'policy/poddisruptionbudgets/status': '.',
   '/pods/ephemeralcontainers': 'UM.',
+  '/pods/resize': 'UM.',
 };
 
 function looksOf(resource: ResourceInfo, subresource: string): string {

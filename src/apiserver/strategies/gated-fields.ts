@@ -17,6 +17,7 @@ const inPodSpec: readonly (readonly [FeatureGateName, string])[] = [
   ['GenericWorkload', 'schedulingGroup'],
   ['ContainerStopSignals', 'containers.*.lifecycle.stopSignal'],
   ['ContainerStopSignals', 'initContainers.*.lifecycle.stopSignal'],
+  ['ContainerStopSignals', 'ephemeralContainers.*.lifecycle.stopSignal'],
 ];
 
 const others: Readonly<Record<string, readonly (readonly [FeatureGateName, string])[]>> = {
@@ -24,6 +25,7 @@ const others: Readonly<Record<string, readonly (readonly [FeatureGateName, strin
     ['CoordinatedLeaderElection', 'spec.strategy'],
     ['CoordinatedLeaderElection', 'spec.preferredHolder'],
   ],
+  '/pods': [['DRANodeAllocatableResources', 'status.nodeAllocatableResourceClaimStatuses']],
   'storage.k8s.io/csidrivers': [['VolumeLimitScaling', 'spec.preventPodSchedulingIfMissing']],
 };
 
@@ -87,5 +89,15 @@ export function withGatedFields(
       main.prepareForUpdate?.(ctx, object, old);
     },
   };
-  return { ...strategies, main: gated };
+  const subresources = Object.entries(strategies.subresources).map(([name, strategy]) => [
+    name,
+    {
+      ...strategy,
+      prepareForUpdate(ctx, object, old) {
+        drop(fields, object, old);
+        strategy.prepareForUpdate?.(ctx, object, old);
+      },
+    } satisfies Strategy,
+  ]);
+  return { ...strategies, main: gated, subresources: Object.fromEntries(subresources) as Record<string, Strategy> };
 }

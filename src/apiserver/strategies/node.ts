@@ -10,6 +10,8 @@ export function nodeStrategies(): ResourceStrategies {
         const spec = { ...(object['spec'] as Record<string, unknown> | undefined) };
         delete spec['configSource'];
         object['spec'] = spec;
+        const { config, ...status } = (object['status'] ?? {}) as Record<string, unknown>;
+        if (config !== undefined) object['status'] = status;
       },
       prepareForUpdate(_ctx, object, old) {
         keepStatus(object, old);
@@ -27,7 +29,14 @@ export function nodeStrategies(): ResourceStrategies {
       resetFields: [['status']],
     },
     subresources: {
-      status: statusStrategy({ validateUpdate: (object, old) => validateNodeChange(object, old) }),
+      status: statusStrategy({
+        update(object, old) {
+          const before = (old['status'] ?? {}) as Record<string, unknown>;
+          const { config, ...status } = (object['status'] ?? {}) as Record<string, unknown>;
+          if (config !== undefined && before['config'] === undefined) object['status'] = status;
+        },
+        validateUpdate: (object, old) => validateNodeChange(object, old),
+      }),
     },
   };
 }

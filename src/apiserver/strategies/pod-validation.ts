@@ -4,6 +4,7 @@ import type { KubeObject } from '../../api/object.ts';
 import type { Pod } from '../../api/types/core-v1.gen.ts';
 import { podResizeErrors } from '../validation/pod-resize.ts';
 import * as pods from '../validation/pod.ts';
+import { validatePodStatusUpdate as validatePodStatus } from '../validation/pod-status.ts';
 import { podSpecWarnings } from './pod-warnings.ts';
 
 const pod = (object: KubeObject): Pod => object as unknown as Pod;
@@ -12,7 +13,7 @@ type OnUpdate = (object: KubeObject, old: KubeObject) => readonly FieldError[];
 
 export const validatePodCreate = (object: KubeObject): readonly FieldError[] => pods.validatePod(pod(object));
 export const validatePodUpdate: OnUpdate = (object, old) => pods.validatePodUpdate(pod(object), pod(old));
-export const validatePodStatusUpdate: OnUpdate = (object, old) => pods.validatePodStatusUpdate(pod(object), pod(old));
+export const validatePodStatusUpdate: OnUpdate = (object, old) => validatePodStatus(pod(object), pod(old));
 export const validatePodEphemeralContainersUpdate: OnUpdate = (object, old) =>
   pods.validateEphemeralContainersUpdate(pod(object), pod(old));
 export const validatePodResize: OnUpdate = (object, old) => podResizeErrors(pod(object), pod(old), pods.podRules);

@@ -105,7 +105,17 @@ export function daemonSetStrategies(): ResourceStrategies {
       validateUpdate: workloads.validateDaemonSetUpdate,
       warnings: workloads.daemonSetWarnings,
     }),
-    subresources: { status: statusStrategy({ validateUpdate: workloads.validateDaemonSetStatusUpdate }) },
+    subresources: {
+      status: statusStrategy({
+        // Which is a part of what stays as it is.
+        update(object, old) {
+          const value = old.metadata.annotations?.[templateGenerationAnnotation];
+          if (value === undefined) return;
+          object.metadata.annotations = { ...object.metadata.annotations, [templateGenerationAnnotation]: value };
+        },
+        validateUpdate: workloads.validateDaemonSetStatusUpdate,
+      }),
+    },
   };
 }
 

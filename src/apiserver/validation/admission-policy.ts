@@ -343,6 +343,6 @@ export function validateValidatingPolicyStatus(object: KubeObject): FieldError[]
         ...(fieldRef.trim() === '' ? [required(`${at}.fieldRef`)] : []),
       ];
     }),
-    ...validateConditions(conditions, 'status.conditions', 'must be set'),
+    ...validateConditions(conditions, 'status.conditions'),
   ];
 }

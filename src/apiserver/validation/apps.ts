@@ -212,7 +212,14 @@ export function validateReplicaSetUpdate(rs: ReplicaSet, old: ReplicaSet): Error
 export function validateReplicaSetStatusUpdate(rs: ReplicaSet | ReplicationController): Errors {
   return counters(
     (rs.status ?? {}) as Record<string, unknown>,
-    ['replicas', 'fullyLabeledReplicas', 'readyReplicas', 'availableReplicas', 'observedGeneration'],
+    [
+      'replicas',
+      'fullyLabeledReplicas',
+      'readyReplicas',
+      'availableReplicas',
+      'observedGeneration',
+      'terminatingReplicas',
+    ],
     [
       ['fullyLabeledReplicas', 'replicas', overReplicas],
       ['readyReplicas', 'replicas', overReplicas],
@@ -417,6 +424,7 @@ export function validateDaemonSetStatusUpdate(d: DaemonSet, old: DaemonSet): Err
         'updatedNumberScheduled',
         'numberAvailable',
         'numberUnavailable',
+        'collisionCount',
       ],
       [],
     ),

@@ -14,16 +14,15 @@ const statuses = ['False', 'True', 'Unknown'];
 /** A condition as it is in a request: required members may be missing. */
 export type GivenCondition = { readonly [K in keyof Condition]?: Condition[K] | undefined };
 
-/** `detail`: what the errors for missing members say beside `Required value`. */
-export function validateCondition(condition: GivenCondition, path: string, detail = ''): FieldError[] {
+function validateCondition(condition: GivenCondition, path: string): FieldError[] {
   const { type = '', status = '', observedGeneration = 0, lastTransitionTime, reason = '', message = '' } = condition;
   const errors = validateLabelName(type, `${path}.type`);
   if (!statuses.includes(status)) errors.push(notSupported(`${path}.status`, status, statuses));
   if (observedGeneration < 0)
     errors.push(invalid(`${path}.observedGeneration`, observedGeneration, 'must be greater than or equal to zero'));
   if (lastTransitionTime === undefined || lastTransitionTime === null)
-    errors.push(required(`${path}.lastTransitionTime`, detail));
-  if (reason === '') errors.push(required(`${path}.reason`, detail));
+    errors.push(required(`${path}.lastTransitionTime`));
+  if (reason === '') errors.push(required(`${path}.reason`));
   else {
     if (!new RegExp(`^${reasonFormat}$`).test(reason)) {
       const examples = ['my_name', 'MY_NAME', 'MyName', 'ReasonA,ReasonB', 'ReasonA:ReasonB'];
@@ -35,17 +34,13 @@ export function validateCondition(condition: GivenCondition, path: string, detai
   return errors;
 }
 
-export function validateConditions(
-  conditions: readonly GivenCondition[] | undefined,
-  path: string,
-  detail = '',
-): FieldError[] {
+export function validateConditions(conditions: readonly GivenCondition[] | undefined, path: string): FieldError[] {
   const seen = new Set<string>();
   return (conditions ?? []).flatMap((condition, i) => {
     const at = `${path}[${i}]`;
     const type = condition.type ?? '';
     const errors: FieldError[] = seen.has(type) ? [duplicate(`${at}.type`, type)] : [];
     seen.add(type);
-    return [...errors, ...validateCondition(condition, at, detail)];
+    return [...errors, ...validateCondition(condition, at)];
   });
 }

@@ -5,6 +5,7 @@ import { validateLabelSelector } from '../../api/selector.ts';
 import type { LabelSelector } from '../../api/selector.ts';
 import type { PodDisruptionBudgetSpec, PodDisruptionBudgetStatus } from '../../api/types/policy-v1.gen.ts';
 import { internalForm } from './internal-form.ts';
+import { validateConditions } from './conditions.ts';
 import {
   specOf,
   statusOf,
@@ -49,7 +50,10 @@ export function validatePodDisruptionBudget(object: KubeObject, old?: KubeObject
 
 export function validatePodDisruptionBudgetStatusUpdate(object: KubeObject): FieldError[] {
   const status = statusOf<PodDisruptionBudgetStatus>(object);
-  return (['disruptionsAllowed', 'currentHealthy', 'desiredHealthy', 'expectedPods'] as const).flatMap((member) =>
-    validateNonnegative(status[member], `status.${member}`),
-  );
+  return [
+    ...validateConditions(status.conditions, 'status.conditions'),
+    ...(['disruptionsAllowed', 'currentHealthy', 'desiredHealthy', 'expectedPods'] as const).flatMap((member) =>
+      validateNonnegative(status[member], `status.${member}`),
+    ),
+  ];
 }

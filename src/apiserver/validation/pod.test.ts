@@ -3,7 +3,8 @@ import { test } from 'node:test';
 import { formatFieldError } from '../../api/field-error.ts';
 import type { Pod, PodSpec } from '../../api/types/index.gen.ts';
 import { podResizeErrors } from './pod-resize.ts';
-import { podRules, validatePod, validatePodStatusUpdate, validatePodUpdate } from './pod.ts';
+import { podRules, validatePod, validatePodUpdate } from './pod.ts';
+import { validatePodStatusUpdate } from './pod-status.ts';
 
 const container = { name: 'c', image: 'i', terminationMessagePolicy: 'File', imagePullPolicy: 'Always' };
 

@@ -1,18 +1,9 @@
 /** Pods and pod templates: create, update, status, ephemeral containers (pkg/apis/core/validation). */
 import { duplicate, forbiddenField, invalid, notFoundField, required, tooLong } from '../../api/field-error.ts';
-import { mayRestartAll, shouldRestart } from '../../api/helpers/container-restart.ts';
 import { semanticEqual } from '../../api/helpers/deep-equal.ts';
 import { inclusiveRangeError, isDNS1123Subdomain, isSearchPath } from '../../api/names.ts';
 import { validateLabels } from '../../api/selector.ts';
-import type {
-  Container,
-  ContainerStatus,
-  Pod,
-  PodDNSConfig,
-  PodSpec,
-  PodTemplateSpec,
-  Toleration,
-} from '../../api/types/index.gen.ts';
+import type { Container, Pod, PodDNSConfig, PodSpec, PodTemplateSpec, Toleration } from '../../api/types/index.gen.ts';
 import { isIP } from 'node:net';
 import { internalDifference } from './difference.ts';
 import { internalForm } from './internal-form.ts';
@@ -449,65 +440,6 @@ export function validatePodUpdate(pod: Pod, old: Pod): Errors {
         `pod updates may not change fields other than ${updatable}\n${internalDifference('core.PodSpec', was, munged)}`,
       ),
     );
-  return errors;
-}
-
-function transitions(
-  now: readonly ContainerStatus[] | undefined,
-  old: readonly ContainerStatus[] | undefined,
-  /** Undefined: nothing that ended starts again. */
-  spec: PodSpec | undefined,
-  field: string,
-): Errors {
-  if (spec !== undefined && mayRestartAll(spec)) return [];
-  const errors: Errors = [];
-  (old ?? []).forEach((o, i) => {
-    const ended = o.state?.terminated;
-    if (ended === undefined) return;
-    const container = [...(spec?.containers ?? []), ...(spec?.initContainers ?? [])].find((c) => c.name === o.name);
-    if (container !== undefined && shouldRestart(container, spec!, ended.exitCode)) return;
-    if ((now ?? []).some((n) => n.name === o.name && n.state?.terminated === undefined))
-      errors.push(forbiddenField(`${field}[${i}].state`, 'may not be transitioned to non-terminated state'));
-  });
-  return errors;
-}
-
-export function validatePodStatusUpdate(pod: Pod, old: Pod): Errors {
-  const errors: Errors = [];
-  const spec = pod.spec!;
-  const status = pod.status ?? {};
-  if (status.nominatedNodeName)
-    errors.push(...validateDnsSubdomain(status.nominatedNodeName, 'status.nominatedNodeName'));
-  errors.push(
-    ...transitions(status.containerStatuses, old.status?.containerStatuses, spec, 'status.containerStatuses'),
-    ...transitions(
-      status.initContainerStatuses,
-      old.status?.initContainerStatuses,
-      spec,
-      'status.initContainerStatuses',
-    ),
-    ...transitions(
-      status.ephemeralContainerStatuses,
-      old.status?.ephemeralContainerStatuses,
-      undefined,
-      'status.ephemeralContainerStatuses',
-    ),
-  );
-  if (old.status?.qosClass !== undefined && old.status.qosClass !== status.qosClass)
-    errors.push(invalid('status.qosClass', status.qosClass ?? '', 'field is immutable'));
-  const ips = (status.podIPs ?? []).map((p) => p.ip);
-  ips.forEach((p, i) => errors.push(...ip(p ?? '', `status.podIPs[${i}]`)));
-  if (ips.length > 1 && (ips.length > 2 || isIP(ips[0] ?? '') === isIP(ips[1] ?? '')))
-    errors.push(invalid('status.podIPs', status.podIPs, 'may specify no more than one IP for each IP family'));
-  const hostIPs = (status.hostIPs ?? []).map((p) => p.ip);
-  if (hostIPs.length > 0 && status.hostIP !== hostIPs[0])
-    errors.push(invalid('status.hostIPs[0].ip', hostIPs[0], 'must be equal to `hostIP`'));
-  (status.conditions ?? []).forEach((c, i) => {
-    if (!['PodScheduled', 'Ready', 'Initialized'].includes(c.type))
-      errors.push(...validateQualifiedName(c.type, `status.conditions[${i}].Type`));
-  });
-  if (old.spec?.nodeName && spec.nodeName !== old.spec.nodeName)
-    errors.push(forbiddenField('status.nodeName', 'may not be changed directly'));
   return errors;
 }
 

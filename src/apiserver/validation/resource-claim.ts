@@ -251,7 +251,11 @@ function validateDeviceStatus(
     ...(device.shareID === undefined ? [] : validateUid(device.shareID, `${path}.shareID`)),
   ];
   const id = sharedDeviceId(device);
-  if (!allocated.has(id)) errors.push(invalid(path, id, 'must be an allocated device in the claim'));
+  if (!allocated.has(id)) {
+    const { driver = '', pool = '', device: name = '', shareID = '' } = device;
+    const printed = { Driver: driver, Pool: pool, Device: name, ShareID: shareID };
+    errors.push(invalid(path, printed, 'must be an allocated device in the claim'));
+  }
   const conditions = device.conditions ?? [];
   if (conditions.length > maxDeviceConditions)
     errors.push(tooMany(`${path}.conditions`, conditions.length, maxDeviceConditions));

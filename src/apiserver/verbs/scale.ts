@@ -15,6 +15,8 @@ import type { DecodedObject, ScalePaths, TypeSupport } from '../registry/type-su
 import type { OutgoingResponse } from '../request.ts';
 import { objectIn } from '../storage/codec.ts';
 import { handleApplyScale } from './scale-apply.ts';
+import { nameIsDNSSubdomain } from '../../api/names.ts';
+import { validateKubeFinalizers, validateObjectMeta } from '../registry/object-meta.ts';
 import { checkName, readObject } from './body.ts';
 import { scaleView } from './scale-view.ts';
 import { managerOf, namespaceOf, readWriteQuery } from './options.ts';
@@ -123,11 +125,13 @@ export class Scaling {
     const found = object.metadata.uid ?? '';
     if (uid !== '' && uid !== found) throw uidConflict(this.#registry, ctx, uid, found);
     const replicas = replicasOf(scale);
-    if (replicas < 0) {
-      throw invalidStatus('autoscaling', 'Scale', name, [
-        invalid('spec.replicas', replicas, 'must be greater than or equal to 0'),
-      ]);
-    }
+    // Of custom resources only the replicas are looked at.
+    const given = { ...scale.metadata, namespace: object.metadata.namespace ?? '' };
+    const errors = this.#custom
+      ? []
+      : [...validateObjectMeta(given, true, nameIsDNSSubdomain), ...validateKubeFinalizers(given)];
+    if (replicas < 0) errors.push(invalid('spec.replicas', replicas, 'must be greater than or equal to 0'));
+    if (errors.length > 0) throw invalidStatus('autoscaling', 'Scale', name, errors);
     const path = this.#paths.specReplicasPath;
     const next = valueAt(object, path) === replicas ? object : withValue(object, path, replicas);
     if (resourceVersion === '' || resourceVersion === object.metadata.resourceVersion) return next;

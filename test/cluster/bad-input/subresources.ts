@@ -12,6 +12,7 @@ import {
   pod,
   post,
   put,
+  required,
   wrongValue,
 } from './case.ts';
 import type { Case } from './case.ts';
@@ -34,6 +35,58 @@ const binding = (name: string, node: string, more: Record<string, unknown> = {})
 const token = `${core}/serviceaccounts/default/token`;
 
 export const subresources: readonly Case[] = [
+  {
+    name: 'a Scale whose own metadata is wrong',
+    given: [post(`${apps}/deployments`, deployment('labelled'))],
+    send: put(`${apps}/deployments/labelled/scale`, {
+      metadata: { name: 'labelled', namespace: 'bad', finalizers: ['odd'] },
+      spec: { replicas: 0 },
+    }),
+    expect: invalid(
+      'Scale.autoscaling',
+      'labelled',
+      wrongValue(
+        'metadata.finalizers[0]',
+        '"odd"',
+        'name is neither a standard finalizer name nor is it fully qualified',
+      ),
+    ),
+  },
+  {
+    name: 'a pod whose condition is older than any pod',
+    given: [waiting('conditioned')],
+    send: patch('merge', `${core}/pods/conditioned/status`, {
+      status: {
+        conditions: [{ type: 'Ready', status: 'True', observedGeneration: -1 }],
+        hostIP: 'x',
+        hostIPs: [{ ip: 'x' }],
+      },
+    }),
+    expect: invalid(
+      'Pod',
+      'conditioned',
+      wrongValue('status.conditions[0].observedGeneration', '-1', 'must be a non-negative integer'),
+      wrongValue('status.hostIPs[0]', '"x"', 'must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)'),
+    ),
+  },
+  {
+    name: 'a budget whose condition says nothing',
+    given: [
+      post('/apis/policy/v1/namespaces/bad/poddisruptionbudgets', {
+        metadata: { name: 'mute' },
+        spec: { minAvailable: 1 },
+      }),
+    ],
+    send: patch('merge', '/apis/policy/v1/namespaces/bad/poddisruptionbudgets/mute/status', {
+      status: { conditions: [{ type: 'A', status: 'True' }] },
+    }),
+    expect: invalid(
+      'PodDisruptionBudget.policy',
+      'mute',
+      required('status.conditions[0].lastTransitionTime'),
+      required('status.conditions[0].reason'),
+    ),
+  },
   {
     name: 'eviction of another',
     given: [waiting('evicted')],

@@ -88,7 +88,7 @@ export class Health {
     }
     if (unknown.size > 0) {
       const names = [...unknown].sort().map((n) => JSON.stringify(n));
-      output += `warn: some health checks cannot be excluded: no matches for ${names.join(', ')}\n`;
+      output += `warn: some health checks cannot be excluded: no matches for ${names.join(',')}\n`;
     }
     if (failed.length > 0) return text(500, `${output}${path} check failed\n`);
     return text(200, query.has('verbose') ? `${output}${path} check passed\n` : 'ok');

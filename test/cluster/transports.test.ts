@@ -269,6 +269,11 @@ test('logs, exec and proxies reach nodes and pods over both transports', async (
       'error trying to reach service: dial tcp 10.1.0.9:80: connect: connection refused',
     );
   }
+  const metrics = await local.request({ method: 'GET', path: '/metrics' });
+  assert.match(
+    String(metrics.body),
+    /^apiserver_websocket_streaming_requests_total\{proxy_type="proxied_to_kubelet",subresource="exec"\} 2$/m,
+  );
   const redirect = await local.request({ method: 'GET', path: `${pods}/p/proxy/old` });
   assert.equal(redirect.headers['location'], `${pods}/p/proxy/new?x=1`);
   const slash = await local.request({ method: 'GET', path: `${pods}/p/proxy`, query: { a: 'b' } });
@@ -351,7 +356,7 @@ test('anonymous callers, bad tokens and HTTP/1.1', async () => {
   const head = await raw('/livez', {}, 'HEAD');
   assert.equal(head.status, 403);
   assert.equal(head.body.length, 0);
-  const excluded = await raw('/readyz?verbose&exclude=etcd&exclude=nope');
+  const excluded = await raw('/readyz?verbose&exclude=etcd&exclude=nope&exclude=nor');
   assert.match(
     excluded.body.toString(),
     /\[\+\]etcd excluded: ok\n[\s\S]*warn: some health checks cannot be excluded: no matches for "nope"\nreadyz check passed\n$/,

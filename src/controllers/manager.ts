@@ -2,11 +2,13 @@
 import { chooseControllers, manageControllers } from '../client/controller-manager.ts';
 import type { ControllerManager, ManagerOptions } from '../client/controller-manager.ts';
 import type { ControllerDescriptor } from './context.ts';
+import type { ControllerMetrics } from './metrics.ts';
 import type { ControllerOptions } from './options.ts';
 import { allControllers } from './registry.ts';
 
 export interface ControllerManagerOptions extends ManagerOptions {
   readonly options?: ControllerOptions;
+  readonly metrics?: ControllerMetrics;
 }
 
 /** Throws for a name that no controller has. */
@@ -18,5 +20,6 @@ export function createControllerManager(options: ControllerManagerOptions): Cont
   return manageControllers(selectControllers(options.controllers ?? ['*']), options, (shared) => ({
     ...shared,
     options: options.options ?? {},
+    metrics: options.metrics,
   }));
 }

@@ -189,6 +189,12 @@ const ofBoth: ExpectedFamilies = {
 
 const ofManager: ExpectedFamilies = {
   ...ofBoth,
+  cronjob_controller_job_creation_skew_duration_seconds: ['histogram', ''],
+  job_controller_job_pods_finished_total: ['counter', 'completion_mode,result'],
+  job_controller_job_sync_duration_seconds: ['histogram', 'action,completion_mode,result'],
+  job_controller_job_syncs_total: ['counter', 'action,completion_mode,result'],
+  job_controller_jobs_finished_total: ['counter', ''],
+  node_collector_evictions_total: ['counter', ''],
   workqueue_adds_total: ['counter', 'name'],
   workqueue_depth: ['gauge', 'name'],
   workqueue_longest_running_processor_seconds: ['gauge', 'name'],
@@ -223,7 +229,7 @@ test('what scheduler and controller manager measure', async () => {
   await using manager = await start('kube-controller-manager', [
     ...flags,
     `--secure-port=${ports[1]}`,
-    '--controllers=deployment-controller,replicaset-controller',
+    '--controllers=deployment-controller,replicaset-controller,job-controller,cronjob-controller',
   ]);
   const text = async ({ url }: RunningComponent, path = '/metrics'): Promise<string> => {
     const asked = connectApi({ adminCredentials: { server: url, certificateAuthority: '' } } as never, {
@@ -282,7 +288,14 @@ test('what scheduler and controller manager measure', async () => {
   );
   assert.equal(asked.match(/^kube_pod_resource_request\{.*\} 0\.6$/gm)?.length, 2);
 
-  const managed = metricsIn(await text(manager));
+  await api.create('/apis/batch/v1/namespaces/default/jobs', {
+    metadata: { name: 'measured' },
+    spec: { template: { spec: { restartPolicy: 'Never', containers: [{ name: 'c', image: 'i' }] } } },
+  });
+  const managed = await eventually(
+    async () => metricsIn(await text(manager)),
+    (all) => value(all, 'job_controller_job_syncs_total', { action: 'pods_created', result: 'success' }) === 1,
+  );
   assert.deepEqual(wrongFamilies(managed, ofManager), []);
   assert.ok(value(managed, 'workqueue_adds_total', { name: 'replicaset' }) >= 1);
   const worked = managed.get('workqueue_work_duration_seconds')!.samples;
@@ -293,7 +306,14 @@ test('what scheduler and controller manager measure', async () => {
   await scheduler[Symbol.asyncDispose]();
   const apps = '/apis/apps/v1/namespaces/default';
   const core = '/api/v1/namespaces/default';
-  const left = [`${apps}/deployments`, `${apps}/replicasets`, `${core}/pods`, `${core}/events`, '/api/v1/nodes'];
+  const left = [
+    '/apis/batch/v1/namespaces/default/jobs',
+    `${apps}/deployments`,
+    `${apps}/replicasets`,
+    `${core}/pods`,
+    `${core}/events`,
+    '/api/v1/nodes',
+  ];
   for (const path of left) assert.equal((await api.delete(`${path}?gracePeriodSeconds=0`)).status, 200);
 });
 

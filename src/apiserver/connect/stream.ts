@@ -60,6 +60,7 @@ export async function serveStream(
     rawHeaders: withTraceparent(forwardedHeaders(scope.request, true), deps.trace?.begin(scope.request.method, path)),
     takeOver,
   });
+  if (scope.request.headers['upgrade']?.toLowerCase() === 'websocket') deps.logMetrics.streamed(kind);
   deps.sessionStarted(session, scope);
   return { status: 101, body: { kind: 'hijacked' } };
 }

@@ -1,6 +1,7 @@
 /** `knarr kube-controller-manager`: the controllers alone, each under its own service account where that is asked for. */
 import { ioTimer } from '../../base/io-time.ts';
 import { WorkQueueMetrics } from '../../client/work-queue-metrics.ts';
+import { ControllerMetrics } from '../../controllers/metrics.ts';
 import { createControllerManager, selectControllers } from '../../controllers/manager.ts';
 import type { ControllerOptions } from '../../controllers/options.ts';
 import { certificateSigner } from '../certificate-signer.ts';
@@ -114,6 +115,7 @@ const queueNames: Readonly<Record<string, string>> = {
 export async function runControllerManager(flags: ControllerManagerFlags, given: ComponentEnvironment): Promise<void> {
   const env = measured(given);
   const queueMetrics = new WorkQueueMetrics(queueNames);
+  const metrics = new ControllerMetrics();
   const { clock, random, logger } = env;
   try {
     selectControllers(flags.controllers);
@@ -135,7 +137,7 @@ export async function runControllerManager(flags: ControllerManagerFlags, given:
     component: 'kube-controller-manager',
     flags,
     env,
-    metrics: queueMetrics.families,
+    metrics: [...queueMetrics.families, ...metrics.families],
     make: (client, base) => {
       const accounts: ServiceAccountClients | undefined = flags.useServiceAccountCredentials
         ? serviceAccountClients({ component: 'kube-controller-manager', base, client, env })
@@ -150,6 +152,7 @@ export async function runControllerManager(flags: ControllerManagerFlags, given:
         startIntervalMs: flags.startIntervalMs,
         signal: env.signal,
         queueMetrics,
+        metrics,
         options,
       });
       let starting: Promise<void> = Promise.resolve();

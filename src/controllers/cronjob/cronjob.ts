@@ -292,6 +292,7 @@ class CronJobController implements RunningController {
         },
         ...(jobTemplate.spec === undefined ? {} : { spec: jobTemplate.spec }),
       });
+      this.#c.metrics?.cronJobStarted((timeMs(job.metadata.creationTimestamp!) - due) / 1000);
       this.#event(cronJob, 'Normal', 'SuccessfulCreate', `Created job ${name}`);
     } catch (error) {
       if (!isAlreadyExists(error)) {

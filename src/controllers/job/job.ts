@@ -2,6 +2,7 @@
  * The Job controller: runs pods until enough have succeeded or too many have failed. Every pod carries a finalizer until it has
  * been counted in the status, so that none is counted twice or lost (KEP-2307). It watches jobs and their pods.
  */
+import { ioNow } from '../../base/io-time.ts';
 import { controllerOf, sameOwnerReference } from '../../api/helpers/owner-references.ts';
 import { deepEqual } from '../../api/helpers/deep-equal.ts';
 import type { OwnerReference } from '../../api/object.ts';
@@ -20,6 +21,7 @@ import type { ControllerContext, ControllerDescriptor, RunningController } from 
 import { LastWritten } from '../util/last-written.ts';
 import { OwnedPods } from '../util/owned-pods.ts';
 import { PodControl } from '../util/pods.ts';
+import type { JobSyncAction } from '../metrics.ts';
 import { isJobFinished } from './finished.ts';
 import { hasTrackingFinalizer, JobPods, podsToRemove, trackingFinalizer } from './pods.ts';
 import { onlyReplaceFailed } from './policies.ts';
@@ -260,6 +262,19 @@ class JobController implements RunningController {
       );
       return;
     }
+    const pass: { action: JobSyncAction } = { action: 'reconciling' };
+    const began = ioNow();
+    const told = (ok: boolean): void => this.#c.metrics?.jobSynced(mode, ok, pass.action, (ioNow() - began) / 1000);
+    try {
+      await this.#syncJob(key, job, pass);
+      told(true);
+    } catch (error) {
+      told(false);
+      throw error;
+    }
+  }
+
+  async #syncJob(key: string, job: Job, pass: { action: JobSyncAction }): Promise<void> {
     const satisfied = this.#expectations.satisfied(key);
     const pods = await this.#owned.of(job, compileLabelSelector(job.spec?.selector));
     const sync = new JobSync({
@@ -282,7 +297,7 @@ class JobController implements RunningController {
       failure = error;
     } else {
       const manage = satisfied && job.metadata.deletionTimestamp === undefined;
-      if (manage) failure = await this.#manage(sync, key);
+      if (manage) failure = await this.#manage(sync, key, pass);
       const suspended = sync.concludeCompletions(manage);
       if (suspended !== undefined) {
         this.#recorder.event(
@@ -338,16 +353,19 @@ class JobController implements RunningController {
   }
 
   /** Creates and deletes pods towards the wanted number. Returns the first error. */
-  async #manage(sync: JobSync, key: string): Promise<unknown> {
+  async #manage(sync: JobSync, key: string, pass: { action: JobSyncAction }): Promise<unknown> {
     const { job, now } = sync;
     if (job.spec?.suspend === true) {
+      pass.action = 'pods_deleted';
       return this.#discard(sync, key, podsToRemove(job, sync.active, sync.active.length, now));
     }
     const wanted = sync.wantedActive();
     const surplus = podsToRemove(job, sync.active, Math.max(0, sync.active.length - wanted), now);
+    pass.action = surplus.length > 0 ? 'pods_deleted' : 'tracking';
     if (surplus.length > 0) return this.#discard(sync, key, surplus.slice(0, maxPodsPerSync));
     const missing = wanted - sync.active.length - (onlyReplaceFailed(job) ? sync.terminating : 0);
     if (missing <= 0) return undefined;
+    pass.action = 'pods_created';
     const plan = sync.planCreations(Math.min(missing, maxPodsPerSync));
     if (plan.waitMs > 0) {
       this.#controller.queue.addAfter(key, Math.max(plan.waitMs, batchPeriodMs));
@@ -412,7 +430,11 @@ class JobController implements RunningController {
   }
 
   async #writeStatus(sync: JobSync): Promise<void> {
+    const before = sync.job.status;
     const job = await this.#client.batch.jobs.updateStatus({ ...sync.job, status: sync.takeStatus() });
+    const mode = job.spec?.completionMode ?? 'NonIndexed';
+    for (const result of ['succeeded', 'failed'] as const)
+      this.#c.metrics?.jobPodsFinished(mode, result, (job.status?.[result] ?? 0) - (before?.[result] ?? 0));
     sync.job = job;
     this.#written.wrote(job);
   }
@@ -422,6 +444,8 @@ class JobController implements RunningController {
     const seen = this.#jobs.lister.getByKey(keyOf(job));
     if (seen?.metadata.uid === job.metadata.uid && !isJobFinished(seen!)) this.#finished.add(job.metadata.uid!);
     const end = sync.finished!;
+    const mode = job.spec?.completionMode ?? 'NonIndexed';
+    this.#c.metrics?.jobFinished(mode, end.type === 'Complete', end.reason ?? '');
     if (end.type !== 'Complete') {
       this.#recorder.event(ref, job, 'Warning', end.reason ?? '', end.message ?? '');
       return;

@@ -363,8 +363,10 @@ class NodeLifecycleController implements RunningController {
     const node = this.#nodes.lister.get(name);
     if (node === undefined) return;
     const status = nodeCondition(node, 'Ready')?.status;
-    if (status === 'False') await swapTaints(this.#client, this.#c.clock, node, [notReady], [unreachable]);
-    else if (status === 'Unknown') await swapTaints(this.#client, this.#c.clock, node, [unreachable], [notReady]);
+    if (status !== 'False' && status !== 'Unknown') return;
+    const [wanted, other] = status === 'False' ? [notReady, unreachable] : [unreachable, notReady];
+    await swapTaints(this.#client, this.#c.clock, node, [wanted], [other]);
+    this.#c.metrics?.evicted(zoneKey(node));
   }
 
   async #taintNoSchedule(name: string): Promise<void> {
@@ -429,8 +431,13 @@ class NodeLifecycleController implements RunningController {
 
   /** Slows or stops evictions where so many nodes fail that the fault is likely not theirs. */
   async #handleDisruption(readiness: ReadonlyMap<string, readonly boolean[]>, nodes: readonly Node[]): Promise<void> {
+    const health = [...readiness].map(
+      ([zone, ready]) => [zone, { nodes: ready.length, unhealthy: ready.filter((r) => !r).length }] as const,
+    );
+    this.#c.metrics?.zones(new Map(health));
     const states = new Map<string, ZoneState>();
     for (const [zone, ready] of readiness) {
+      this.#c.metrics?.evicted(zone, 0);
       states.set(zone, this.#zoneState(ready));
       if (!this.#zones.has(zone)) this.#zones.set(zone, 'Initial');
     }

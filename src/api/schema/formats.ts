@@ -19,12 +19,17 @@ const isEmail: Check = (text) => {
   );
 };
 
+const hostCharacter = String.raw`[a-zA-Z0-9\p{S}\p{L}]`;
+const hostLabel = String.raw`${hostCharacter}(?:[a-zA-Z0-9\p{S}\p{L}-]{0,61}${hostCharacter})?`;
+/** One label with one hyphen at most, behind its first character; or several, of which the last is of letters. */
+const hostPattern = new RegExp(
+  String.raw`^(?:${hostCharacter}-?[a-zA-Z0-9\p{S}\p{L}]{0,62}|(?:${hostLabel}\.)+[a-zA-Z\p{L}]{2,63})$`,
+  'u',
+);
 const isHostname: Check = (text) =>
-  text.length <= 255 &&
-  /^(?:[a-zA-Z0-9\u00a0-\ud7ff\uf900-\ufdcf\ufdf0-\uffef](?:[a-zA-Z0-9\u00a0-\ud7ff\uf900-\ufdcf\ufdf0-\uffef_-]*[a-zA-Z0-9\u00a0-\ud7ff\uf900-\ufdcf\ufdf0-\uffef])?)(?:\.[a-zA-Z0-9\u00a0-\ud7ff\uf900-\ufdcf\ufdf0-\uffef](?:[a-zA-Z0-9\u00a0-\ud7ff\uf900-\ufdcf\ufdf0-\uffef_-]*[a-zA-Z0-9\u00a0-\ud7ff\uf900-\ufdcf\ufdf0-\uffef])?)*\.?$/.test(
-    text,
-  ) &&
-  text.split('.').every((p) => p.length <= 63);
+  hostPattern.test(text) &&
+  Buffer.byteLength(text) <= 255 &&
+  text.split('.').every((label) => Buffer.byteLength(label) <= 63);
 
 /** net/url.ParseRequestURI: an absolute URI or an absolute path. */
 const isRequestURI: Check = (text) => {

@@ -124,6 +124,8 @@ class Pruner {
     if (value instanceof Date) return copyJson(value);
     if (schema?.kind === 'any' && schema.closed !== true) return copyJson(value);
     if (Array.isArray(value)) {
+      // A list where an object was to be: validation will refuse it, but nothing of it is unknown.
+      if (schema?.kind === 'object' && schema.preserveUnknown) return copyJson(value);
       const items = schema?.kind === 'list' ? schema.items : undefined;
       return value.map((v, i) => this.node(items, v, `${path}[${i}]`));
     }

@@ -44,7 +44,7 @@ function typeOf(value: unknown): string {
     case 'bigint':
       return 'integer';
     case 'number':
-      return Number.isInteger(value) ? 'integer' : 'number';
+      return Number.isInteger(value) && Math.abs(value) < 2 ** 63 ? 'integer' : 'number';
     default:
       return 'object';
   }
@@ -114,7 +114,7 @@ class Validator {
         const message = `${where} must be of type ${c.format}: ${quote(value as string)}`;
         add(result, typeInvalid(field, value, message));
       }
-    } else if (type === 'integer' || type === 'number') this.#number(c, Number(value), path, result);
+    } else if (type === 'integer' || type === 'number') this.#number(c, Number(value), type, path, result);
     else if (type === 'array') this.#list(c, value as unknown[], path, old, result);
     if (c.enum !== undefined && c.enum.length > 0 && !c.enum.some((e) => deepEqual(e, value))) {
       add(result, enumError(field, value, c.enum));
@@ -211,7 +211,7 @@ class Validator {
     return undefined;
   }
 
-  #number(c: Constraints, value: number, path: string, result: Result): void {
+  #number(c: Constraints, value: number, type: string, path: string, result: Result): void {
     const field = fieldOf(path);
     const fail = (what: string): void => add(result, invalid(field, value, `${path} in body should be ${what}`));
     const integer = c.types.length === 1 && c.types[0] === 'integer';
@@ -225,13 +225,15 @@ class Validator {
       add(result, loose(`Checked value must be of type number with format float in ${path}`));
     }
     if (c.multipleOf !== undefined) {
-      if (c.multipleOf <= 0) {
-        const message = `factor MultipleOf declared for ${path} must be positive: ${goNumber(c.multipleOf)}`;
-        add(result, invalid(field, c.multipleOf, message));
+      // Integers are divided as such, by what is before the point alone.
+      const factor = type === 'integer' ? Math.trunc(c.multipleOf) : c.multipleOf;
+      if (factor <= 0) {
+        const message = `factor MultipleOf declared for ${path} must be positive: ${goNumber(factor)}`;
+        add(result, invalid(field, factor, message));
       } else {
-        const times = c.multipleOf < 1 ? (1 / c.multipleOf) * value : value / c.multipleOf;
+        const times = factor < 1 ? (1 / factor) * value : value / factor;
         if (Math.abs(times - Math.round(times)) > 1e-9 * Math.max(1, Math.abs(times))) {
-          fail(`a multiple of ${goNumber(c.multipleOf)}`);
+          fail(`a multiple of ${goNumber(factor)}`);
         }
       }
     }

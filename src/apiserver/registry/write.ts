@@ -94,8 +94,25 @@ export function draftOf(object: KubeObject): KubeObject {
 export function judged(ctx: RequestContext, subresource: string, object: KubeObject): KubeObject {
   const { emptyLists } = ctx;
   if (emptyLists === undefined) return object;
-  const taken = emptyLists.filter(([member]) => (member === 'status') === (subresource === 'status'));
-  return subresource === '' || subresource === 'status' ? withEmptyLists(object, taken) : object;
+  const taken = emptyLists.filter(([member]) => judgedMembers(subresource, member));
+  return withEmptyLists(object, taken);
+}
+
+/** Whether a write of the subresource takes anything of that member. */
+function judgedMembers(subresource: string, member: string | number | undefined): boolean {
+  switch (subresource) {
+    case '':
+      return member !== 'status';
+    case 'status':
+    case 'approval':
+      return member === 'status';
+    case 'ephemeralcontainers':
+    case 'resize':
+    case 'finalize':
+      return member === 'spec';
+    default:
+      return false;
+  }
 }
 
 /** Where a list is written even when there is none, upstream's field managers still tell an empty one from null. */

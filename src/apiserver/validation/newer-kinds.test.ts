@@ -103,7 +103,9 @@ test('status of claims', () => {
   );
   assert.deepEqual(
     update({ allocation, devices: [{ driver: 'a.example.com', pool: 'p', device: 'other', conditions: null }] }),
-    ['status.devices[0]: Invalid value: "a.example.com/p/other": must be an allocated device in the claim'],
+    [
+      'status.devices[0]: Invalid value: {"Driver":"a.example.com","Pool":"p","Device":"other","ShareID":""}: must be an allocated device in the claim',
+    ],
   );
 });
 

@@ -45,6 +45,7 @@ export const handleBinding: VerbHandler = async (verbs, ctx) => {
   if (name !== (binding.metadata.name ?? '')) {
     throw badRequest('name in URL does not match name in Binding object');
   }
+  if (name === '') throw badRequest('Name parameter required.');
   const target = (binding['target'] ?? {}) as { kind?: string; name?: string };
   const errors: FieldError[] = [];
   if ((target.kind ?? '') !== '' && target.kind !== 'Node') {
@@ -61,7 +62,9 @@ export const handleBinding: VerbHandler = async (verbs, ctx) => {
   const now = verbs.clock.now();
   const pods = { group: '', resource: 'pods' };
   const refuse = (why: string): Error => conflict({ group: '', resource: 'pods/binding' }, name, why);
-  const { uid = '', resourceVersion = '', annotations, labels } = binding.metadata;
+  const { resourceVersion = '', annotations, labels } = binding.metadata;
+  // Only the subresource keeps what a client says of it.
+  const uid = ctx.info.subresource === '' ? '' : (binding.metadata.uid ?? '');
   await registry.modify(
     namespaceOf(ctx),
     name,

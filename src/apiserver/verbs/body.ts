@@ -356,11 +356,16 @@ export async function readOptions(
   }
 }
 
+/** 400: an object does not say its name where the URL does. */
+export function namelessError(name: string): StatusError {
+  return badRequest(`the name of the object (${name} based on URL) was undeterminable: name must be provided`);
+}
+
 /** The object's name and namespace against those of the URL. @throws {StatusError} 400 */
 export function checkName(object: KubeObject, name: string): void {
   const own = object.metadata.name ?? '';
   if (own === '') {
-    throw badRequest(`the name of the object (${name} based on URL) was undeterminable: name must be provided`);
+    throw namelessError(name);
   }
   if (own !== name) {
     throw badRequest(`the name of the object (${own}) does not match the name on the URL (${name})`);

@@ -23,7 +23,7 @@ import type { RequestContext } from '../context.ts';
 import type { TypeSupport } from '../registry/type-support.ts';
 import { withRequestNamespace } from '../registry/object-meta.ts';
 import { applyCborType, handleApply } from './apply.ts';
-import { checkName, kindMismatch, readBytes, unsupportedMediaType, warnStrict } from './body.ts';
+import { checkName, kindMismatch, namelessError, readBytes, unsupportedMediaType, warnStrict } from './body.ts';
 import { managerOf, namespaceOf, readWriteQuery } from './options.ts';
 import type { WriteQuery } from './options.ts';
 import { answer, registryOf, typesOf } from './verb.ts';
@@ -168,6 +168,26 @@ function invalidPatch(patched: unknown, why: string, patch: Patch): StatusError 
   return invalidStatus('', '', '', [invalid('patch', shown, strategic ? conversionFault(why) : why)]);
 }
 
+/**
+ * A built-in object that a patch left without a version: upstream takes it for its internal one, none of whose members is
+ * called as in the API. So it knows no field of it, and misses the name.
+ */
+function versionless(
+  ctx: RequestContext,
+  patched: KubeObject,
+  patch: Patch,
+  query: WriteQuery,
+  report: boolean,
+): StatusError {
+  const members = Object.keys(patched).filter((member) => member !== 'kind' && member !== 'apiVersion');
+  const errors = [...patch.strictErrors, ...members.toSorted().map((member) => `unknown field ${goQuote(member)}`)];
+  if (errors.length > 0) {
+    if (query.fieldValidation === 'Strict') return invalidPatch(patched, strictDecodingMessage(errors), patch);
+    if (report && query.fieldValidation !== 'Ignore') warnStrict(ctx, errors);
+  }
+  return namelessError(ctx.info.name);
+}
+
 /** A patched document as a clean object of its type, unknown fields reported. */
 export function readPatched(
   ctx: RequestContext,
@@ -190,6 +210,8 @@ export function readPatched(
   // A built-in kind is known from the URL; only custom resources need to say it.
   if (types.strategicMerge !== undefined) {
     kind ||= types.kind;
+    if (apiVersion === '' && kind === types.kind && patch.type !== strategicMergePatchType)
+      throw versionless(ctx, patched, patch, query, report);
     apiVersion ||= types.apiVersion;
   }
   if (kind !== types.kind || apiVersion !== types.apiVersion) {

@@ -51,6 +51,15 @@ const applied = (name: string, data: Record<string, string>): Record<string, unk
 
 export const patches: readonly Case[] = [
   {
+    name: 'a patch that takes the version away',
+    given: [post(configMaps, configMap('versionless'))],
+    send: patch('merge', `${configMaps}/versionless`, { apiVersion: null }),
+    expect: {
+      ...badRequest('the name of the object (versionless based on URL) was undeterminable: name must be provided'),
+      warnings: ['unknown field "metadata"'],
+    },
+  },
+  {
     name: 'a patch of a type that there is not',
     given,
     send: { method: 'PATCH', path: target, body: {}, type: 'application/json' },

@@ -40,8 +40,8 @@ export interface IncomingRequest {
   readonly remoteAddress: string;
   /** DER client certificate chain verified against the client CA, leaf first; undefined when none was shown. */
   readonly peerCertificate?: Buffer;
-  /** Which authority signed `peerCertificate`: the client CA, or the front-proxy (request header) CA. */
-  readonly peerAuthority?: 'client' | 'front-proxy';
+  /** Which authority signed `peerCertificate`: the client CA, the front-proxy (request header) CA, or one that is in both bundles. */
+  readonly peerAuthority?: 'client' | 'front-proxy' | 'both' | undefined;
   /** A certificate was shown that no authority of ours signed, or that is expired: why. */
   readonly peerCertificateError?: string;
   /** Set by the in-process transport alone: the caller is already known. Impersonation still applies. */

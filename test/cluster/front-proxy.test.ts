@@ -87,3 +87,31 @@ test('an authenticating proxy speaks for users', async () => {
     work.dispose();
   }
 });
+
+test('one authority for clients and proxies: headers count by the names that are allowed, everybody else is himself', async () => {
+  const work = await createWorkspace();
+  await using store = await startStore();
+  try {
+    const flag = `--requestheader-client-ca-file=${work.path('pki/ca.crt')}`;
+    await assert.rejects(
+      startApiServer(work, store, [flag, '--requestheader-allowed-names=']),
+      /overlapping certificates/,
+    );
+    await using server = await startApiServer(work, store, [
+      flag,
+      '--requestheader-allowed-names=alice',
+      '--requestheader-username-headers=X-Remote-User',
+    ]);
+    const named: Headers = { 'X-Remote-User': 'jane' };
+    const name = async (who: string, headers?: Headers): Promise<string> =>
+      ((await whoami(server.as(who), headers)).user as { username: string }).username;
+    // Each twice: what is known of a connection must not answer for its next request.
+    for (let i = 0; i < 2; i++) {
+      assert.equal(await name('alice', named), 'jane');
+      assert.equal(await name('alice'), 'alice');
+      assert.equal(await name('admin', named), 'admin');
+    }
+  } finally {
+    work.dispose();
+  }
+});

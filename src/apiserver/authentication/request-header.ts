@@ -77,7 +77,9 @@ export function createRequestHeaderAuthenticator(
   };
   return {
     async authenticate(request): Promise<UserInfo | undefined> {
-      if (request.peerAuthority !== 'front-proxy' || request.peerCertificate === undefined) return undefined;
+      const { peerAuthority: authority } = request;
+      if ((authority !== 'front-proxy' && authority !== 'both') || request.peerCertificate === undefined)
+        return undefined;
       const { name: proxy, notBefore, notAfter } = proxyOf(request.peerCertificate);
       const now = clock.now();
       if (now < notBefore || now > notAfter) throw new Error('x509: certificate has expired or is not yet valid');

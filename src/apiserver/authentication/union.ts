@@ -57,14 +57,20 @@ export function createAuthenticator(options: AuthenticationOptions): Authenticat
       if (request.identity !== undefined) return withAuthenticatedGroup(request.identity);
       let failure: unknown;
       if (request.peerCertificate !== undefined) {
-        // A proxy's certificate names the proxy, and nobody who could log in.
-        const proxy = request.peerAuthority === 'front-proxy';
-        const by = proxy ? options.requestHeader : options.clientCertificates;
+        const { peerAuthority: authority } = request;
         try {
-          const user = await by?.authenticate(request);
+          const user = authority === 'client' ? undefined : await options.requestHeader?.authenticate(request);
           if (user !== undefined) return withAuthenticatedGroup(user);
-          if (proxy && options.clientCertificates !== undefined)
-            failure = new Error('verifying certificate failed: x509: certificate signed by unknown authority');
+        } catch (error) {
+          failure = error;
+        }
+        // A certificate of the proxies' authority alone names a proxy, and nobody who could log in.
+        try {
+          const user =
+            authority === 'front-proxy' ? undefined : await options.clientCertificates?.authenticate(request);
+          if (user !== undefined) return withAuthenticatedGroup(user);
+          if (authority === 'front-proxy' && options.clientCertificates !== undefined)
+            failure ??= new Error('verifying certificate failed: x509: certificate signed by unknown authority');
         } catch (error) {
           failure = error;
         }
@@ -87,7 +93,8 @@ export function createAuthenticator(options: AuthenticationOptions): Authenticat
       return anonymousUser;
     },
     known(request) {
-      if (request.peerAuthority === 'front-proxy') return undefined;
+      // What a proxy's headers say is another's word each time.
+      if (request.peerAuthority === 'front-proxy' || request.peerAuthority === 'both') return undefined;
       if (options.clientCertificates !== undefined && request.peerCertificate !== undefined)
         return options.clientCertificates.known?.(request);
       const token = bearers.of(request);

@@ -73,7 +73,7 @@ export class Exchange implements IncomingRequest {
     return this.#peer.certificate;
   }
 
-  get peerAuthority(): 'client' | 'front-proxy' | undefined {
+  get peerAuthority(): Peer['authority'] {
     return this.#peer.authority;
   }
 

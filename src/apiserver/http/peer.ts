@@ -10,7 +10,7 @@ export interface Peer {
   readonly address: string;
   /** DER of the leaf, verified. */
   readonly certificate: Buffer | undefined;
-  readonly authority: 'client' | 'front-proxy' | undefined;
+  readonly authority: 'client' | 'front-proxy' | 'both' | undefined;
   readonly error: string | undefined;
   /** Connections of the same process: who they act for. */
   readonly identity: UserInfo | undefined;
@@ -51,8 +51,12 @@ export function peerOf(socket: TLSSocket, authorities: ClientAuthorities): Peer 
   // The chain's top tells which authority it hangs on; intermediates may stand between.
   let top: X509Certificate = shown;
   for (let i = 0; i < 8; i++) {
-    if (signedBy(top, authorities.client)) return { ...none, certificate: shown.raw, authority: 'client' };
-    if (signedBy(top, authorities.frontProxy)) return { ...none, certificate: shown.raw, authority: 'front-proxy' };
+    const client = signedBy(top, authorities.client);
+    const frontProxy = signedBy(top, authorities.frontProxy);
+    if (client || frontProxy) {
+      const authority = !frontProxy ? 'client' : client ? 'both' : 'front-proxy';
+      return { ...none, certificate: shown.raw, authority };
+    }
     const issuer = top.issuerCertificate;
     if (issuer === undefined || issuer === top) break;
     top = issuer;

@@ -118,11 +118,11 @@ export class DelegatedAuth {
     const socket = request.socket as TLSSocket;
     const peer = this.#peerOf(socket);
     const refused = peer?.error !== undefined;
-    if (peer?.authority === 'front-proxy') {
+    if (peer?.authority === 'front-proxy' || peer?.authority === 'both') {
       const user = await this.#spokenFor(request, peer);
       if (user !== undefined) return withGroup(user);
     }
-    if (peer?.authority === 'client') {
+    if (peer?.authority === 'client' || peer?.authority === 'both') {
       const { subject } = socket.getPeerCertificate();
       const name = list(subject?.CN).at(-1);
       if (name !== undefined) return withGroup({ name, groups: list(subject.O) });

@@ -380,6 +380,7 @@ test('KMS v2: the seed by the plugin, a key for each value, another key id, heal
 test('KMS v1: behind its gate, a key for each value by the plugin; refused without the gate', async () => {
   await using own = await startStore();
   const socket = work.path('kms1.sock');
+  const abstract = process.platform === 'linux';
   const { root } = protobufjs.parse(`syntax = "proto3"; package v1beta1;
     message VersionRequest { string version = 1; }
     message VersionResponse { string version = 1; string runtime_name = 2; string runtime_version = 3; }
@@ -421,11 +422,12 @@ test('KMS v1: behind its gate, a key for each value by the plugin; refused witho
     );
   }
   await new Promise<void>((resolve, reject) => {
-    plugin.bindAsync(`unix:${socket}`, grpc.ServerCredentials.createInsecure(), (error) =>
+    plugin.bindAsync(`unix:${abstract ? `\0${socket}` : socket}`, grpc.ServerCredentials.createInsecure(), (error) =>
       error === null ? resolve() : reject(error),
     );
   });
-  const provider = { kms: { apiVersion: 'v1', name: 'old', endpoint: `unix://${socket}`, timeout: '2s' } };
+  const endpoint = abstract ? `unix:///@${socket}` : `unix://${socket}`;
+  const provider = { kms: { apiVersion: 'v1', name: 'old', endpoint, timeout: '2s' } };
   const file = work.write('kms1.json', config({ resources: ['secrets'], providers: [provider, identity] }));
   const flag = `--encryption-provider-config=${file}`;
   await assert.rejects(startApiServer(work, own, [flag]), /KMSv1 is deprecated .* Set --feature-gates=KMSv1=true/);

@@ -53,9 +53,9 @@ export const messageObjects: protobuf.IConversionOptions = {
   arrays: true,
 };
 
-/** `unix:///path`, `unix://@abstract`, or the path or the abstract name alone. */
+/** `unix:///path`, `unix:///@abstract`, `unix://@abstract`, or the path or the abstract name alone. */
 function address(endpoint: string): string {
-  const path = endpoint.replace(/^unix:(?:\/\/)?/, '');
+  const path = endpoint.replace(/^unix:(?:\/\/)?/, '').replace(/^\/@/, '@');
   return path.startsWith('@') ? `unix:\0${path.slice(1)}` : `unix:${path}`;
 }
 

@@ -144,6 +144,8 @@ export class FieldManager {
       return withManagedFields(next, undefined);
     }
     try {
+      this.#checkFits(next);
+      if (live !== undefined) this.#checkFits(live);
       this.#update(live ?? this.#blank, next, managers, manager, now);
     } catch (e) {
       // An object that does not fit its schema cannot be tracked; validation will say so.
@@ -168,6 +170,7 @@ export class FieldManager {
     now: string,
   ): KubeObject {
     this.#checkConfiguration(config);
+    this.#checkLive(live);
     const from = decodeEntries(live?.metadata.managedFields);
     if (from === undefined) {
       throw badRequest('failed to decode managed fields: the managedFields of the live object are malformed');
@@ -184,6 +187,25 @@ export class FieldManager {
     }
     if (manager === 'kubectl' && hasLastApplied(result)) result = withLastApplied(result, config);
     return withManagedFields(result, encodeEntries(managers, live?.metadata.managedFields));
+  }
+
+  /** Custom resources alone may have got in without fitting their schema of today. @throws {TypedError} */
+  #checkFits(object: KubeObject): void {
+    if (this.#schemaMayChange) validateTyped(this.#schema, object, true);
+  }
+
+  #checkLive(live: KubeObject | undefined): void {
+    if (live === undefined) return;
+    try {
+      this.#checkFits(live);
+    } catch (e) {
+      if (!(e instanceof TypedError)) throw e;
+      const { namespace = '', name = '' } = live.metadata;
+      const what = `${namespace}/${name}; ${printGroupVersionKind(live.apiVersion, live.kind)}`;
+      throw new StatusError(500, '', `failed to create typed live object (${what}): ${e.message}`, undefined, {
+        cause: e,
+      });
+    }
   }
 
   #checkConfiguration(config: KubeObject): void {

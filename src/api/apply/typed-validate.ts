@@ -4,10 +4,14 @@ import type { ObjectSchema, Schema } from '../schema/schema.ts';
 import { elementText } from './field-set.ts';
 import { associative, deduced, itemElement, memberSchema, shapeOf, TypedError } from './typed.ts';
 
-/** Checks a configuration as apply does: declared fields only, fitting types, unambiguous items. @throws {TypedError} */
-export function validateTyped(schema: ObjectSchema, value: unknown): void {
+/**
+ * Checks a configuration as apply does: declared fields only, fitting types, unambiguous items.
+ * @param stored an object as it is: items may stand twice, and what is an integer or a string may be anything
+ * @throws {TypedError}
+ */
+export function validateTyped(schema: ObjectSchema, value: unknown, stored = false): void {
   const errors: string[] = [];
-  validate(schema, value, '', errors);
+  validate(schema, value, '', errors, stored);
   if (errors.length > 0) throw new TypedError(errors);
 }
 
@@ -20,7 +24,7 @@ function wrapped(value: unknown): string {
   return `&value.valueUnstructured{Value:${goSyntax(value)}}`;
 }
 
-function validate(schema: Schema, value: unknown, path: string, errors: string[]): void {
+function validate(schema: Schema, value: unknown, path: string, errors: string[], stored: boolean): void {
   if (value === null || value === undefined) return;
   switch (shapeOf(schema, value)) {
     case 'map': {
@@ -36,7 +40,7 @@ function validate(schema: Schema, value: unknown, path: string, errors: string[]
           report(errors, at, 'field not declared in schema');
           return;
         }
-        validate(type, value[key], at, errors);
+        validate(type, value[key], at, errors, stored);
       }
       return;
     }
@@ -59,15 +63,16 @@ function validate(schema: Schema, value: unknown, path: string, errors: string[]
             return;
           }
           at = elementText(element);
-          if (seen.has(element)) report(errors, path, `duplicate entries for key ${at}`);
+          if (seen.has(element) && !stored) report(errors, path, `duplicate entries for key ${at}`);
           seen.add(element);
         }
-        validate(itemType, item, `${path}${at}`, errors);
+        validate(itemType, item, `${path}${at}`, errors, stored);
       }
       return;
     }
     default:
-      validateScalar(schema, value, path, errors);
+      if (!stored || schema.kind !== 'scalar' || schema.type !== 'intOrString')
+        validateScalar(schema, value, path, errors);
   }
 }
 

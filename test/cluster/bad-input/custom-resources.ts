@@ -51,6 +51,8 @@ export const widgetDefinition = definition(
             items: { type: 'object', required: ['port'], properties: { port: { type: 'integer' } } },
           },
           port: { 'x-kubernetes-int-or-string': true },
+          host: { type: 'string', format: 'hostname' },
+          factor: { type: 'number', multipleOf: 0.5 },
         },
       },
       status: { type: 'object', properties: { ready: { type: 'boolean' } } },
@@ -90,6 +92,18 @@ const cannot = (why: string): Expected => badRequest(why);
 const token = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url');
 
 export const customResources: readonly Case[] = [
+  broken('a host whose last label is no word', { host: 'a.1' }, typed('spec.host', '"a.1"', 'hostname', '"a.1"')),
+  broken(
+    'an integer, of which only the integer part of a factor counts',
+    { factor: 2 },
+    wrongValue('spec.factor', '0', 'factor MultipleOf declared for spec.factor must be positive: 0'),
+  ),
+  broken('an integer past 64 bits', { code: 1e20 }, typed('spec.code', '"number"', 'string', '"number"')),
+  {
+    name: 'custom: what does not fit its type but is let pass is not tracked',
+    send: post(widgets, widget({ when: ['now'] }, { metadata: { name: 'untracked' } })),
+    expect: { code: 201, object: { 'spec.when': ['now'], 'metadata.managedFields': undefined } },
+  },
   {
     name: 'a list at a revision that is compacted',
     send: get(`${widgets}?resourceVersion=2&resourceVersionMatch=Exact`),

@@ -80,7 +80,8 @@ before(async () => {
         response.end(typeof value === 'string' ? value : JSON.stringify(value));
       };
       if (path === root) {
-        if (!healthy) return send(500, 'broken', 'text/plain');
+        // Checks come without Accept, as upstream's do: servers may have nothing but what they give by default.
+        if (!healthy) return send(request.headers.accept === undefined ? 500 : 406, 'broken', 'text/plain');
         return send(200, { kind: 'APIResourceList', apiVersion: 'v1', groupVersion: `${group}/v1alpha1`, resources });
       }
       if (path === '/openapi/v2') return send(200, swagger);

@@ -196,10 +196,7 @@ export class Availability {
         return (error as Error).message;
       }
       try {
-        const { status } = await fetchDocument(remote, path, {
-          accept: 'application/json, */*',
-          timeoutMs: checkTimeoutMs,
-        });
+        const { status } = await fetchDocument(remote, path, { timeoutMs: checkTimeoutMs });
         if (status >= 200 && status < 300) return undefined;
         return `failing or missing response from ${url}: bad status from ${url}: ${status}`;
       } catch (error) {

@@ -98,11 +98,11 @@ export interface Document {
   readonly body: Buffer;
 }
 
-/** A document of the server, read whole within `timeoutMs`. */
+/** A document of the server, read whole within `timeoutMs`. Without `accept` the server is told nothing of what is taken. */
 export async function fetchDocument(
   remote: RemoteService,
   path: string,
-  options: { readonly accept: string; readonly timeoutMs: number; readonly user?: UserInfo },
+  options: { readonly accept?: string; readonly timeoutMs: number; readonly user?: UserInfo },
 ): Promise<Document> {
   const deadline = new AbortController();
   let late = false;
@@ -114,7 +114,10 @@ export async function fetchDocument(
     const response = await sendRemote(remote, {
       method: 'GET',
       path,
-      headers: ['Accept', options.accept, ...identityHeaders(options.user ?? aggregatorUser)],
+      headers: [
+        ...(options.accept === undefined ? [] : ['Accept', options.accept]),
+        ...identityHeaders(options.user ?? aggregatorUser),
+      ],
       signal: deadline.signal,
     });
     const chunks: Buffer[] = [];

@@ -216,4 +216,9 @@ test('OpenAPI tells by which fields custom resources are selected', async () => 
     return schema !== undefined;
   });
   assert.deepEqual(schema!['x-kubernetes-selectable-fields'], [{ fieldPath: 'spec.color' }]);
+  const form = { accept: 'application/com.github.proto-openapi.spec.v2@v1.0+protobuf' };
+  const told = 'x-kubernetes-selectable-fields\x12\x1a\x12\x18- fieldPath: spec.color\n';
+  await until('told in v2', async () =>
+    (await api.request('GET', '/openapi/v2', undefined, form)).bytes.includes(told, 0, 'latin1'),
+  );
 });

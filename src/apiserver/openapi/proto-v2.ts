@@ -2,6 +2,7 @@
  * The OpenAPI v2 document in gnostic's protobuf form (openapi.v2.Document), which client-go's `OpenAPISchema` asks for.
  * Field numbers are those of gnostic's OpenAPIv2.proto; only members that our own documents have are known here.
  */
+import { stringifyYaml } from '../../api/codec/yaml-emit.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -68,9 +69,9 @@ class Message {
   }
 }
 
-/** Any value as YAML text; JSON is YAML. */
+/** Any value as YAML text, in blocks as gnostic writes it. */
 function any(value: unknown): Message {
-  return new Message().text(2, `${JSON.stringify(value)}\n`);
+  return new Message().text(2, stringifyYaml(value));
 }
 
 function extensions(from: Json): [string, Message][] {

@@ -177,7 +177,22 @@ describe('pods on a real runtime', { skip, timeout: 240_000 }, () => {
         /^Pulled: Successfully pulled image ".*" in .*Image size: \d+ bytes/.test(e),
       ),
     );
-    await node.client.core.pods.delete('closed', 'default', { gracePeriodSeconds: 0 });
+    // One that cannot be read ends the pull before the registry is asked.
+    const unread = { auths: { [registry.host]: { auth: Buffer.from('me').toString('base64') } } };
+    await node.client.core.secrets.create({
+      apiVersion: 'v1',
+      kind: 'Secret',
+      metadata: { name: 'unread', namespace: 'default' },
+      type: 'kubernetes.io/dockerconfigjson',
+      data: { '.dockerconfigjson': Buffer.from(JSON.stringify(unread)).toString('base64') },
+    });
+    const wrong = 'unable to parse auth field, must be formatted as base64(username:password)';
+    assert.equal(
+      await waiting('unread', { image, imagePullPolicy: 'Always' }, { imagePullSecrets: [{ name: 'unread' }] }),
+      `${wrong}: ${wrong}`,
+    );
+    for (const name of ['closed', 'unread'])
+      await node.client.core.pods.delete(name, 'default', { gracePeriodSeconds: 0 });
     await registry.close();
   });
 

@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { parseDuration } from '../../api/time.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/logger.ts';
+import { imageMatches } from '../../kubelet/images/docker-config.ts';
 import type { AuthConfig } from '../../kubelet/runtime/container-runtime.ts';
 import { loadYaml } from '../yaml.ts';
 import { readNamed, StartError } from './environment.ts';
@@ -37,30 +38,6 @@ const timeoutMs = 60_000;
 const maxAnswer = 1 << 20;
 /** Answers that are kept. */
 const limit = 512;
-
-function split(text: string): { host: string[]; port: string; path: string } {
-  const bare = text.replace(/^https?:\/\//, '');
-  const slash = bare.indexOf('/');
-  const authority = slash < 0 ? bare : bare.slice(0, slash);
-  const colon = authority.lastIndexOf(':');
-  const port = colon < 0 || authority.endsWith(']') ? '' : authority.slice(colon + 1);
-  const host = port === '' ? authority : authority.slice(0, colon);
-  return { host: host.split('.'), port, path: slash < 0 ? '' : bare.slice(slash) };
-}
-
-/** One label of a name against one of a pattern with `*`. */
-function labelMatches(pattern: string, label: string): boolean {
-  const source = pattern.split('*').map((part) => part.replace(/[.+?^${}()|[\]\\]/g, '\\$&'));
-  return new RegExp(`^${source.join('.*')}$`).test(label);
-}
-
-/** Whether a pattern of `matchImages` is about a repository: as many labels, the same port, and the path begins with its. */
-export function imageMatches(pattern: string, repository: string): boolean {
-  const wanted = split(pattern);
-  const image = split(repository);
-  if (wanted.host.length !== image.host.length || wanted.port !== image.port) return false;
-  return image.path.startsWith(wanted.path) && wanted.host.every((label, i) => labelMatches(label, image.host[i]!));
-}
 
 function textOf(value: unknown, what: string): string {
   if (typeof value !== 'string' || value === '') throw new StartError(`${what}: Required value`);

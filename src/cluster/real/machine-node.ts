@@ -2,6 +2,7 @@
  * This machine as a node: our kubelet over a real container runtime and the machine itself, its pod network, and its HTTPS
  * endpoint. Services and network policies are the proxy's (`createNodeProxy`).
  */
+import { homedir } from 'node:os';
 import type { Duplex } from 'node:stream';
 import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/logger.ts';
@@ -15,6 +16,7 @@ import { ensureSandboxImage } from '../../kubelet/runtime/cri/load.ts';
 import type { CriRuntime } from '../../kubelet/runtime/cri/open.ts';
 import type { KubeletListenOptions } from '../../kubelet/server/server.ts';
 import { cniDataDir } from './cni.ts';
+import { nodeDockerConfig } from './node-docker-config.ts';
 import { PodNetwork } from './pod-network.ts';
 import type { OverlayMode } from './routes.ts';
 
@@ -78,8 +80,14 @@ export async function createMachineNode(o: MachineNodeOptions): Promise<NodeOfMa
     clusterCidrs: o.clusterCidrs,
     ...(o.overlay === undefined ? {} : { overlay: o.overlay }),
   });
+  const ofMachine = nodeDockerConfig({ rootDir: o.rootDir, home: homedir(), clock: o.clock, logger: o.logger });
+  const ofPrograms = o.kubelet?.imageCredentials;
   const kubelet = createKubelet({
     ...o.kubelet,
+    imageCredentials: async (repository) => [
+      ...(await ofMachine(repository)),
+      ...((await ofPrograms?.(repository)) ?? []),
+    ],
     nodeName: o.nodeName,
     client: o.client,
     clock: o.clock,

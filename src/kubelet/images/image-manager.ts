@@ -137,6 +137,12 @@ export class ImageManager {
     const asked = (present: string, pull: string): void =>
       this.#metrics?.count('image_manager_ensure_image_requests_total', [policy.toLowerCase(), present, pull]);
     let present = 'unknown';
+    let known: Promise<ImageCredential[]> | undefined;
+    const credentials = (): Promise<ImageCredential[]> =>
+      (known ??= this.#credentials(pod, spec.image).catch((error: unknown) => {
+        // Upstream has no reason of its own for it.
+        throw new StartError(errorText(error), errorText(error), { cause: error });
+      }));
     if (policy !== 'Always') {
       let found;
       try {
@@ -148,10 +154,10 @@ export class ImageManager {
         asked('unknown', 'unknown');
         throw new StartError('ImageInspectError', message, { cause: error });
       }
-      const credentials = async (): Promise<PullSecret[]> =>
-        (await this.#credentials(pod, spec.image)).map((c) => c.secret).filter((s) => s !== undefined);
+      const secrets = async (): Promise<PullSecret[]> =>
+        (await credentials()).map((c) => c.secret).filter((s) => s !== undefined);
       present = String(found !== undefined);
-      if (found !== undefined && !(await this.#records.mustPull(requested, found.id, credentials))) {
+      if (found !== undefined && !(await this.#records.mustPull(requested, found.id, secrets))) {
         asked(present, 'false');
         event(
           'Normal',
@@ -168,6 +174,7 @@ export class ImageManager {
       }
     }
     asked(present, 'true');
+    const usable = await credentials();
     const key = `${pod.metadata.uid}_${requested}`;
     if (this.#backoff.inBackoffSinceUpdate(key)) {
       const message = `Back-off pulling image "${requested}"`;
@@ -181,7 +188,7 @@ export class ImageManager {
     event('Normal', 'Pulling', `Pulling image "${requested}"`);
     const began = this.#clock.now();
     try {
-      const { ref, took } = await this.#pull(pod, spec, sandbox, requested);
+      const { ref, took } = await this.#pull(pod, spec, sandbox, requested, usable);
       const image = await this.#runtime.imageStatus(spec);
       const waited = formatDuration(this.#clock.now() - began);
       this.#metrics?.observe('image_pull_duration_seconds', took / 1000, [sizeBucket(image?.size ?? 0)]);
@@ -209,19 +216,29 @@ export class ImageManager {
   }
 
   /** One pull at a time for one image and one pod's credentials; others wait for it. */
-  async #pull(pod: Pod, spec: ImageSpec, sandbox: PodSandboxConfig, requested: string): Promise<Pull> {
+  async #pull(
+    pod: Pod,
+    spec: ImageSpec,
+    sandbox: PodSandboxConfig,
+    requested: string,
+    credentials: readonly ImageCredential[],
+  ): Promise<Pull> {
     const secrets = pod.spec?.imagePullSecrets ?? [];
     const key = secrets.length === 0 && !hasOwnBehaviour(sandbox) ? spec.image : `${pod.metadata.uid}/${spec.image}`;
     let pull = this.#pulling.get(key);
     if (pull === undefined) {
-      pull = this.#attempt(pod, spec, sandbox, requested).finally(() => this.#pulling.delete(key));
+      pull = this.#attempt(spec, sandbox, requested, credentials).finally(() => this.#pulling.delete(key));
       this.#pulling.set(key, pull);
     }
     return pull;
   }
 
-  async #attempt(pod: Pod, spec: ImageSpec, sandbox: PodSandboxConfig, requested: string): Promise<Pull> {
-    const credentials = await this.#credentials(pod, spec.image);
+  async #attempt(
+    spec: ImageSpec,
+    sandbox: PodSandboxConfig,
+    requested: string,
+    credentials: readonly ImageCredential[],
+  ): Promise<Pull> {
     let done: Parameters<PullRecords['ended']>[1];
     await this.#records.intend(requested);
     try {

@@ -48,8 +48,7 @@ export async function readVirtual(
     const metadata = wipeSystemFields(object.metadata);
     if (metadata !== object.metadata) object = { ...object, metadata };
   }
-  if (gvk.kind !== 'SubjectAccessReview' && gvk.kind !== 'TokenReview')
-    object = withRequestNamespace(object, namespace);
+  object = withRequestNamespace(object, namespace);
   if (options.managed === true)
     object = verbs.virtualFields.owned(
       object,

@@ -36,6 +36,14 @@ const token = `${core}/serviceaccounts/default/token`;
 
 export const subresources: readonly Case[] = [
   {
+    name: 'a review of the whole cluster that names a namespace',
+    send: post('/apis/authorization.k8s.io/v1/subjectaccessreviews', {
+      metadata: { namespace: 'bad' },
+      spec: { user: 'u', resourceAttributes: { verb: 'get', resource: 'pods' } },
+    }),
+    expect: { code: 201, object: { 'metadata.namespace': undefined, 'status.allowed': false } },
+  },
+  {
     name: 'a Scale whose own metadata is wrong',
     given: [post(`${apps}/deployments`, deployment('labelled'))],
     send: put(`${apps}/deployments/labelled/scale`, {

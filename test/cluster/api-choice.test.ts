@@ -150,9 +150,15 @@ test('what a gate switches that was off in the release that is emulated', async 
   await api.create('/api/v1/nodes', { metadata: { name: 'zoned', labels } });
   const pod = await api.create('/api/v1/namespaces/default/pods?dryRun=All', {
     metadata: { name: 'p' },
-    spec: { nodeName: 'zoned', containers: [{ name: 'c', image: 'i' }] },
+    spec: {
+      nodeName: 'zoned',
+      resourceClaims: [{ name: 'r', resourceClaimName: 'r' }],
+      containers: [{ name: 'c', image: 'i', resources: { claims: [{ name: 'r' }] } }],
+    },
   });
   assert.equal(pod.status, 201, pod.text);
+  assert.equal(pod.body.spec.resourceClaims, undefined);
+  assert.deepEqual(pod.body.spec.containers[0].resources, {});
   assert.equal(pod.body.metadata.labels, undefined);
   const pods = '/api/v1/namespaces/default/pods';
   const made = await api.create(pods, { metadata: { name: 'n' }, spec: { containers: [{ name: 'c', image: 'i' }] } });

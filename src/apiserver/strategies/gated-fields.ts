@@ -15,6 +15,10 @@ interface Gated {
 
 const inPodSpec: readonly (readonly [FeatureGateName, string])[] = [
   ['GenericWorkload', 'schedulingGroup'],
+  ['DynamicResourceAllocation', 'resourceClaims'],
+  ['DynamicResourceAllocation', 'containers.*.resources.claims'],
+  ['DynamicResourceAllocation', 'initContainers.*.resources.claims'],
+  ['DynamicResourceAllocation', 'ephemeralContainers.*.resources.claims'],
   ['ContainerStopSignals', 'containers.*.lifecycle.stopSignal'],
   ['ContainerStopSignals', 'initContainers.*.lifecycle.stopSignal'],
   ['ContainerStopSignals', 'ephemeralContainers.*.lifecycle.stopSignal'],
@@ -25,7 +29,10 @@ const others: Readonly<Record<string, readonly (readonly [FeatureGateName, strin
     ['CoordinatedLeaderElection', 'spec.strategy'],
     ['CoordinatedLeaderElection', 'spec.preferredHolder'],
   ],
-  '/pods': [['DRANodeAllocatableResources', 'status.nodeAllocatableResourceClaimStatuses']],
+  '/pods': [
+    ['DRANodeAllocatableResources', 'status.nodeAllocatableResourceClaimStatuses'],
+    ['DynamicResourceAllocation', 'status.resourceClaimStatuses'],
+  ],
   'storage.k8s.io/csidrivers': [['VolumeLimitScaling', 'spec.preventPodSchedulingIfMissing']],
 };
 

@@ -1,4 +1,5 @@
 /** `pods/eviction`: deletes a pod if its PodDisruptionBudget allows it, and counts it there. */
+import { invalid, invalidStatus } from '../../api/field-error.ts';
 import type { KubeObject } from '../../api/object.ts';
 import { badRequest, conflict, forbidden, internalError, StatusError } from '../../api/status.ts';
 import { formatTime } from '../../api/time.ts';
@@ -121,6 +122,7 @@ function canIgnoreBudget(pod: KubeObject): boolean {
 interface DeleteRequest extends Record<string, unknown> {
   dryRun?: readonly string[];
   preconditions?: { uid?: string; resourceVersion?: string };
+  ignoreStoreReadErrorWithClusterBreakingPotential?: boolean;
 }
 
 function withRevision(options: DeleteRequest, resourceVersion: string | undefined): DeleteRequest {
@@ -216,10 +218,20 @@ export const handleEviction: VerbHandler = async (verbs, ctx) => {
     throw badRequest('name in URL does not match name in Eviction object');
   }
   const own = (eviction['deleteOptions'] ?? {}) as DeleteRequest;
+  if (own.ignoreStoreReadErrorWithClusterBreakingPotential === true)
+    throw invalidStatus('policy', 'Eviction', name, [
+      invalid(
+        'deleteOptions.ignoreStoreReadErrorWithClusterBreakingPotential',
+        true,
+        'can not be set for pod eviction, try after removing the option',
+      ),
+    ]);
   const requested = query.dryRun ? ['All'] : [];
   const inBody = own.dryRun ?? [];
   if (inBody.length > 0 && requested.length > 0 && inBody.join() !== requested.join()) {
-    throw badRequest(
+    throw new StatusError(
+      500,
+      '',
       `Non-matching dry-run options in request and content: [${requested.join(' ')}] and [${inBody.join(' ')}]`,
     );
   }

@@ -36,6 +36,23 @@ const token = `${core}/serviceaccounts/default/token`;
 
 export const subresources: readonly Case[] = [
   {
+    name: 'an eviction of what cannot be read',
+    given: [waiting('unreadable')],
+    send: post(
+      `${pods}/unreadable/eviction`,
+      eviction('unreadable', { deleteOptions: { ignoreStoreReadErrorWithClusterBreakingPotential: true } }),
+    ),
+    expect: invalid(
+      'Eviction.policy',
+      'unreadable',
+      wrongValue(
+        'deleteOptions.ignoreStoreReadErrorWithClusterBreakingPotential',
+        'true',
+        'can not be set for pod eviction, try after removing the option',
+      ),
+    ),
+  },
+  {
     name: 'a review of the whole cluster that names a namespace',
     send: post('/apis/authorization.k8s.io/v1/subjectaccessreviews', {
       metadata: { namespace: 'bad' },

@@ -19,6 +19,9 @@ let api: Api;
 let extension: TlsServer;
 const seen: { method: string; url: string; user: string; groups: string; proxy: boolean; headers: Json }[] = [];
 let healthy = true;
+/** Whether it has the document of all it serves. */
+let tells = false;
+const discoveryType = 'application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList';
 
 const group = 'wardle.example.com';
 const root = `/apis/${group}/v1alpha1`;
@@ -79,6 +82,21 @@ before(async () => {
         response.writeHead(status, { 'content-type': type });
         response.end(typeof value === 'string' ? value : JSON.stringify(value));
       };
+      if (path === '/apis' && tells)
+        return send(
+          200,
+          {
+            kind: 'APIGroupDiscoveryList',
+            apiVersion: 'apidiscovery.k8s.io/v2',
+            items: [
+              {
+                metadata: { name: group },
+                versions: [{ version: 'v1alpha1', resources: [{ resource: 'told', verbs: ['get'] }] }],
+              },
+            ],
+          },
+          discoveryType,
+        );
       if (path === root) {
         // Checks come without Accept, as upstream's do: servers may have nothing but what they give by default.
         if (!healthy) return send(request.headers.accept === undefined ? 500 : 406, 'broken', 'text/plain');
@@ -459,6 +477,7 @@ test('discovery and OpenAPI hold what the aggregated server has', async () => {
 
 test('a server that breaks is unavailable, and comes back', async () => {
   healthy = false;
+  tells = true;
   // A look at it is provoked by a change of its Service.
   await api.merge('/api/v1/namespaces/wardle/services/api', { metadata: { labels: { look: 'again' } } });
   const failed = await condition('FailedDiscoveryCheck');
@@ -471,6 +490,21 @@ test('a server that breaks is unavailable, and comes back', async () => {
     (await api.get('/metrics')).text,
     /aggregator_unavailable_apiservice\{name="v1alpha1\.wardle\.example\.com"\} 1/,
   );
+  // What it tells of itself counts all the same, with a kind where it gives none.
+  const told = async (): Promise<Json | undefined> => {
+    const { body } = await api.request('GET', '/apis', undefined, { accept: discoveryType });
+    return body.items.find((i: Json) => i.metadata.name === group)?.versions[0];
+  };
+  for (let i = 0; (await told())?.resources?.[0]?.resource !== 'told'; i++) {
+    assert.ok(i < 500, 'it is told of');
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  assert.deepEqual(await told(), {
+    version: 'v1alpha1',
+    resources: [{ resource: 'told', verbs: ['get'], responseKind: { group: '', version: '', kind: '' } }],
+    freshness: 'Current',
+  });
+  tells = false;
   healthy = true;
   await condition('Passed');
   assert.equal((await api.get(`${root}/flunders`)).status, 200);

@@ -14,6 +14,8 @@ import { fetchDocument } from './remote-request.ts';
 type Json = Record<string, unknown>;
 
 const refreshMs = 60_000;
+const firstRetryMs = 1000;
+const maxRetryMs = 30_000;
 const discoveryTimeoutMs = 5000;
 const openApiTimeoutMs = 60_000;
 
@@ -58,6 +60,8 @@ export class RemoteDocuments {
   readonly #o: RemoteDocumentsOptions;
   readonly #known = new Map<string, Known>();
   readonly #pending: PendingNames;
+  /** Of servers whose discovery failed: how often, and when it is tried again. */
+  readonly #failures = new Map<string, { count: number; timer: Timer }>();
   #generation = 0;
   #ticker: Timer | undefined;
   #closed = false;
@@ -67,6 +71,7 @@ export class RemoteDocuments {
     this.#pending = new PendingNames(options.clock, (name) => this.#refresh(name));
     options.services.onChange((name, service) => {
       if (service?.spec?.service === undefined) {
+        this.#settle(name);
         if (this.#known.delete(name)) this.#generation++;
         return;
       }
@@ -85,6 +90,8 @@ export class RemoteDocuments {
     this.#closed = true;
     this.#pending.close();
     this.#ticker?.cancel();
+    for (const { timer } of this.#failures.values()) timer.cancel();
+    this.#failures.clear();
   }
 
   /** Grows with every change. */
@@ -130,15 +137,18 @@ export class RemoteDocuments {
       v2Etag: '',
     };
     const before = JSON.stringify([known.discovery, known.stale, known.v3, known.v2Etag]);
-    if (!remote.available) known.stale = true;
-    else {
-      try {
-        known.discovery = await this.#discover(remote);
-        known.stale = false;
-      } catch (error) {
-        known.stale = true;
-        this.#o.logger.warn('discovery of an aggregated API server failed', { name, error });
-      }
+    // Who does not answer the checks may tell of itself all the same.
+    try {
+      known.discovery = await this.#discover(remote);
+      known.stale = false;
+      this.#settle(name);
+    } catch (error) {
+      known.stale = true;
+      const level = remote.available ? 'warn' : 'debug';
+      this.#o.logger[level]('discovery of an aggregated API server failed', { name, error });
+      this.#retry(name);
+    }
+    if (remote.available) {
       try {
         await this.#readOpenApi(remote, known);
       } catch (error) {
@@ -148,6 +158,19 @@ export class RemoteDocuments {
     if (this.#closed || this.#o.services.get(name) === undefined) return;
     this.#known.set(name, known);
     if (JSON.stringify([known.discovery, known.stale, known.v3, known.v2Etag]) !== before) this.#generation++;
+  }
+
+  #settle(name: string): void {
+    this.#failures.get(name)?.timer.cancel();
+    this.#failures.delete(name);
+  }
+
+  #retry(name: string): void {
+    if (this.#closed || this.#o.services.get(name) === undefined) return;
+    const count = this.#failures.get(name)?.count ?? 0;
+    this.#failures.get(name)?.timer.cancel();
+    const timer = this.#o.clock.setTimer(Math.min(firstRetryMs * 2 ** count, maxRetryMs), () => this.#enqueue(name));
+    this.#failures.set(name, { count: count + 1, timer });
   }
 
   /** From the aggregated document where the server has one, else from that of the group version. */
@@ -199,7 +222,26 @@ function parse(document: Document): Json {
 function entryOf(list: Json, group: string, version: string): Json | undefined {
   for (const item of (list['items'] ?? []) as readonly Json[]) {
     if (((item['metadata'] ?? {}) as { name?: string }).name !== group) continue;
-    return ((item['versions'] ?? []) as readonly Json[]).find((v) => v['version'] === version);
+    const found = ((item['versions'] ?? []) as readonly Json[]).find((v) => v['version'] === version);
+    return found === undefined ? undefined : withKinds(found);
   }
   return undefined;
+}
+
+/** Clients of some releases cannot do without the kind that a resource answers with. */
+function withKinds(version: Json): Json {
+  const filled = (items: unknown): Json[] | undefined =>
+    Array.isArray(items)
+      ? (items as Json[]).map((item) => {
+          const { responseKind, subresources, ...rest } = item;
+          const inner = filled(subresources);
+          return {
+            ...rest,
+            responseKind: responseKind ?? { group: '', version: '', kind: '' },
+            ...(inner === undefined ? {} : { subresources: inner }),
+          };
+        })
+      : undefined;
+  const resources = filled(version['resources']);
+  return resources === undefined ? version : { ...version, resources };
 }

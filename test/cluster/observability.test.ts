@@ -323,7 +323,18 @@ test('statusz, flagz, profiles', async () => {
   const heap = await api.get('/debug/pprof/heap?seconds=0');
   assert.ok('head' in heap.body);
   assert.equal((await server.as('alice').get('/debug/pprof/heap')).status, 403);
-  await using quiet = await startApiServer(work, etcd, ['--profiling=false', '--feature-gates=ComponentFlagz=false']);
+  await using quiet = await startApiServer(work, etcd, [
+    '--profiling=false',
+    '--feature-gates=ComponentFlagz=false',
+    '--runtime-config=networking.k8s.io/v1beta1=true',
+  ]);
+  assert.deepEqual((await quiet.api.get('/apis/networking.k8s.io/v1beta1/servicecidrs')).warnings, [
+    'networking.k8s.io/v1beta1 ServiceCIDR is deprecated in v1.34+, unavailable in v1.37+',
+  ]);
+  assert.match(
+    (await quiet.api.get('/metrics')).text,
+    /^apiserver_requested_deprecated_apis\{group="networking\.k8s\.io",removed_release="1\.37",resource="servicecidrs",.*\} 1$/m,
+  );
   assert.equal((await quiet.api.get('/debug/pprof/heap')).status, 404);
   assert.equal((await quiet.api.get('/flagz')).status, 404);
 });

@@ -119,3 +119,17 @@ test('a load balancer that wants no node ports any more gets rid of them by leav
   assert.equal(without.status, 200, without.text);
   assert.equal(without.body.spec.ports[0].nodePort, undefined);
 });
+
+test('an applied Scale', async () => {
+  const sets = '/apis/apps/v1/namespaces/default/replicasets';
+  const labels = { app: 'scaled' };
+  const template = { metadata: { labels }, spec: { containers: [{ name: 'c', image: 'i' }] } };
+  await api.create(sets, {
+    metadata: { name: 'scaled' },
+    spec: { replicas: 0, selector: { matchLabels: labels }, template },
+  });
+  const scale = { apiVersion: 'autoscaling/v1', kind: 'Scale', metadata: { name: 'scaled' }, spec: { replicas: 1 } };
+  const applied = await api.apply(`${sets}/scaled/scale?fieldManager=scaler&force=true`, scale);
+  assert.equal(applied.status, 200, applied.text);
+  assert.equal((await api.get(`${sets}/scaled`)).body.spec.replicas, 1);
+});

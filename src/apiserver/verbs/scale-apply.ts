@@ -71,7 +71,7 @@ export async function handleApplyScale(
       reportStrict(ctx, configuration, query);
       if (applied === current) return current;
       const object = completeApplied(ctx, types, applied);
-      return replicas === undefined ? object : scaling.scaled(object, { metadata: {}, spec: { replicas } }, ctx);
+      return replicas === undefined ? object : scaling.scaled(object, { metadata: { name }, spec: { replicas } }, ctx);
     },
     {
       dryRun: query.dryRun,

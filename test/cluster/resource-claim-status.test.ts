@@ -77,7 +77,7 @@ test('claims: the parts of the status need permissions of their own', async (t) 
   assert.deepEqual(told.slice(0, 2), [binding, driver(arbitrary, arbitrary)]);
   assert.equal(
     told[2],
-    'status.devices[0]: Invalid value: "driver.example/p/d2": must be an allocated device in the claim',
+    'status.devices[0]: Invalid value: {"Driver":"driver.example","Pool":"p","Device":"d2","ShareID":""}: must be an allocated device in the claim',
   );
   assert.match(told[3]!, /^status\.allocation: Invalid value: .*: field is immutable$/s);
   assert.equal(told.length, 4);

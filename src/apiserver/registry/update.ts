@@ -347,9 +347,13 @@ function checkResourceVersion(
 ): void {
   const { resource } = support;
   const given = meta.resourceVersion ?? '';
-  // Upstream makes no more of it than what the parser says.
-  if (given !== '' && !/^[0-9]+$/.test(given))
-    throw new StatusError(500, '', `strconv.ParseUint: parsing ${JSON.stringify(given)}: invalid syntax`);
+  // Upstream says the same with 500, as of a fault of its own. It is the client's, and here no input is answered with 500.
+  if (given !== '' && !/^[0-9]+$/.test(given)) {
+    const quoted = JSON.stringify(given);
+    throw invalidStatus(resource.group, resource.kind, name, [
+      invalid('metadata.resourceVersion', given, `strconv.ParseUint: parsing ${quoted}: invalid syntax`),
+    ]);
+  }
   const unset = given === '' || /^0+$/.test(given);
   if (unset) {
     if (strategy.allowUnconditionalUpdate !== false) return;

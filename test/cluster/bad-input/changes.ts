@@ -54,7 +54,11 @@ export const changes: readonly Case[] = [
     name: 'a resource version that is no number',
     given: [made('odd-version')],
     send: put(`${configMaps}/odd-version`, { metadata: { name: 'odd-version', resourceVersion: 'abc' } }),
-    expect: { code: 500, message: 'strconv.ParseUint: parsing "abc": invalid syntax' },
+    expect: invalid(
+      'ConfigMap',
+      'odd-version',
+      wrongValue('metadata.resourceVersion', '"abc"', 'strconv.ParseUint: parsing "abc": invalid syntax'),
+    ),
   },
   {
     name: 'a resource version on create',

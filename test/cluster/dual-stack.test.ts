@@ -39,14 +39,14 @@ function slices(cluster: Cluster, service: string, ...families: readonly string[
   });
 }
 
-/** Dials a Service until the proxy has heard of it. */
+/** Dials a Service until the proxy has heard of it (unreachable before) and of its endpoints (refused before). */
 async function reach(cluster: Cluster, address: string): Promise<void> {
   for (;;)
     try {
       (await cluster.network.dial(address, 80)).destroy();
       return;
     } catch (error) {
-      if ((error as { code?: string }).code !== 'ECONNREFUSED') throw error;
+      if (!['EHOSTUNREACH', 'ECONNREFUSED'].includes((error as { code?: string }).code ?? '')) throw error;
       await new Promise((resolve) => setImmediate(resolve));
     }
 }

@@ -145,11 +145,13 @@ class ClusterDns implements Dns {
     try {
       await this.#install(corefile);
     } catch (error) {
+      if (this.#stopped) return;
       // A cluster comes up with names for its Services, whatever its Corefile says; only a file of one's own must be right.
       if (source === undefined || corefile.file !== 'Corefile' || corefile.version === 'default') throw error;
       logger.error(`DNS cannot use its Corefile, the default one is used: ${(error as Error).message}`);
       await this.#install(this.#default());
     }
+    if (this.#stopped) return;
     this.#version = corefile.version;
     this.#told(corefile.version);
     source?.follow(

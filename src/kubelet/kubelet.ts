@@ -95,6 +95,8 @@ class KubeletImpl implements Kubelet, WorkerHome {
   #cidr = '';
   #stopped = false;
   #synced = false;
+  /** The step of the start under way that opens what `stop` closes. */
+  #opening: Promise<unknown> | undefined;
 
   constructor(o: KubeletOptions) {
     this.#o = o;
@@ -228,6 +230,7 @@ class KubeletImpl implements Kubelet, WorkerHome {
     if (this.#o.podCidrs !== undefined && this.#o.podCidrs.length > 0) await this.#setCidr(this.#o.podCidrs.join(','));
     this.#admission.appArmorFault = await appArmorFault(host);
     await this.#findSandboxes();
+    if (this.#stopped) return;
     this.#unlisten.push(
       runtime.events((e) => this.#workers.get(e.podUid)?.onRuntimeEvent(e)),
       this.ctx.images.onChange(() => this.nodeStatus.imagesChanged()),
@@ -241,11 +244,11 @@ class KubeletImpl implements Kubelet, WorkerHome {
     this.#ownServices?.start();
     this.ctx.events.node('Normal', 'Starting', 'Starting kubelet.');
     await this.nodeStatus.start();
+    await this.#open(() => this.ctx.cgroups.start(this.#forPods()));
+    await this.#open(() => this.ctx.volumes.start());
+    await this.#open(() => this.#managers?.startResources());
+    await this.#open(() => this.#managers?.startStaticPods());
     if (this.#stopped) return;
-    await this.ctx.cgroups.start(this.#forPods());
-    await this.ctx.volumes.start();
-    await this.#managers?.startResources();
-    await this.#managers?.startStaticPods();
     this.#nodes?.start();
     await this.ctx.services.ready();
     if (this.#stopped) return;
@@ -253,11 +256,24 @@ class KubeletImpl implements Kubelet, WorkerHome {
     await clock.activity.track(this.#pods.synced);
     this.#synced = true;
     await this.#removeOrphans();
+    if (this.#stopped) return;
     await this.#managers?.start();
+    if (this.#stopped) return;
     // A host whose files are real may keep what could not be cleared away at once.
     if (host.lazy === undefined) {
       const ticker = clock.setTicker(housekeepingMs, () => void clock.activity.track(this.#removeRemains()));
       this.#unlisten.push(() => ticker.cancel());
+    }
+  }
+
+  /** What a step of the start opens can be closed only once it is open: `stop` waits for it. */
+  async #open(step: () => Promise<void> | undefined): Promise<void> {
+    if (this.#stopped) return;
+    this.#opening = step();
+    try {
+      await this.#opening;
+    } finally {
+      this.#opening = undefined;
     }
   }
 
@@ -285,6 +301,7 @@ class KubeletImpl implements Kubelet, WorkerHome {
       this.ctx.logger.info('Cleaning up orphaned pod', { uid });
       this.ctx.metrics?.count('orphaned_runtime_pods_total');
       for (const s of sandboxes) {
+        if (this.#stopped) return;
         await this.runtime.stopPodSandbox(s.id);
         await this.runtime.removePodSandbox(s.id);
       }
@@ -493,9 +510,10 @@ class KubeletImpl implements Kubelet, WorkerHome {
     for (const u of this.#unlisten) u();
     this.#unlisten = [];
     this.nodeStatus.stop();
+    // A start that fails tells its own caller so.
+    if (this.#opening !== undefined) await Promise.allSettled([this.#opening]);
+    // They stay known: what tidies up at this moment must not take their containers and volumes for nobody's.
     for (const w of this.#workers.values()) w.stop();
-    this.#workers.clear();
-    this.#byName.clear();
     this.ctx.statuses.stop();
     await Promise.all([
       this.#managers?.stop(),

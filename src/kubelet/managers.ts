@@ -53,6 +53,7 @@ export class KubeletManagers {
   readonly #home: ManagersHome;
   readonly #timers: Timer[] = [];
   #static: StaticPods | undefined;
+  #stopped = false;
   #pressure: ReadonlySet<Condition> = new Set();
 
   /** Throws one line when the configuration cannot be used. */
@@ -126,6 +127,7 @@ export class KubeletManagers {
       );
     };
     await this.imageGc.start();
+    if (this.#stopped) return;
     this.eviction.start();
     every(containerGcMs, () => this.containerGc.run());
     if (!this.imageGc.disabled) every(imageGcMs, () => this.imageGc.run());
@@ -145,6 +147,7 @@ export class KubeletManagers {
   }
 
   async stop(): Promise<void> {
+    this.#stopped = true;
     await this.resources.stop();
     for (const t of this.#timers.splice(0)) t.cancel();
     this.eviction.stop();

@@ -65,6 +65,11 @@ export class ShutdownManager {
         ctx.logger.error('Shutdown manager failed', { error });
       });
     });
+    // Stopped while the lock was being taken.
+    if (this.#stopped) {
+      await this.#release();
+      return;
+    }
     if (this.#inhibitor.maxDelayMs < wanted)
       ctx.logger.warn(
         'The machine allows less time before a shutdown than is set aside for pods: raise InhibitDelayMaxSec',

@@ -136,6 +136,8 @@ class HttpApi implements KubeletServer {
     });
     if (end !== undefined) server.once('close', end);
     this.#attach(server, options.auth);
+    // Also one whose handshake has not ended would hold up the end.
+    server.on('connection', (socket) => this.#track(socket));
     server.on('secureConnection', (socket: TLSSocket) => this.#track(socket));
     server.on('tlsClientError', (error) => this.#o.logger.debug('TLS handshake failed', { error }));
     return this.#open(server, options);
@@ -157,6 +159,10 @@ class HttpApi implements KubeletServer {
       });
     });
     server.on('error', (error) => this.#o.logger.error('kubelet endpoint failed', { error }));
+    if (this.#closed) {
+      await new Promise<void>((resolve) => server.close(() => resolve()));
+      throw new Error('the kubelet has stopped');
+    }
     this.#listening.push(server);
     const bound = server.address();
     return { address, port: typeof bound === 'object' && bound !== null ? bound.port : port };

@@ -123,6 +123,8 @@ test('classes: waiting for a consumer, a provisioner outside, one that is missin
     w.admin.storage.storageclasses.create({ metadata: { name, annotations }, provisioner, volumeBindingMode: mode });
   await storageClass('local', 'kubernetes.io/no-provisioner', 'WaitForFirstConsumer');
   await storageClass('cloud', 'csi.example.com', 'Immediate');
+  // A class that the controller has not heard of is none, and then a volume is bound at once.
+  await w.clock.advance(0);
   await w.admin.core.nodes.create({ metadata: { name: 'n1', labels: { disk: 'yes' } } });
   for (const name of ['n1', 'n2']) {
     await volume(w, `on-${name}`, {
@@ -232,6 +234,7 @@ test('in-tree plugins: their drivers are asked to make, to grow and to delete wh
     provisioner: plugin,
     allowVolumeExpansion: true,
   });
+  await w.clock.advance(0);
   await claim(w, 'asked', { storageClassName: name });
   await w.clock.advance(0);
   const asked = await w.admin.core.persistentvolumeclaims.get('asked', ns);

@@ -71,6 +71,8 @@ test('pods that nobody owns count only for an absolute minimum; a mark without d
     metadata: { name: 'p', namespace: ns, labels: { app: 'web' } },
     spec: template.spec,
   });
+  // Without a pod it would tell of that first.
+  await w.clock.advance(0);
   await w.admin.policy.poddisruptionbudgets.create({
     metadata: { name: 'pdb', namespace: ns },
     spec: { minAvailable: '50%', selector: { matchLabels: { app: 'web' } } },

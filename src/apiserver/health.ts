@@ -17,6 +17,7 @@ interface NamedCheck {
   readonly name: string;
   readonly check: HealthCheck;
   readonly paths: readonly HealthPath[];
+  readonly group?: string;
 }
 
 const everywhere: readonly HealthPath[] = ['healthz', 'livez', 'readyz'];
@@ -40,12 +41,15 @@ export class Health {
     this.add('log', () => {});
   }
 
-  /** Adds a check. `paths`: where it counts; everywhere by default. */
-  add(name: string, check: HealthCheck, paths: readonly HealthPath[] = everywhere): void {
+  /** Adds a check. `paths`: where it counts; everywhere by default. `group`: what excludes it beside its name. */
+  add(name: string, check: HealthCheck, paths: readonly HealthPath[] = everywhere, group?: string): void {
     // What is done after the start stands last.
     const before = name.includes('/') ? -1 : this.#checks.findIndex((c) => c.name.startsWith('poststarthook/'));
     const last = before < 0 || name === 'shutdown' || name === 'autoregister-completion';
-    this.#checks.splice(last ? this.#checks.length : before, 0, { name, check, paths });
+    this.#checks.splice(last ? this.#checks.length : before, 0, {
+      ...{ name, check, paths },
+      ...(group === undefined ? {} : { group }),
+    });
   }
 
   install(routes: Routes): void {
@@ -69,10 +73,15 @@ export class Health {
     const unknown = new Set(excluded);
     let output = '';
     const failed: string[] = [];
-    for (const { name, check } of this.#of(path)) {
+    for (const { name, check, group } of this.#of(path)) {
       if (excluded.has(name)) {
         unknown.delete(name);
         output += `[+]${name} excluded: ok\n`;
+        continue;
+      }
+      if (group !== undefined && excluded.has(group)) {
+        unknown.delete(group);
+        output += `[+]${name} excluded with ${group}: ok\n`;
         continue;
       }
       try {

@@ -151,6 +151,10 @@ test('keys lie under --etcd-prefix, and single resources in another etcd', async
     (await api.get('/readyz?verbose')).text,
     /\[\+\]etcd-override-0 ok\n.*\[\+\]etcd-override-readiness-0 ok/s,
   );
+  // A check may be left out with all of its group.
+  const without = (await api.get('/readyz?verbose&exclude=etcd')).text;
+  assert.match(without, /\[\+\]etcd excluded: ok\n.*\[\+\]etcd-override-0 excluded with etcd: ok\n/s);
+  assert.match(without, /\[\+\]etcd-override-readiness-0 ok/);
   const broken =
     '--etcd-servers-overrides invalid, must be of format: group/resource#servers, where servers are URLs, semicolon separated';
   for (const text of ['events#http://a', '/events', '/events#http://a;'])

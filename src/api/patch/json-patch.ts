@@ -24,14 +24,14 @@ class PatchError extends Error {
 const missing = 'missing value';
 const knownMembers: ReadonlySet<string> = new Set(['op', 'path', 'from', 'value']);
 
-/** Strict errors of a JSON patch body: `json patch unknown field "[0].foo"`. */
+/** Members of a JSON patch that no operation has: `unknown field "[0].foo"`. */
 export function jsonPatchStrictErrors(patch: unknown): string[] {
   if (!Array.isArray(patch)) return [];
   const errors: string[] = [];
   patch.forEach((operation: unknown, i) => {
     if (!isObject(operation)) return;
     for (const key of Object.keys(operation)) {
-      if (!knownMembers.has(key)) errors.push(`json patch unknown field ${goQuote(`[${i}].${key}`)}`);
+      if (!knownMembers.has(key)) errors.push(`unknown field ${goQuote(`[${i}].${key}`)}`);
     }
   });
   return errors;

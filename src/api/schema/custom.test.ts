@@ -52,13 +52,13 @@ test('unknown members are pruned and named, nulls unset, defaults applied, membe
     apiVersion: 'example.com/v1',
   });
   assert.deepEqual(strictErrors, [
-    'unknown field "spec.template.metadata.what"',
     'unknown field "metadata.extra"',
     'unknown field "spec.any.object.gone"',
     'unknown field "spec.list[2].e"',
     'unknown field "spec.map.k.c"',
     'unknown field "spec.open.known.gone"',
     'unknown field "spec.unknown"',
+    'unknown field "spec.template.metadata.what"',
   ]);
   assert.equal(
     JSON.stringify(object),

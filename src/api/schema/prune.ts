@@ -92,7 +92,9 @@ class Pruner {
   readonly #keepNulls: boolean;
   readonly #objectMeta: ObjectSchema;
   readonly #repair: boolean;
+  /** Strict errors of the object's own metadata, and of the metadata of embedded resources. */
   readonly #metadata: string[] = [];
+  readonly #embedded: string[] = [];
   /** Members that the schema does not know; those of metadata are not among them. */
   readonly unknown: string[] = [];
 
@@ -104,7 +106,11 @@ class Pruner {
   }
 
   strictErrors(): string[] {
-    return [...this.#metadata, ...this.unknown.toSorted().map((path) => `unknown field ${goQuote(path)}`)];
+    return [
+      ...this.#metadata,
+      ...this.unknown.toSorted().map((path) => `unknown field ${goQuote(path)}`),
+      ...this.#embedded.toSorted(),
+    ];
   }
 
   root(schema: ObjectSchema, input: Members): Members {
@@ -180,11 +186,11 @@ class Pruner {
   #metadataOf(value: unknown, path: string, root: boolean): unknown {
     const where = join(path, 'metadata');
     try {
-      const { object, strictErrors } = decode(this.#objectMeta, isObject(value) || value !== null ? value : {}, {
+      const { object, strictErrors } = decode(this.#objectMeta, sortMembers(value ?? {}), {
         strict: this.#strict,
         path: where,
       });
-      this.#metadata.push(...strictErrors);
+      (root ? this.#metadata : this.#embedded).push(...strictErrors);
       return canonicalize(this.#objectMeta, object);
     } catch (e) {
       if (!(e instanceof DecodeError)) throw e;

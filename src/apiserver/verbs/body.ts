@@ -18,6 +18,7 @@ import { apiVersionOf, parseApiVersion } from '../../api/object.ts';
 import { ProtobufError } from '../../api/protobuf-wire.ts';
 import type { GroupVersionKind, KubeObject } from '../../api/object.ts';
 import { cannotBeHandled, copyJson, decode, DecodeError, strictDecodingMessage } from '../../api/schema/decode.ts';
+import { sortMembers } from '../../api/schema/prune.ts';
 import { isObject } from '../../api/patch/values.ts';
 import { badRequest, StatusError } from '../../api/status.ts';
 import type { RequestContext } from '../context.ts';
@@ -139,7 +140,8 @@ async function parseBody(
     if (format === 'yaml') {
       const { value, strictErrors } = await parseYaml(bytes, { strict });
       const errors = strictErrors.length > 0 ? [yamlStrictErrorText(strictErrors)] : [];
-      return { value, strictErrors: errors, owned: true, bytes };
+      // Upstream makes JSON of it first, whose members stand in order.
+      return { value: sortMembers(value), strictErrors: errors, owned: true, bytes };
     }
     return { ...parseJson(bytes, { strict }), owned: true, bytes, json: true };
   } catch (error) {

@@ -5,6 +5,7 @@ import {
   goQuote,
   jsonTypeName,
   parseJson,
+  strictErrorsInOrder,
   stringifyJson,
   typeMetaOf,
   versionKindErrorPrefix,
@@ -62,11 +63,12 @@ export async function readPatch(ctx: RequestContext, type: string, query: WriteQ
   const strict = query.fieldValidation !== 'Ignore';
   let value: unknown;
   let strictErrors: readonly string[] = [];
+  let text: Uint8Array | undefined;
   if (body.kind === 'object') value = copyJson(body.value);
   else {
-    const bytes = await readBytes(ctx);
+    text = await readBytes(ctx);
     try {
-      ({ value, strictErrors } = parseJson(bytes, { strict }));
+      ({ value, strictErrors } = parseJson(text, { strict }));
     } catch (error) {
       if (!(error instanceof JsonSyntaxError)) throw error;
       if (strict && type !== strategicMergePatchType) throw badRequest(`error decoding patch: ${error.message}`, error);
@@ -74,7 +76,9 @@ export async function readPatch(ctx: RequestContext, type: string, query: WriteQ
     }
   }
   if (type === jsonPatchType && strict) {
-    strictErrors = [...strictErrors.map((e) => `json patch ${e}`), ...jsonPatchStrictErrors(value)];
+    const unknown = jsonPatchStrictErrors(value);
+    const all = strictErrors.length > 0 && text !== undefined ? strictErrorsInOrder(text, new Set(unknown)) : unknown;
+    strictErrors = all.map((e) => `json patch ${e}`);
   }
   if (!strict) {
     // Not read as what it should be before it is used.

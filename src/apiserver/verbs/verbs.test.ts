@@ -142,6 +142,12 @@ describe('verbs over the memory store', () => {
     );
     const warned = await h.request('POST', cms, { ...configMap('u'), spec: {} });
     assert.deepEqual(warned.warnings, ['299 - "unknown field \\"spec\\""']);
+    const yaml = 'zed: 1\nabc: 1\nmetadata:\n  name: u\n  two: 2\n  one: 1\n';
+    const sorted = await h.request('POST', `${cms}?fieldValidation=Strict`, yaml, 'application/yaml');
+    assert.match(
+      sorted.body.message,
+      /strict decoding error: unknown field "abc", unknown field "metadata.one", unknown field "metadata.two", unknown field "zed"$/,
+    );
     const type = await h.request('POST', cms, 'x', 'text/plain');
     assert.equal(type.status, 415);
     assert.equal(
@@ -225,6 +231,16 @@ describe('verbs over the memory store', () => {
     );
     assert.equal(bad.status, 422);
     assert.match(bad.body.message, /strict decoding error: unknown field "spec.foo"$/);
+    const twice = await h.request(
+      'PATCH',
+      `${url}?fieldValidation=Strict`,
+      '[{"op":"add","path":"/data","value":{},"foo":1},{"op":"add","path":"/data/y","path":"/data/z","value":"1"}]',
+      'application/json-patch+json',
+    );
+    assert.match(
+      twice.body.message,
+      /strict decoding error: json patch unknown field "\[0\].foo", json patch duplicate field "\[1\].path"$/,
+    );
   });
 
   test('server-side apply: creates, owns, conflicts', async () => {

@@ -137,11 +137,13 @@ export class ApiServerStores {
   }
 
   /** Each store beside the main one is asked for its health as that is. */
-  installChecks(health: { add(name: string, check: () => Promise<void>, groups?: ['readyz']): void }): void {
+  installChecks(health: {
+    add(name: string, check: () => Promise<void>, paths: ['readyz'] | undefined, group: string): void;
+  }): void {
     this.#further.forEach((store, i) => {
       const ask = async (): Promise<void> => void (await store.currentRevision());
-      health.add(`etcd-override-${i}`, ask);
-      health.add(`etcd-override-readiness-${i}`, ask, ['readyz']);
+      health.add(`etcd-override-${i}`, ask, undefined, 'etcd');
+      health.add(`etcd-override-readiness-${i}`, ask, ['readyz'], 'etcd-readiness');
     });
   }
 

@@ -239,7 +239,7 @@ describe('verbs over the memory store', () => {
     );
     assert.match(
       twice.body.message,
-      /strict decoding error: json patch unknown field "\[0\].foo", json patch duplicate field "\[1\].path"$/,
+      /strict decoding error: json patch unknown field "\[0\].foo", json patch duplicate field "\[1\].path", unknown field "data"$/,
     );
   });
 

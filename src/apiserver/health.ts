@@ -17,7 +17,7 @@ interface NamedCheck {
   readonly name: string;
   readonly check: HealthCheck;
   readonly paths: readonly HealthPath[];
-  readonly group?: string;
+  readonly group: string | undefined;
 }
 
 const everywhere: readonly HealthPath[] = ['healthz', 'livez', 'readyz'];
@@ -46,10 +46,7 @@ export class Health {
     // What is done after the start stands last.
     const before = name.includes('/') ? -1 : this.#checks.findIndex((c) => c.name.startsWith('poststarthook/'));
     const last = before < 0 || name === 'shutdown' || name === 'autoregister-completion';
-    this.#checks.splice(last ? this.#checks.length : before, 0, {
-      ...{ name, check, paths },
-      ...(group === undefined ? {} : { group }),
-    });
+    this.#checks.splice(last ? this.#checks.length : before, 0, { name, check, paths, group });
   }
 
   install(routes: Routes): void {

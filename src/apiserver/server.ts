@@ -627,7 +627,7 @@ class ApiServerImpl implements ApiServer {
     this.#legacyTokens.close();
     this.#allocation.repair.close();
     this.#flowControlMaintenance.close();
-    // A bootstrap under way is let finish: it would otherwise write into a closed store.
+    // A bootstrap under way is let finish: it would otherwise write into a closed store. `ready()` has told its failure.
     await this.#ready?.catch(() => {});
     tell('NotAcceptingNewRequest');
     const stopListening = async (ms: number): Promise<void> => {

@@ -156,14 +156,17 @@ describe('pods on a real runtime', { skip, timeout: 240_000 }, () => {
     const registry = await startRegistry({ auth: 'basic', username: 'me', password: 's3cret' });
     registry.push('team/app', 'v1', busyboxImage());
     const image = `${registry.host}/team/app:v1`;
-    const config = { auths: { [registry.host]: { username: 'me', password: 's3cret' } } };
-    await node.client.core.secrets.create({
-      apiVersion: 'v1',
-      kind: 'Secret',
-      metadata: { name: 'pull', namespace: 'default' },
-      type: 'kubernetes.io/dockerconfigjson',
-      data: { '.dockerconfigjson': Buffer.from(JSON.stringify(config)).toString('base64') },
-    });
+    const pullSecret = (name: string, entry: object): Promise<unknown> =>
+      node.client.core.secrets.create({
+        apiVersion: 'v1',
+        kind: 'Secret',
+        metadata: { name, namespace: 'default' },
+        type: 'kubernetes.io/dockerconfigjson',
+        data: {
+          '.dockerconfigjson': Buffer.from(JSON.stringify({ auths: { [registry.host]: entry } })).toString('base64'),
+        },
+      });
+    await pullSecret('pull', { username: 'me', password: 's3cret' });
     assert.match(
       await waiting('closed', { image }, {}),
       /^(ErrImagePull|ImagePullBackOff): .*(401|authorization failed)/,
@@ -178,14 +181,7 @@ describe('pods on a real runtime', { skip, timeout: 240_000 }, () => {
       ),
     );
     // One that cannot be read ends the pull before the registry is asked.
-    const unread = { auths: { [registry.host]: { auth: Buffer.from('me').toString('base64') } } };
-    await node.client.core.secrets.create({
-      apiVersion: 'v1',
-      kind: 'Secret',
-      metadata: { name: 'unread', namespace: 'default' },
-      type: 'kubernetes.io/dockerconfigjson',
-      data: { '.dockerconfigjson': Buffer.from(JSON.stringify(unread)).toString('base64') },
-    });
+    await pullSecret('unread', { auth: Buffer.from('me').toString('base64') });
     const wrong = 'unable to parse auth field, must be formatted as base64(username:password)';
     assert.equal(
       await waiting('unread', { image, imagePullPolicy: 'Always' }, { imagePullSecrets: [{ name: 'unread' }] }),

@@ -186,10 +186,15 @@ class Pruner {
   #metadataOf(value: unknown, path: string, root: boolean): unknown {
     const where = join(path, 'metadata');
     try {
-      const { object, strictErrors } = decode(this.#objectMeta, sortMembers(value ?? {}), {
-        strict: this.#strict,
-        path: where,
-      });
+      // In order where unknown members are told; what is only read need not be walked for that.
+      const { object, strictErrors } = decode(
+        this.#objectMeta,
+        this.#strict ? sortMembers(value ?? {}) : (value ?? {}),
+        {
+          strict: this.#strict,
+          path: where,
+        },
+      );
       (root ? this.#metadata : this.#embedded).push(...strictErrors);
       return canonicalize(this.#objectMeta, object);
     } catch (e) {

@@ -474,7 +474,7 @@ export class WatchCache implements WatcherHost {
         reject(tooLargeResourceVersion(revision, this.#revision));
       });
       this.#waiters.push(waiter);
-      // Asking makes a store that has nothing new for this resource say so.
+      // Asking makes a store that has nothing new for this resource say so; where it cannot, the waiter's time runs out.
       void this.#store.currentRevision().catch(() => {});
     });
   }
